@@ -1,0 +1,153 @@
+//! Files the program reads by mapping and writes by replacing.
+//!
+//! A checkpoint of several gigabytes must not be copied to be read, and a state that took an hour to learn must not
+//! be half-written. Both needs are met here: [`Bytes`] is a slice of a mapped file (or of memory that a deflated zip
+//! entry was unpacked to), and [`replace`] writes beside its target, syncs, and renames.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use tempfile::NamedTempFile;
+
+/// Read-only bytes with cheap clones and slices: a window into a mapped file, or owned memory.
+#[derive(Clone)]
+pub struct Bytes {
+    source: Source,
+    range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Mapped(Arc<Mmap>),
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Bytes {
+    /// Maps a file. Its pages are read when they are touched, and are shared with every other process that maps it.
+    pub fn map(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        if length == 0 {
+            return Ok(Self::from(Vec::new())); // an empty file cannot be mapped
+        }
+        // SAFETY: the map is private to reading. If another process truncates the file meanwhile, touching the lost
+        // pages ends the program, as with every tool that maps its model; no Rust reference sees freed memory.
+        let map = unsafe { Mmap::map(&file)? };
+        let range = 0..map.len();
+        Ok(Self { source: Source::Mapped(Arc::new(map)), range })
+    }
+
+    /// The window `range` of these bytes, sharing their memory; `None` when it does not lie inside them.
+    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
+        let start = self.range.start;
+        Some(Self { source: self.source.clone(), range: start + range.start..start + range.end })
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { source: Source::Owned(Arc::new(bytes)), range }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let whole: &[u8] = match &self.source {
+            Source::Mapped(map) => map,
+            Source::Owned(bytes) => bytes,
+        };
+        &whole[self.range.clone()]
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.source {
+            Source::Mapped(_) => "mapped",
+            Source::Owned(_) => "owned",
+        };
+        write!(f, "Bytes({kind}, {} bytes)", self.len())
+    }
+}
+
+/// Writes a file so that `path` holds either what it held before or all of the new content, never a part.
+///
+/// `write` fills a temporary file in the same directory, which is synced to disk and then renamed over `path`. When
+/// anything fails the temporary file is removed and `path` is as it was.
+pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = temporary_beside(path)?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|e| e.error)?;
+    // The rename itself outlives a power cut once the directory is synced too. Not every file system can do that,
+    // and the content is whole either way, so a failure here is none of the caller's business.
+    if let Ok(directory) = File::open(directory_of(path)) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
+
+/// Whether [`replace`] could write `path` now: tries what it does, short of the rename.
+pub fn check_writable(path: &Path) -> io::Result<()> {
+    temporary_beside(path).map(drop)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// An empty file in the directory of `path`, with the permissions that `File::create` would give (tempfile's default
+/// is to let nobody but the owner read), removed when dropped.
+fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix(".state-tune-").tempfile_in(directory_of(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn slices_share_and_stay_inside() {
+        let bytes = Bytes::from(vec![1, 2, 3, 4, 5]);
+        let middle = bytes.slice(1..4).unwrap();
+        assert_eq!(&*middle, [2, 3, 4]);
+        assert_eq!(&*middle.slice(1..2).unwrap(), [3]);
+        assert!(middle.slice(0..4).is_none(), "a slice must not reach what its parent does not hold");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.pth");
+        replace(&path, |f| f.write_all(b"old")).unwrap();
+        let failed = replace(&path, |f| {
+            f.write_all(b"ne")?;
+            Err(io::Error::other("disk full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file stays behind");
+        assert_eq!(&*Bytes::map(&path).unwrap(), b"old");
+    }
+}
