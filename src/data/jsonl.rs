@@ -1,0 +1,239 @@
+//! Reads a JSONL file: one JSON object a line, each an example.
+//!
+//! Templates insert values the way the original program did, which is Python's
+//! `"{}".format(value)`: a number must not turn from `1.0` into `1`. So values are read as raw JSON
+//! and made into text straight away. A value that has no sensible text (null, an array, an object)
+//! is kept as such and is an error only where a template uses it: files often carry more than that.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+/// What can be wrong with a data file. The caller knows the path and adds it.
+#[derive(Debug, Error)]
+pub enum DataError {
+    #[error("the file cannot be read")]
+    Read(#[from] io::Error),
+    #[error(
+        "the file has no examples; it needs one JSON object a line, such as {{\"prompt\": \"...\"}}"
+    )]
+    Empty,
+    #[error("line {line}, byte {byte}: not UTF-8; save the file as UTF-8")]
+    NotUtf8 { line: usize, byte: usize },
+    #[error(
+        "line {line}, column {column}: not JSON: {reason}; each line must be one whole JSON object"
+    )]
+    NotJson {
+        line: usize,
+        column: usize,
+        reason: String,
+    },
+    #[error("line {line}: {found} where an object is needed, such as {{\"prompt\": \"...\"}}")]
+    NotObject { line: usize, found: &'static str },
+    #[error("line {line}: the template uses the key `{key}`, but the line has {present}", present = list(.keys))]
+    MissingKey {
+        line: usize,
+        key: String,
+        keys: Vec<String>,
+    },
+    #[error(
+        "line {line}: the template uses the key `{key}`, which is {found}; it must be a string, a number or a boolean"
+    )]
+    NotText {
+        line: usize,
+        key: String,
+        found: &'static str,
+    },
+}
+
+fn list(keys: &[String]) -> String {
+    match keys {
+        [] => "no keys".to_owned(),
+        [key] => format!("only `{key}`"),
+        keys => format!("only `{}`", keys.join("`, `")),
+    }
+}
+
+/// One line's values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    line: usize,
+    values: BTreeMap<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Value {
+    /// As a template inserts it.
+    Text(String),
+    /// What it is, in words, for the error when a template uses it.
+    NotText(&'static str),
+}
+
+impl Row {
+    /// Reads one line (`line` is its number, for errors). Of equal keys the last counts, as in Python.
+    pub fn parse(line: usize, bytes: &[u8]) -> Result<Row, DataError> {
+        let text = std::str::from_utf8(bytes).map_err(|error| DataError::NotUtf8 {
+            line,
+            byte: error.valid_up_to() + 1,
+        })?;
+        let not_json = |error| not_json(line, text, &error);
+        if !text.trim_start().starts_with('{') {
+            let other: &RawValue = serde_json::from_str(text).map_err(not_json)?;
+            return Err(DataError::NotObject {
+                line,
+                found: kind(other.get()),
+            });
+        }
+        // The parser skips over raw values without recursion, so no nesting can exhaust the stack.
+        let raw: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(not_json)?;
+        let values = raw
+            .into_iter()
+            .map(|(key, raw)| (key, value(raw.get())))
+            .collect();
+        Ok(Row { line, values })
+    }
+
+    /// The number of the line in its file, from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The value of a key, as a template inserts it.
+    pub fn text(&self, key: &str) -> Result<&str, DataError> {
+        let line = self.line;
+        match self.values.get(key) {
+            Some(Value::Text(text)) => Ok(text),
+            Some(Value::NotText(found)) => Err(DataError::NotText {
+                line,
+                key: key.to_owned(),
+                found,
+            }),
+            None => Err(DataError::MissingKey {
+                line,
+                key: key.to_owned(),
+                keys: self.values.keys().cloned().collect(),
+            }),
+        }
+    }
+}
+
+/// Reads all rows of a file. A byte order mark, CRLF line ends and blank lines do no harm; line
+/// numbers count every line.
+pub fn read(path: &Path) -> Result<Vec<Row>, DataError> {
+    read_from(BufReader::new(File::open(path)?))
+}
+
+fn read_from(mut reader: impl BufRead) -> Result<Vec<Row>, DataError> {
+    let mut rows = Vec::new();
+    let mut buffer = Vec::new();
+    for line in 1.. {
+        buffer.clear();
+        if reader.read_until(b'\n', &mut buffer)? == 0 {
+            break;
+        }
+        let mut bytes = buffer.as_slice();
+        if line == 1 {
+            bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
+        }
+        let bytes = bytes.trim_ascii_end();
+        if !bytes.is_empty() {
+            rows.push(Row::parse(line, bytes)?);
+        }
+    }
+    if rows.is_empty() {
+        Err(DataError::Empty)
+    } else {
+        Ok(rows)
+    }
+}
+
+fn value(json: &str) -> Value {
+    match json.as_bytes().first() {
+        Some(b'"') => match serde_json::from_str(json) {
+            Ok(text) => Value::Text(text),
+            // The one fault that is left when the line as a whole was well formed.
+            Err(_) => Value::NotText("a string with half of a surrogate pair (\\ud800 to \\udfff)"),
+        },
+        Some(b't') => Value::Text("True".to_owned()),
+        Some(b'f') => Value::Text("False".to_owned()),
+        Some(b'-' | b'0'..=b'9') => {
+            python_number(json).map_or(Value::NotText(kind(json)), Value::Text)
+        }
+        _ => Value::NotText(kind(json)),
+    }
+}
+
+/// What `"{}".format(json.loads(json))` gives in Python; `None` if `json` is no number.
+///
+/// Without a point or an exponent it is a whole number of any size. All else is a 64-bit float in
+/// the fewest digits that read back the same, with an exponent if that is below -4 or from 16 on.
+fn python_number(json: &str) -> Option<String> {
+    if !json.contains(['.', 'e', 'E']) {
+        return Some(if json == "-0" { "0" } else { json }.to_owned());
+    }
+    let number: f64 = json.parse().ok()?;
+    if number.is_infinite() {
+        return Some(number.to_string());
+    }
+    let scientific = shortest(number);
+    let (digits, exponent) = scientific.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let places = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len() as i32);
+    Some(match exponent {
+        // As many places as the digits need, and at least one.
+        -4..16 => format!("{number:.*}", (places - exponent).max(1) as usize),
+        // Python gives an exponent its sign and at least two digits.
+        _ => format!("{digits}e{exponent:+03}"),
+    })
+}
+
+/// The fewest digits that read back the same, as `d.ddde-5`. Where two such numbers are equally
+/// near, Python takes the even one and Rust the larger: rounding to as many digits settles it.
+fn shortest(number: f64) -> String {
+    let shortest = format!("{number:e}");
+    let digits = shortest
+        .split_once('e')
+        .map_or(shortest.as_str(), |(digits, _)| digits);
+    let places = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len());
+    let rounded = format!("{number:.places$e}");
+    // At a power of two the nearest number of that length may belong to the float below.
+    if rounded.parse() == Ok(number) {
+        rounded
+    } else {
+        shortest
+    }
+}
+
+fn kind(json: &str) -> &'static str {
+    match json.trim_start().as_bytes().first() {
+        Some(b'n') => "null",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'"') => "a string",
+        Some(b'[') => "an array",
+        Some(b'{') => "an object",
+        _ => "a number",
+    }
+}
+
+fn not_json(line: usize, text: &str, error: &serde_json::Error) -> DataError {
+    // The parser counts bytes and names line 1, since it saw one line only.
+    let before = &text.as_bytes()[..error.column().min(text.len())];
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let reason = error.to_string();
+    DataError::NotJson {
+        line,
+        column: String::from_utf8_lossy(before).chars().count().max(1),
+        reason: reason.strip_suffix(&place).unwrap_or(&reason).to_owned(),
+    }
+}

@@ -1,0 +1,10 @@
+//! Cross-entropy as the definition reads, differentiable by candle.
+
+use candle_core::{D, Result, Tensor};
+
+pub fn loss(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    let targets = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
+    (log_sum - shifted.gather(&targets, 1)?)?.sum_all()
+}

@@ -1,0 +1,19 @@
+//! The gates as the definitions read, differentiable by candle.
+
+use candle_core::{Result, Tensor};
+
+pub fn silu_mul(y: &Tensor, g: &Tensor) -> Result<Tensor> {
+    (y * g)? * sigmoid(g)?
+}
+
+pub fn sigmoid_mul(r: &Tensor, v: &Tensor) -> Result<Tensor> {
+    sigmoid(r)? * v
+}
+
+pub fn relu_squared(k: &Tensor) -> Result<Tensor> {
+    k.relu()?.sqr()
+}
+
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    (x.neg()?.exp()? + 1.0)?.recip()
+}

@@ -1,0 +1,188 @@
+//! Products with a frozen matrix, which stays where the file has it.
+//!
+//! ```text
+//! y  = x W'            x [N, in], W [out, in]
+//! dx = dy W
+//! ```
+//!
+//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32; a panel of rows at a time is
+//! widened to f32 and multiplied, so that no second copy of the model exists. With [`Product::Bf16`] both sides of a
+//! product are rounded to bf16 first, as a matrix unit would take them, and summed in f32.
+
+mod cpu;
+#[cfg(test)]
+mod reference;
+
+use candle_core::{Result, Tensor, bail};
+use safetensors::Dtype;
+
+use super::{floats, tensor};
+use crate::files::Bytes;
+
+/// The type that the two sides of a product are rounded to before they are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Nothing is rounded.
+    F32,
+    /// Both sides are rounded to bf16.
+    Bf16,
+}
+
+/// How a frozen number is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    Bf16,
+    F16,
+    F32,
+}
+
+impl Element {
+    /// The element for a file's type, or `None` for one that no RWKV checkpoint uses.
+    pub fn of(dtype: Dtype) -> Option<Self> {
+        match dtype {
+            Dtype::BF16 => Some(Self::Bf16),
+            Dtype::F16 => Some(Self::F16),
+            Dtype::F32 => Some(Self::F32),
+            _ => None,
+        }
+    }
+
+    /// Bytes of one number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// A frozen matrix W `[rows, columns]` of little-endian numbers, row after row.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    data: Bytes,
+    element: Element,
+    rows: usize,
+    columns: usize,
+    product: Product,
+}
+
+impl Matrix {
+    /// Points at `data`, which must hold rows * columns numbers.
+    pub fn new(data: Bytes, element: Element, [rows, columns]: [usize; 2], product: Product) -> Result<Self> {
+        let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(element.size()));
+        if needed != Some(data.len()) || data.is_empty() {
+            bail!("a matrix of {rows} x {columns} {element:?} in {} bytes", data.len());
+        }
+        Ok(Self { data, element, rows, columns, product })
+    }
+
+    /// `[rows, columns]`.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    /// x W': x `[N, columns]` to `[N, rows]`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let n = self.batch(x, self.columns)?;
+        tensor(cpu::forward(self, &floats(x)?), (n, self.rows))
+    }
+
+    /// dy W: dy `[N, rows]` to dx `[N, columns]`.
+    pub fn backward(&self, dy: &Tensor) -> Result<Tensor> {
+        let n = self.batch(dy, self.rows)?;
+        tensor(cpu::backward(self, &floats(dy)?), (n, self.columns))
+    }
+
+    /// Row `index` widened to f32, appended to `out`: an embedding.
+    pub fn push_row(&self, index: usize, out: &mut Vec<f32>) -> Result<()> {
+        if index >= self.rows {
+            bail!("row {index} of a matrix of {} rows", self.rows);
+        }
+        let start = out.len();
+        out.resize(start + self.columns, 0.0);
+        cpu::widen(self.element, self.bytes(index..index + 1), &mut out[start..]);
+        Ok(())
+    }
+
+    fn bytes(&self, rows: std::ops::Range<usize>) -> &[u8] {
+        let stride = self.columns * self.element.size();
+        &self.data[rows.start * stride..rows.end * stride]
+    }
+
+    fn batch(&self, x: &Tensor, inner: usize) -> Result<usize> {
+        match x.dims2()? {
+            (n, width) if width == inner => Ok(n),
+            _ => bail!("a product of {:?} with a matrix of {} x {}", x.shape(), self.rows, self.columns),
+        }
+    }
+}
+
+/// All numbers of a small frozen tensor (a norm's weight, a mix, a decay) as f32.
+pub fn widen(element: Element, data: &[u8]) -> Vec<f32> {
+    let mut out = vec![0.0; data.len() / element.size()];
+    cpu::widen(element, data, &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+    use half::{bf16, f16};
+
+    use super::super::check::{F32, close, f32, uniform};
+    use super::*;
+
+    fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
+        let w: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok(match element {
+            Element::Bf16 => w.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+            Element::F16 => w.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+            Element::F32 => w.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        })
+    }
+
+    fn rounded(x: &Tensor, element: Element) -> Result<Tensor> {
+        let dtype = match element {
+            Element::Bf16 => DType::BF16,
+            Element::F16 => DType::F16,
+            Element::F32 => DType::F32,
+        };
+        x.to_dtype(dtype)?.to_dtype(DType::F64)
+    }
+
+    /// Row counts on both sides of the single-row path and of a panel; odd sizes; every storage and product type.
+    #[test]
+    fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
+        for element in [Element::Bf16, Element::F16, Element::F32] {
+            for product in [Product::F32, Product::Bf16] {
+                for (n, rows, columns) in [(1, 5, 3), (1, 130, 257), (3, 64, 64), (9, 1, 33), (37, 2100, 300)] {
+                    let x = uniform(1, &[n, columns], -1.0, 1.0)?;
+                    let dy = uniform(2, &[n, rows], -1.0, 1.0)?;
+                    let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
+                    let matrix = Matrix::new(stored(&w, element)?.into(), element, [rows, columns], product)?;
+                    let (x32, dy32) = (f32(&x)?, f32(&dy)?);
+                    let [x, dy, w] = match product {
+                        Product::F32 => [x, dy, w],
+                        Product::Bf16 => [
+                            rounded(&x32, Element::Bf16)?,
+                            rounded(&dy32, Element::Bf16)?,
+                            rounded(&w.to_dtype(DType::F32)?, Element::Bf16)?,
+                        ],
+                    };
+                    let what = format!("{element:?} {product:?} {n} x {rows} x {columns}");
+                    close(&format!("y, {what}"), &matrix.forward(&x32)?, &reference::forward(&x, &w)?, 10.0 * F32);
+                    close(&format!("dx, {what}"), &matrix.backward(&dy32)?, &reference::backward(&dy, &w)?, 10.0 * F32);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_matrix_must_fill_its_bytes() {
+        for shape in [[2, 3], [2, 5], [usize::MAX, 2], [0, 4]] {
+            assert!(Matrix::new(vec![0; 16].into(), Element::Bf16, shape, Product::F32).is_err(), "{shape:?}");
+        }
+        assert!(Matrix::new(vec![0; 16].into(), Element::Bf16, [2, 4], Product::F32).is_ok());
+    }
+}

@@ -1,0 +1,114 @@
+//! The operations that a model is made of, each with a gradient written by hand.
+//!
+//! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the kernel; `reference.rs`
+//! is the same thing slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
+//! float64 and let candle find the gradient. All of them see *flat* activations `[N, C]`: the rows of all sequences
+//! one after another, no batch axis and no padding. Where sequences begin and end matters to two ops only
+//! ([`token_shift`] and [`wkv`]), which take [`Offsets`].
+//!
+//! Activations and gradients are f32. The one place where a narrower type enters is the product with a frozen matrix
+//! ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32.
+
+pub mod cross_entropy;
+pub mod gates;
+pub mod linear;
+pub mod norm;
+pub mod token_shift;
+pub mod wkv;
+
+use std::ops::{Deref, Range};
+
+use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+
+#[cfg(test)]
+pub(crate) mod check;
+
+/// Where each sequence lies in a flat batch: sequence `i` is the rows `offsets[i]..offsets[i + 1]`, never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offsets(Vec<usize>);
+
+impl Offsets {
+    /// Offsets of sequences with these lengths, one after another. A length of 0 makes no sequence.
+    pub fn from_lengths(lengths: impl IntoIterator<Item = usize>) -> Self {
+        let mut offsets = vec![0];
+        for length in lengths.into_iter().filter(|&length| length > 0) {
+            offsets.push(offsets[offsets.len() - 1] + length);
+        }
+        Self(offsets)
+    }
+
+    /// The number of rows of all sequences together.
+    pub fn rows(&self) -> usize {
+        self.0[self.0.len() - 1]
+    }
+
+    /// The number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// The row range of each sequence, in order.
+    pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
+        self.0.windows(2).map(|pair| pair[0]..pair[1])
+    }
+
+    /// The first row of each sequence, in order.
+    pub fn starts(&self) -> &[usize] {
+        &self.0[..self.0.len() - 1]
+    }
+
+    /// Whether `row` is the first of a sequence.
+    pub fn is_start(&self, row: usize) -> bool {
+        self.starts().binary_search(&row).is_ok()
+    }
+}
+
+/// The elements of a contiguous f32 tensor in main memory, borrowed for as long as this lives.
+pub(crate) struct Floats<G> {
+    storage: G,
+    range: Range<usize>,
+}
+
+impl<G: Deref<Target = Storage>> Deref for Floats<G> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(data)) => &data[self.range.clone()],
+            _ => unreachable!("`floats` lets no other storage in"),
+        }
+    }
+}
+
+/// Borrows a tensor's elements. Errors when it is not f32, not on the CPU or not contiguous.
+pub(crate) fn floats(tensor: &Tensor) -> Result<Floats<impl Deref<Target = Storage>>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("an op got a tensor of shape {:?} that is not contiguous", tensor.shape());
+    };
+    if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) {
+        bail!("an op got a {:?} tensor on {:?}, not f32 on the CPU", tensor.dtype(), tensor.device().location());
+    }
+    Ok(Floats { storage, range: start..end })
+}
+
+/// A tensor of its own from freshly computed elements.
+pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
+    Tensor::from_vec(data, shape.into(), &candle_core::Device::Cpu)
+}
+
+/// Sum of the products of two slices of one length, in sixteen interleaved partial sums: a single running sum may not
+/// be reordered by the compiler and would neither vectorise nor be as exact.
+#[inline]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_lanes.zip(b_lanes) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}

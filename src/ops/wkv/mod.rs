@@ -1,0 +1,172 @@
+//! WKV, the recurrence of RWKV-5: every head carries a matrix S `[key, value]` along its sequence.
+//!
+//! ```text
+//! y_t     = r_t (S_t + u * k_t^T v_t)
+//! S_{t+1} = diag(w) S_t + k_t^T v_t                    S at a sequence's start is the learned state
+//! ```
+//!
+//! Backward, with dy given and G = dL/dS run from each sequence's end with G = 0 (w and u are frozen):
+//!
+//! ```text
+//! dr_t = S_t dy_t + (u * k_t) (v_t . dy_t)
+//! dk_t = G_{t+1} v_t + (u * r_t) (v_t . dy_t)
+//! dv_t = G_{t+1}^T k_t + (r_t . (u * k_t)) dy_t
+//! G_t  = diag(w) G_{t+1} + r_t^T dy_t                  dL/d(learned state) = sum over sequences of G at their start
+//! ```
+//!
+//! dr needs S, which runs forwards; dk and dv need G, which runs backwards: two sweeps, and no S is ever stored.
+//! (Peng et al. 2024, "Eagle and Finch", for the forward.)
+
+mod cpu;
+#[cfg(test)]
+mod reference;
+
+use candle_core::{Result, Tensor, bail};
+
+use super::{Offsets, floats, tensor};
+
+/// The frozen decay and bonus of a layer's heads.
+#[derive(Clone, Debug)]
+pub struct Wkv {
+    /// w, between 0 and 1: `[H, K]`.
+    pub decay: Tensor,
+    /// u: `[H, K]`.
+    pub bonus: Tensor,
+}
+
+/// Gradients of everything that is not frozen.
+#[derive(Debug)]
+pub struct WkvGradients {
+    /// `[N, C]`.
+    pub dr: Tensor,
+    /// `[N, C]`.
+    pub dk: Tensor,
+    /// `[N, C]`.
+    pub dv: Tensor,
+    /// Of the learned state: `[H, K, K]` as \[key, value\].
+    pub dstate: Tensor,
+}
+
+/// Plain views of one call's inputs, as the kernels take them.
+pub(crate) struct Inputs<'a> {
+    pub r: &'a [f32],
+    pub k: &'a [f32],
+    pub v: &'a [f32],
+    pub decay: &'a [f32],
+    pub bonus: &'a [f32],
+    pub state: &'a [f32],
+    pub n_head: usize,
+    pub head_size: usize,
+    pub offsets: &'a Offsets,
+}
+
+impl Wkv {
+    /// r, k, v `[N, C]`, state `[H, K, K]` as \[key, value\] to (y `[N, C]`, the state after each sequence
+    /// `[sequences, H, K, K]`).
+    pub fn forward(
+        &self,
+        [r, k, v]: [&Tensor; 3],
+        state: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Tensor)> {
+        let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
+        let (y, end) = cpu::forward(&Inputs {
+            r: &floats(r)?,
+            k: &floats(k)?,
+            v: &floats(v)?,
+            decay: &floats(&self.decay)?,
+            bonus: &floats(&self.bonus)?,
+            state: &floats(state)?,
+            n_head,
+            head_size,
+            offsets,
+        });
+        Ok((tensor(y, r.shape())?, tensor(end, (offsets.sequences(), n_head, head_size, head_size))?))
+    }
+
+    /// Gradients from dy `[N, C]` and the forward's inputs.
+    pub fn backward(
+        &self,
+        dy: &Tensor,
+        [r, k, v]: [&Tensor; 3],
+        state: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<WkvGradients> {
+        let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
+        self.check([dy, dy, dy], state, offsets)?;
+        let inputs = Inputs {
+            r: &floats(r)?,
+            k: &floats(k)?,
+            v: &floats(v)?,
+            decay: &floats(&self.decay)?,
+            bonus: &floats(&self.bonus)?,
+            state: &floats(state)?,
+            n_head,
+            head_size,
+            offsets,
+        };
+        let [dr, dk, dv, dstate] = cpu::backward(&floats(dy)?, &inputs);
+        Ok(WkvGradients {
+            dr: tensor(dr, r.shape())?,
+            dk: tensor(dk, r.shape())?,
+            dv: tensor(dv, r.shape())?,
+            dstate: tensor(dstate, state.shape())?,
+        })
+    }
+
+    /// (n_head, head_size), once every shape agrees with them.
+    fn check(&self, rkv: [&Tensor; 3], state: &Tensor, offsets: &Offsets) -> Result<(usize, usize)> {
+        let (n_head, head_size) = self.decay.dims2()?;
+        let rows = [offsets.rows(), n_head * head_size];
+        if self.bonus.dims() != [n_head, head_size]
+            || state.dims() != [n_head, head_size, head_size]
+            || rkv.iter().any(|t| t.dims() != rows)
+        {
+            bail!(
+                "wkv of r {:?}, k {:?}, v {:?} with state {:?}, decay {:?} and {} rows",
+                rkv[0].shape(),
+                rkv[1].shape(),
+                rkv[2].shape(),
+                state.shape(),
+                self.decay.shape(),
+                offsets.rows()
+            );
+        }
+        Ok((n_head, head_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::{F32_LONG, close, f32, offset_grid, uniform, var};
+    use super::*;
+
+    #[test]
+    fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
+        for (n_head, head_size) in [(1, 8), (3, 20), (2, 64)] {
+            for offsets in offset_grid() {
+                let rows = [offsets.rows(), n_head * head_size];
+                let (r, k, v) = (var(1, &rows)?, var(2, &rows)?, var(3, &rows)?);
+                let state = var(4, &[n_head, head_size, head_size])?;
+                // From a decay that forgets at once to one that bf16 would round to 1.
+                let decay = uniform(5, &[n_head, head_size], 0.001, 0.9999)?;
+                let bonus = uniform(6, &[n_head, head_size], -1.0, 2.0)?;
+                let dy = uniform(7, &rows, -1.0, 1.0)?;
+                let (y, end) = reference::forward([&r, &k, &v], &state, &decay, &bonus, &offsets)?;
+                let grads = (&y * &dy)?.sum_all()?.backward()?;
+
+                let wkv = Wkv { decay: f32(&decay)?, bonus: f32(&bonus)? };
+                let (r32, k32, v32, state32) = (f32(&r)?, f32(&k)?, f32(&v)?, f32(&state)?);
+                let (got, got_end) = wkv.forward([&r32, &k32, &v32], &state32, &offsets)?;
+                close("y", &got, &y, F32_LONG);
+                close("end", &got_end, &end, F32_LONG);
+                let got = wkv.backward(&f32(&dy)?, [&r32, &k32, &v32], &state32, &offsets)?;
+                close("dr", &got.dr, grads.get(&r).unwrap(), F32_LONG);
+                close("dk", &got.dk, grads.get(&k).unwrap(), F32_LONG);
+                close("dv", &got.dv, grads.get(&v).unwrap(), F32_LONG);
+                close("dstate", &got.dstate, grads.get(&state).unwrap(), F32_LONG);
+            }
+        }
+        Ok(())
+    }
+}
