@@ -11,28 +11,50 @@ mod cpu;
 #[cfg(test)]
 mod reference;
 
-use candle_core::{Result, Tensor, bail};
+use std::sync::Mutex;
 
-use super::tensor;
+use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 
-/// (summed loss, dL/dlogits times `scale` `[R, V]`) of logits `[R, V]`, given as a flat vector that is reused for the
-/// result, and R target tokens.
-pub fn loss_and_gradient(mut logits: Vec<f32>, targets: &[u32], scale: f32) -> Result<(f64, Tensor)> {
-    let rows = targets.len();
-    if rows == 0 || !logits.len().is_multiple_of(rows) {
-        bail!("{} logits for {rows} targets", logits.len());
+/// Summed loss of logits `[R, V]` against R target tokens. **The logits are overwritten** by their gradient times
+/// `scale`.
+pub fn loss_and_gradient(logits: &Tensor, targets: &[u32], scale: f32) -> Result<f64> {
+    let (rows, vocab) = logits.dims2()?;
+    if rows != targets.len() {
+        bail!("logits {:?} for {} targets", logits.shape(), targets.len());
     }
-    let vocab = logits.len() / rows;
     if let Some(target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("target {target} in a vocabulary of {vocab}");
     }
-    let loss = cpu::loss_and_gradient(&mut logits, targets, scale);
-    Ok((loss, tensor(logits, (rows, vocab))?))
+    let op = InPlace { targets, scale, loss: Mutex::new(0.0) };
+    logits.inplace_op1(&op)?;
+    Ok(op.loss.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+/// candle's way to the storage of an existing tensor; the loss comes back through the op itself.
+struct InPlace<'a> {
+    targets: &'a [u32],
+    scale: f32,
+    loss: Mutex<f64>,
+}
+
+impl InplaceOp1 for InPlace<'_> {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            bail!("cross_entropy got logits that are not contiguous f32");
+        };
+        let loss = cpu::loss_and_gradient(&mut data[start..end], self.targets, self.scale);
+        *self.loss.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = loss;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32, close, f32, var};
+    use super::super::check::{F32, close, f32, uniform, var};
     use super::*;
 
     #[test]
@@ -47,8 +69,8 @@ mod tests {
             let grads = loss.backward()?;
             let want = (grads.get(&free).unwrap() * (0.25 / 5.0))?;
 
-            let flat = f32(&logits)?.flatten_all()?.to_vec1()?;
-            let (got, gradient) = loss_and_gradient(flat, &targets, 0.25)?;
+            let gradient = f32(&logits)?;
+            let got = loss_and_gradient(&gradient, &targets, 0.25)?;
             let want_loss = loss.to_scalar::<f64>()?;
             // The logits themselves are rounded to f32 at about 100: 4e-6 each, in the exponent.
             assert!((got - want_loss).abs() <= 8e-6 * rows as f64, "{got} {want_loss}");
@@ -58,7 +80,9 @@ mod tests {
     }
 
     #[test]
-    fn a_target_outside_the_vocabulary_is_refused() {
-        assert!(loss_and_gradient(vec![0.0; 8], &[1, 4], 1.0).is_err());
+    fn a_target_outside_the_vocabulary_is_refused() -> Result<()> {
+        let logits = f32(&uniform(1, &[2, 4], -1.0, 1.0)?)?;
+        assert!(loss_and_gradient(&logits, &[1, 4], 1.0).is_err());
+        Ok(())
     }
 }

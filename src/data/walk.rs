@@ -1,0 +1,91 @@
+//! Which examples come next.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+/// The order in which examples are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// Every draw is independent of all others.
+    Random,
+    /// In the file's order, over and over.
+    Sequential,
+    /// Every epoch in an order of its own; inside it none comes twice.
+    Shuffled,
+}
+
+/// An endless walk over `count` examples. The same seed gives the same walk.
+pub struct Walker {
+    walk: Walk,
+    order: Vec<usize>,
+    next: usize,
+    rng: StdRng,
+}
+
+impl Walker {
+    /// A walk over the examples 0..count; count is at least 1.
+    pub fn new(walk: Walk, count: usize, seed: u64) -> Self {
+        Self { walk, order: (0..count).collect(), next: 0, rng: StdRng::seed_from_u64(seed) }
+    }
+
+    /// The next `size` examples. A batch may span the border of two epochs.
+    pub fn batch(&mut self, size: usize) -> Vec<usize> {
+        (0..size).map(|_| self.step()).collect()
+    }
+
+    fn step(&mut self) -> usize {
+        let count = self.order.len();
+        if self.walk == Walk::Random {
+            return self.rng.random_range(0..count);
+        }
+        if self.next == 0 && self.walk == Walk::Shuffled {
+            self.order.shuffle(&mut self.rng);
+        }
+        let chosen = self.order[self.next];
+        self.next = (self.next + 1) % count;
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epochs(walk: Walk, seed: u64) -> Vec<Vec<usize>> {
+        let mut walker = Walker::new(walk, 50, seed);
+        let drawn: Vec<usize> = (0..40).flat_map(|_| walker.batch(5)).collect();
+        drawn.chunks(50).map(<[usize]>::to_vec).collect()
+    }
+
+    #[test]
+    fn sequential_goes_in_order_and_wraps() {
+        let mut walker = Walker::new(Walk::Sequential, 3, 0);
+        assert_eq!(walker.batch(2), [0, 1]);
+        assert_eq!(walker.batch(5), [2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn shuffled_epochs_are_different_permutations() {
+        let epochs = epochs(Walk::Shuffled, 1);
+        for epoch in &epochs {
+            let mut sorted = epoch.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+        }
+        assert_ne!(epochs[0], epochs[1]);
+    }
+
+    #[test]
+    fn random_repeats_and_the_seed_decides() {
+        let drawn = epochs(Walk::Random, 1);
+        let mut first = drawn[0].clone();
+        first.sort_unstable();
+        first.dedup();
+        assert!(first.len() < 50, "50 independent draws of 50 do not meet each once");
+        for walk in [Walk::Random, Walk::Shuffled] {
+            assert_eq!(epochs(walk, 1), epochs(walk, 1));
+            assert_ne!(epochs(walk, 1), epochs(walk, 2));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Channel-mix, the half of a block that looks at one row and the row before it: two products around a squared relu.
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::Config;
+use super::checkpoint::Checkpoint;
+use crate::ops::linear::{Matrix, Product};
+use crate::ops::norm::Norm;
+use crate::ops::{Offsets, gates, token_shift};
+
+/// The frozen weights of one layer's channel-mix.
+pub struct ChannelMix {
+    ln: Norm,
+    mix_k: Tensor,
+    mix_r: Tensor,
+    key: Matrix,
+    receptance: Matrix,
+    value: Matrix,
+}
+
+/// What the backward pass needs of a forward pass.
+pub struct Kept {
+    /// Before its relu, `[N, F]`.
+    k: Tensor,
+    /// Before its sigmoid, `[N, C]`.
+    r: Tensor,
+    /// `[N, C]`.
+    v: Tensor,
+}
+
+/// Numbers of [`Kept`] for each channel of each row, beside one for each of the F inner channels.
+pub const KEPT: usize = 2;
+
+impl ChannelMix {
+    /// Layer `i` of a checkpoint.
+    pub fn load(checkpoint: &Checkpoint, config: &Config, i: usize, product: Product) -> Result<Self> {
+        let &Config { n_embd, n_ffn, .. } = config;
+        let name = |rest: &str| format!("blocks.{i}.ffn.{rest}");
+        Ok(Self {
+            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln2"), n_embd)?,
+            mix_k: checkpoint.vector(&name("time_mix_k"), n_embd)?,
+            mix_r: checkpoint.vector(&name("time_mix_r"), n_embd)?,
+            key: checkpoint.matrix(&name("key.weight"), [n_ffn, n_embd], product)?,
+            receptance: checkpoint.matrix(&name("receptance.weight"), [n_embd, n_embd], product)?,
+            value: checkpoint.matrix(&name("value.weight"), [n_embd, n_ffn], product)?,
+        })
+    }
+
+    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, kept, the last row of
+    /// each sequence `[sequences, C]`).
+    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept, Tensor)> {
+        let a = self.ln.forward(x)?;
+        let mixed = token_shift::forward(&a, shift, &[&self.mix_k, &self.mix_r], offsets)?;
+        let k = self.key.forward(&mixed[0])?;
+        let r = self.receptance.forward(&mixed[1])?;
+        let v = self.value.forward(&gates::relu_squared(&k)?)?;
+        let out = (x + gates::sigmoid_mul(&r, &v)?)?;
+        Ok((out, Kept { k, r, v }, super::last_rows(&a, offsets)?))
+    }
+
+    /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.
+    pub fn backward(&self, d_out: &Tensor, x: &Tensor, kept: &Kept, offsets: &Offsets) -> Result<(Tensor, Tensor)> {
+        let (dr, dv) = gates::sigmoid_mul_backward(d_out, &kept.r, &kept.v)?;
+        let dk = gates::relu_squared_backward(&self.value.backward(&dv)?, &kept.k)?;
+        let d_mixed = [self.key.backward(&dk)?, self.receptance.backward(&dr)?];
+        let (da, d_shift) = token_shift::backward(&d_mixed, &[&self.mix_k, &self.mix_r], offsets)?;
+        Ok(((d_out + self.ln.backward(&da, x)?)?, d_shift))
+    }
+}

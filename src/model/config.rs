@@ -1,0 +1,108 @@
+//! What kind of model a checkpoint holds, read off the names and shapes of its tensors alone.
+
+use std::fmt;
+
+use anyhow::{Result, bail, ensure};
+
+use super::checkpoint::Checkpoint;
+
+/// The RWKV-5 releases that differ in their maths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// One decay and one bonus a head, no gate.
+    V5_0,
+    /// One decay and one bonus a head, gated.
+    V5_1,
+    /// A decay and a bonus for each channel, gated. All "World" models from Eagle on.
+    V5_2,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V5_0 => "5.0",
+            Self::V5_1 => "5.1",
+            Self::V5_2 => "5.2",
+        })
+    }
+}
+
+/// The sizes of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub version: Version,
+    pub vocab_size: usize,
+    pub n_layer: usize,
+    pub n_embd: usize,
+    pub n_head: usize,
+    /// n_embd / n_head.
+    pub head_size: usize,
+    /// Width of the channel-mix's inner layer.
+    pub n_ffn: usize,
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, vocab_size, n_layer, n_embd, n_head, head_size, n_ffn } = self;
+        write!(
+            f,
+            "RWKV-{version}, {n_layer} layers, n_embd {n_embd}, {n_head} heads of {head_size}, ffn {n_ffn}, \
+             vocabulary {vocab_size}"
+        )
+    }
+}
+
+impl Config {
+    /// Reads the sizes. Errors say which version or what else it is, if it is not an RWKV-5 model.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        refuse_other_models(checkpoint)?;
+        let [vocab_size, n_embd] = checkpoint.matrix_shape("emb.weight")?;
+        let n_layer = 1 + checkpoint.names().filter_map(layer_of).max().unwrap_or(0);
+        let gate = checkpoint.has("blocks.0.att.gate.weight");
+        let (version, n_head) = match (checkpoint.shape("blocks.0.att.time_decay")?, gate) {
+            (&[n_head, per_head], true) if per_head > 1 => (Version::V5_2, n_head),
+            (&[n_head, per_head], false) if per_head > 1 => bail!(
+                "blocks.0.att.time_decay is [{n_head}, {per_head}] as in RWKV-5.2, but blocks.0.att.gate.weight is \
+                 missing: the checkpoint is incomplete"
+            ),
+            (shape, true) => (Version::V5_1, shape.iter().product()),
+            (shape, false) => (Version::V5_0, shape.iter().product()),
+        };
+        ensure!(
+            n_head > 0 && n_embd.is_multiple_of(n_head),
+            "n_embd {n_embd} (from emb.weight) is not a multiple of {n_head} heads (from blocks.0.att.time_decay)"
+        );
+        let [n_ffn, _] = checkpoint.matrix_shape("blocks.0.ffn.key.weight")?;
+        Ok(Self { version, vocab_size, n_layer, n_embd, n_head, head_size: n_embd / n_head, n_ffn })
+    }
+}
+
+/// The number in `blocks.N.rest`.
+fn layer_of(name: &str) -> Option<usize> {
+    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+}
+
+fn refuse_other_models(checkpoint: &Checkpoint) -> Result<()> {
+    let other = |version: &str| -> Result<()> {
+        bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2)")
+    };
+    let has = |name: &str| checkpoint.has(&format!("blocks.0.att.{name}"));
+    if has("r_k") || has("x_r") || has("w0") {
+        return other("7");
+    }
+    if has("time_maa_x") || has("time_maa_w1") || has("time_decay_w1") {
+        return other("6");
+    }
+    if has("time_mix_k") && !has("ln_x.weight") {
+        return other("4");
+    }
+    if !checkpoint.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
+        let some: Vec<&str> = checkpoint.names().take(3).collect();
+        bail!(
+            "this is not an RWKV model: it has {} tensors, but no emb.weight and blocks.0.att.* among them{}",
+            checkpoint.names().count(),
+            if some.is_empty() { String::new() } else { format!(" (there are {}, ...)", some.join(", ")) }
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! The head: last norm, projection onto the vocabulary, and the loss. Only rows that predict something come here.
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+
+use super::Config;
+use super::checkpoint::Checkpoint;
+use crate::ops::cross_entropy;
+use crate::ops::linear::{Matrix, Product};
+use crate::ops::norm::Norm;
+
+/// Logits that exist at one time: 64 MB of them, whatever the number of rows.
+const LOGITS: usize = 1 << 24;
+
+/// The frozen weights after the last block.
+pub struct Head {
+    ln_out: Norm,
+    projection: Matrix,
+}
+
+impl Head {
+    pub fn load(checkpoint: &Checkpoint, config: &Config, product: Product) -> Result<Self> {
+        let &Config { vocab_size, n_embd, .. } = config;
+        Ok(Self {
+            ln_out: super::layer_norm(checkpoint, "ln_out", n_embd)?,
+            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], product)?,
+        })
+    }
+
+    /// x `[R, C]` to logits `[R, V]`.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(self.projection.forward(&self.ln_out.forward(x)?)?)
+    }
+
+    /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed and times `scale`, and dL/dx `[N, C]`.
+    pub fn loss_and_gradient(&self, x: &Tensor, scored: &[u32], targets: &[u32], scale: f64) -> Result<(f64, Tensor)> {
+        let [vocab_size, _] = self.projection.dims();
+        let chunk = (LOGITS / vocab_size).max(1);
+        let mut loss = 0.0;
+        let mut dx = x.zeros_like()?;
+        for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
+            let rows = Tensor::new(scored, &Device::Cpu)?;
+            let x = x.index_select(&rows, 0)?;
+            let logits = self.logits(&x)?;
+            loss += cross_entropy::loss_and_gradient(&logits, targets, scale as f32)?;
+            let d_normal = self.projection.backward(&logits)?;
+            dx = dx.index_add(&rows, &self.ln_out.backward(&d_normal, &x)?, 0)?;
+        }
+        Ok((loss * scale, dx))
+    }
+}

@@ -1,0 +1,177 @@
+//! RWKV-5 with a learnable starting state over frozen weights.
+//!
+//! [`Rwkv5`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as a pair at every
+//! level, and nothing is hidden in a graph: the backward pass is the forward pass's lines in reverse, each replaced by
+//! its vector-Jacobian product. Frozen weights get no gradient anywhere.
+
+mod block;
+mod channel_mix;
+pub mod checkpoint;
+mod config;
+mod head;
+mod state;
+mod time_mix;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+
+pub use checkpoint::Checkpoint;
+pub use config::{Config, Version};
+pub use state::{LayerState, State};
+
+use self::block::Block;
+use self::head::Head;
+use crate::data::Batch;
+use crate::ops::Offsets;
+use crate::ops::linear::{Matrix, Product};
+use crate::ops::norm::Norm;
+
+const LN_EPS: f32 = 1e-5;
+/// Of the norm after the WKV: 1e-5 * 8^2, the release's `head_size_divisor` squared.
+const LN_X_EPS: f32 = 64e-5;
+
+/// Whether the backward pass finds a block's intermediate values kept, or computes them again from the block's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intermediates {
+    Keep,
+    Recompute,
+}
+
+/// A frozen model.
+pub struct Rwkv5 {
+    config: Config,
+    embedding: Matrix,
+    ln0: Norm,
+    blocks: Vec<Block>,
+    head: Head,
+}
+
+impl Rwkv5 {
+    /// Takes the weights from a checkpoint, leaving the matrices in its memory map.
+    pub fn load(checkpoint: &Checkpoint, product: Product) -> Result<Self> {
+        let config = Config::of(checkpoint)?;
+        let embedding = checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], product)?;
+        let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd)?;
+        let blocks = (0..config.n_layer).map(|i| Block::load(checkpoint, &config, i, product)).collect::<Result<_>>()?;
+        Ok(Self { config, embedding, ln0, blocks, head: Head::load(checkpoint, &config, product)? })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Bytes that one row of a batch occupies between forward and backward.
+    pub fn bytes_per_row(&self, intermediates: Intermediates) -> usize {
+        let &Config { n_layer, n_embd, n_ffn, .. } = &self.config;
+        let each = match intermediates {
+            Intermediates::Keep => n_embd + block::kept_per_row(n_embd, n_ffn),
+            Intermediates::Recompute => n_embd,
+        };
+        // One block's values live in either case, some of them twice while their gradient is computed.
+        4 * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn))
+    }
+
+    /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.
+    pub fn loss_and_gradient(
+        &self,
+        batch: &Batch,
+        state: &State,
+        intermediates: Intermediates,
+        scale: f64,
+    ) -> Result<(f64, State)> {
+        let offsets = &batch.offsets;
+        let embedded = self.embed(&batch.tokens, state)?;
+        let mut x = self.ln0.forward(&embedded)?;
+        let mut inputs = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let (out, kept, _) = block.forward(&x, &state.layer(i)?, offsets)?;
+            inputs.push((x, (intermediates == Intermediates::Keep).then_some(kept)));
+            x = out;
+        }
+
+        let (loss, mut dx) = self.head.loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?;
+
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate().rev() {
+            let (Some((x, kept)), start) = (inputs.pop(), state.layer(i)?) else { unreachable!("one input a block") };
+            let kept = match kept {
+                Some(kept) => kept,
+                None => block.forward(&x, &start, offsets)?.1,
+            };
+            let (d_in, d_start) = block.backward(&dx, &x, &kept, &start, offsets)?;
+            dx = d_in;
+            layers.push(d_start);
+        }
+        layers.reverse();
+
+        // The rest of dx belongs to frozen embeddings. All soft prompt rows hold the same vector.
+        let d_soft_prompt = match &state.soft_prompt {
+            Some(soft_prompt) => {
+                let starts: Vec<u32> = offsets.starts().iter().map(|&row| row as u32).collect();
+                let d = dx.index_select(&Tensor::new(starts, &Device::Cpu)?, 0)?.sum_keepdim(0)?;
+                Some(self.ln0.backward(&d, &soft_prompt.unsqueeze(0)?)?.squeeze(0)?)
+            }
+            None => None,
+        };
+        Ok((loss, State::from_layers(d_soft_prompt, &layers)?))
+    }
+
+    /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after them). A soft prompt
+    /// is read first, and is used up by that.
+    pub fn advance(&self, tokens: &[u32], state: &State) -> Result<(Vec<f32>, State)> {
+        let (x, state) = self.forward(tokens, state)?;
+        let last = x.narrow(0, x.dim(0)? - 1, 1)?.contiguous()?;
+        Ok((self.head.logits(&last)?.flatten_all()?.to_vec1()?, state))
+    }
+
+    /// As [`Self::advance`], with the logits of every row, soft prompt's included: `[rows, V]`. For tests and short texts.
+    pub fn logits(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
+        let (x, state) = self.forward(tokens, state)?;
+        Ok((self.head.logits(&x)?, state))
+    }
+
+    /// The last block's output for one sequence, and the state after it.
+    fn forward(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
+        let soft_prompt = state.soft_prompt.is_some().then_some(None);
+        let rows: Vec<Option<u32>> = soft_prompt.into_iter().chain(tokens.iter().copied().map(Some)).collect();
+        ensure!(!rows.is_empty(), "there is nothing to read: no token and no soft prompt");
+        let offsets = Offsets::from_lengths([rows.len()]);
+        let mut x = self.ln0.forward(&self.embed(&rows, state)?)?;
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let (out, _, end) = block.forward(&x, &state.layer(i)?, &offsets)?;
+            layers.push(end.of_sequence(0)?);
+            x = out;
+        }
+        Ok((x, State::from_layers(None, &layers)?))
+    }
+
+    /// The embedding of each row `[N, C]`.
+    fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Tensor> {
+        let soft_prompt = state.soft_prompt.as_ref().map(|soft| soft.to_vec1::<f32>()).transpose()?;
+        let mut rows = Vec::with_capacity(tokens.len() * self.config.n_embd);
+        for token in tokens {
+            match token {
+                Some(token) => self.embedding.push_row(*token as usize, &mut rows)?,
+                None => rows.extend_from_slice(soft_prompt.as_ref().context("a soft prompt's row without one")?),
+            }
+        }
+        Ok(Tensor::from_vec(rows, (tokens.len(), self.config.n_embd), &Device::Cpu)?)
+    }
+}
+
+/// A LayerNorm of C channels under `name`.
+fn layer_norm(checkpoint: &Checkpoint, name: &str, channels: usize) -> Result<Norm> {
+    Ok(Norm {
+        weight: checkpoint.vector(&format!("{name}.weight"), channels)?,
+        bias: checkpoint.vector(&format!("{name}.bias"), channels)?,
+        groups: 1,
+        eps: LN_EPS,
+    })
+}
+
+/// The last row of each sequence of x `[N, C]`: `[sequences, C]`.
+fn last_rows(x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+    let last: Vec<u32> = offsets.ranges().map(|range| range.end as u32 - 1).collect();
+    Ok(x.index_select(&Tensor::new(last, x.device())?, 0)?)
+}

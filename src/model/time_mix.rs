@@ -1,0 +1,149 @@
+//! Time-mix, the half of a block that looks along the sequence: token shift, products, WKV, norm, gate, product.
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::checkpoint::Checkpoint;
+use super::{Config, LN_X_EPS, Version};
+use crate::ops::linear::{Matrix, Product};
+use crate::ops::norm::Norm;
+use crate::ops::wkv::Wkv;
+use crate::ops::{Offsets, gates, token_shift};
+
+/// The frozen weights of one layer's time-mix.
+pub struct TimeMix {
+    ln: Norm,
+    receptance: Mixed,
+    key: Mixed,
+    value: Mixed,
+    /// 5.0 has none.
+    gate: Option<Mixed>,
+    wkv: Wkv,
+    ln_x: Norm,
+    output: Matrix,
+}
+
+/// A product with the token shift's mix that feeds it.
+struct Mixed {
+    /// `[C]`.
+    mix: Tensor,
+    weight: Matrix,
+}
+
+/// What the backward pass needs of a forward pass. All `[N, C]`.
+pub struct Kept {
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    /// Before its silu.
+    gate: Option<Tensor>,
+    /// Before its norm.
+    y: Tensor,
+}
+
+/// Numbers of [`Kept`] for each channel of each row.
+pub const KEPT: usize = 5;
+
+/// How a time-mix leaves each sequence.
+pub struct End {
+    /// `[sequences, C]`.
+    pub shift: Tensor,
+    /// `[sequences, H, K, K]`.
+    pub wkv: Tensor,
+}
+
+impl TimeMix {
+    /// Layer `i` of a checkpoint.
+    pub fn load(checkpoint: &Checkpoint, config: &Config, i: usize, product: Product) -> Result<Self> {
+        let &Config { n_embd, n_head, head_size, .. } = config;
+        let name = |rest: &str| format!("blocks.{i}.att.{rest}");
+        let vector = |rest: &str| checkpoint.vector(&name(rest), n_embd);
+        let matrix = |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], product);
+        let mixed = |mix: &str, weight: &str| anyhow::Ok(Mixed { mix: vector(mix)?, weight: matrix(weight)? });
+
+        // One number a head stands for all of its channels before 5.2.
+        let per_channel = |values: Vec<f32>| -> Result<Tensor> {
+            let repeat = n_embd / values.len();
+            let values: Vec<f32> = values.iter().flat_map(|&x| std::iter::repeat_n(x, repeat)).collect();
+            Ok(Tensor::from_vec(values, (n_head, head_size), &candle_core::Device::Cpu)?)
+        };
+        let count = if config.version == Version::V5_2 { n_embd } else { n_head };
+        let decay = checkpoint.numbers(&name("time_decay"), count)?.iter().map(|d| (-d.exp()).exp()).collect();
+        let bonus = if checkpoint.has(&name("time_first")) {
+            checkpoint.numbers(&name("time_first"), count)?.iter().map(|u| u.exp()).collect()
+        } else {
+            checkpoint.numbers(&name("time_faaaa"), count)?
+        };
+        Ok(Self {
+            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln1"), n_embd)?,
+            receptance: mixed("time_mix_r", "receptance.weight")?,
+            key: mixed("time_mix_k", "key.weight")?,
+            value: mixed("time_mix_v", "value.weight")?,
+            gate: match config.version {
+                Version::V5_0 => None,
+                Version::V5_1 | Version::V5_2 => Some(mixed("time_mix_g", "gate.weight")?),
+            },
+            wkv: Wkv { decay: per_channel(decay)?, bonus: per_channel(bonus)? },
+            ln_x: Norm { weight: vector("ln_x.weight")?, bias: vector("ln_x.bias")?, groups: n_head, eps: LN_X_EPS },
+            output: matrix("output.weight")?,
+        })
+    }
+
+    /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to x plus the time-mix of it.
+    pub fn forward(&self, x: &Tensor, shift: &Tensor, state: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept, End)> {
+        let a = self.ln.forward(x)?;
+        let mixed = token_shift::forward(&a, shift, &self.mixes(), offsets)?;
+        let r = self.receptance.weight.forward(&mixed[0])?;
+        let k = self.key.weight.forward(&mixed[1])?;
+        let v = self.value.weight.forward(&mixed[2])?;
+        let gate = self.gate.as_ref().map(|gate| gate.weight.forward(&mixed[3])).transpose()?;
+        let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;
+        let normal = self.ln_x.forward(&y)?;
+        let z = match &gate {
+            Some(gate) => gates::silu_mul(&normal, gate)?,
+            None => normal,
+        };
+        let out = (x + self.output.forward(&z)?)?;
+        let end = End { shift: super::last_rows(&a, offsets)?, wkv: end_state };
+        Ok((out, Kept { r, k, v, gate, y }, end))
+    }
+
+    /// (dx `[N, C]`, the shift's gradient `[C]`, the state's `[H, K, K]`) from the output's gradient and the forward's
+    /// inputs.
+    pub fn backward(
+        &self,
+        d_out: &Tensor,
+        x: &Tensor,
+        kept: &Kept,
+        state: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Tensor, Tensor)> {
+        let dz = self.output.backward(d_out)?;
+        let (d_normal, d_gate) = match &kept.gate {
+            Some(gate) => {
+                let (d_normal, d_gate) = gates::silu_mul_backward(&dz, &self.ln_x.forward(&kept.y)?, gate)?;
+                (d_normal, Some(d_gate))
+            }
+            None => (dz, None),
+        };
+        let dy = self.ln_x.backward(&d_normal, &kept.y)?;
+        let d = self.wkv.backward(&dy, [&kept.r, &kept.k, &kept.v], state, offsets)?;
+        let mut d_mixed = vec![
+            self.receptance.weight.backward(&d.dr)?,
+            self.key.weight.backward(&d.dk)?,
+            self.value.weight.backward(&d.dv)?,
+        ];
+        if let (Some(gate), Some(d_gate)) = (&self.gate, d_gate) {
+            d_mixed.push(gate.weight.backward(&d_gate)?);
+        }
+        let (da, d_shift) = token_shift::backward(&d_mixed, &self.mixes(), offsets)?;
+        let dx = (d_out + self.ln.backward(&da, x)?)?;
+        Ok((dx, d_shift, d.dstate))
+    }
+
+    /// In the order r, k, v, gate.
+    fn mixes(&self) -> Vec<&Tensor> {
+        let always = [&self.receptance, &self.key, &self.value];
+        always.into_iter().chain(&self.gate).map(|mixed| &mixed.mix).collect()
+    }
+}

@@ -1,0 +1,182 @@
+//! The zip archive around a checkpoint: which entry is the pickle, and the bytes of each entry.
+//!
+//! The `zip` crate reads the directory and inflates; what is added is suspicion. Entries may not overlap (or a few
+//! kilobytes could be unpacked a million times over), and may not claim to unpack to more than deflate can produce.
+//!
+//! The checksums of stored entries are not verified: that would read a whole model from disk to use one tensor, and
+//! PyTorch can be told to write none.
+
+use std::io::{Cursor, Read};
+use std::ops::Range;
+
+use zip::{CompressionMethod, ZipArchive};
+
+use super::Error;
+use super::error::shown;
+use crate::files::Bytes;
+
+/// The pickles of large models have some hundred kilobytes; this bounds the work of running one.
+const LONGEST_PICKLE: u64 = 4 << 20;
+/// Deflate's densest code spends 2 bits on 258 bytes.
+const MOST_INFLATION: u64 = 1032;
+
+/// A checkpoint's entries, found by name.
+pub struct Archive<'a> {
+    file: &'a Bytes,
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    /// What stands before `data.pkl` in its entry's name, up to and including the slash.
+    prefix: String,
+}
+
+impl<'a> Archive<'a> {
+    /// Finds the archive's directory and its pickle, and refuses what is no little-endian checkpoint.
+    pub fn open(file: &'a Bytes) -> Result<Self, Error> {
+        if !file.starts_with(b"PK\x03\x04") {
+            return Err(what_else(file));
+        }
+        let mut zip = ZipArchive::new(Cursor::new(&file[..]))?;
+        if zip.has_duplicate_names() || zip.has_overlapping_files()? {
+            return Err(Error::Overlap);
+        }
+        let prefix = pickle_prefix(&zip)?;
+        let mut archive = Self { file, zip, prefix };
+        match archive.entry("byteorder", 16) {
+            Ok(order) if &*order == b"little" => Ok(archive),
+            Ok(order) => Err(Error::ByteOrder {
+                order: shown(&String::from_utf8_lossy(&order)),
+            }),
+            // Files from before PyTorch 2.1 do not say; they were nearly all written on little-endian machines.
+            Err(Error::MissingEntry { .. }) => Ok(archive),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The program that builds the checkpoint's value.
+    pub fn pickle(&mut self) -> Result<Bytes, Error> {
+        self.entry("data.pkl", LONGEST_PICKLE)
+    }
+
+    /// The bytes of a storage. A deflated one is unpacked anew at every call.
+    pub fn storage(&mut self, key: &str) -> Result<Bytes, Error> {
+        self.entry(&format!("data/{key}"), u64::MAX)
+    }
+
+    /// The bytes of the entry `name` (without the prefix), which may have at most `most`.
+    fn entry(&mut self, name: &str, most: u64) -> Result<Bytes, Error> {
+        let name = format!("{}{name}", self.prefix);
+        let entry = || shown(&name);
+        let Some(index) = self.zip.index_for_name_raw(name.as_bytes()) else {
+            return Err(Error::MissingEntry { entry: entry() });
+        };
+        let raw = self.zip.by_index_raw(index)?;
+        let (size, packed, method) = (raw.size(), raw.compressed_size(), raw.compression());
+        if raw.encrypted() {
+            return Err(Error::Encrypted { entry: entry() });
+        }
+        if size > most {
+            return Err(Error::EntryTooLong {
+                entry: entry(),
+                size,
+                most,
+            });
+        }
+        let damaged = |reason: String| Error::Unpack {
+            entry: entry(),
+            size,
+            reason,
+        };
+        match method {
+            CompressionMethod::Stored if size != packed => {
+                Err(damaged(format!("it is stored in {packed} bytes")))
+            }
+            CompressionMethod::Stored => raw
+                .data_start()
+                .and_then(|start| range(start, size))
+                .and_then(|range| self.file.slice(range))
+                .ok_or_else(|| damaged("it reaches past the end of the file".into())),
+            CompressionMethod::Deflated if size > packed.saturating_mul(MOST_INFLATION) => {
+                Err(Error::Inflation {
+                    entry: entry(),
+                    packed,
+                    size,
+                })
+            }
+            CompressionMethod::Deflated => {
+                drop(raw);
+                let mut unpacked = Vec::new();
+                let room = usize::try_from(size).map_err(|e| damaged(e.to_string()))?;
+                unpacked
+                    .try_reserve_exact(room)
+                    .map_err(|e| damaged(e.to_string()))?;
+                let reader = self.zip.by_index(index)?;
+                // One byte more than declared may come, to find out that there are more; the crate checks the checksum.
+                let mut reader = reader.take(size.saturating_add(1));
+                reader
+                    .read_to_end(&mut unpacked)
+                    .map_err(|e| damaged(e.to_string()))?;
+                if unpacked.len() != room {
+                    return Err(damaged(format!("it unpacks to {} bytes", unpacked.len())));
+                }
+                Ok(Bytes::from(unpacked))
+            }
+            other => Err(Error::Packing {
+                entry: entry(),
+                method: other.to_string(),
+            }),
+        }
+    }
+}
+
+fn range(start: u64, size: u64) -> Option<Range<usize>> {
+    let end = start.checked_add(size)?;
+    Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+}
+
+/// PyTorch names the directory inside the archive after the file, and files get renamed: any prefix will do.
+fn pickle_prefix(zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, Error> {
+    let names = zip
+        .file_names_raw()
+        .filter_map(|name| std::str::from_utf8(name).ok());
+    let prefixes: Vec<&str> = names
+        .filter_map(|name| name.strip_suffix("data.pkl"))
+        .filter(|prefix| prefix.is_empty() || prefix.ends_with('/'))
+        .collect();
+    match prefixes[..] {
+        [prefix] => Ok(prefix.to_owned()),
+        [] => Err(Error::MissingEntry {
+            entry: "data.pkl".into(),
+        }),
+        _ => Err(Error::ManyPickles {
+            count: prefixes.len(),
+        }),
+    }
+}
+
+/// Names what a file that is no zip archive is, for the kinds that people really pass.
+fn what_else(file: &[u8]) -> Error {
+    // The old format starts with a pickle of the number 0x1950a86a20f9469cfc6c.
+    const LEGACY: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+    let start = &file[..file.len().min(64)];
+    let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
+    let header = file.first_chunk().map(|length| u64::from_le_bytes(*length));
+    if file.is_empty() {
+        Error::Empty
+    } else if start.len() > 2 && start[0] == 0x80 && start[2..].starts_with(LEGACY) {
+        Error::Legacy
+    } else if text.starts_with("version https://git-lfs") {
+        Error::LfsPointer
+    } else if ["<!doctype", "<html", "<head", "<?xml"]
+        .iter()
+        .any(|tag| text.starts_with(tag))
+    {
+        Error::WebPage
+    } else if file.get(8) == Some(&b'{') && header.is_some_and(|length| length <= file.len() as u64)
+    {
+        Error::Safetensors
+    } else {
+        let start = String::from_utf8_lossy(&file[..file.len().min(8)]);
+        Error::NotZip {
+            start: shown(&start),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Tensors as windows into storages: every window inside is read right, every window outside is refused.
+
+use super::*;
+
+/// The pickle of a call to `_rebuild_tensor_v2` on storage "0", STOP included.
+pub fn rebuild(kind: &str, count: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
+    fn tuple(code: &mut Vec<u8>, numbers: &[i64]) {
+        code.push(opcode::MARK);
+        for number in numbers {
+            code.extend([opcode::LONG1, 8]);
+            code.extend(number.to_le_bytes());
+        }
+        code.push(opcode::TUPLE);
+    }
+    let mut code =
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\n".to_vec();
+    code.extend(kind.as_bytes());
+    code.extend(b"\nX\x01\0\0\x000X\x06\0\0\0cuda:1\x8a\x08");
+    code.extend(count.to_le_bytes());
+    code.extend(b"tQ\x8a\x08");
+    code.extend(offset.to_le_bytes());
+    tuple(&mut code, shape);
+    tuple(&mut code, strides);
+    code.extend(b"\x89ccollections\nOrderedDict\n)RtR.");
+    code
+}
+
+/// A window into a storage of the bytes 0, 1, 2, ...
+fn window(count: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Result<Value, Error> {
+    let storage: Vec<u8> = (0..count as u8).collect();
+    parsed(&checkpoint(
+        &rebuild("ByteStorage", count, offset, shape, strides),
+        &storage,
+        Stored,
+    ))
+}
+
+#[test]
+fn the_storage_must_have_the_size_it_claims() {
+    for (kind, count) in [
+        ("FloatStorage", 5),
+        ("FloatStorage", -1),
+        ("FloatStorage", i64::MAX),
+        ("HalfStorage", 4),
+    ] {
+        let file = checkpoint(&rebuild(kind, count, 0, &[1], &[1]), &[0; 16], Stored);
+        assert!(
+            matches!(parsed(&file), Err(Error::StorageSize { size: 16, .. })),
+            "{kind} {count}"
+        );
+    }
+}
+
+#[test]
+fn windows_outside_their_storage_are_refused() {
+    let max = i64::MAX;
+    for (offset, shape, strides) in [
+        (0, &[9][..], &[1][..]),
+        (1, &[8], &[1]),
+        (8, &[], &[]),
+        (8, &[1], &[1]),
+        (-1, &[1], &[1]),
+        (0, &[-1], &[1]),
+        (7, &[2], &[-1]),
+        (0, &[2], &[8]),
+        (0, &[2, 2], &[1]),
+        (0, &[2], &[1, 1]),
+        (max, &[2], &[max]),
+        (0, &[max, max, max], &[0, 0, 0]),
+        (0, &[max, 0, max], &[1, 1, 1]),
+        (0, &[2, 2], &[max, max]),
+    ] {
+        let result = window(8, offset, shape, strides);
+        assert!(
+            matches!(result, Err(Error::Outside { count: 8, .. })),
+            "{offset} {shape:?} {strides:?}"
+        );
+    }
+}
+
+#[test]
+fn one_number_expanded_to_gigabytes_is_refused() {
+    for shape in [&[1 << 40][..], &[1 << 14, 1 << 14]] {
+        let result = window(8, 0, shape, &[0, 0][..shape.len()]);
+        assert!(
+            matches!(result, Err(Error::Spread { bytes, .. }) if bytes >= 1 << 28),
+            "{shape:?}"
+        );
+    }
+}
+
+#[test]
+fn many_expansions_share_one_budget() {
+    let one = rebuild("ByteStorage", 8, 0, &[1 << 20], &[0]);
+    let one = &one[2..one.len() - 1];
+    let list = [b"\x80\x02](", &one.repeat(65)[..], b"e."].concat();
+    assert!(matches!(
+        parsed(&checkpoint(&list, &[0; 8], Stored)),
+        Err(Error::Spread { .. })
+    ));
+}
+
+#[test]
+fn dimensions_are_limited_as_in_pytorch() {
+    assert!(window(8, 0, &[1; 64], &[1; 64]).is_ok());
+    assert!(matches!(
+        window(8, 0, &[1; 65], &[1; 65]),
+        Err(Error::Rank { rank: 65, .. })
+    ));
+    assert!(matches!(
+        window(8, 0, &[1], &[1; 65]),
+        Err(Error::Rank { rank: 65, .. })
+    ));
+}
+
+#[test]
+fn an_axis_of_length_1_may_have_any_stride() {
+    let file = Bytes::from(checkpoint(
+        &rebuild("ByteStorage", 8, 2, &[2, 1, 3], &[3, 99, 1]),
+        b"01234567",
+        Stored,
+    ));
+    let Value::Tensor(tensor) = parse(&file).unwrap() else {
+        panic!("a tensor was written")
+    };
+    assert_eq!(*tensor.data, *b"234567");
+    assert!(
+        file.as_ptr_range().contains(&tensor.data.as_ptr()),
+        "it is contiguous, so it is not copied"
+    );
+}
+
+proptest! {
+    #[test]
+    fn windows_are_read_element_by_element(
+        axes in prop::collection::vec((0i64..4, 0i64..6), 0..4), offset in 0i64..10, item in 0usize..3,
+    ) {
+        let (kind, dtype) = [("ByteStorage", Dtype::U8), ("HalfStorage", Dtype::F16), ("LongStorage", Dtype::I64)][item];
+        let (shape, strides): (Vec<i64>, Vec<i64>) = axes.iter().copied().unzip();
+        let size = dtype.bitsize() / 8;
+        let storage: Vec<u8> = (0..24 * size).map(|i| i as u8).collect();
+        let mut places = vec![offset];
+        for (length, stride) in axes {
+            places = places.iter().flat_map(|place| (0..length).map(move |i| place + i * stride)).collect();
+        }
+        let result = parsed(&checkpoint(&rebuild(kind, 24, offset, &shape, &strides), &storage, Deflated));
+        if places.iter().all(|&place| place < 24) {
+            let places = places.iter().map(|&place| place as usize * size);
+            let expected: Vec<u8> = places.flat_map(|place| storage[place..place + size].to_vec()).collect();
+            let shape: Vec<usize> = shape.iter().map(|&length| length as usize).collect();
+            prop_assert_eq!(result.unwrap(), Value::Tensor(super::tensor(dtype, &shape, expected)));
+        } else {
+            let outside = matches!(result, Err(Error::Outside { .. }));
+            prop_assert!(outside);
+        }
+    }
+}
