@@ -38,7 +38,10 @@ impl Bytes {
         // pages ends the program, as with every tool that maps its model; no Rust reference sees freed memory.
         let map = unsafe { Mmap::map(&file)? };
         let range = 0..map.len();
-        Ok(Self { source: Source::Mapped(Arc::new(map)), range })
+        Ok(Self {
+            source: Source::Mapped(Arc::new(map)),
+            range,
+        })
     }
 
     /// The window `range` of these bytes, sharing their memory; `None` when it does not lie inside them.
@@ -47,14 +50,20 @@ impl Bytes {
             return None;
         }
         let start = self.range.start;
-        Some(Self { source: self.source.clone(), range: start + range.start..start + range.end })
+        Some(Self {
+            source: self.source.clone(),
+            range: start + range.start..start + range.end,
+        })
     }
 }
 
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
-        Self { source: Source::Owned(Arc::new(bytes)), range }
+        Self {
+            source: Source::Owned(Arc::new(bytes)),
+            range,
+        }
     }
 }
 
@@ -118,7 +127,9 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder.prefix(".state-tune-").tempfile_in(directory_of(path))
+    builder
+        .prefix(".state-tune-")
+        .tempfile_in(directory_of(path))
 }
 
 #[cfg(test)]
@@ -133,7 +144,10 @@ mod tests {
         let middle = bytes.slice(1..4).unwrap();
         assert_eq!(&*middle, [2, 3, 4]);
         assert_eq!(&*middle.slice(1..2).unwrap(), [3]);
-        assert!(middle.slice(0..4).is_none(), "a slice must not reach what its parent does not hold");
+        assert!(
+            middle.slice(0..4).is_none(),
+            "a slice must not reach what its parent does not hold"
+        );
     }
 
     #[test]
@@ -147,7 +161,11 @@ mod tests {
         });
         assert!(failed.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file stays behind");
+        assert_eq!(
+            std::fs::read_dir(directory.path()).unwrap().count(),
+            1,
+            "no temporary file stays behind"
+        );
         assert_eq!(&*Bytes::map(&path).unwrap(), b"old");
     }
 }

@@ -1,7 +1,43 @@
-//! placeholder
+//! state-tune: teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
+//!
+//! # The map
+//!
+//! ```text
+//! main.rs        parse, run, print the error once, exit code
+//! cli/           the only place that knows clap, flags and environment variables; ends in plain option structs
+//! train/         the training story: mod.rs is the loop; options, learner, memory, stop rules, target
+//! sample         test mode: greedy, base then tuned, recurrent
+//! state_file/    the state's formats, in and out
+//! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
+//! data/          jsonl, template, example (tokens and where the completion starts), walk, batch (packed flat)
+//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs
+//! tokenizer/     the World vocabulary
+//! pth/           PyTorch's zip and pickle, read and written
+//! fetch/         make a file exist; the only room that may touch the network
+//! report/        everything printed or plotted
+//! files          the memory map, and atomic replacement
+//! ```
+//!
+//! # The layer rule
+//!
+//! A module uses only what stands below it:
+//!
+//! ```text
+//! main > cli > train, sample > state_file > model > data > ops, tokenizer, pth, fetch, report > files
+//! ```
+//!
+//! clap only in `cli`, the network only in `fetch`, printing only in `report`, exit codes only in `main`, `unsafe` only
+//! in `ops` and `files`. `tests/layers.rs` holds the source to it.
+
+pub mod cli;
 pub mod data;
+pub mod fetch;
 pub mod files;
 pub mod model;
 pub mod ops;
 pub mod pth;
+pub mod report;
+pub mod sample;
+pub mod state_file;
 pub mod tokenizer;
+pub mod train;

@@ -1,1 +1,64 @@
-fn main() {}
+//! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 when
+//! a signal ended a run whose state is saved.
+
+use std::io;
+use std::process::ExitCode;
+
+use state_tune::cli::{self, Command};
+use state_tune::report;
+use state_tune::train::{self, Stop};
+use state_tune::{ops, sample};
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
+        Ok(command) => command,
+        Err(cli::Exit::Shown(text)) => {
+            report::say(text.trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(cli::Exit::Usage(message)) => {
+            report::complain(&format!("error: {message}"));
+            return ExitCode::from(2);
+        }
+        Err(cli::Exit::Failed(message)) => {
+            report::complain(&format!("error: {message}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match run(command) {
+        Ok(code) => code,
+        // Whoever read the answer has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Train { options, threads } => {
+            ops::use_threads(threads)?;
+            Ok(match train::run(&options)? {
+                Stop::Signal(signal) => ExitCode::from(128 + signal as u8),
+                Stop::ExitLoss { .. } | Stop::MaxEpochs { .. } | Stop::MaxTime { .. } => {
+                    ExitCode::SUCCESS
+                }
+            })
+        }
+        Command::Sample { options, threads } => {
+            ops::use_threads(threads)?;
+            sample::run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -26,7 +26,12 @@ impl Batch {
         for example in examples {
             let first_row = tokens.len();
             tokens.extend(soft_prompt.then_some(None));
-            tokens.extend(example.tokens[..example.tokens.len() - 1].iter().copied().map(Some));
+            tokens.extend(
+                example.tokens[..example.tokens.len() - 1]
+                    .iter()
+                    .copied()
+                    .map(Some),
+            );
             lengths.push(tokens.len() - first_row);
 
             // Token t is predicted by the row before its own; without a soft prompt the first token has none.
@@ -35,7 +40,12 @@ impl Batch {
             scored.extend((first..example.tokens.len()).map(|t| (first_row + t + lead - 1) as u32));
             targets.extend_from_slice(&example.tokens[first..]);
         }
-        Self { tokens, offsets: Offsets::from_lengths(lengths), scored, targets }
+        Self {
+            tokens,
+            offsets: Offsets::from_lengths(lengths),
+            scored,
+            targets,
+        }
     }
 }
 
@@ -59,13 +69,20 @@ mod tests {
     use super::*;
 
     fn example(prompt: &[u32], completion: &[u32]) -> Example {
-        Example { tokens: [prompt, completion].concat(), prompt_len: prompt.len(), line: 1 }
+        Example {
+            tokens: [prompt, completion].concat(),
+            prompt_len: prompt.len(),
+            line: 1,
+        }
     }
 
     #[test]
     fn a_soft_prompt_leads_and_predicts() {
         let batch = Batch::pack(&[example(&[1, 2], &[3, 4]), example(&[], &[5, 6])], true);
-        assert_eq!(batch.tokens, [None, Some(1), Some(2), Some(3), None, Some(5)]);
+        assert_eq!(
+            batch.tokens,
+            [None, Some(1), Some(2), Some(3), None, Some(5)]
+        );
         assert_eq!(batch.offsets, Offsets::from_lengths([4, 2]));
         assert_eq!(batch.scored, [2, 3, 4, 5]);
         assert_eq!(batch.targets, [3, 4, 5, 6]);

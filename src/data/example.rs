@@ -51,7 +51,11 @@ impl Example {
         );
         let prompt_len = tokens.len();
         tokens.extend(completion);
-        Ok(Self { tokens, prompt_len, line: row.line() })
+        Ok(Self {
+            tokens,
+            prompt_len,
+            line: row.line(),
+        })
     }
 
     /// Tokens whose prediction is scored: the completion's, less its first one when nothing stands before it.
@@ -71,7 +75,9 @@ impl Example {
 pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Example>> {
     let read = || -> Result<Vec<Example>> {
         let rows = jsonl::read(path)?;
-        rows.iter().map(|row| Example::new(row, formats, Tokenizer::world())).collect()
+        rows.iter()
+            .map(|row| Example::new(row, formats, Tokenizer::world()))
+            .collect()
     };
     read().with_context(|| format!("cannot use the data in {}", path.display()))
 }
@@ -83,11 +89,20 @@ mod tests {
     fn formats(prompt_cutoff: Option<usize>, completion_cutoff: Option<usize>) -> Formats {
         let prompt = Template::parse("{q}\n\n").unwrap();
         let response = Template::parse("{a}").unwrap();
-        Formats { prompt, response, prompt_cutoff, completion_cutoff }
+        Formats {
+            prompt,
+            response,
+            prompt_cutoff,
+            completion_cutoff,
+        }
     }
 
     fn example(json: &str, formats: &Formats) -> Result<Example> {
-        Example::new(&Row::parse(7, json.as_bytes())?, formats, Tokenizer::world())
+        Example::new(
+            &Row::parse(7, json.as_bytes())?,
+            formats,
+            Tokenizer::world(),
+        )
     }
 
     #[test]
@@ -112,7 +127,11 @@ mod tests {
 
     #[test]
     fn a_lone_token_is_scored_only_after_a_soft_prompt() {
-        let lone = Example { tokens: vec![5], prompt_len: 0, line: 1 };
+        let lone = Example {
+            tokens: vec![5],
+            prompt_len: 0,
+            line: 1,
+        };
         assert_eq!((lone.scored(true), lone.rows(true)), (1, 1));
         assert_eq!((lone.scored(false), lone.rows(false)), (0, 0));
     }

@@ -26,7 +26,12 @@ pub struct Walker {
 impl Walker {
     /// A walk over the examples 0..count; count is at least 1.
     pub fn new(walk: Walk, count: usize, seed: u64) -> Self {
-        Self { walk, order: (0..count).collect(), next: 0, rng: StdRng::seed_from_u64(seed) }
+        Self {
+            walk,
+            order: (0..count).collect(),
+            next: 0,
+            rng: StdRng::seed_from_u64(seed),
+        }
     }
 
     /// The next `size` examples. A batch may span the border of two epochs.
@@ -82,7 +87,10 @@ mod tests {
         let mut first = drawn[0].clone();
         first.sort_unstable();
         first.dedup();
-        assert!(first.len() < 50, "50 independent draws of 50 do not meet each once");
+        assert!(
+            first.len() < 50,
+            "50 independent draws of 50 do not meet each once"
+        );
         for walk in [Walk::Random, Walk::Shuffled] {
             assert_eq!(epochs(walk, 1), epochs(walk, 1));
             assert_ne!(epochs(walk, 1), epochs(walk, 2));

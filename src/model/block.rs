@@ -39,13 +39,22 @@ pub struct End {
 impl End {
     /// The state after sequence `i`.
     pub fn of_sequence(&self, i: usize) -> Result<LayerState> {
-        Ok(LayerState { att_shift: self.att.shift.get(i)?, ffn_shift: self.ffn_shift.get(i)?, wkv: self.att.wkv.get(i)? })
+        Ok(LayerState {
+            att_shift: self.att.shift.get(i)?,
+            ffn_shift: self.ffn_shift.get(i)?,
+            wkv: self.att.wkv.get(i)?,
+        })
     }
 }
 
 impl Block {
     /// Layer `i` of a checkpoint.
-    pub fn load(checkpoint: &Checkpoint, config: &Config, i: usize, product: Product) -> Result<Self> {
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: &Config,
+        i: usize,
+        product: Product,
+    ) -> Result<Self> {
         Ok(Self {
             att: TimeMix::load(checkpoint, config, i, product)?,
             ffn: ChannelMix::load(checkpoint, config, i, product)?,
@@ -53,10 +62,22 @@ impl Block {
     }
 
     /// x `[N, C]` to the block's output `[N, C]`; every sequence starts from `start`.
-    pub fn forward(&self, x: &Tensor, start: &LayerState, offsets: &Offsets) -> Result<(Tensor, Kept, End)> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        start: &LayerState,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Kept, End)> {
         let (middle, att, att_end) = self.att.forward(x, &start.att_shift, &start.wkv, offsets)?;
         let (out, ffn, ffn_shift) = self.ffn.forward(&middle, &start.ffn_shift, offsets)?;
-        Ok((out, Kept { att, middle, ffn }, End { att: att_end, ffn_shift }))
+        Ok((
+            out,
+            Kept { att, middle, ffn },
+            End {
+                att: att_end,
+                ffn_shift,
+            },
+        ))
     }
 
     /// (dx `[N, C]`, the gradient of `start`) from the output's gradient and the forward's input.
@@ -69,7 +90,16 @@ impl Block {
         offsets: &Offsets,
     ) -> Result<(Tensor, LayerState)> {
         let (d_middle, ffn_shift) = self.ffn.backward(d_out, &kept.middle, &kept.ffn, offsets)?;
-        let (dx, att_shift, wkv) = self.att.backward(&d_middle, x, &kept.att, &start.wkv, offsets)?;
-        Ok((dx, LayerState { att_shift, ffn_shift, wkv }))
+        let (dx, att_shift, wkv) = self
+            .att
+            .backward(&d_middle, x, &kept.att, &start.wkv, offsets)?;
+        Ok((
+            dx,
+            LayerState {
+                att_shift,
+                ffn_shift,
+                wkv,
+            },
+        ))
     }
 }

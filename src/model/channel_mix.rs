@@ -34,7 +34,12 @@ pub const KEPT: usize = 2;
 
 impl ChannelMix {
     /// Layer `i` of a checkpoint.
-    pub fn load(checkpoint: &Checkpoint, config: &Config, i: usize, product: Product) -> Result<Self> {
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: &Config,
+        i: usize,
+        product: Product,
+    ) -> Result<Self> {
         let &Config { n_embd, n_ffn, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.ffn.{rest}");
         Ok(Self {
@@ -49,7 +54,12 @@ impl ChannelMix {
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, kept, the last row of
     /// each sequence `[sequences, C]`).
-    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept, Tensor)> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        shift: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Kept, Tensor)> {
         let a = self.ln.forward(x)?;
         let mixed = token_shift::forward(&a, shift, &[&self.mix_k, &self.mix_r], offsets)?;
         let k = self.key.forward(&mixed[0])?;
@@ -60,7 +70,13 @@ impl ChannelMix {
     }
 
     /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.
-    pub fn backward(&self, d_out: &Tensor, x: &Tensor, kept: &Kept, offsets: &Offsets) -> Result<(Tensor, Tensor)> {
+    pub fn backward(
+        &self,
+        d_out: &Tensor,
+        x: &Tensor,
+        kept: &Kept,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Tensor)> {
         let (dr, dv) = gates::sigmoid_mul_backward(d_out, &kept.r, &kept.v)?;
         let dk = gates::relu_squared_backward(&self.value.backward(&dv)?, &kept.k)?;
         let d_mixed = [self.key.backward(&dk)?, self.receptance.backward(&dr)?];

@@ -22,8 +22,15 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
             let bytes = Bytes::map(path)?;
-            let tensors = if looks_like_safetensors(&bytes) { safetensors(&bytes)? } else { pth(path)? };
-            let tensors = tensors.into_iter().map(|(name, tensor)| (name.replace("_orig_mod.", ""), tensor)).collect();
+            let tensors = if looks_like_safetensors(&bytes) {
+                safetensors(&bytes)?
+            } else {
+                pth(path)?
+            };
+            let tensors = tensors
+                .into_iter()
+                .map(|(name, tensor)| (name.replace("_orig_mod.", ""), tensor))
+                .collect();
             Ok(Self { tensors })
         };
         read().with_context(|| format!("cannot read the model {}", path.display()))
@@ -54,7 +61,10 @@ impl Checkpoint {
     /// A frozen matrix of exactly this shape, left where it lies.
     pub fn matrix(&self, name: &str, shape: [usize; 2], product: Product) -> Result<Matrix> {
         let found = self.matrix_shape(name)?;
-        ensure!(found == shape, "{name} is {found:?}, but the rest of the model needs {shape:?}");
+        ensure!(
+            found == shape,
+            "{name} is {found:?}, but the rest of the model needs {shape:?}"
+        );
         let (tensor, element) = self.floating(name)?;
         Matrix::new(tensor.data.clone(), element, shape, product).with_context(|| name.to_string())
     }
@@ -63,24 +73,37 @@ impl Checkpoint {
     pub fn numbers(&self, name: &str, count: usize) -> Result<Vec<f32>> {
         let (tensor, element) = self.floating(name)?;
         let values = linear::widen(element, &tensor.data);
-        ensure!(values.len() == count, "{name} is {:?}, but the rest of the model needs {count} numbers", tensor.shape);
+        ensure!(
+            values.len() == count,
+            "{name} is {:?}, but the rest of the model needs {count} numbers",
+            tensor.shape
+        );
         Ok(values)
     }
 
     /// The same as a tensor `[count]`.
     pub fn vector(&self, name: &str, count: usize) -> Result<Tensor> {
-        Ok(Tensor::from_vec(self.numbers(name, count)?, count, &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            self.numbers(name, count)?,
+            count,
+            &Device::Cpu,
+        )?)
     }
 
     fn get(&self, name: &str) -> Result<&pth::Tensor> {
-        self.tensors.get(name).with_context(|| format!("the model lacks the tensor {name}: the checkpoint is incomplete"))
+        self.tensors.get(name).with_context(|| {
+            format!("the model lacks the tensor {name}: the checkpoint is incomplete")
+        })
     }
 
     fn floating(&self, name: &str) -> Result<(&pth::Tensor, Element)> {
         let tensor = self.get(name)?;
         match Element::of(tensor.dtype) {
             Some(element) => Ok((tensor, element)),
-            None => bail!("{name} is of type {:?}; bf16, f16 and f32 models can be used", tensor.dtype),
+            None => bail!(
+                "{name} is of type {:?}; bf16, f16 and f32 models can be used",
+                tensor.dtype
+            ),
         }
     }
 }
@@ -98,8 +121,14 @@ fn safetensors(bytes: &Bytes) -> Result<BTreeMap<String, pth::Tensor>> {
     let mut tensors = BTreeMap::new();
     for (name, info) in metadata.tensors() {
         let (start, end) = info.data_offsets;
-        let window = bytes.slice(data + start..data + end).with_context(|| format!("{name} lies outside the file: {broken}"))?;
-        let tensor = pth::Tensor { dtype: info.dtype, shape: info.shape.clone(), data: window };
+        let window = bytes
+            .slice(data + start..data + end)
+            .with_context(|| format!("{name} lies outside the file: {broken}"))?;
+        let tensor = pth::Tensor {
+            dtype: info.dtype,
+            shape: info.shape.clone(),
+            data: window,
+        };
         tensors.insert(name, tensor);
     }
     Ok(tensors)
@@ -113,7 +142,10 @@ fn pth(path: &Path) -> Result<BTreeMap<String, pth::Tensor>> {
     for (key, value) in entries {
         match (key, value) {
             (pth::Value::Str(name), pth::Value::Tensor(tensor)) => tensors.insert(name, tensor),
-            (key, value) => bail!("it holds {} under {key:?}, not a tensor under a name", kind(&value)),
+            (key, value) => bail!(
+                "it holds {} under {key:?}, not a tensor under a name",
+                kind(&value)
+            ),
         };
     }
     Ok(tensors)

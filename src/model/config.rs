@@ -43,7 +43,15 @@ pub struct Config {
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, vocab_size, n_layer, n_embd, n_head, head_size, n_ffn } = self;
+        let Self {
+            version,
+            vocab_size,
+            n_layer,
+            n_embd,
+            n_head,
+            head_size,
+            n_ffn,
+        } = self;
         write!(
             f,
             "RWKV-{version}, {n_layer} layers, n_embd {n_embd}, {n_head} heads of {head_size}, ffn {n_ffn}, \
@@ -73,13 +81,25 @@ impl Config {
             "n_embd {n_embd} (from emb.weight) is not a multiple of {n_head} heads (from blocks.0.att.time_decay)"
         );
         let [n_ffn, _] = checkpoint.matrix_shape("blocks.0.ffn.key.weight")?;
-        Ok(Self { version, vocab_size, n_layer, n_embd, n_head, head_size: n_embd / n_head, n_ffn })
+        Ok(Self {
+            version,
+            vocab_size,
+            n_layer,
+            n_embd,
+            n_head,
+            head_size: n_embd / n_head,
+            n_ffn,
+        })
     }
 }
 
 /// The number in `blocks.N.rest`.
 fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("blocks.")?.split('.').next()?.parse().ok()
+    name.strip_prefix("blocks.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
 }
 
 fn refuse_other_models(checkpoint: &Checkpoint) -> Result<()> {
@@ -101,7 +121,11 @@ fn refuse_other_models(checkpoint: &Checkpoint) -> Result<()> {
         bail!(
             "this is not an RWKV model: it has {} tensors, but no emb.weight and blocks.0.att.* among them{}",
             checkpoint.names().count(),
-            if some.is_empty() { String::new() } else { format!(" (there are {}, ...)", some.join(", ")) }
+            if some.is_empty() {
+                String::new()
+            } else {
+                format!(" (there are {}, ...)", some.join(", "))
+            }
         );
     }
     Ok(())

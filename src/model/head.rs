@@ -20,7 +20,9 @@ pub struct Head {
 
 impl Head {
     pub fn load(checkpoint: &Checkpoint, config: &Config, product: Product) -> Result<Self> {
-        let &Config { vocab_size, n_embd, .. } = config;
+        let &Config {
+            vocab_size, n_embd, ..
+        } = config;
         Ok(Self {
             ln_out: super::layer_norm(checkpoint, "ln_out", n_embd)?,
             projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], product)?,
@@ -33,7 +35,13 @@ impl Head {
     }
 
     /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed and times `scale`, and dL/dx `[N, C]`.
-    pub fn loss_and_gradient(&self, x: &Tensor, scored: &[u32], targets: &[u32], scale: f64) -> Result<(f64, Tensor)> {
+    pub fn loss_and_gradient(
+        &self,
+        x: &Tensor,
+        scored: &[u32],
+        targets: &[u32],
+        scale: f64,
+    ) -> Result<(f64, Tensor)> {
         let [vocab_size, _] = self.projection.dims();
         let chunk = (LOGITS / vocab_size).max(1);
         let mut loss = 0.0;

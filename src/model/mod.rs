@@ -23,7 +23,7 @@ use self::block::Block;
 use self::head::Head;
 use crate::data::Batch;
 use crate::ops::Offsets;
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::{Element, Matrix, Product};
 use crate::ops::norm::Norm;
 
 const LN_EPS: f32 = 1e-5;
@@ -50,19 +50,38 @@ impl Rwkv5 {
     /// Takes the weights from a checkpoint, leaving the matrices in its memory map.
     pub fn load(checkpoint: &Checkpoint, product: Product) -> Result<Self> {
         let config = Config::of(checkpoint)?;
-        let embedding = checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], product)?;
+        let embedding =
+            checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], product)?;
         let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd)?;
-        let blocks = (0..config.n_layer).map(|i| Block::load(checkpoint, &config, i, product)).collect::<Result<_>>()?;
-        Ok(Self { config, embedding, ln0, blocks, head: Head::load(checkpoint, &config, product)? })
+        let blocks = (0..config.n_layer)
+            .map(|i| Block::load(checkpoint, &config, i, product))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            config,
+            embedding,
+            ln0,
+            blocks,
+            head: Head::load(checkpoint, &config, product)?,
+        })
     }
 
     pub fn config(&self) -> &Config {
         &self.config
     }
 
+    /// How the checkpoint stores its numbers; a learnt state is saved alike.
+    pub fn element(&self) -> Element {
+        self.embedding.element()
+    }
+
     /// Bytes that one row of a batch occupies between forward and backward.
     pub fn bytes_per_row(&self, intermediates: Intermediates) -> usize {
-        let &Config { n_layer, n_embd, n_ffn, .. } = &self.config;
+        let &Config {
+            n_layer,
+            n_embd,
+            n_ffn,
+            ..
+        } = &self.config;
         let each = match intermediates {
             Intermediates::Keep => n_embd + block::kept_per_row(n_embd, n_ffn),
             Intermediates::Recompute => n_embd,
@@ -89,11 +108,15 @@ impl Rwkv5 {
             x = out;
         }
 
-        let (loss, mut dx) = self.head.loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?;
+        let (loss, mut dx) =
+            self.head
+                .loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?;
 
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate().rev() {
-            let (Some((x, kept)), start) = (inputs.pop(), state.layer(i)?) else { unreachable!("one input a block") };
+            let (Some((x, kept)), start) = (inputs.pop(), state.layer(i)?) else {
+                unreachable!("one input a block")
+            };
             let kept = match kept {
                 Some(kept) => kept,
                 None => block.forward(&x, &start, offsets)?.1,
@@ -108,8 +131,14 @@ impl Rwkv5 {
         let d_soft_prompt = match &state.soft_prompt {
             Some(soft_prompt) => {
                 let starts: Vec<u32> = offsets.starts().iter().map(|&row| row as u32).collect();
-                let d = dx.index_select(&Tensor::new(starts, &Device::Cpu)?, 0)?.sum_keepdim(0)?;
-                Some(self.ln0.backward(&d, &soft_prompt.unsqueeze(0)?)?.squeeze(0)?)
+                let d = dx
+                    .index_select(&Tensor::new(starts, &Device::Cpu)?, 0)?
+                    .sum_keepdim(0)?;
+                Some(
+                    self.ln0
+                        .backward(&d, &soft_prompt.unsqueeze(0)?)?
+                        .squeeze(0)?,
+                )
             }
             None => None,
         };
@@ -133,8 +162,14 @@ impl Rwkv5 {
     /// The last block's output for one sequence, and the state after it.
     fn forward(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
         let soft_prompt = state.soft_prompt.is_some().then_some(None);
-        let rows: Vec<Option<u32>> = soft_prompt.into_iter().chain(tokens.iter().copied().map(Some)).collect();
-        ensure!(!rows.is_empty(), "there is nothing to read: no token and no soft prompt");
+        let rows: Vec<Option<u32>> = soft_prompt
+            .into_iter()
+            .chain(tokens.iter().copied().map(Some))
+            .collect();
+        ensure!(
+            !rows.is_empty(),
+            "there is nothing to read: no token and no soft prompt"
+        );
         let offsets = Offsets::from_lengths([rows.len()]);
         let mut x = self.ln0.forward(&self.embed(&rows, state)?)?;
         let mut layers = Vec::with_capacity(self.blocks.len());
@@ -148,15 +183,27 @@ impl Rwkv5 {
 
     /// The embedding of each row `[N, C]`.
     fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Tensor> {
-        let soft_prompt = state.soft_prompt.as_ref().map(|soft| soft.to_vec1::<f32>()).transpose()?;
+        let soft_prompt = state
+            .soft_prompt
+            .as_ref()
+            .map(|soft| soft.to_vec1::<f32>())
+            .transpose()?;
         let mut rows = Vec::with_capacity(tokens.len() * self.config.n_embd);
         for token in tokens {
             match token {
                 Some(token) => self.embedding.push_row(*token as usize, &mut rows)?,
-                None => rows.extend_from_slice(soft_prompt.as_ref().context("a soft prompt's row without one")?),
+                None => rows.extend_from_slice(
+                    soft_prompt
+                        .as_ref()
+                        .context("a soft prompt's row without one")?,
+                ),
             }
         }
-        Ok(Tensor::from_vec(rows, (tokens.len(), self.config.n_embd), &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            rows,
+            (tokens.len(), self.config.n_embd),
+            &Device::Cpu,
+        )?)
     }
 }
 

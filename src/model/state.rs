@@ -20,13 +20,26 @@ impl State {
     pub fn zeros(config: &Config) -> Result<Self> {
         let (shifts, wkv) = Self::shapes(config);
         let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
-        Ok(Self { soft_prompt: None, shifts: zeros(&shifts)?, wkv: zeros(&wkv)? })
+        Ok(Self {
+            soft_prompt: None,
+            shifts: zeros(&shifts)?,
+            wkv: zeros(&wkv)?,
+        })
     }
 
     /// The shapes of `shifts` and `wkv`.
     pub fn shapes(config: &Config) -> ([usize; 2], [usize; 4]) {
-        let &Config { n_layer, n_embd, n_head, head_size, .. } = config;
-        ([2 * n_layer, n_embd], [n_layer, n_head, head_size, head_size])
+        let &Config {
+            n_layer,
+            n_embd,
+            n_head,
+            head_size,
+            ..
+        } = config;
+        (
+            [2 * n_layer, n_embd],
+            [n_layer, n_head, head_size, head_size],
+        )
     }
 
     /// The sum of two, part by part.
@@ -35,7 +48,11 @@ impl State {
             (Some(a), Some(b)) => Some((a + b)?),
             (one, other) => one.clone().or_else(|| other.clone()),
         };
-        Ok(Self { soft_prompt, shifts: (&self.shifts + &other.shifts)?, wkv: (&self.wkv + &other.wkv)? })
+        Ok(Self {
+            soft_prompt,
+            shifts: (&self.shifts + &other.shifts)?,
+            wkv: (&self.wkv + &other.wkv)?,
+        })
     }
 }
 
@@ -53,13 +70,24 @@ pub struct LayerState {
 impl State {
     /// The part for layer `i`.
     pub fn layer(&self, i: usize) -> Result<LayerState> {
-        Ok(LayerState { att_shift: self.shifts.get(2 * i)?, ffn_shift: self.shifts.get(2 * i + 1)?, wkv: self.wkv.get(i)? })
+        Ok(LayerState {
+            att_shift: self.shifts.get(2 * i)?,
+            ffn_shift: self.shifts.get(2 * i + 1)?,
+            wkv: self.wkv.get(i)?,
+        })
     }
 
     /// A state from its layers' parts, in order.
     pub fn from_layers(soft_prompt: Option<Tensor>, layers: &[LayerState]) -> Result<Self> {
-        let shifts: Vec<&Tensor> = layers.iter().flat_map(|layer| [&layer.att_shift, &layer.ffn_shift]).collect();
+        let shifts: Vec<&Tensor> = layers
+            .iter()
+            .flat_map(|layer| [&layer.att_shift, &layer.ffn_shift])
+            .collect();
         let wkv: Vec<&Tensor> = layers.iter().map(|layer| &layer.wkv).collect();
-        Ok(Self { soft_prompt, shifts: Tensor::stack(&shifts, 0)?, wkv: Tensor::stack(&wkv, 0)? })
+        Ok(Self {
+            soft_prompt,
+            shifts: Tensor::stack(&shifts, 0)?,
+            wkv: Tensor::stack(&wkv, 0)?,
+        })
     }
 }

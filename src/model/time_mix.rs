@@ -54,23 +54,57 @@ pub struct End {
 
 impl TimeMix {
     /// Layer `i` of a checkpoint.
-    pub fn load(checkpoint: &Checkpoint, config: &Config, i: usize, product: Product) -> Result<Self> {
-        let &Config { n_embd, n_head, head_size, .. } = config;
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: &Config,
+        i: usize,
+        product: Product,
+    ) -> Result<Self> {
+        let &Config {
+            n_embd,
+            n_head,
+            head_size,
+            ..
+        } = config;
         let name = |rest: &str| format!("blocks.{i}.att.{rest}");
         let vector = |rest: &str| checkpoint.vector(&name(rest), n_embd);
         let matrix = |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], product);
-        let mixed = |mix: &str, weight: &str| anyhow::Ok(Mixed { mix: vector(mix)?, weight: matrix(weight)? });
+        let mixed = |mix: &str, weight: &str| {
+            anyhow::Ok(Mixed {
+                mix: vector(mix)?,
+                weight: matrix(weight)?,
+            })
+        };
 
         // One number a head stands for all of its channels before 5.2.
         let per_channel = |values: Vec<f32>| -> Result<Tensor> {
             let repeat = n_embd / values.len();
-            let values: Vec<f32> = values.iter().flat_map(|&x| std::iter::repeat_n(x, repeat)).collect();
-            Ok(Tensor::from_vec(values, (n_head, head_size), &candle_core::Device::Cpu)?)
+            let values: Vec<f32> = values
+                .iter()
+                .flat_map(|&x| std::iter::repeat_n(x, repeat))
+                .collect();
+            Ok(Tensor::from_vec(
+                values,
+                (n_head, head_size),
+                &candle_core::Device::Cpu,
+            )?)
         };
-        let count = if config.version == Version::V5_2 { n_embd } else { n_head };
-        let decay = checkpoint.numbers(&name("time_decay"), count)?.iter().map(|d| (-d.exp()).exp()).collect();
+        let count = if config.version == Version::V5_2 {
+            n_embd
+        } else {
+            n_head
+        };
+        let decay = checkpoint
+            .numbers(&name("time_decay"), count)?
+            .iter()
+            .map(|d| (-d.exp()).exp())
+            .collect();
         let bonus = if checkpoint.has(&name("time_first")) {
-            checkpoint.numbers(&name("time_first"), count)?.iter().map(|u| u.exp()).collect()
+            checkpoint
+                .numbers(&name("time_first"), count)?
+                .iter()
+                .map(|u| u.exp())
+                .collect()
         } else {
             checkpoint.numbers(&name("time_faaaa"), count)?
         };
@@ -83,20 +117,38 @@ impl TimeMix {
                 Version::V5_0 => None,
                 Version::V5_1 | Version::V5_2 => Some(mixed("time_mix_g", "gate.weight")?),
             },
-            wkv: Wkv { decay: per_channel(decay)?, bonus: per_channel(bonus)? },
-            ln_x: Norm { weight: vector("ln_x.weight")?, bias: vector("ln_x.bias")?, groups: n_head, eps: LN_X_EPS },
+            wkv: Wkv {
+                decay: per_channel(decay)?,
+                bonus: per_channel(bonus)?,
+            },
+            ln_x: Norm {
+                weight: vector("ln_x.weight")?,
+                bias: vector("ln_x.bias")?,
+                groups: n_head,
+                eps: LN_X_EPS,
+            },
             output: matrix("output.weight")?,
         })
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to x plus the time-mix of it.
-    pub fn forward(&self, x: &Tensor, shift: &Tensor, state: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept, End)> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        shift: &Tensor,
+        state: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Kept, End)> {
         let a = self.ln.forward(x)?;
         let mixed = token_shift::forward(&a, shift, &self.mixes(), offsets)?;
         let r = self.receptance.weight.forward(&mixed[0])?;
         let k = self.key.weight.forward(&mixed[1])?;
         let v = self.value.weight.forward(&mixed[2])?;
-        let gate = self.gate.as_ref().map(|gate| gate.weight.forward(&mixed[3])).transpose()?;
+        let gate = self
+            .gate
+            .as_ref()
+            .map(|gate| gate.weight.forward(&mixed[3]))
+            .transpose()?;
         let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;
         let normal = self.ln_x.forward(&y)?;
         let z = match &gate {
@@ -104,7 +156,10 @@ impl TimeMix {
             None => normal,
         };
         let out = (x + self.output.forward(&z)?)?;
-        let end = End { shift: super::last_rows(&a, offsets)?, wkv: end_state };
+        let end = End {
+            shift: super::last_rows(&a, offsets)?,
+            wkv: end_state,
+        };
         Ok((out, Kept { r, k, v, gate, y }, end))
     }
 
@@ -121,13 +176,16 @@ impl TimeMix {
         let dz = self.output.backward(d_out)?;
         let (d_normal, d_gate) = match &kept.gate {
             Some(gate) => {
-                let (d_normal, d_gate) = gates::silu_mul_backward(&dz, &self.ln_x.forward(&kept.y)?, gate)?;
+                let (d_normal, d_gate) =
+                    gates::silu_mul_backward(&dz, &self.ln_x.forward(&kept.y)?, gate)?;
                 (d_normal, Some(d_gate))
             }
             None => (dz, None),
         };
         let dy = self.ln_x.backward(&d_normal, &kept.y)?;
-        let d = self.wkv.backward(&dy, [&kept.r, &kept.k, &kept.v], state, offsets)?;
+        let d = self
+            .wkv
+            .backward(&dy, [&kept.r, &kept.k, &kept.v], state, offsets)?;
         let mut d_mixed = vec![
             self.receptance.weight.backward(&d.dr)?,
             self.key.weight.backward(&d.dk)?,
@@ -144,6 +202,10 @@ impl TimeMix {
     /// In the order r, k, v, gate.
     fn mixes(&self) -> Vec<&Tensor> {
         let always = [&self.receptance, &self.key, &self.value];
-        always.into_iter().chain(&self.gate).map(|mixed| &mixed.mix).collect()
+        always
+            .into_iter()
+            .chain(&self.gate)
+            .map(|mixed| &mixed.mix)
+            .collect()
     }
 }

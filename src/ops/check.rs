@@ -13,13 +13,17 @@ pub const F32_LONG: f64 = 2e-5;
 /// Sequence lengths that find mistakes at borders: one row, odd lengths, many sequences of one.
 pub fn offset_grid() -> Vec<Offsets> {
     let grid: [&[usize]; 5] = [&[1], &[7], &[3, 1, 5], &[1, 1, 1, 1], &[33, 2, 18]];
-    grid.iter().map(|lengths| Offsets::from_lengths(lengths.iter().copied())).collect()
+    grid.iter()
+        .map(|lengths| Offsets::from_lengths(lengths.iter().copied()))
+        .collect()
 }
 
 /// Seeded numbers, uniform in `low..high`, as float64.
 pub fn uniform(seed: u64, shape: &[usize], low: f64, high: f64) -> Result<Tensor> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let data: Vec<f64> = (0..shape.iter().product()).map(|_| rng.random_range(low..high)).collect();
+    let data: Vec<f64> = (0..shape.iter().product())
+        .map(|_| rng.random_range(low..high))
+        .collect();
     Tensor::from_vec(data, shape, &Device::Cpu)
 }
 
@@ -37,13 +41,25 @@ pub fn f32(tensor: &Tensor) -> Result<Tensor> {
 #[track_caller]
 pub fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     assert_eq!(got.dims(), want.dims(), "{what}: shapes differ");
-    let numbers = |t: &Tensor| t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let numbers = |t: &Tensor| {
+        t.to_dtype(DType::F64)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f64>()
+            .unwrap()
+    };
     let (got, want) = (numbers(got), numbers(want));
     let rms = (want.iter().map(|x| x * x).sum::<f64>() / want.len().max(1) as f64).sqrt();
     let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms).max(f64::MIN_POSITIVE);
     let bad = (0..want.len()).find(|&i| !(error(i) <= tolerance));
     let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)));
     if let (Some(_), Some(i)) = (bad, worst) {
-        panic!("{what}: at {i} got {} want {}, relative {:.2e} > {tolerance:.0e}", got[i], want[i], error(i));
+        panic!(
+            "{what}: at {i} got {} want {}, relative {:.2e} > {tolerance:.0e}",
+            got[i],
+            want[i],
+            error(i)
+        );
     }
 }

@@ -18,6 +18,7 @@ pub mod wkv;
 
 use std::ops::{Deref, Range};
 
+use anyhow::Context;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 
 #[cfg(test)]
@@ -63,6 +64,17 @@ impl Offsets {
     }
 }
 
+/// Sets how many threads every op computes with; `None` leaves one for each core. Once, before the first op.
+pub fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    let Some(threads) = threads else {
+        return Ok(());
+    };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .with_context(|| format!("--threads {threads}: cannot start them"))
+}
+
 /// The elements of a contiguous f32 tensor in main memory, borrowed for as long as this lives.
 pub(crate) struct Floats<G> {
     storage: G,
@@ -84,12 +96,22 @@ impl<G: Deref<Target = Storage>> Deref for Floats<G> {
 pub(crate) fn floats(tensor: &Tensor) -> Result<Floats<impl Deref<Target = Storage>>> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
-        bail!("an op got a tensor of shape {:?} that is not contiguous", tensor.shape());
+        bail!(
+            "an op got a tensor of shape {:?} that is not contiguous",
+            tensor.shape()
+        );
     };
     if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) {
-        bail!("an op got a {:?} tensor on {:?}, not f32 on the CPU", tensor.dtype(), tensor.device().location());
+        bail!(
+            "an op got a {:?} tensor on {:?}, not f32 on the CPU",
+            tensor.dtype(),
+            tensor.device().location()
+        );
     }
-    Ok(Floats { storage, range: start..end })
+    Ok(Floats {
+        storage,
+        range: start..end,
+    })
 }
 
 /// A tensor of its own from freshly computed elements.
@@ -104,7 +126,12 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0; LANES];
     let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_lanes.remainder().iter().zip(b_lanes.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f32 = a_lanes
+        .remainder()
+        .iter()
+        .zip(b_lanes.remainder())
+        .map(|(x, y)| x * y)
+        .sum();
     for (x, y) in a_lanes.zip(b_lanes) {
         for lane in 0..LANES {
             sums[lane] += x[lane] * y[lane];

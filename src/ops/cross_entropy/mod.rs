@@ -25,9 +25,16 @@ pub fn loss_and_gradient(logits: &Tensor, targets: &[u32], scale: f32) -> Result
     if let Some(target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("target {target} in a vocabulary of {vocab}");
     }
-    let op = InPlace { targets, scale, loss: Mutex::new(0.0) };
+    let op = InPlace {
+        targets,
+        scale,
+        loss: Mutex::new(0.0),
+    };
     logits.inplace_op1(&op)?;
-    Ok(op.loss.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    Ok(op
+        .loss
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner()))
 }
 
 /// candle's way to the storage of an existing tensor; the loss comes back through the op itself.
@@ -43,11 +50,15 @@ impl InplaceOp1 for InPlace<'_> {
     }
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
-        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+        let (CpuStorage::F32(data), Some((start, end))) = (storage, layout.contiguous_offsets())
+        else {
             bail!("cross_entropy got logits that are not contiguous f32");
         };
         let loss = cpu::loss_and_gradient(&mut data[start..end], self.targets, self.scale);
-        *self.loss.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = loss;
+        *self
+            .loss
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = loss;
         Ok(())
     }
 }
@@ -73,7 +84,10 @@ mod tests {
             let got = loss_and_gradient(&gradient, &targets, 0.25)?;
             let want_loss = loss.to_scalar::<f64>()?;
             // The logits themselves are rounded to f32 at about 100: 4e-6 each, in the exponent.
-            assert!((got - want_loss).abs() <= 8e-6 * rows as f64, "{got} {want_loss}");
+            assert!(
+                (got - want_loss).abs() <= 8e-6 * rows as f64,
+                "{got} {want_loss}"
+            );
             close("gradient", &gradient, &want, 10.0 * F32);
         }
         Ok(())

@@ -15,7 +15,11 @@ pub fn map(a: &[f32], f: impl Fn(f32) -> f32 + Sync) -> Vec<f32> {
 }
 
 pub fn map2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<f32> {
-    a.par_iter().zip(b).with_min_len(PIECE).map(|(&a, &b)| f(a, b)).collect()
+    a.par_iter()
+        .zip(b)
+        .with_min_len(PIECE)
+        .map(|(&a, &b)| f(a, b))
+        .collect()
 }
 
 pub fn map3(
@@ -24,5 +28,10 @@ pub fn map3(
     c: &[f32],
     f: impl Fn(f32, f32, f32) -> (f32, f32) + Sync,
 ) -> (Vec<f32>, Vec<f32>) {
-    a.par_iter().zip(b).zip(c).with_min_len(PIECE).map(|((&a, &b), &c)| f(a, b, c)).unzip()
+    a.par_iter()
+        .zip(b)
+        .zip(c)
+        .with_min_len(PIECE)
+        .map(|((&a, &b), &c)| f(a, b, c))
+        .unzip()
 }

@@ -19,7 +19,10 @@ use super::{floats, tensor};
 /// y * silu(g), all `[N, C]`.
 pub fn silu_mul(y: &Tensor, g: &Tensor) -> Result<Tensor> {
     check(y, g)?;
-    tensor(cpu::map2(&floats(y)?, &floats(g)?, |y, g| y * g * cpu::sigmoid(g)), y.shape())
+    tensor(
+        cpu::map2(&floats(y)?, &floats(g)?, |y, g| y * g * cpu::sigmoid(g)),
+        y.shape(),
+    )
 }
 
 /// (dy, dg) of [`silu_mul`].
@@ -36,7 +39,10 @@ pub fn silu_mul_backward(dz: &Tensor, y: &Tensor, g: &Tensor) -> Result<(Tensor,
 /// sigmoid(r) * v, all `[N, C]`.
 pub fn sigmoid_mul(r: &Tensor, v: &Tensor) -> Result<Tensor> {
     check(r, v)?;
-    tensor(cpu::map2(&floats(r)?, &floats(v)?, |r, v| cpu::sigmoid(r) * v), r.shape())
+    tensor(
+        cpu::map2(&floats(r)?, &floats(v)?, |r, v| cpu::sigmoid(r) * v),
+        r.shape(),
+    )
 }
 
 /// (dr, dv) of [`sigmoid_mul`].
@@ -52,13 +58,19 @@ pub fn sigmoid_mul_backward(dz: &Tensor, r: &Tensor, v: &Tensor) -> Result<(Tens
 
 /// max(k, 0)^2, `[N, F]`.
 pub fn relu_squared(k: &Tensor) -> Result<Tensor> {
-    tensor(cpu::map(&floats(k)?, |k| k.max(0.0) * k.max(0.0)), k.shape())
+    tensor(
+        cpu::map(&floats(k)?, |k| k.max(0.0) * k.max(0.0)),
+        k.shape(),
+    )
 }
 
 /// dk of [`relu_squared`].
 pub fn relu_squared_backward(dz: &Tensor, k: &Tensor) -> Result<Tensor> {
     check(dz, k)?;
-    tensor(cpu::map2(&floats(dz)?, &floats(k)?, |dz, k| dz * 2.0 * k.max(0.0)), k.shape())
+    tensor(
+        cpu::map2(&floats(dz)?, &floats(k)?, |dz, k| dz * 2.0 * k.max(0.0)),
+        k.shape(),
+    )
 }
 
 fn check(a: &Tensor, b: &Tensor) -> Result<()> {
@@ -101,7 +113,12 @@ mod tests {
             let z = reference::relu_squared(&a)?;
             let grads = (&z * &dz)?.sum_all()?.backward()?;
             close("relu_squared", &relu_squared(&a32)?, &z, F32);
-            close("relu_squared dk", &relu_squared_backward(&dz32, &a32)?, grads.get(&a).unwrap(), F32);
+            close(
+                "relu_squared dk",
+                &relu_squared_backward(&dz32, &a32)?,
+                grads.get(&a).unwrap(),
+                F32,
+            );
         }
         Ok(())
     }
@@ -112,7 +129,12 @@ mod tests {
         let one = far.ones_like()?;
         let (dy, dg) = silu_mul_backward(&one, &one, &far)?;
         for t in [silu_mul(&one, &far)?, sigmoid_mul(&far, &one)?, dy, dg] {
-            assert!(t.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
+            assert!(
+                t.flatten_all()?
+                    .to_vec1::<f32>()?
+                    .iter()
+                    .all(|x| x.is_finite())
+            );
         }
         Ok(())
     }

@@ -24,11 +24,20 @@ pub fn forward(w: &Matrix, x: &[f32]) -> Vec<f32> {
     let n = x.len() / w.columns;
     let mut y = vec![0.0; n * w.rows];
     if n == 1 {
-        y.par_iter_mut().enumerate().with_min_len(64).for_each(|(row, y)| *y = dot_row(w, row, x));
+        y.par_iter_mut()
+            .enumerate()
+            .with_min_len(64)
+            .for_each(|(row, y)| *y = dot_row(w, row, x));
         return y;
     }
     for_each_panel(w, |panel, rows| {
-        let product = Gemm { m: n, k: w.columns, n: rows.len(), a_stride: w.columns, c_stride: w.rows };
+        let product = Gemm {
+            m: n,
+            k: w.columns,
+            n: rows.len(),
+            a_stride: w.columns,
+            c_stride: w.rows,
+        };
         product.run(x, Right::Transposed(panel), &mut y[rows.start..], false);
     });
     y
@@ -40,8 +49,19 @@ pub fn backward(w: &Matrix, dy: &[f32]) -> Vec<f32> {
     let n = dy.len() / w.rows;
     let mut dx = vec![0.0; n * w.columns];
     for_each_panel(w, |panel, rows| {
-        let product = Gemm { m: n, k: rows.len(), n: w.columns, a_stride: w.rows, c_stride: w.columns };
-        product.run(&dy[rows.start..], Right::Plain(panel), &mut dx, rows.start > 0);
+        let product = Gemm {
+            m: n,
+            k: rows.len(),
+            n: w.columns,
+            a_stride: w.rows,
+            c_stride: w.columns,
+        };
+        product.run(
+            &dy[rows.start..],
+            Right::Plain(panel),
+            &mut dx,
+            rows.start > 0,
+        );
     });
     dx
 }
@@ -54,10 +74,13 @@ fn for_each_panel(w: &Matrix, mut f: impl FnMut(&[f32], Range<usize>)) {
         let rows = start..(start + height).min(w.rows);
         let panel = &mut panel[..rows.len() * w.columns];
         let bytes = w.bytes(rows.clone());
-        panel.par_chunks_mut(PIECE).zip(bytes.par_chunks(PIECE * w.element.size())).for_each(|(panel, bytes)| {
-            widen(w.element, bytes, panel);
-            round(panel, w.product, w.element);
-        });
+        panel
+            .par_chunks_mut(PIECE)
+            .zip(bytes.par_chunks(PIECE * w.element.size()))
+            .for_each(|(panel, bytes)| {
+                widen(w.element, bytes, panel);
+                round(panel, w.product, w.element);
+            });
         f(panel, rows);
     }
 }
@@ -66,7 +89,10 @@ fn for_each_panel(w: &Matrix, mut f: impl FnMut(&[f32], Range<usize>)) {
 fn dot_row(w: &Matrix, row: usize, x: &[f32]) -> f32 {
     let mut strip = [0.0; STRIP];
     let mut sum = 0.0;
-    for (x, bytes) in x.chunks(STRIP).zip(w.bytes(row..row + 1).chunks(STRIP * w.element.size())) {
+    for (x, bytes) in x
+        .chunks(STRIP)
+        .zip(w.bytes(row..row + 1).chunks(STRIP * w.element.size()))
+    {
         let strip = &mut strip[..x.len()];
         widen(w.element, bytes, strip);
         round(strip, w.product, w.element);
@@ -105,14 +131,21 @@ pub fn widen(element: Element, bytes: &[u8], out: &mut [f32]) {
 /// Rounds widened numbers of W as the product wants them; those that were bf16 are round already.
 fn round(values: &mut [f32], product: Product, from: Element) {
     if product == Product::Bf16 && from != Element::Bf16 {
-        values.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32());
+        values
+            .iter_mut()
+            .for_each(|x| *x = bf16::from_f32(*x).to_f32());
     }
 }
 
 fn rounded(x: &[f32], product: Product) -> std::borrow::Cow<'_, [f32]> {
     match product {
         Product::F32 => x.into(),
-        Product::Bf16 => x.par_iter().with_min_len(PIECE).map(|&x| bf16::from_f32(x).to_f32()).collect::<Vec<_>>().into(),
+        Product::Bf16 => x
+            .par_iter()
+            .with_min_len(PIECE)
+            .map(|&x| bf16::from_f32(x).to_f32())
+            .collect::<Vec<_>>()
+            .into(),
     }
 }
 
@@ -136,13 +169,26 @@ struct Gemm {
 impl Gemm {
     /// Writes C, or adds to it.
     fn run(&self, a: &[f32], b: Right, c: &mut [f32], add: bool) {
-        let &Self { m, n, k, a_stride, c_stride } = self;
+        let &Self {
+            m,
+            n,
+            k,
+            a_stride,
+            c_stride,
+        } = self;
         let (b, b_row, b_column) = match b {
             Right::Plain(b) => (b, n, 1),
             Right::Transposed(b) => (b, 1, k),
         };
-        assert!(m > 0 && n > 0 && k > 0 && k <= a_stride && n <= c_stride, "sizes of a product");
-        assert!(a.len() >= (m - 1) * a_stride + k && b.len() >= n * k && c.len() >= (m - 1) * c_stride + n);
+        assert!(
+            m > 0 && n > 0 && k > 0 && k <= a_stride && n <= c_stride,
+            "sizes of a product"
+        );
+        assert!(
+            a.len() >= (m - 1) * a_stride + k
+                && b.len() >= n * k
+                && c.len() >= (m - 1) * c_stride + n
+        );
         // SAFETY: the asserts above hold every element that these sizes and strides reach inside the three slices; c
         // is borrowed mutably, so it overlaps neither a nor b. Strides are lengths of slices and fit an isize.
         unsafe {

@@ -68,17 +68,38 @@ pub struct Matrix {
 
 impl Matrix {
     /// Points at `data`, which must hold rows * columns numbers.
-    pub fn new(data: Bytes, element: Element, [rows, columns]: [usize; 2], product: Product) -> Result<Self> {
-        let needed = rows.checked_mul(columns).and_then(|n| n.checked_mul(element.size()));
+    pub fn new(
+        data: Bytes,
+        element: Element,
+        [rows, columns]: [usize; 2],
+        product: Product,
+    ) -> Result<Self> {
+        let needed = rows
+            .checked_mul(columns)
+            .and_then(|n| n.checked_mul(element.size()));
         if needed != Some(data.len()) || data.is_empty() {
-            bail!("a matrix of {rows} x {columns} {element:?} in {} bytes", data.len());
+            bail!(
+                "a matrix of {rows} x {columns} {element:?} in {} bytes",
+                data.len()
+            );
         }
-        Ok(Self { data, element, rows, columns, product })
+        Ok(Self {
+            data,
+            element,
+            rows,
+            columns,
+            product,
+        })
     }
 
     /// `[rows, columns]`.
     pub fn dims(&self) -> [usize; 2] {
         [self.rows, self.columns]
+    }
+
+    /// How the numbers are stored.
+    pub fn element(&self) -> Element {
+        self.element
     }
 
     /// x W': x `[N, columns]` to `[N, rows]`.
@@ -100,7 +121,11 @@ impl Matrix {
         }
         let start = out.len();
         out.resize(start + self.columns, 0.0);
-        cpu::widen(self.element, self.bytes(index..index + 1), &mut out[start..]);
+        cpu::widen(
+            self.element,
+            self.bytes(index..index + 1),
+            &mut out[start..],
+        );
         Ok(())
     }
 
@@ -112,7 +137,12 @@ impl Matrix {
     fn batch(&self, x: &Tensor, inner: usize) -> Result<usize> {
         match x.dims2()? {
             (n, width) if width == inner => Ok(n),
-            _ => bail!("a product of {:?} with a matrix of {} x {}", x.shape(), self.rows, self.columns),
+            _ => bail!(
+                "a product of {:?} with a matrix of {} x {}",
+                x.shape(),
+                self.rows,
+                self.columns
+            ),
         }
     }
 }
@@ -135,8 +165,14 @@ mod tests {
     fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
         let w: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         Ok(match element {
-            Element::Bf16 => w.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
-            Element::F16 => w.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+            Element::Bf16 => w
+                .iter()
+                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
+                .collect(),
+            Element::F16 => w
+                .iter()
+                .flat_map(|&x| f16::from_f32(x).to_le_bytes())
+                .collect(),
             Element::F32 => w.iter().flat_map(|x| x.to_le_bytes()).collect(),
         })
     }
@@ -155,11 +191,22 @@ mod tests {
     fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
         for element in [Element::Bf16, Element::F16, Element::F32] {
             for product in [Product::F32, Product::Bf16] {
-                for (n, rows, columns) in [(1, 5, 3), (1, 130, 257), (3, 64, 64), (9, 1, 33), (37, 2100, 300)] {
+                for (n, rows, columns) in [
+                    (1, 5, 3),
+                    (1, 130, 257),
+                    (3, 64, 64),
+                    (9, 1, 33),
+                    (37, 2100, 300),
+                ] {
                     let x = uniform(1, &[n, columns], -1.0, 1.0)?;
                     let dy = uniform(2, &[n, rows], -1.0, 1.0)?;
                     let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
-                    let matrix = Matrix::new(stored(&w, element)?.into(), element, [rows, columns], product)?;
+                    let matrix = Matrix::new(
+                        stored(&w, element)?.into(),
+                        element,
+                        [rows, columns],
+                        product,
+                    )?;
                     let (x32, dy32) = (f32(&x)?, f32(&dy)?);
                     let [x, dy, w] = match product {
                         Product::F32 => [x, dy, w],
@@ -170,8 +217,18 @@ mod tests {
                         ],
                     };
                     let what = format!("{element:?} {product:?} {n} x {rows} x {columns}");
-                    close(&format!("y, {what}"), &matrix.forward(&x32)?, &reference::forward(&x, &w)?, 10.0 * F32);
-                    close(&format!("dx, {what}"), &matrix.backward(&dy32)?, &reference::backward(&dy, &w)?, 10.0 * F32);
+                    close(
+                        &format!("y, {what}"),
+                        &matrix.forward(&x32)?,
+                        &reference::forward(&x, &w)?,
+                        10.0 * F32,
+                    );
+                    close(
+                        &format!("dx, {what}"),
+                        &matrix.backward(&dy32)?,
+                        &reference::backward(&dy, &w)?,
+                        10.0 * F32,
+                    );
                 }
             }
         }
@@ -181,7 +238,10 @@ mod tests {
     #[test]
     fn a_matrix_must_fill_its_bytes() {
         for shape in [[2, 3], [2, 5], [usize::MAX, 2], [0, 4]] {
-            assert!(Matrix::new(vec![0; 16].into(), Element::Bf16, shape, Product::F32).is_err(), "{shape:?}");
+            assert!(
+                Matrix::new(vec![0; 16].into(), Element::Bf16, shape, Product::F32).is_err(),
+                "{shape:?}"
+            );
         }
         assert!(Matrix::new(vec![0; 16].into(), Element::Bf16, [2, 4], Product::F32).is_ok());
     }

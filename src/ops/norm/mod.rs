@@ -35,7 +35,13 @@ impl Norm {
     /// x `[N, C]` to y `[N, C]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        let y = cpu::forward(&floats(x)?, &floats(&self.weight)?, &floats(&self.bias)?, self.groups, self.eps);
+        let y = cpu::forward(
+            &floats(x)?,
+            &floats(&self.weight)?,
+            &floats(&self.bias)?,
+            self.groups,
+            self.eps,
+        );
         tensor(y, x.shape())
     }
 
@@ -43,14 +49,25 @@ impl Norm {
     pub fn backward(&self, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         self.check(dy)?;
-        let dx = cpu::backward(&floats(dy)?, &floats(x)?, &floats(&self.weight)?, self.groups, self.eps);
+        let dx = cpu::backward(
+            &floats(dy)?,
+            &floats(x)?,
+            &floats(&self.weight)?,
+            self.groups,
+            self.eps,
+        );
         tensor(dx, x.shape())
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
         let (_, channels) = x.dims2()?;
         if self.weight.dims() != [channels] || !channels.is_multiple_of(self.groups) {
-            bail!("norm of {:?} with weight {:?} in {} groups", x.shape(), self.weight.shape(), self.groups);
+            bail!(
+                "norm of {:?} with weight {:?} in {} groups",
+                x.shape(),
+                self.weight.shape(),
+                self.groups
+            );
         }
         Ok(())
     }
@@ -64,12 +81,23 @@ mod tests {
     #[test]
     fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
         for (rows, channels, groups) in [(1, 32, 1), (5, 48, 3), (17, 130, 1), (40, 128, 2)] {
-            let (x, dy) = (var(1, &[rows, channels])?, uniform(2, &[rows, channels], -1.0, 1.0)?);
-            let (weight, bias) = (uniform(3, &[channels], 0.5, 1.5)?, uniform(4, &[channels], -0.5, 0.5)?);
+            let (x, dy) = (
+                var(1, &[rows, channels])?,
+                uniform(2, &[rows, channels], -1.0, 1.0)?,
+            );
+            let (weight, bias) = (
+                uniform(3, &[channels], 0.5, 1.5)?,
+                uniform(4, &[channels], -0.5, 0.5)?,
+            );
             let y = reference::forward(&x, groups, &weight, &bias, 64e-5)?;
             let grads = (&y * &dy)?.sum_all()?.backward()?;
 
-            let norm = Norm { weight: f32(&weight)?, bias: f32(&bias)?, groups, eps: 64e-5 };
+            let norm = Norm {
+                weight: f32(&weight)?,
+                bias: f32(&bias)?,
+                groups,
+                eps: 64e-5,
+            };
             close("y", &norm.forward(&f32(&x)?)?, &y, F32);
             let dx = norm.backward(&f32(&dy)?, &f32(&x)?)?;
             close("dx", &dx, grads.get(&x).unwrap(), F32);
@@ -81,11 +109,26 @@ mod tests {
     fn a_row_of_zeros_has_the_large_finite_gradient_of_variance_zero() -> Result<()> {
         // The soft prompt starts here: dx = d / sqrt(eps), about 316 times what came in.
         let x = Var::zeros((1, 64), candle_core::DType::F64, &candle_core::Device::Cpu)?;
-        let (one, zero) = (Tensor::ones(64, x.dtype(), x.device())?, Tensor::zeros(64, x.dtype(), x.device())?);
+        let (one, zero) = (
+            Tensor::ones(64, x.dtype(), x.device())?,
+            Tensor::zeros(64, x.dtype(), x.device())?,
+        );
         let dy = uniform(5, &[1, 64], -1.0, 1.0)?;
-        let grads = (reference::forward(&x, 1, &one, &zero, 1e-5)? * &dy)?.sum_all()?.backward()?;
-        let norm = Norm { weight: f32(&one)?, bias: f32(&zero)?, groups: 1, eps: 1e-5 };
-        close("dx", &norm.backward(&f32(&dy)?, &f32(&x)?)?, grads.get(&x).unwrap(), F32);
+        let grads = (reference::forward(&x, 1, &one, &zero, 1e-5)? * &dy)?
+            .sum_all()?
+            .backward()?;
+        let norm = Norm {
+            weight: f32(&one)?,
+            bias: f32(&zero)?,
+            groups: 1,
+            eps: 1e-5,
+        };
+        close(
+            "dx",
+            &norm.backward(&f32(&dy)?, &f32(&x)?)?,
+            grads.get(&x).unwrap(),
+            F32,
+        );
         Ok(())
     }
 

@@ -9,7 +9,11 @@ pub fn forward(a: &[f32], first: &[f32], mix: &[f32], offsets: &Offsets) -> Vec<
     let mut x = vec![0.0; a.len()];
     x.par_chunks_mut(channels).enumerate().for_each(|(t, x)| {
         let now = &a[t * channels..][..channels];
-        let before = if offsets.is_start(t) { first } else { &a[(t - 1) * channels..][..channels] };
+        let before = if offsets.is_start(t) {
+            first
+        } else {
+            &a[(t - 1) * channels..][..channels]
+        };
         for c in 0..channels {
             x[c] = now[c] * mix[c] + before[c] * (1.0 - mix[c]);
         }

@@ -17,16 +17,28 @@ use candle_core::{Result, Tensor, bail};
 use super::{Offsets, floats, tensor};
 
 /// One shifted and mixed copy of a `[N, C]` for each of `mixes`, which are `[C]`; `first` is `[C]`.
-pub fn forward(a: &Tensor, first: &Tensor, mixes: &[&Tensor], offsets: &Offsets) -> Result<Vec<Tensor>> {
+pub fn forward(
+    a: &Tensor,
+    first: &Tensor,
+    mixes: &[&Tensor],
+    offsets: &Offsets,
+) -> Result<Vec<Tensor>> {
     check(a, first, mixes, offsets)?;
     let (values, first) = (floats(a)?, floats(first)?);
-    let mixed = mixes.iter().map(|mix| tensor(cpu::forward(&values, &first, &floats(mix)?, offsets), a.shape()));
+    let mixed = mixes.iter().map(|mix| {
+        tensor(
+            cpu::forward(&values, &first, &floats(mix)?, offsets),
+            a.shape(),
+        )
+    });
     mixed.collect()
 }
 
 /// (da `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy.
 pub fn backward(dx: &[Tensor], mixes: &[&Tensor], offsets: &Offsets) -> Result<(Tensor, Tensor)> {
-    let Some(shape) = dx.first().map(|dx| dx.shape().clone()) else { bail!("token shift without a mix") };
+    let Some(shape) = dx.first().map(|dx| dx.shape().clone()) else {
+        bail!("token shift without a mix")
+    };
     let (_, channels) = shape.dims2()?;
     let (mut da, mut dfirst) = (vec![0.0; shape.elem_count()], vec![0.0; channels]);
     for (dx, mix) in dx.iter().zip(mixes) {
@@ -38,8 +50,16 @@ pub fn backward(dx: &[Tensor], mixes: &[&Tensor], offsets: &Offsets) -> Result<(
 
 fn check(a: &Tensor, first: &Tensor, mixes: &[&Tensor], offsets: &Offsets) -> Result<()> {
     let (rows, channels) = a.dims2()?;
-    if rows != offsets.rows() || first.dims() != [channels] || mixes.iter().any(|mix| mix.dims() != [channels]) {
-        bail!("token shift of {:?} with first {:?} and offsets of {} rows", a.shape(), first.shape(), offsets.rows());
+    if rows != offsets.rows()
+        || first.dims() != [channels]
+        || mixes.iter().any(|mix| mix.dims() != [channels])
+    {
+        bail!(
+            "token shift of {:?} with first {:?} and offsets of {} rows",
+            a.shape(),
+            first.shape(),
+            offsets.rows()
+        );
     }
     Ok(())
 }
@@ -54,8 +74,12 @@ mod tests {
         for offsets in offset_grid() {
             let shape = [offsets.rows(), 48];
             let (a, first) = (var(1, &shape)?, var(2, &shape[1..])?);
-            let mixes: Vec<Tensor> = (0..3).map(|i| uniform(10 + i, &shape[1..], 0.0, 1.0)).collect::<Result<_>>()?;
-            let dy: Vec<Tensor> = (0..3).map(|i| uniform(20 + i, &shape, -1.0, 1.0)).collect::<Result<_>>()?;
+            let mixes: Vec<Tensor> = (0..3)
+                .map(|i| uniform(10 + i, &shape[1..], 0.0, 1.0))
+                .collect::<Result<_>>()?;
+            let dy: Vec<Tensor> = (0..3)
+                .map(|i| uniform(20 + i, &shape, -1.0, 1.0))
+                .collect::<Result<_>>()?;
             let mut loss = Tensor::zeros((), a.dtype(), a.device())?;
             let mut wanted = Vec::new();
             for (mix, dy) in mixes.iter().zip(&dy) {
@@ -66,7 +90,10 @@ mod tests {
 
             let mixes: Vec<Tensor> = mixes.iter().map(f32).collect::<Result<_>>()?;
             let mixes: Vec<&Tensor> = mixes.iter().collect();
-            for (got, want) in forward(&f32(&a)?, &f32(&first)?, &mixes, &offsets)?.iter().zip(&wanted) {
+            for (got, want) in forward(&f32(&a)?, &f32(&first)?, &mixes, &offsets)?
+                .iter()
+                .zip(&wanted)
+            {
                 close("x", got, want, F32);
             }
             let dy: Vec<Tensor> = dy.iter().map(f32).collect::<Result<_>>()?;

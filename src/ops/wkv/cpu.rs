@@ -53,8 +53,18 @@ pub fn backward(dy: &[f32], x: &Inputs) -> [Vec<f32>; 4] {
             }
 
             let mut g = vec![0.0; size * size];
-            for (t, (dk, dv)) in task.rows.clone().zip(dk.chunks_exact_mut(size).zip(dv.chunks_exact_mut(size))).rev() {
-                let (r, k, v, dy) = (task.row(x.r, t), task.row(x.k, t), task.row(x.v, t), task.row(dy, t));
+            for (t, (dk, dv)) in task
+                .rows
+                .clone()
+                .zip(dk.chunks_exact_mut(size).zip(dv.chunks_exact_mut(size)))
+                .rev()
+            {
+                let (r, k, v, dy) = (
+                    task.row(x.r, t),
+                    task.row(x.k, t),
+                    task.row(x.v, t),
+                    task.row(dy, t),
+                );
                 let v_dy = dot(v, dy);
                 let mut r_uk = 0.0;
                 for (i, g) in g.chunks_exact_mut(size).enumerate() {
@@ -106,22 +116,27 @@ impl Task<'_> {
 fn tasks<'a>(x: &'a Inputs) -> impl IndexedParallelIterator<Item = Task<'a>> {
     let size = x.head_size;
     let sequences: Vec<Range<usize>> = x.offsets.ranges().collect();
-    (0..sequences.len() * x.n_head).into_par_iter().map(move |task| {
-        let head = task % x.n_head;
-        Task {
-            rows: sequences[task / x.n_head].clone(),
-            state: &x.state[head * size * size..][..size * size],
-            decay: &x.decay[head * size..][..size],
-            bonus: &x.bonus[head * size..][..size],
-            first: head * size,
-            size,
-            channels: x.n_head * size,
-        }
-    })
+    (0..sequences.len() * x.n_head)
+        .into_par_iter()
+        .map(move |task| {
+            let head = task % x.n_head;
+            Task {
+                rows: sequences[task / x.n_head].clone(),
+                state: &x.state[head * size * size..][..size * size],
+                decay: &x.decay[head * size..][..size],
+                bonus: &x.bonus[head * size..][..size],
+                first: head * size,
+                size,
+                channels: x.n_head * size,
+            }
+        })
 }
 
 /// Sets the tasks' results, each `[rows of its sequence, K]`, back side by side into `[N, C]`.
-fn gather<'a, const M: usize>(x: &Inputs, heads: impl Iterator<Item = &'a [Vec<f32>; M]>) -> [Vec<f32>; M] {
+fn gather<'a, const M: usize>(
+    x: &Inputs,
+    heads: impl Iterator<Item = &'a [Vec<f32>; M]>,
+) -> [Vec<f32>; M] {
     let channels = x.n_head * x.head_size;
     let heads: Vec<_> = heads.collect();
     std::array::from_fn(|m| {

@@ -81,7 +81,10 @@ impl Wkv {
             head_size,
             offsets,
         });
-        Ok((tensor(y, r.shape())?, tensor(end, (offsets.sequences(), n_head, head_size, head_size))?))
+        Ok((
+            tensor(y, r.shape())?,
+            tensor(end, (offsets.sequences(), n_head, head_size, head_size))?,
+        ))
     }
 
     /// Gradients from dy `[N, C]` and the forward's inputs.
@@ -115,7 +118,12 @@ impl Wkv {
     }
 
     /// (n_head, head_size), once every shape agrees with them.
-    fn check(&self, rkv: [&Tensor; 3], state: &Tensor, offsets: &Offsets) -> Result<(usize, usize)> {
+    fn check(
+        &self,
+        rkv: [&Tensor; 3],
+        state: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(usize, usize)> {
         let (n_head, head_size) = self.decay.dims2()?;
         let rows = [offsets.rows(), n_head * head_size];
         if self.bonus.dims() != [n_head, head_size]
@@ -155,7 +163,10 @@ mod tests {
                 let (y, end) = reference::forward([&r, &k, &v], &state, &decay, &bonus, &offsets)?;
                 let grads = (&y * &dy)?.sum_all()?.backward()?;
 
-                let wkv = Wkv { decay: f32(&decay)?, bonus: f32(&bonus)? };
+                let wkv = Wkv {
+                    decay: f32(&decay)?,
+                    bonus: f32(&bonus)?,
+                };
                 let (r32, k32, v32, state32) = (f32(&r)?, f32(&k)?, f32(&v)?, f32(&state)?);
                 let (got, got_end) = wkv.forward([&r32, &k32, &v32], &state32, &offsets)?;
                 close("y", &got, &y, F32_LONG);

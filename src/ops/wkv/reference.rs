@@ -22,7 +22,10 @@ pub fn forward(
             let k = k.get(t)?.reshape((n_head, head_size, 1))?;
             let v = v.get(t)?.reshape((n_head, 1, head_size))?;
             let kv = k.matmul(&v)?;
-            ys.push(r.matmul(&(&s + kv.broadcast_mul(&bonus)?)?)?.reshape((1, n_head * head_size))?);
+            ys.push(
+                r.matmul(&(&s + kv.broadcast_mul(&bonus)?)?)?
+                    .reshape((1, n_head * head_size))?,
+            );
             s = (s.broadcast_mul(&decay)? + kv)?;
         }
         ends.push(s);

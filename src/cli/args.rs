@@ -1,0 +1,360 @@
+//! Every flag. The comments here are what `--help` shows and what the README's table is held to.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Parser, ValueEnum};
+
+use crate::data::Walk;
+use crate::data::template::Template;
+use crate::train::{Init, Recompute, Tune};
+
+/// Teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
+///
+/// Without --prompt it trains: reads --model_location and --data_path, writes --save_filename. With --prompt it shows
+/// what the model answers, first without and then with that state.
+#[derive(Parser, Debug)]
+#[command(
+    name = "state-tune",
+    version,
+    rename_all = "snake_case",
+    args_override_self = true,
+    after_help = "Every flag is also read from the environment, as a variable named like the flag\n\
+                  (env -- '--learningrate=0.02' state-tune) or as STATE_TUNE_LEARNINGRATE. The command line wins.\n\
+                  Dashes may stand for underscores. In texts, \\n is a newline."
+)]
+pub struct Args {
+    /// How far each step goes (Adam's learning rate)
+    #[arg(long, default_value = "0.01", value_parser = positive, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Training")]
+    pub learningrate: f64,
+
+    /// Examples in each step
+    #[arg(long, default_value = "8", value_parser = count, allow_negative_numbers = true, value_name = "N", help_heading = "Training")]
+    pub batchsize: usize,
+
+    /// Stop after a step whose loss is below this; 0 never does
+    #[arg(long, default_value = "0.5", value_parser = number, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Training")]
+    pub exit_loss: f64,
+
+    /// Stop after this many passes over the data; fractions count
+    #[arg(long, default_value = "10", value_parser = positive, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Training")]
+    pub max_epochs: f64,
+
+    /// Stop after this many seconds
+    #[arg(long, default_value = "3600", value_parser = positive, allow_negative_numbers = true, value_name = "SECONDS", help_heading = "Training")]
+    pub max_time: f64,
+
+    /// Which examples come next: independent draws, the file's order, or a new order each epoch
+    #[arg(
+        long,
+        default_value = "shuffled",
+        value_name = "WALK",
+        help_heading = "Training"
+    )]
+    pub dataset_walk: WalkArg,
+
+    /// What is learnt, a list of: softprompt (a vector before the first token), shift (the token shifts), wkv (the matrices)
+    #[arg(
+        long,
+        default_value = "softprompt,shift,wkv",
+        value_delimiter = ',',
+        value_name = "GROUPS",
+        help_heading = "Training"
+    )]
+    pub tune: Vec<Group>,
+
+    /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small random ones
+    #[arg(
+        long,
+        default_value = "zeros",
+        value_name = "INIT",
+        help_heading = "Training"
+    )]
+    pub init: InitArg,
+
+    /// Decides random orders and a random start; the same seed gives the same run
+    #[arg(
+        long,
+        default_value = "1",
+        allow_negative_numbers = true,
+        value_name = "N",
+        help_heading = "Training"
+    )]
+    pub seed: u64,
+
+    /// The prompt's text; {key} is that key's value in the line of data
+    #[arg(long, default_value = "user: {input}\\n\\nassistant:", value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
+    pub prompt_formatter: Template,
+
+    /// The completion's text, which is learnt
+    #[arg(long, default_value = " {output}", value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
+    pub response_formatter: Template,
+
+    /// Keep only this many of the prompt's last tokens; -1 keeps all
+    #[arg(long, default_value = "-1", value_parser = prompt_cutoff, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
+    pub prompt_cutoff: Cutoff,
+
+    /// Keep only this many of the completion's first tokens; -1 keeps all
+    #[arg(long, default_value = "-1", value_parser = completion_cutoff, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
+    pub completion_cutoff: Cutoff,
+
+    /// The frozen model, .pth or .safetensors
+    #[arg(
+        long,
+        default_value = "model.pth",
+        value_name = "FILE",
+        help_heading = "Files"
+    )]
+    pub model_location: PathBuf,
+
+    /// Where the model is to be had when the file is not there
+    #[arg(long, default_value = "", value_name = "URL", help_heading = "Files")]
+    pub model_url: String,
+
+    /// The data, one JSON object a line
+    #[arg(
+        long,
+        default_value = "data.jsonl",
+        value_name = "FILE",
+        help_heading = "Files"
+    )]
+    pub data_path: PathBuf,
+
+    /// Where the data is to be had when the file is not there
+    #[arg(long, default_value = "", value_name = "URL", help_heading = "Files")]
+    pub data_url: String,
+
+    /// The dataset to use when the file is not there; if given, before --data_url
+    #[arg(
+        long,
+        default_value = "lonestar108/naughty-chat",
+        value_name = "NAME",
+        help_heading = "Files"
+    )]
+    pub huggingface_dataset: String,
+
+    /// The state: written by training, read with --prompt
+    #[arg(
+        long,
+        default_value = "state.pth",
+        value_name = "FILE",
+        help_heading = "Files"
+    )]
+    pub save_filename: PathBuf,
+
+    /// Append one JSON object for each step to this file
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub log_file: Option<PathBuf>,
+
+    /// Answer this instead of training
+    #[arg(long, value_parser = prompt, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Testing")]
+    pub prompt: Option<String>,
+
+    /// Longest answer, in tokens
+    #[arg(long, default_value = "50", value_parser = count, allow_negative_numbers = true, value_name = "N", help_heading = "Testing")]
+    pub max_tokens: usize,
+
+    /// auto, cpu, or cuda[:N]; this version computes on the CPU
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "DEVICE",
+        help_heading = "Machine"
+    )]
+    pub device: Device,
+
+    /// What products are computed in; auto takes what is fastest here
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "DTYPE",
+        help_heading = "Machine"
+    )]
+    pub dtype: Dtype,
+
+    /// Compute activations again for the backward pass instead of keeping them; auto goes by the free memory
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Machine"
+    )]
+    pub recompute: RecomputeArg,
+
+    /// Threads to compute with [default: one for each core]
+    #[arg(long, value_parser = threads, allow_negative_numbers = true, value_name = "N", help_heading = "Machine")]
+    pub threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum WalkArg {
+    Random,
+    Sequential,
+    Shuffled,
+}
+
+impl From<WalkArg> for Walk {
+    fn from(walk: WalkArg) -> Self {
+        match walk {
+            WalkArg::Random => Self::Random,
+            WalkArg::Sequential => Self::Sequential,
+            WalkArg::Shuffled => Self::Shuffled,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    Softprompt,
+    Shift,
+    Wkv,
+}
+
+/// The groups of a list, in whatever order and number.
+pub fn tune(groups: &[Group]) -> Tune {
+    let has = |group| groups.contains(&group);
+    Tune {
+        softprompt: has(Group::Softprompt),
+        shift: has(Group::Shift),
+        wkv: has(Group::Wkv),
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum InitArg {
+    Zeros,
+    Ones,
+    Random,
+}
+
+impl From<InitArg> for Init {
+    fn from(init: InitArg) -> Self {
+        match init {
+            InitArg::Zeros => Self::Zeros,
+            InitArg::Ones => Self::Ones,
+            InitArg::Random => Self::Random,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum RecomputeArg {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<RecomputeArg> for Recompute {
+    fn from(recompute: RecomputeArg) -> Self {
+        match recompute {
+            RecomputeArg::Auto => Self::Auto,
+            RecomputeArg::Always => Self::Always,
+            RecomputeArg::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Dtype {
+    Auto,
+    F32,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    Auto,
+    Cpu,
+    /// The GPU with this number.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let cuda = |number: &str| {
+            number
+                .parse()
+                .map(Self::Cuda)
+                .map_err(|_| format!("{number:?} is no GPU's number"))
+        };
+        match text.split_once(':') {
+            None if text == "auto" => Ok(Self::Auto),
+            None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "cuda" => Ok(Self::Cuda(0)),
+            Some(("cuda", number)) => cuda(number),
+            _ => Err("use auto, cpu, cuda or cuda:N".into()),
+        }
+    }
+}
+
+/// A number of tokens, or no limit. clap would take a bare `Option` for a flag that may be missing.
+pub type Cutoff = std::option::Option<usize>;
+
+fn number(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("not a number".into()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if number > 0.0 => Ok(number),
+        _ => Err("must be above 0".into()),
+    }
+}
+
+fn whole(text: &str) -> Result<i64, String> {
+    text.trim().parse().map_err(|_| "not a whole number".into())
+}
+
+fn between(text: &str, least: usize, most: usize) -> Result<usize, String> {
+    match usize::try_from(whole(text)?) {
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("must be between {least} and {most}")),
+    }
+}
+
+/// A count; beyond the limit it is a mistake, and would overflow sums.
+fn count(text: &str) -> Result<usize, String> {
+    between(text, 1, 1_000_000_000)
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    between(text, 1, 1024)
+}
+
+fn cutoff(text: &str, least: i64) -> Result<Cutoff, String> {
+    match whole(text)? {
+        -1 => Ok(None),
+        number if number >= least => Ok(Some(number as usize)),
+        _ => Err(format!("must be -1 (no cutoff) or at least {least}")),
+    }
+}
+
+fn prompt_cutoff(text: &str) -> Result<Cutoff, String> {
+    cutoff(text, 0)
+}
+
+fn completion_cutoff(text: &str) -> Result<Cutoff, String> {
+    cutoff(text, 1)
+}
+
+/// Shells make it hard to type a newline; the two characters `\n` are one.
+fn newlines(text: &str) -> String {
+    text.replace("\\n", "\n")
+}
+
+fn template(text: &str) -> Result<Template, String> {
+    Template::parse(&newlines(text)).map_err(|error| error.to_string())
+}
+
+fn prompt(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("is empty; give the model something to answer".into())
+    } else {
+        Ok(newlines(text))
+    }
+}

@@ -1,0 +1,209 @@
+//! The command line and the environment, turned into the plain options of a training or a test run.
+//!
+//! [`args`] is what may be typed; this file makes of it what the program needs, by exhaustive destructuring, so that a
+//! forgotten flag does not compile. `environment` feeds variables in as if they stood first on the command line.
+
+mod args;
+mod environment;
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use self::args::{Args, Device, Dtype};
+use crate::data::Formats;
+use crate::fetch::Remote;
+use crate::ops::linear::Product;
+use crate::{sample, train};
+
+/// What the program is asked to do.
+#[derive(Debug)]
+pub enum Command {
+    Train {
+        options: Box<train::Options>,
+        threads: Option<usize>,
+    },
+    Sample {
+        options: sample::Options,
+        threads: Option<usize>,
+    },
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub enum Exit {
+    /// Help or the version was asked for.
+    Shown(String),
+    /// Wrong usage: one line.
+    Usage(String),
+    /// What is asked for cannot be had here: one line.
+    Failed(String),
+}
+
+/// Reads the command line (the program's name first) and the environment. The command line wins.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, Exit> {
+    let mut typed = arguments.into_iter();
+    let name = typed.next().unwrap_or_else(|| "state-tune".into());
+    let typed: Vec<OsString> = typed.collect();
+    let variables = environment::as_arguments(variables);
+    let all = [&name].into_iter().chain(&variables).chain(&typed);
+    let matches = command().try_get_matches_from(all).map_err(|error| {
+        // If the same fails without what was typed, the environment is at fault, and should be named.
+        let culprit = command()
+            .try_get_matches_from([&name].into_iter().chain(&variables))
+            .is_err();
+        exit(
+            &error,
+            if culprit && !variables.is_empty() {
+                "from the environment: "
+            } else {
+                ""
+            },
+        )
+    })?;
+    let args = Args::from_arg_matches(&matches).map_err(|error| exit(&error, ""))?;
+    understand(args, &matches)
+}
+
+/// clap's description of the command line, for this module and for the test that holds the README to it.
+pub fn command() -> clap::Command {
+    let dashes = |arg: clap::Arg| {
+        let name = arg.get_id().as_str().to_string();
+        if name.contains('_') {
+            arg.alias(name.replace('_', "-"))
+        } else {
+            arg
+        }
+    };
+    Args::command().mut_args(dashes)
+}
+
+fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
+    let Args {
+        learningrate,
+        batchsize,
+        exit_loss,
+        max_epochs,
+        max_time,
+        dataset_walk,
+        tune,
+        init,
+        seed,
+        prompt_formatter,
+        response_formatter,
+        prompt_cutoff,
+        completion_cutoff,
+        model_location,
+        model_url,
+        data_path,
+        data_url,
+        huggingface_dataset,
+        save_filename,
+        log_file,
+        prompt,
+        max_tokens,
+        device,
+        dtype,
+        recompute,
+        threads,
+    } = args;
+    let product = match dtype {
+        // The CPU's products cost the same either way, so nothing is gained by rounding.
+        Dtype::Auto | Dtype::F32 => Product::F32,
+        Dtype::Bf16 => Product::Bf16,
+    };
+    match device {
+        Device::Auto | Device::Cpu => {}
+        Device::Cuda(_) => {
+            return Err(Exit::Failed(
+                "--device cuda: this version computes on the CPU only; use --device cpu".into(),
+            ));
+        }
+    }
+    let not_empty = |text: String| if text.is_empty() { None } else { Some(text) };
+    let model_remote = not_empty(model_url).map(|url| Remote::Url {
+        flag: "--model_url",
+        url,
+    });
+
+    if let Some(prompt) = prompt {
+        let options = sample::Options {
+            model: model_location,
+            model_remote,
+            state: save_filename,
+            prompt,
+            max_tokens,
+            product,
+        };
+        return Ok(Command::Sample { options, threads });
+    }
+
+    // An explicit dataset beats an address, and an explicit address beats the default dataset.
+    let explicit = matches.value_source("huggingface_dataset") != Some(ValueSource::DefaultValue);
+    let (dataset, data_url) = (
+        not_empty(huggingface_dataset).map(Remote::Dataset),
+        not_empty(data_url).map(|url| Remote::Url {
+            flag: "--data_url",
+            url,
+        }),
+    );
+    let data_remote = if explicit {
+        dataset.or(data_url)
+    } else {
+        data_url.or(dataset)
+    };
+    let options = train::Options {
+        model: model_location,
+        model_remote,
+        data: data_path,
+        data_remote,
+        formats: Formats {
+            prompt: prompt_formatter,
+            response: response_formatter,
+            prompt_cutoff,
+            completion_cutoff,
+        },
+        save: save_filename,
+        log_file,
+        learning_rate: learningrate,
+        batch_size: batchsize,
+        walk: dataset_walk.into(),
+        seed,
+        init: init.into(),
+        tune: args::tune(&tune),
+        exit_loss,
+        max_epochs,
+        max_time,
+        product,
+        recompute: recompute.into(),
+    };
+    Ok(Command::Train {
+        options: Box::new(options),
+        threads,
+    })
+}
+
+/// clap's message brought to one line.
+fn exit(error: &clap::Error, source: &str) -> Exit {
+    let text = error.render().to_string();
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return Exit::Shown(text);
+    }
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines
+        .filter(|line| !line.starts_with("For more") && !line.starts_with("Usage:"))
+        .collect();
+    let message = lines.join(" ").trim_start_matches("error: ").to_string();
+    Exit::Usage(format!("{source}{message} (see --help)"))
+}
+
+#[cfg(test)]
+mod tests;

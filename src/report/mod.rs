@@ -1,0 +1,83 @@
+//! Everything the program shows: lines, the progress bar, the log file, the loss curve, the summary.
+//!
+//! Progress goes to the terminal as a bar and to a pipe as plain lines. What is shown is never worth a lost run: when
+//! nobody reads standard output any more, training goes on and the state is saved.
+
+mod curve;
+mod log;
+mod progress;
+mod summary;
+
+use std::io::{self, Write};
+
+pub use curve::write as write_curve;
+pub use log::Log;
+pub use progress::Progress;
+pub use summary::Summary;
+
+use serde::Serialize;
+
+/// What is told of one training step, and how one line of `--log_file` reads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// From 1.
+    pub step: usize,
+    /// From 1: the pass over the data that this step's first example belongs to.
+    pub epoch: usize,
+    /// Mean loss of this batch's completion tokens, before the step's update.
+    pub loss: f64,
+    /// The loss smoothed over about twenty steps.
+    pub loss_avg: f64,
+    /// Completion tokens scored in this step.
+    pub tokens: usize,
+    /// All rows computed in this step, soft prompts' included.
+    pub tokens_seen: usize,
+    /// `tokens_seen` by the time the step took.
+    pub tokens_per_s: f64,
+    /// Wall time since training began.
+    pub seconds: f64,
+    pub lr: f64,
+    /// Gradient norms; `null` for a group that is not tuned.
+    pub grad_norm_softprompt: Option<f64>,
+    pub grad_norm_shift: Option<f64>,
+    pub grad_norm_wkv: Option<f64>,
+}
+
+/// A line on standard output.
+pub fn say(line: &str) {
+    // A reader that went away is no reason to stop.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Text on standard output as it comes, without a line's end. Errors when nobody reads any more.
+pub fn stream(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// A line on standard error.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Seconds as a person reads them: `42s`, `3m05s`, `2h07m`.
+fn duration(seconds: f64) -> String {
+    let s = seconds.max(0.0).round() as u64;
+    match s {
+        0..60 => format!("{s}s"),
+        60..3600 => format!("{}m{:02}s", s / 60, s % 60),
+        _ => format!("{}h{:02}m", s / 3600, s / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        let texts = [0.4, 59.4, 60.0, 125.0, 3600.0, 7_635.0].map(duration);
+        assert_eq!(texts, ["0s", "59s", "1m00s", "2m05s", "1h00m", "2h07m"]);
+    }
+}

@@ -1,0 +1,280 @@
+//! Training: learn the state that a frozen model starts from.
+//!
+//! [`run`] is the whole story, read from top to bottom. Its parts are small and have tests of their own: [`learner`]
+//! (parameters, gradient, Adam), [`stop`] (limits and signals), [`memory`] (how much is computed at once), [`target`]
+//! (whether the result can be written).
+
+pub mod learner;
+pub mod memory;
+mod options;
+pub mod stop;
+mod target;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+pub use learner::Learner;
+pub use options::{Init, Options, Recompute, Tune};
+pub use stop::Stop;
+
+use self::memory::Plan;
+use self::stop::{Limits, Signals};
+use self::target::Target;
+use crate::data::{Example, Walker, example};
+use crate::fetch;
+use crate::model::{Checkpoint, Config, Rwkv5};
+use crate::report::{self, Log, Progress, Step, Summary, say};
+use crate::state_file;
+
+/// Weight of the past in `loss_avg`: a memory of about twenty steps.
+const SMOOTHING: f64 = 0.95;
+
+/// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
+/// state is saved.
+pub fn run(options: &Options) -> Result<Stop> {
+    // Load, and find everything that could fail now and not after an hour.
+    fetch::ensure(
+        &options.model,
+        "--model_location",
+        options.model_remote.as_ref(),
+    )?;
+    fetch::ensure(&options.data, "--data_path", options.data_remote.as_ref())?;
+    let model = load_model(options)?;
+    let config = model.config();
+    let examples = example::read(&options.data, &options.formats)?;
+    check_examples(&examples, options, config)?;
+    let target = Target::check(&options.save, config)?;
+    let mut log = open_log(options)?;
+
+    // What is learnt, in which order, and how long.
+    let mut learner = Learner::new(
+        config,
+        options.tune,
+        options.init,
+        options.learning_rate,
+        options.seed,
+    )?;
+    let mut walker = Walker::new(options.walk, examples.len(), options.seed);
+    let limits = Limits {
+        steps: stop::steps(options.max_epochs, examples.len(), options.batch_size),
+        exit_loss: options.exit_loss,
+        max_epochs: options.max_epochs,
+        max_time: options.max_time,
+    };
+    let longest = examples
+        .iter()
+        .map(|example| example.rows(options.tune.softprompt))
+        .max()
+        .unwrap_or(0);
+    let plan = Plan::new(
+        &model,
+        options.recompute,
+        longest.saturating_mul(options.batch_size),
+        memory::free()?,
+    );
+    say(&format!("model  {} ({config})", options.model.display()));
+    say(&format!(
+        "data   {} ({} examples, {} steps)",
+        options.data.display(),
+        examples.len(),
+        limits.steps
+    ));
+    if target.replaces {
+        say(&format!(
+            "note   {} is there already and will be replaced",
+            options.save.display()
+        ));
+    }
+
+    let signals = Signals::catch().context("cannot listen for Ctrl-C")?;
+    let mut progress = Progress::new(limits.steps);
+    let mut losses: Vec<(f64, f64)> = Vec::new();
+    let mut rows_seen = 0;
+    let mut last_good = None;
+    let begun = Instant::now();
+    let ended: Result<Stop> = loop {
+        // Forward and backward.
+        let step = losses.len() + 1;
+        let step_begun = Instant::now();
+        let batch: Vec<&Example> = walker
+            .batch(options.batch_size)
+            .into_iter()
+            .map(|i| &examples[i])
+            .collect();
+        let (loss, gradient) = learner.gradient(&model, &batch, &plan)?;
+        let norms = learner.norms(&gradient)?;
+        if !loss.is_finite() || !norms.are_finite() {
+            break Err(diverged(step, loss, options));
+        }
+
+        // Step. What gave a finite loss is worth keeping once there is an update in it.
+        last_good = if step > 1 {
+            Some(learner.snapshot()?)
+        } else {
+            None
+        };
+        learner.update(&gradient)?;
+        if !learner.is_finite()? {
+            break Err(diverged(step, loss, options));
+        }
+
+        // Report.
+        let loss_avg = losses.last().map_or(loss, |&(_, past)| {
+            SMOOTHING * past + (1.0 - SMOOTHING) * loss
+        });
+        losses.push((loss, loss_avg));
+        let seconds = begun.elapsed().as_secs_f64();
+        let rows: usize = batch
+            .iter()
+            .map(|example| example.rows(options.tune.softprompt))
+            .sum();
+        rows_seen += rows;
+        let report = Step {
+            step,
+            epoch: 1 + (step - 1) * options.batch_size / examples.len(),
+            loss,
+            loss_avg,
+            tokens: batch
+                .iter()
+                .map(|example| example.scored(options.tune.softprompt))
+                .sum(),
+            tokens_seen: rows,
+            tokens_per_s: rows as f64 / step_begun.elapsed().as_secs_f64(),
+            seconds,
+            lr: options.learning_rate,
+            grad_norm_softprompt: norms.softprompt,
+            grad_norm_shift: norms.shift,
+            grad_norm_wkv: norms.wkv,
+        };
+        progress.step(&report, limits.left(step, seconds));
+        if let (Some(log), Some(path)) = (&mut log, &options.log_file)
+            && let Err(error) = log.write(&report)
+        {
+            break Err(anyhow::Error::new(error)
+                .context(format!("cannot write --log_file {}", path.display())));
+        }
+
+        // Stop?
+        if let Some(stop) = limits.reached(step, loss, seconds, signals.caught()) {
+            break Ok(stop);
+        }
+    };
+    progress.finish();
+
+    // Save, whatever ended the run: a run that went wrong still has its last good state.
+    let seconds = begun.elapsed().as_secs_f64();
+    let learnt = match &ended {
+        Ok(_) => Some(learner.state()),
+        Err(_) => last_good,
+    };
+    let mut written = Vec::new();
+    if let Some(state) = &learnt {
+        state_file::write(&target.path, state, model.element())
+            .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
+        written.push(("state", options.save.display().to_string()));
+    }
+    if !losses.is_empty() {
+        let curve = target.curve();
+        report::write_curve(&curve, &losses)
+            .with_context(|| format!("cannot write {}", curve.display()))?;
+        written.push((
+            "loss curve",
+            options
+                .save
+                .with_extension("loss.svg")
+                .display()
+                .to_string(),
+        ));
+    }
+    if let Some(log_file) = &options.log_file {
+        written.push(("log", log_file.display().to_string()));
+    }
+    if let (Some(&(first_loss, _)), Some(&(last_loss, _))) = (losses.first(), losses.last()) {
+        let why = match &ended {
+            Ok(stop) => stop.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let tokens_per_s = rows_seen as f64 / seconds;
+        let summary = Summary {
+            steps: losses.len(),
+            why,
+            first_loss,
+            last_loss,
+            seconds,
+            tokens_per_s,
+            files: written,
+        };
+        say(&summary.text());
+    }
+    match (ended, learnt) {
+        (Ok(stop), _) => Ok(stop),
+        (Err(error), Some(_)) => bail!(
+            "{error:#}; the last good state is in {}",
+            options.save.display()
+        ),
+        (Err(error), None) => {
+            bail!("{error:#}; nothing was learnt before that, so no state was written")
+        }
+    }
+}
+
+fn load_model(options: &Options) -> Result<Rwkv5> {
+    let checkpoint = Checkpoint::open(&options.model)?;
+    Rwkv5::load(&checkpoint, options.product)
+        .with_context(|| format!("cannot use the model {}", options.model.display()))
+}
+
+fn open_log(options: &Options) -> Result<Option<Log>> {
+    let Some(path) = &options.log_file else {
+        return Ok(None);
+    };
+    target::check_log(path, options)?;
+    Ok(Some(Log::open(path).with_context(|| {
+        format!("cannot write --log_file {}", path.display())
+    })?))
+}
+
+fn diverged(step: usize, loss: f64, options: &Options) -> anyhow::Error {
+    let what = if loss.is_finite() {
+        "the gradient is not finite".to_string()
+    } else {
+        format!("the loss is {loss}")
+    };
+    anyhow::anyhow!(
+        "{what} at step {step}: lower --learningrate (now {})",
+        options.learning_rate
+    )
+}
+
+/// Errors that only data and model together show.
+fn check_examples(examples: &[Example], options: &Options, config: &Config) -> Result<()> {
+    for example in examples {
+        let at = || {
+            format!(
+                "cannot use the data in {}: line {}",
+                options.data.display(),
+                example.line
+            )
+        };
+        if let Some(id) = example
+            .tokens
+            .iter()
+            .find(|&&id| id as usize >= config.vocab_size)
+        {
+            bail!(
+                "{}: token {id} is not among the model's {} tokens",
+                at(),
+                config.vocab_size
+            );
+        }
+        if example.scored(options.tune.softprompt) == 0 {
+            bail!(
+                "{}: the prompt is empty and the completion a single token, which nothing predicts without a soft \
+                 prompt; add softprompt to --tune or remove the line",
+                at()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! When a run ends, and why.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+/// Why a run ended that learnt something.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stop {
+    /// The loss fell below `--exit_loss`.
+    ExitLoss { loss: f64, exit_loss: f64 },
+    /// All steps are done.
+    MaxEpochs { max_epochs: f64 },
+    /// `--max_time` is over.
+    MaxTime { max_time: f64 },
+    /// The signal with this number asked for it.
+    Signal(i32),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExitLoss { loss, exit_loss } => {
+                write!(f, "the loss {loss:.4} is below --exit_loss {exit_loss}")
+            }
+            Self::MaxEpochs { max_epochs } => write!(f, "--max_epochs {max_epochs} done"),
+            Self::MaxTime { max_time } => write!(f, "--max_time {max_time} seconds are over"),
+            Self::Signal(SIGINT) => write!(f, "interrupted"),
+            Self::Signal(SIGTERM) => write!(f, "asked to terminate"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// The limits of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub steps: usize,
+    pub exit_loss: f64,
+    pub max_epochs: f64,
+    pub max_time: f64,
+}
+
+impl Limits {
+    /// Why to stop after a step, if there is a reason.
+    pub fn reached(
+        &self,
+        step: usize,
+        loss: f64,
+        seconds: f64,
+        signal: Option<i32>,
+    ) -> Option<Stop> {
+        let &Self {
+            steps,
+            exit_loss,
+            max_epochs,
+            max_time,
+        } = self;
+        if let Some(signal) = signal {
+            Some(Stop::Signal(signal))
+        } else if loss < exit_loss {
+            Some(Stop::ExitLoss { loss, exit_loss })
+        } else if step >= steps {
+            Some(Stop::MaxEpochs { max_epochs })
+        } else if seconds >= max_time {
+            Some(Stop::MaxTime { max_time })
+        } else {
+            None
+        }
+    }
+
+    /// Seconds that a run may still take after `step` steps in `seconds`.
+    pub fn left(&self, step: usize, seconds: f64) -> f64 {
+        let by_steps = seconds / step as f64 * self.steps.saturating_sub(step) as f64;
+        by_steps.min(self.max_time - seconds).max(0.0)
+    }
+}
+
+/// max(1, floor(max_epochs * examples / batch_size)), where a fraction like 20 * 3 / 7 epochs, rounded as it was
+/// written, still gives the 20 steps that were meant.
+pub fn steps(max_epochs: f64, examples: usize, batch_size: usize) -> usize {
+    let steps = max_epochs * examples as f64 / batch_size as f64;
+    (steps * (1.0 + 1e-9)).floor().max(1.0) as usize
+}
+
+/// Ctrl-C and SIGTERM. The first is noted, so that the step in hand is finished and the state saved; a second one
+/// ends the program at once.
+pub struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    pub fn catch() -> io::Result<Self> {
+        let (first, again) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        for signal in [SIGINT, SIGTERM] {
+            // Handlers run in this order: a signal that finds `again` set ends the program, others set it.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
+            flag::register(signal, Arc::clone(&again))?;
+            flag::register_usize(signal, Arc::clone(&first), signal as usize)?;
+        }
+        Ok(Self(first))
+    }
+
+    /// The signal that came, if one did.
+    pub fn caught(&self) -> Option<i32> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal as i32),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_whole_and_broken_epochs() {
+        assert_eq!(steps(10.0, 300, 8), 375);
+        assert_eq!(steps(3.0, 300, 8), 112);
+        assert_eq!(steps(0.5, 3, 8), 1);
+        for (wanted, batch_size, examples) in [(20, 3, 7), (20, 7, 11), (6, 8, 13), (29, 1, 100)] {
+            let max_epochs = (wanted * batch_size) as f64 / examples as f64;
+            assert_eq!(steps(max_epochs, examples, batch_size), wanted);
+        }
+    }
+
+    #[test]
+    fn reasons_and_their_order() {
+        let limits = Limits {
+            steps: 10,
+            exit_loss: 0.5,
+            max_epochs: 2.0,
+            max_time: 60.0,
+        };
+        assert_eq!(limits.reached(9, 0.5, 59.0, None), None);
+        assert!(matches!(
+            limits.reached(9, 0.49, 59.0, None),
+            Some(Stop::ExitLoss { .. })
+        ));
+        assert!(matches!(
+            limits.reached(10, 0.5, 59.0, None),
+            Some(Stop::MaxEpochs { .. })
+        ));
+        assert!(matches!(
+            limits.reached(9, 0.5, 60.0, None),
+            Some(Stop::MaxTime { .. })
+        ));
+        assert_eq!(
+            limits.reached(10, 0.1, 60.0, Some(SIGTERM)),
+            Some(Stop::Signal(SIGTERM))
+        );
+    }
+
+    #[test]
+    fn time_left_is_bounded_by_max_time() {
+        let limits = Limits {
+            steps: 10,
+            exit_loss: 0.5,
+            max_epochs: 2.0,
+            max_time: 60.0,
+        };
+        assert_eq!(limits.left(5, 20.0), 20.0);
+        assert_eq!(limits.left(5, 40.0), 20.0);
+        assert_eq!(limits.left(10, 80.0), 0.0);
+    }
+}
