@@ -77,9 +77,9 @@ fn show(model: &Rwkv5, prompt: &[u32], state: &State, max_tokens: usize) -> Resu
         report::stream(&text.push(bytes))
     })?;
     // What `text` still holds back is the beginning of a character that never came; it is not shown.
-    match end {
-        End::Limit => say(&format!(" [--max_tokens {max_tokens} reached]")),
-        End::BlankLine | End::EndOfText => say(""),
+    say("");
+    if end == End::Limit {
+        say(&format!("[stopped at --max_tokens {max_tokens}]"));
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ pub fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     let (got, want) = (numbers(got), numbers(want));
     let rms = (want.iter().map(|x| x * x).sum::<f64>() / want.len().max(1) as f64).sqrt();
     let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms).max(f64::MIN_POSITIVE);
-    let bad = (0..want.len()).find(|&i| !(error(i) <= tolerance));
+    let bad = (0..want.len()).find(|&i| error(i).is_nan() || error(i) > tolerance);
     let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)));
     if let (Some(_), Some(i)) = (bad, worst) {
         panic!(

@@ -5,6 +5,7 @@ between the best and the second-best logit met on the way (a small one means tha
 Decoding ends at the token that decodes to two newlines, at token 0, or after --tokens.
 """
 import argparse
+import codecs
 import json
 
 import torch
@@ -41,8 +42,9 @@ def answers(model, tok, state_path, prompt, limit):
     ids = tok.encode(prompt)
     base, m1 = decode(model, tok, ids, limit)
     tuned, m2 = decode(model, tok, ids, limit, shifts, wkv, soft)
-    # A model may choose an id that the vocabulary leaves out; it has no text.
-    text = lambda t: b"".join(tok.idx2token.get(i, b"") for i in t).decode("utf-8", "replace")
+    # A model may choose an id that the vocabulary leaves out: that shows as U+FFFD. A last character that the limit cut
+    # in two is left out.
+    text = lambda t: codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(tok.idx2token.get(i, b"\xef\xbf\xbd") for i in t))
     return {"base": text(base), "tuned": text(tuned), "base_ids": base, "tuned_ids": tuned, "min_margin": min(m1, m2)}
 
 

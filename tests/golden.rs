@@ -1,0 +1,347 @@
+//! The whole model and its training against the float64 oracle, whose numbers lie in `golden/` with the script that
+//! made them in `oracle/`. Nothing here compares this program with itself, but where it says so.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use state_tune::data::{Batch, Example};
+use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
+use state_tune::ops::linear::{Element, Product};
+use state_tune::sample;
+use state_tune::state_file;
+use state_tune::tokenizer::Tokenizer;
+use state_tune::train::memory::Plan;
+use state_tune::train::{Init, Learner, Tune};
+
+/// f32 against float64, forward and gradients, relative by norm.
+const F32: f64 = 1e-5;
+/// The same after twenty steps of Adam, which magnify rounding.
+const F32_TRAINED: f64 = 1e-3;
+const F32_TRAINED_LOSS: f64 = 2e-5;
+/// Products rounded to bf16.
+const BF16: f64 = 2e-2;
+
+const MODELS: [(&str, &str); 4] = [
+    ("5.0", "model_5.0.pth"),
+    ("5.1", "model_5.1.pth"),
+    ("5.2", "model_5.2.pth"),
+    ("5.2_orig_mod", "model_5.2_orig_mod.safetensors"),
+];
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file)
+}
+
+struct Case {
+    name: &'static str,
+    model: Rwkv5,
+    numbers: HashMap<String, Tensor>,
+}
+
+impl Case {
+    fn load((name, file): (&'static str, &str), product: Product) -> Self {
+        let model = Rwkv5::load(&Checkpoint::open(&golden(file)).unwrap(), product).unwrap();
+        let numbers = candle_core::safetensors::load(
+            golden(&format!("golden_{name}.safetensors")),
+            &Device::Cpu,
+        )
+        .unwrap();
+        Self {
+            name,
+            model,
+            numbers,
+        }
+    }
+
+    fn all(product: Product) -> impl Iterator<Item = Self> {
+        MODELS
+            .into_iter()
+            .map(move |model| Self::load(model, product))
+    }
+
+    fn number(&self, name: &str) -> f64 {
+        self.numbers[name].to_vec1::<f64>().unwrap()[0]
+    }
+
+    fn ids(&self, name: &str) -> Vec<u32> {
+        self.numbers[name]
+            .to_vec1::<i64>()
+            .unwrap()
+            .into_iter()
+            .map(|id| id as u32)
+            .collect()
+    }
+
+    fn f32(&self, name: &str) -> Tensor {
+        self.numbers[name].to_dtype(DType::F32).unwrap()
+    }
+
+    fn state(&self, soft_prompt: bool) -> State {
+        let soft_prompt = soft_prompt.then(|| self.f32("soft"));
+        State {
+            soft_prompt,
+            shifts: self.f32("shifts"),
+            wkv: self.f32("wkv"),
+        }
+    }
+
+    fn examples(&self) -> Vec<Example> {
+        let (prompts, completions) = (
+            self.ids("batch_prompt_lengths"),
+            self.ids("batch_completion_lengths"),
+        );
+        let mut ids = self.ids("batch_ids").into_iter();
+        let mut examples = Vec::new();
+        for (line, (prompt, completion)) in prompts.into_iter().zip(completions).enumerate() {
+            let tokens = ids.by_ref().take((prompt + completion) as usize).collect();
+            examples.push(Example {
+                tokens,
+                prompt_len: prompt as usize,
+                line: line + 1,
+            });
+        }
+        assert!(ids.next().is_none(), "every token belongs to an example");
+        examples
+    }
+
+    #[track_caller]
+    fn close(&self, what: &str, got: &Tensor, golden: &str, tolerance: f64) {
+        let want = &self.numbers[golden];
+        let difference = norm(&(got.to_dtype(DType::F64).unwrap() - want).unwrap()) / norm(want);
+        assert!(
+            difference <= tolerance,
+            "{}: {what} is {difference:.2e} off, more than {tolerance:.0e}",
+            self.name
+        );
+    }
+
+    #[track_caller]
+    fn close_number(&self, what: &str, got: f64, want: f64, tolerance: f64) {
+        let difference = (got - want).abs() / want.abs();
+        assert!(
+            difference <= tolerance,
+            "{}: {what} is {got}, not {want}: {difference:.2e} off",
+            self.name
+        );
+    }
+}
+
+fn norm(tensor: &Tensor) -> f64 {
+    let values = tensor
+        .to_dtype(DType::F64)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1::<f64>()
+        .unwrap();
+    values.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+#[test]
+fn logits_and_end_state() {
+    for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
+        for case in Case::all(product) {
+            let start = State::zeros(case.model.config()).unwrap();
+            let (logits, end) = case.model.logits(&case.ids("ids"), &start).unwrap();
+            case.close("logits", &logits, "logits", tolerance);
+            case.close("shifts", &end.shifts, "end_shifts", tolerance);
+            case.close("wkv", &end.wkv, "end_wkv", tolerance);
+        }
+    }
+}
+
+#[test]
+fn the_recurrent_forward_gives_the_same() {
+    for case in Case::all(Product::F32) {
+        let mut state = State::zeros(case.model.config()).unwrap();
+        let mut rows = Vec::new();
+        for id in case.ids("ids") {
+            let (logits, next) = case.model.advance(&[id], &state).unwrap();
+            rows.push(Tensor::new(logits, &Device::Cpu).unwrap());
+            state = next;
+        }
+        case.close("logits", &Tensor::stack(&rows, 0).unwrap(), "logits", F32);
+        case.close("wkv", &state.wkv, "end_wkv", F32);
+    }
+}
+
+#[test]
+fn loss_and_gradients() {
+    for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
+        for case in Case::all(product) {
+            let examples = case.examples();
+            for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
+                for (soft_prompt, suffix) in [(true, ""), (false, "_no_soft")] {
+                    let batch = Batch::pack(&examples, soft_prompt);
+                    let (loss, gradient) = case
+                        .model
+                        .loss_and_gradient(
+                            &batch,
+                            &case.state(soft_prompt),
+                            intermediates,
+                            1.0 / batch.targets.len() as f64,
+                        )
+                        .unwrap();
+                    case.close_number(
+                        "loss",
+                        loss,
+                        case.number(&format!("loss{suffix}")),
+                        tolerance,
+                    );
+                    case.close(
+                        "dshifts",
+                        &gradient.shifts,
+                        &format!("grad_shifts{suffix}"),
+                        tolerance,
+                    );
+                    case.close(
+                        "dwkv",
+                        &gradient.wkv,
+                        &format!("grad_wkv{suffix}"),
+                        tolerance,
+                    );
+                    match &gradient.soft_prompt {
+                        Some(soft) => case.close("dsoft", soft, "grad_soft", tolerance),
+                        None => assert!(!soft_prompt),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn twenty_steps_of_training_however_a_batch_is_computed() {
+    // All at once; with recomputing; and cut into parts of one example each.
+    let plans = [
+        Plan {
+            intermediates: Intermediates::Keep,
+            most_rows: usize::MAX,
+        },
+        Plan {
+            intermediates: Intermediates::Recompute,
+            most_rows: usize::MAX,
+        },
+        Plan {
+            intermediates: Intermediates::Keep,
+            most_rows: 1,
+        },
+    ];
+    for case in Case::all(Product::F32) {
+        let examples = case.examples();
+        for (init, name) in [(Init::Zeros, "zeros"), (Init::Ones, "ones")] {
+            let losses: Vec<f64> = case.numbers[&format!("train_{name}_losses")]
+                .to_vec1()
+                .unwrap();
+            for plan in &plans {
+                let tune = Tune {
+                    softprompt: true,
+                    shift: true,
+                    wkv: true,
+                };
+                let mut learner = Learner::new(case.model.config(), tune, init, 0.01, 0).unwrap();
+                for (step, &want) in losses.iter().enumerate() {
+                    let batch: Vec<&Example> = (0..3)
+                        .map(|i| &examples[(step * 3 + i) % examples.len()])
+                        .collect();
+                    let (loss, gradient) = learner.gradient(&case.model, &batch, plan).unwrap();
+                    case.close_number(
+                        &format!("{name}, loss of step {}", step + 1),
+                        loss,
+                        want,
+                        F32_TRAINED_LOSS,
+                    );
+                    learner.update(&gradient).unwrap();
+                }
+                let end = learner.state();
+                case.close(
+                    "soft",
+                    &end.soft_prompt.unwrap(),
+                    &format!("train_{name}_soft"),
+                    F32_TRAINED,
+                );
+                case.close(
+                    "shifts",
+                    &end.shifts,
+                    &format!("train_{name}_shifts"),
+                    F32_TRAINED,
+                );
+                case.close("wkv", &end.wkv, &format!("train_{name}_wkv"), F32_TRAINED);
+            }
+        }
+    }
+}
+
+#[test]
+fn greedy_answers_from_a_state_that_pytorch_wrote() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
+    let model = Rwkv5::load(&Checkpoint::open(&model).unwrap(), Product::F32).unwrap();
+    let tuned = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
+    let base = State::zeros(model.config()).unwrap();
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(golden("tiny_greedy.json")).unwrap())
+            .unwrap();
+    assert!(cases.len() >= 8);
+    for case in cases {
+        assert!(
+            case["min_margin"].as_f64().unwrap() > 1e-3,
+            "the oracle's own choice should not hang on rounding"
+        );
+        let prompt = Tokenizer::world().encode(case["prompt"].as_str().unwrap());
+        for (state, ids) in [(&base, "base_ids"), (&tuned, "tuned_ids")] {
+            let mut bytes = Vec::new();
+            sample::greedy(&model, &prompt, state, 40, |token| {
+                bytes.extend_from_slice(token);
+                Ok(())
+            })
+            .unwrap();
+            let ids: Vec<u32> = case[ids]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_u64().unwrap() as u32)
+                .collect();
+            assert_eq!(bytes, Tokenizer::world().decode(&ids), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_state_pytorch_wrote_comes_back_as_it_was_when_written_again() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
+    let model = Rwkv5::load(&Checkpoint::open(&model).unwrap(), Product::F32).unwrap();
+    let state = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.pth");
+    state_file::write(&path, &state, Element::Bf16).unwrap();
+    // Tensor for tensor, with types and shapes: the two files say the same.
+    assert_eq!(
+        state_tune::pth::read(&path).unwrap(),
+        state_tune::pth::read(&golden("tiny_state.pth")).unwrap()
+    );
+}
+
+#[test]
+fn token_ids_are_those_of_the_rwkv_package() {
+    let cases: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(golden("tokens.json")).unwrap()).unwrap();
+    assert!(cases.len() >= 300);
+    for case in cases {
+        let text = case["text"].as_str().unwrap();
+        let want: Vec<u64> = case["ids"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_u64().unwrap())
+            .collect();
+        let got: Vec<u64> = Tokenizer::world()
+            .encode(text)
+            .into_iter()
+            .map(u64::from)
+            .collect();
+        assert_eq!(got, want, "{text:?}");
+    }
+}
