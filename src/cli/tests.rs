@@ -1,1 +1,518 @@
+//! What is typed and what stands in the environment, against the options it comes to.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+use crate::data::Walk;
+use crate::data::template::Template;
+use crate::train::{Init, Recompute, Tune};
+
+/// Parses a command line and an environment.
+fn parsed(typed: &[&str], variables: &[(&str, &str)]) -> Result<Command, Exit> {
+    let name = ["state-tune"];
+    parse(
+        name.iter().chain(typed).map(OsString::from),
+        variables
+            .iter()
+            .map(|(name, value)| (name.into(), value.into())),
+    )
+}
+
+fn train_with(typed: &[&str], variables: &[(&str, &str)]) -> train::Options {
+    match parsed(typed, variables) {
+        Ok(Command::Train { options, .. }) => *options,
+        other => panic!("{typed:?} {variables:?} should train, but gave {other:?}"),
+    }
+}
+
+fn train(typed: &[&str]) -> train::Options {
+    train_with(typed, &[])
+}
+
+fn sample(typed: &[&str]) -> sample::Options {
+    match parsed(typed, &[]) {
+        Ok(Command::Sample { options, .. }) => options,
+        other => panic!("{typed:?} should answer a prompt, but gave {other:?}"),
+    }
+}
+
+/// The message of what must be refused as wrong usage, in one line.
+fn misuse(typed: &[&str], variables: &[(&str, &str)]) -> String {
+    match parsed(typed, variables) {
+        Err(Exit::Usage(message)) => {
+            assert_eq!(message.lines().count(), 1, "{message}");
+            message
+        }
+        other => panic!("{typed:?} {variables:?} is wrong usage, but gave {other:?}"),
+    }
+}
+
+fn template(text: &str) -> Template {
+    Template::parse(text).unwrap()
+}
+
+fn dataset(name: &str) -> Option<Remote> {
+    Some(Remote::Dataset(name.into()))
+}
+
+fn address(flag: &'static str, url: &str) -> Option<Remote> {
+    let url = url.into();
+    Some(Remote::Url { flag, url })
+}
+
+#[test]
+fn nothing_typed_is_a_training_run_with_every_default() {
+    // Destructured, so that a new option must say its default here.
+    let Command::Train { options, threads } = parsed(&[], &[]).unwrap() else {
+        panic!("without --prompt it trains");
+    };
+    let train::Options {
+        model,
+        model_remote,
+        data,
+        data_remote,
+        formats,
+        save,
+        log_file,
+        learning_rate,
+        batch_size,
+        walk,
+        seed,
+        init,
+        tune,
+        exit_loss,
+        max_epochs,
+        max_time,
+        product,
+        recompute,
+    } = *options;
+    assert_eq!(learning_rate, 0.01);
+    assert_eq!(batch_size, 8);
+    assert_eq!(exit_loss, 0.5);
+    assert_eq!(max_epochs, 10.0);
+    assert_eq!(max_time, 3600.0);
+    assert_eq!(walk, Walk::Shuffled);
+    assert_eq!(seed, 1);
+    assert_eq!(init, Init::Zeros);
+    let everything = Tune {
+        softprompt: true,
+        shift: true,
+        wkv: true,
+    };
+    assert_eq!(tune, everything);
+    assert_eq!(formats.prompt, template("user: {input}\n\nassistant:"));
+    assert_eq!(formats.response, template(" {output}"));
+    assert_eq!(formats.prompt_cutoff, None);
+    assert_eq!(formats.completion_cutoff, None);
+    assert_eq!(model, Path::new("model.pth"));
+    assert_eq!(model_remote, None);
+    assert_eq!(data, Path::new("data.jsonl"));
+    assert_eq!(data_remote, dataset("lonestar108/naughty-chat"));
+    assert_eq!(save, Path::new("state.pth"));
+    assert_eq!(log_file, None);
+    assert_eq!(product, Product::F32);
+    assert_eq!(recompute, Recompute::Auto);
+    assert_eq!(threads, None);
+}
+
+#[test]
+fn a_prompt_is_answered_with_its_own_defaults() {
+    let Ok(Command::Sample { options, threads }) = parsed(&["--prompt", "Hi"], &[]) else {
+        panic!("with --prompt it answers");
+    };
+    let sample::Options {
+        model,
+        model_remote,
+        state,
+        prompt,
+        max_tokens,
+        product,
+    } = options;
+    assert_eq!(model, Path::new("model.pth"));
+    assert_eq!(model_remote, None);
+    assert_eq!(state, Path::new("state.pth"));
+    assert_eq!(prompt, "Hi");
+    assert_eq!(max_tokens, 50);
+    assert_eq!(product, Product::F32);
+    assert_eq!(threads, None);
+}
+
+/// One value other than the default for every flag, and whether it arrived.
+type Arrives = fn(&Command) -> bool;
+#[rustfmt::skip] // one flag a line
+const EVERY_FLAG: [(&str, &str, Arrives); 25] = [
+    ("learningrate", "1e-2", |c| options(c).learning_rate == 0.01),
+    ("batchsize", "3", |c| options(c).batch_size == 3),
+    ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
+    ("max_epochs", "0.25", |c| options(c).max_epochs == 0.25),
+    ("max_time", "1e3", |c| options(c).max_time == 1000.0),
+    ("dataset_walk", "sequential", |c| options(c).walk == Walk::Sequential),
+    ("tune", "wkv", |c| options(c).tune == Tune { softprompt: false, shift: false, wkv: true }),
+    ("init", "ones", |c| options(c).init == Init::Ones),
+    ("seed", "18446744073709551615", |c| options(c).seed == u64::MAX),
+    ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
+    ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
+    ("prompt_cutoff", "0", |c| options(c).formats.prompt_cutoff == Some(0)),
+    ("completion_cutoff", "7", |c| options(c).formats.completion_cutoff == Some(7)),
+    ("model_location", "m.st", |c| options(c).model == Path::new("m.st")),
+    ("model_url", "https://m", |c| options(c).model_remote == address("--model_url", "https://m")),
+    ("data_path", "d.jsonl", |c| options(c).data == Path::new("d.jsonl")),
+    ("data_url", "https://d", |c| options(c).data_remote == address("--data_url", "https://d")),
+    ("huggingface_dataset", "me/mine", |c| options(c).data_remote == dataset("me/mine")),
+    ("save_filename", "s.pth", |c| options(c).save == Path::new("s.pth")),
+    ("log_file", "l.jsonl", |c| options(c).log_file.as_deref() == Some(Path::new("l.jsonl"))),
+    ("prompt", "- a\\nb", |c| matches!(c, Command::Sample { options, .. } if options.prompt == "- a\nb")),
+    ("device", "cpu", |c| matches!(c, Command::Train { .. })), // the options do not hold it yet
+    ("dtype", "bf16", |c| options(c).product == Product::Bf16),
+    ("recompute", "always", |c| options(c).recompute == Recompute::Always),
+    ("threads", "2", |c| matches!(c, Command::Train { threads: Some(2), .. })),
+];
+
+fn options(command: &Command) -> &train::Options {
+    match command {
+        Command::Train { options, .. } => options,
+        Command::Sample { .. } => panic!("it should train: {command:?}"),
+    }
+}
+
+#[test]
+fn every_flag_is_taken_in_every_spelling() {
+    let known: BTreeSet<String> = command()
+        .get_arguments()
+        .map(|argument| argument.get_id().to_string())
+        .collect();
+    let tried = EVERY_FLAG.iter().map(|(flag, ..)| flag.to_string());
+    // Read only in a test run; it has a test of its own below.
+    let tried: BTreeSet<String> = tried.chain(["max_tokens".to_string()]).collect();
+    assert_eq!(known, tried, "each flag is tried here");
+
+    for (flag, value, arrives) in EVERY_FLAG {
+        for flag in [flag.to_string(), flag.replace('_', "-")] {
+            let spelt = format!("--{flag}");
+            let joined = format!("{spelt}={value}");
+            let shouted = format!("STATE_TUNE_{}", flag.to_uppercase());
+            for command in [
+                parsed(&[&joined], &[]),
+                parsed(&[&spelt, value], &[]),
+                parsed(&[], &[(&spelt, value)]),
+                parsed(&[], &[(&shouted, value)]),
+            ] {
+                assert!(arrives(command.as_ref().unwrap()), "{joined}: {command:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_longest_answer_is_taken_in_every_spelling() {
+    for typed in [
+        ["--prompt=x", "--max_tokens=9"].as_slice(),
+        &["--prompt=x", "--max-tokens", "9"],
+    ] {
+        assert_eq!(sample(typed).max_tokens, 9);
+    }
+}
+
+#[test]
+fn the_command_line_beats_a_spelt_variable_and_that_a_shouted_one() {
+    let shouted = ("STATE_TUNE_BATCHSIZE", "1");
+    let spelt = ("--batchsize", "2");
+    assert_eq!(train_with(&[], &[shouted]).batch_size, 1);
+    assert_eq!(train_with(&[], &[shouted, spelt]).batch_size, 2);
+    assert_eq!(train_with(&[], &[spelt, shouted]).batch_size, 2);
+    let typed = train_with(&["--batchsize", "3"], &[spelt, shouted]);
+    assert_eq!(typed.batch_size, 3);
+    // However each of them is spelt.
+    let dashes = train_with(&["--max-time=3"], &[("STATE_TUNE_MAX_TIME", "1")]);
+    assert_eq!(dashes.max_time, 3.0);
+    let dashes = train_with(&[], &[("--max_time", "2"), ("STATE_TUNE_MAX-TIME", "1")]);
+    assert_eq!(dashes.max_time, 2.0);
+}
+
+#[test]
+fn of_a_repeated_flag_the_last_counts() {
+    assert_eq!(train(&["--batchsize=1", "--batchsize", "2"]).batch_size, 2);
+    assert_eq!(train(&["--exit-loss=1", "--exit_loss=2"]).exit_loss, 2.0);
+    assert_eq!(sample(&["--prompt=one", "--prompt=two"]).prompt, "two");
+}
+
+#[test]
+fn a_later_list_of_groups_replaces_an_earlier_one() {
+    let only_shift = Tune {
+        softprompt: false,
+        shift: true,
+        wkv: false,
+    };
+    assert_eq!(train(&["--tune=wkv", "--tune=shift"]).tune, only_shift);
+    let variables = [("STATE_TUNE_TUNE", "wkv"), ("--tune", "softprompt,wkv")];
+    assert_eq!(
+        train_with(&["--tune", "shift"], &variables).tune,
+        only_shift
+    );
+    let spelt = Tune {
+        softprompt: true,
+        shift: false,
+        wkv: true,
+    };
+    assert_eq!(train_with(&[], &variables).tune, spelt);
+}
+
+#[test]
+fn negative_numbers_and_exponents_are_numbers() {
+    for typed in [
+        ["--learningrate=1e-2", "--exit_loss=-1", "--prompt_cutoff=-1"].as_slice(),
+        &["--learningrate", "1e-2"],
+        &["--learningrate", ".01", "--exit_loss", "-1.5e-3"],
+        &["--prompt_cutoff", "-1", "--completion_cutoff", "-1"],
+    ] {
+        let options = train(typed);
+        assert_eq!(options.learning_rate, 0.01);
+        assert_eq!(options.formats.prompt_cutoff, None);
+        assert_eq!(options.formats.completion_cutoff, None);
+    }
+    assert_eq!(
+        train(&["--exit_loss", "-1.5e-3"]).exit_loss,
+        -0.0015,
+        "a loss is never below it, which is how never to stop by it"
+    );
+}
+
+#[test]
+fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
+    let typed = train(&["--prompt_formatter", "a\\nb\n{c}", "--response_formatter=\\n"]);
+    assert_eq!(typed.formats.prompt, template("a\nb\n{c}"));
+    assert_eq!(typed.formats.response, template("\n"));
+    assert_eq!(sample(&["--prompt", "a\\n\\nb:"]).prompt, "a\n\nb:");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
+    let wrong: [(&str, &[&str]); 20] = [
+        (
+            "learningrate",
+            &["0", "-1", "nan", "inf", "1e999", "fast", " "],
+        ),
+        ("batchsize", &["0", "-1", "1.5", "1000000001", "1e3"]),
+        ("exit_loss", &["nan", "-inf", "low"]),
+        ("max_epochs", &["0", "-1", "nan", "inf"]),
+        ("max_time", &["0", "-0.5", "nan", "1h"]),
+        ("dataset_walk", &["backwards", "Shuffled"]),
+        ("tune", &["all", "shift,all", "shift wkv"]),
+        ("init", &["twos"]),
+        ("seed", &["-1", "1.5", "18446744073709551616"]),
+        ("prompt_formatter", &["{", "}", "{}", "{0}", "{a.b}"]),
+        ("response_formatter", &["{a", "a}"]),
+        ("prompt_cutoff", &["-2", "1.5", "all"]),
+        ("completion_cutoff", &["0", "-2"]),
+        ("device", &["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
+        ("dtype", &["f16", "F32"]),
+        ("recompute", &["sometimes"]),
+        ("threads", &["0", "-1", "1025", "many"]),
+        ("max_tokens", &["0", "-1", "1000000001"]),
+        // Nothing can be said by these but that they are empty, which shows no value.
+        ("prompt", &[""]),
+        ("save_filename", &[""]),
+    ];
+    for (flag, values) in wrong {
+        let (spelt, shouted) = (
+            format!("--{flag}"),
+            format!("STATE_TUNE_{}", flag.to_uppercase()),
+        );
+        for value in values {
+            for message in [
+                misuse(&[&spelt, value], &[]),
+                misuse(&[&format!("{spelt}={value}")], &[]),
+                misuse(&[], &[(&spelt, value)]),
+                misuse(&[], &[(&shouted, value)]),
+            ] {
+                // Of a list the wrong item is enough.
+                let item = value.split(',').next_back().unwrap_or(value);
+                assert!(
+                    message.contains(&spelt) && message.contains(item),
+                    "{value}: {message}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_names_of_files_are_refused() {
+    for flag in [
+        "--model_location",
+        "--data_path",
+        "--save_filename",
+        "--log_file",
+    ] {
+        let message = misuse(&[&format!("{flag}=")], &[]);
+        assert!(message.contains(flag), "{message}");
+    }
+}
+
+#[test]
+fn an_empty_prompt_is_refused_and_does_not_start_a_training() {
+    for message in [
+        misuse(&["--prompt", ""], &[]),
+        misuse(&["--prompt="], &[]),
+        misuse(&[], &[("STATE_TUNE_PROMPT", "")]),
+    ] {
+        assert!(
+            message.contains("--prompt") && message.contains("empty"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_flag_is_named() {
+    for typed in [["--typo", "1"].as_slice(), &["--typo=1"], &["--typo"]] {
+        let message = misuse(typed, &[]);
+        assert!(message.contains("--typo"), "{message}");
+        assert!(!message.contains("environment"), "{message}");
+    }
+    let message = misuse(&["data.jsonl"], &[]);
+    assert!(message.contains("data.jsonl"), "{message}");
+}
+
+#[test]
+fn an_unknown_setting_in_the_environment_is_named_as_such() {
+    for name in ["--typo", "STATE_TUNE_TYPO", "STATE_TUNE_Typo"] {
+        let message = misuse(&["--batchsize", "2"], &[(name, "1")]);
+        assert!(
+            message.contains("environment") && message.contains("--typo"),
+            "{message}"
+        );
+    }
+    misuse(&[], &[("STATE_TUNE_", "1")]);
+    misuse(&[], &[("--", "1")]);
+}
+
+#[test]
+fn other_variables_are_none_of_its_business() {
+    let variables = [
+        ("BATCHSIZE", "1"),
+        ("-batchsize", "1"),
+        ("state_tune_batchsize", "1"),
+        ("MY_STATE_TUNE_BATCHSIZE", "1"),
+        ("STATE_TUNER", "1"),
+    ];
+    assert_eq!(train_with(&[], &variables).batch_size, 8);
+}
+
+#[test]
+fn the_data_comes_from_a_named_dataset_then_an_address_then_the_default_dataset() {
+    let from = |typed: &[&str]| train(typed).data_remote;
+    let url = "--data_url=https://d";
+    let named = "--huggingface_dataset=me/mine";
+    let none = "--huggingface_dataset=";
+    assert_eq!(from(&[]), dataset("lonestar108/naughty-chat"));
+    assert_eq!(from(&[url]), address("--data_url", "https://d"));
+    assert_eq!(from(&[named]), dataset("me/mine"));
+    assert_eq!(from(&[url, named]), dataset("me/mine"));
+    assert_eq!(from(&[none]), None, "an empty name is no dataset");
+    assert_eq!(from(&[none, url]), address("--data_url", "https://d"));
+    assert_eq!(from(&["--data_url=", none]), None);
+    assert_eq!(
+        from(&[url, "--huggingface_dataset=lonestar108/naughty-chat"]),
+        dataset("lonestar108/naughty-chat"),
+        "typed, the default's name is as explicit as another"
+    );
+    let variables = [
+        ("STATE_TUNE_HUGGINGFACE_DATASET", "me/mine"),
+        ("--data_url", "https://d"),
+    ];
+    assert_eq!(
+        train_with(&[], &variables).data_remote,
+        dataset("me/mine"),
+        "the environment is explicit too"
+    );
+}
+
+#[test]
+fn an_address_of_the_model_serves_training_and_answering() {
+    let url = "--model_url=https://m";
+    assert_eq!(
+        train(&[url]).model_remote,
+        address("--model_url", "https://m")
+    );
+    assert_eq!(
+        sample(&[url, "--prompt=x"]).model_remote,
+        address("--model_url", "https://m")
+    );
+    assert_eq!(train(&["--model_url="]).model_remote, None);
+}
+
+#[test]
+fn devices_are_read() {
+    for (text, device) in [
+        ("auto", Device::Auto),
+        ("cpu", Device::Cpu),
+        ("cuda", Device::Cuda(0)),
+        ("cuda:0", Device::Cuda(0)),
+        ("cuda:11", Device::Cuda(11)),
+    ] {
+        assert_eq!(text.parse(), Ok(device), "{text}");
+    }
+    for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CUDA"] {
+        assert!(text.parse::<Device>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_gpu_that_cannot_be_had_is_a_failure_and_not_wrong_usage() {
+    train(&["--device", "auto"]);
+    for device in ["cuda", "cuda:1"] {
+        match parsed(&["--device", device], &[]) {
+            Err(Exit::Failed(message)) => assert!(message.contains("--device"), "{message}"),
+            other => panic!("{device}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_shown() {
+    for (flag, part) in [
+        ("--help", "--learningrate"),
+        ("--version", env!("CARGO_PKG_VERSION")),
+    ] {
+        match parsed(&[flag], &[]) {
+            Err(Exit::Shown(text)) => assert!(text.contains(part), "{text}"),
+            other => panic!("{flag}: {other:?}"),
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn bytes_that_are_no_text_are_a_filename_or_wrong_usage_but_never_a_panic() {
+    use std::os::unix::ffi::OsStringExt;
+    let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+    let name = || OsString::from("state-tune");
+
+    let file = os(b"--model_location=\xff.pth");
+    let Ok(Command::Train { options, .. }) = parse([name(), file], []) else {
+        panic!("a file's name need not be UTF-8");
+    };
+    assert_eq!(options.model.as_os_str(), os(b"\xff.pth"));
+    let variable = (os(b"STATE_TUNE_SAVE_FILENAME"), os(b"\xff.pth"));
+    let Ok(Command::Train { options, .. }) = parse([name()], [variable]) else {
+        panic!("nor when it stands in the environment");
+    };
+    assert_eq!(options.save.as_os_str(), os(b"\xff.pth"));
+
+    for bytes in [
+        b"--prompt=\xff".as_slice(),
+        b"--batchsize=\xff",
+        b"--data_url=\xff",
+        b"--\xff=1",
+        b"\xff",
+    ] {
+        assert!(
+            matches!(parse([name(), os(bytes)], []), Err(Exit::Usage(_))),
+            "{bytes:?}"
+        );
+    }
+    // No flag has such a name, so it cannot be meant for this program.
+    assert!(parse([name()], [(os(b"\xff"), os(b"1"))]).is_ok());
+}
