@@ -17,7 +17,11 @@ use state_tune::ops::linear::Product;
 use state_tune::train::{Init, Options, Recompute, Tune};
 use state_tune::{sample, state_file, train};
 
-const QUESTIONS: [&str; 3] = ["What is the capital of France?", "How much is seven plus five?", "What is the colour of snow?"];
+const QUESTIONS: [&str; 3] = [
+    "What is the capital of France?",
+    "How much is seven plus five?",
+    "What is the colour of snow?",
+];
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -26,7 +30,9 @@ fn main() -> Result<()> {
     std::fs::create_dir_all(&out)?;
     let options = options(&tiny, out.join("state.pth"))?;
 
-    println!("Teaching a small RWKV-5 model to answer like a pirate, by its starting state alone.\n");
+    println!(
+        "Teaching a small RWKV-5 model to answer like a pirate, by its starting state alone.\n"
+    );
     train::run(&options)?;
 
     let model = Rwkv5::load(&Checkpoint::open(&options.model)?, options.product)?;
@@ -36,8 +42,14 @@ fn main() -> Result<()> {
     for question in QUESTIONS {
         let prompt = format!("user: {question}\n\nassistant:");
         println!("{question}");
-        println!("  base model  {}", sample::answer(&model, &prompt, &base, 40)?.0);
-        println!("  tuned state {}", sample::answer(&model, &prompt, &tuned, 40)?.0);
+        println!(
+            "  base model  {}",
+            sample::answer(&model, &prompt, &base, 40)?.0
+        );
+        println!(
+            "  tuned state {}",
+            sample::answer(&model, &prompt, &tuned, 40)?.0
+        );
     }
 
     let unseen = example::read(&tiny.join("eval.jsonl"), &options.formats)?;
@@ -45,11 +57,21 @@ fn main() -> Result<()> {
     let loss = |state: &State| -> Result<f64> {
         let batch = batch(state);
         let scale = 1.0 / batch.targets.len() as f64;
-        Ok(model.loss_and_gradient(&batch, state, Intermediates::Recompute, scale)?.0)
+        Ok(model
+            .loss_and_gradient(&batch, state, Intermediates::Recompute, scale)?
+            .0)
     };
-    println!("\nloss on {} unseen examples: {:.4} before, {:.4} after", unseen.len(), loss(&base)?, loss(&tuned)?);
+    println!(
+        "\nloss on {} unseen examples: {:.4} before, {:.4} after",
+        unseen.len(),
+        loss(&base)?,
+        loss(&tuned)?
+    );
     println!("the state is in      {}", options.save.display());
-    println!("the loss curve is in {}", options.save.with_extension("loss.svg").display());
+    println!(
+        "the loss curve is in {}",
+        options.save.with_extension("loss.svg").display()
+    );
     Ok(())
 }
 
@@ -67,15 +89,19 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         },
         save,
         log_file: None,
-        learning_rate: 0.03,
+        learning_rate: 0.1,
         batch_size: 8,
         walk: Walk::Shuffled,
         seed: 1,
-        init: Init::Zeros,
-        tune: Tune { softprompt: true, shift: true, wkv: true },
+        init: Init::Ones,
+        tune: Tune {
+            softprompt: true,
+            shift: true,
+            wkv: true,
+        },
         // The untuned model's loss is 0.2 already: it knows the answers, and only the manner is to be learnt.
         exit_loss: 0.0,
-        max_epochs: 8.0,
+        max_epochs: 6.0,
         max_time: 600.0,
         product: Product::F32,
         recompute: Recompute::Auto,

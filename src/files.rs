@@ -130,6 +130,14 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     builder
         .prefix(".state-tune-")
         .tempfile_in(directory_of(path))
+        .map_err(|error| match error.kind() {
+            // tempfile names the temporary file, which nobody asked for.
+            io::ErrorKind::NotFound => io::Error::new(
+                error.kind(),
+                format!("there is no directory {}", directory_of(path).display()),
+            ),
+            kind => io::Error::from(kind),
+        })
 }
 
 #[cfg(test)]

@@ -22,5 +22,8 @@ fn the_float64_reference_agrees_on_random_models() {
         .args(["--quick", "--binary", env!("CARGO_BIN_EXE_state-tune")])
         .status()
         .expect("ORACLE_PYTHON can be run");
-    assert!(status.success(), "the lines above say which figures are off");
+    assert!(
+        status.success(),
+        "the lines above say which figures are off"
+    );
 }

@@ -66,7 +66,7 @@ pub struct Args {
     /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small random ones
     #[arg(
         long,
-        default_value = "zeros",
+        default_value = "ones",
         value_name = "INIT",
         help_heading = "Training"
     )]
@@ -75,7 +75,7 @@ pub struct Args {
     /// Decides random orders and a random start; the same seed gives the same run
     #[arg(
         long,
-        default_value = "1",
+        default_value = "1", value_parser = seed,
         allow_negative_numbers = true,
         value_name = "N",
         help_heading = "Training"
@@ -320,6 +320,12 @@ fn between(text: &str, least: usize, most: usize) -> Result<usize, String> {
 /// A count; beyond the limit it is a mistake, and would overflow sums.
 fn count(text: &str) -> Result<usize, String> {
     between(text, 1, 1_000_000_000)
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| format!("must be a whole number between 0 and {}", u64::MAX))
 }
 
 fn threads(text: &str) -> Result<usize, String> {

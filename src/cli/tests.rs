@@ -261,7 +261,12 @@ fn a_later_list_of_groups_replaces_an_earlier_one() {
 #[test]
 fn negative_numbers_and_exponents_are_numbers() {
     for typed in [
-        ["--learningrate=1e-2", "--exit_loss=-1", "--prompt_cutoff=-1"].as_slice(),
+        [
+            "--learningrate=1e-2",
+            "--exit_loss=-1",
+            "--prompt_cutoff=-1",
+        ]
+        .as_slice(),
         &["--learningrate", "1e-2"],
         &["--learningrate", ".01", "--exit_loss", "-1.5e-3"],
         &["--prompt_cutoff", "-1", "--completion_cutoff", "-1"],
@@ -280,7 +285,11 @@ fn negative_numbers_and_exponents_are_numbers() {
 
 #[test]
 fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
-    let typed = train(&["--prompt_formatter", "a\\nb\n{c}", "--response_formatter=\\n"]);
+    let typed = train(&[
+        "--prompt_formatter",
+        "a\\nb\n{c}",
+        "--response_formatter=\\n",
+    ]);
     assert_eq!(typed.formats.prompt, template("a\nb\n{c}"));
     assert_eq!(typed.formats.response, template("\n"));
     assert_eq!(sample(&["--prompt", "a\\n\\nb:"]).prompt, "a\n\nb:");

@@ -1,0 +1,141 @@
+//! The layer rule of `src/lib.rs`, held against the source as text.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Rooms from the bottom up; a room uses only rooms of a lower rank.
+const RANKS: [(&str, usize); 14] = [
+    ("files", 0),
+    ("ops", 1),
+    ("tokenizer", 1),
+    ("pth", 1),
+    ("fetch", 1),
+    ("report", 1),
+    ("data", 2),
+    ("model", 3),
+    ("state_file", 4),
+    ("train", 5),
+    ("sample", 5),
+    ("cli", 6),
+    ("main", 7),
+    ("lib", 7),
+];
+
+/// Words that only some rooms may write, and why a program splits at all.
+const OWNED: [(&str, &[&str]); 12] = [
+    ("clap", &["cli"]),
+    ("reqwest", &["fetch"]),
+    ("hf_hub", &["fetch"]),
+    ("print!(", &["report"]),
+    ("println!(", &["report"]),
+    ("eprint!(", &["report"]),
+    ("eprintln!(", &["report"]),
+    ("io::stdout()", &["report"]),
+    ("io::stderr()", &["report"]),
+    ("ExitCode", &["main"]),
+    ("process::exit", &[]),
+    ("unsafe ", &["ops", "files"]),
+];
+
+fn rank(room: &str) -> Option<usize> {
+    RANKS
+        .iter()
+        .find(|(name, _)| *name == room)
+        .map(|&(_, rank)| rank)
+}
+
+/// What is wrong with one file of `room`.
+fn offences(room: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !text.starts_with("//!") && room != "tests" {
+        found.push("does not open with what it is".to_string());
+    }
+    let code: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//"))
+        .collect();
+    for line in &code {
+        for (word, owners) in OWNED {
+            if line.contains(word) && !owners.contains(&room) {
+                found.push(format!("{word:?} in {line:?}"));
+            }
+        }
+    }
+    // `use crate::{a, b::c}` may run over lines, so the words are looked at, not the lines.
+    let code = code.join(" ");
+    for rest in code.split("crate::").skip(1) {
+        let used = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or("").split(',').collect(),
+            None => vec![rest],
+        };
+        for used in used {
+            let name: String = used
+                .trim()
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            let (Some(below), Some(above)) = (rank(&name), rank(room)) else {
+                continue;
+            };
+            if name != room && below >= above {
+                found.push(format!("uses {name}, which does not stand below it"));
+            }
+        }
+    }
+    found
+}
+
+fn sources(directory: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_file_keeps_to_its_layer() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    assert!(files.len() > 40, "the source is where it is looked for");
+    let mut all = Vec::new();
+    for file in files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let first = inside.iter().next().unwrap().to_str().unwrap();
+        let room = first.trim_end_matches(".rs");
+        assert!(rank(room).is_some(), "{room} has no place in the layers");
+        let text = fs::read_to_string(&file).unwrap();
+        all.extend(
+            offences(room, &text)
+                .into_iter()
+                .map(|offence| format!("{}: {offence}", inside.display())),
+        );
+    }
+    assert!(all.is_empty(), "{}", all.join("\n"));
+}
+
+#[test]
+fn each_rule_can_be_broken() {
+    assert_eq!(
+        offences("model", "//! x\nuse crate::ops::norm;"),
+        Vec::<String>::new()
+    );
+    for (room, text) in [
+        ("ops", "use crate::files;"),
+        ("ops", "//! x\nuse crate::model::State;"),
+        ("pth", "//! x\nuse crate::report;"),
+        ("data", "//! x\nuse crate::{ops,\n model::Config};"),
+        ("train", "//! x\nuse clap::Parser;"),
+        ("model", "//! x\nfn f() { println!(\"x\") }"),
+        ("report", "//! x\nfn f() { std::process::exit(1) }"),
+        ("train", "//! x\nfn f() { unsafe { g() } }"),
+        ("model", "//! x\nuse reqwest::get;"),
+    ] {
+        assert!(!offences(room, text).is_empty(), "{room}: {text}");
+    }
+}
