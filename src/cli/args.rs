@@ -25,23 +25,23 @@ use crate::train::{Init, Recompute, Tune};
 )]
 pub struct Args {
     /// How far each step goes (Adam's learning rate)
-    #[arg(long, default_value = "0.01", value_parser = positive, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Training")]
+    #[arg(long, default_value = "0.01", value_parser = positive, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
     pub learningrate: f64,
 
     /// Examples in each step
-    #[arg(long, default_value = "8", value_parser = count, allow_negative_numbers = true, value_name = "N", help_heading = "Training")]
+    #[arg(long, default_value = "8", value_parser = count, allow_hyphen_values = true, value_name = "N", help_heading = "Training")]
     pub batchsize: usize,
 
     /// Stop after a step whose loss is below this; 0 never does
-    #[arg(long, default_value = "0.5", value_parser = number, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Training")]
+    #[arg(long, default_value = "0.5", value_parser = number, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
     pub exit_loss: f64,
 
     /// Stop after this many passes over the data; fractions count
-    #[arg(long, default_value = "10", value_parser = positive, allow_negative_numbers = true, value_name = "NUMBER", help_heading = "Training")]
+    #[arg(long, default_value = "10", value_parser = positive, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
     pub max_epochs: f64,
 
     /// Stop after this many seconds
-    #[arg(long, default_value = "3600", value_parser = positive, allow_negative_numbers = true, value_name = "SECONDS", help_heading = "Training")]
+    #[arg(long, default_value = "3600", value_parser = positive, allow_hyphen_values = true, value_name = "SECONDS", help_heading = "Training")]
     pub max_time: f64,
 
     /// Which examples come next: independent draws, the file's order, or a new order each epoch
@@ -57,11 +57,11 @@ pub struct Args {
     #[arg(
         long,
         default_value = "softprompt,shift,wkv",
-        value_delimiter = ',',
+        value_parser = tune,
         value_name = "GROUPS",
         help_heading = "Training"
     )]
-    pub tune: Vec<Group>,
+    pub tune: Tune,
 
     /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small random ones
     #[arg(
@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(
         long,
         default_value = "1", value_parser = seed,
-        allow_negative_numbers = true,
+        allow_hyphen_values = true,
         value_name = "N",
         help_heading = "Training"
     )]
@@ -91,11 +91,11 @@ pub struct Args {
     pub response_formatter: Template,
 
     /// Keep only this many of the prompt's last tokens; -1 keeps all
-    #[arg(long, default_value = "-1", value_parser = prompt_cutoff, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
+    #[arg(long, default_value = "-1", value_parser = prompt_cutoff, allow_hyphen_values = true, value_name = "N", help_heading = "Data")]
     pub prompt_cutoff: Cutoff,
 
     /// Keep only this many of the completion's first tokens; -1 keeps all
-    #[arg(long, default_value = "-1", value_parser = completion_cutoff, allow_negative_numbers = true, value_name = "N", help_heading = "Data")]
+    #[arg(long, default_value = "-1", value_parser = completion_cutoff, allow_hyphen_values = true, value_name = "N", help_heading = "Data")]
     pub completion_cutoff: Cutoff,
 
     /// The frozen model, .pth or .safetensors
@@ -151,7 +151,7 @@ pub struct Args {
     pub prompt: Option<String>,
 
     /// Longest answer, in tokens
-    #[arg(long, default_value = "50", value_parser = count, allow_negative_numbers = true, value_name = "N", help_heading = "Testing")]
+    #[arg(long, default_value = "50", value_parser = count, allow_hyphen_values = true, value_name = "N", help_heading = "Testing")]
     pub max_tokens: usize,
 
     /// auto, cpu, or cuda[:N]; this version computes on the CPU
@@ -182,7 +182,7 @@ pub struct Args {
     pub recompute: RecomputeArg,
 
     /// Threads to compute with [default: one for each core]
-    #[arg(long, value_parser = threads, allow_negative_numbers = true, value_name = "N", help_heading = "Machine")]
+    #[arg(long, value_parser = threads, allow_hyphen_values = true, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
 }
 
@@ -200,23 +200,6 @@ impl From<WalkArg> for Walk {
             WalkArg::Sequential => Self::Sequential,
             WalkArg::Shuffled => Self::Shuffled,
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Group {
-    Softprompt,
-    Shift,
-    Wkv,
-}
-
-/// The groups of a list, in whatever order and number.
-pub fn tune(groups: &[Group]) -> Tune {
-    let has = |group| groups.contains(&group);
-    Tune {
-        softprompt: has(Group::Softprompt),
-        shift: has(Group::Shift),
-        wkv: has(Group::Wkv),
     }
 }
 
@@ -291,6 +274,24 @@ impl FromStr for Device {
 
 /// A number of tokens, or no limit. clap would take a bare `Option` for a flag that may be missing.
 pub type Cutoff = std::option::Option<usize>;
+
+/// A list of groups is one value, so that a later list replaces an earlier one.
+fn tune(text: &str) -> Result<Tune, String> {
+    let mut tune = Tune {
+        softprompt: false,
+        shift: false,
+        wkv: false,
+    };
+    for group in text.split(',') {
+        match group.trim() {
+            "softprompt" => tune.softprompt = true,
+            "shift" => tune.shift = true,
+            "wkv" => tune.wkv = true,
+            _ => return Err("use softprompt, shift, wkv, or some of them with commas".into()),
+        }
+    }
+    Ok(tune)
+}
 
 fn number(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {

@@ -175,7 +175,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         walk: dataset_walk.into(),
         seed,
         init: init.into(),
-        tune: args::tune(&tune),
+        tune,
         exit_loss,
         max_epochs,
         max_time,

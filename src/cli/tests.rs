@@ -94,7 +94,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(max_time, 3600.0);
     assert_eq!(walk, Walk::Shuffled);
     assert_eq!(seed, 1);
-    assert_eq!(init, Init::Zeros);
+    assert_eq!(init, Init::Ones);
     let everything = Tune {
         softprompt: true,
         shift: true,
@@ -149,7 +149,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 25] = [
     ("max_time", "1e3", |c| options(c).max_time == 1000.0),
     ("dataset_walk", "sequential", |c| options(c).walk == Walk::Sequential),
     ("tune", "wkv", |c| options(c).tune == Tune { softprompt: false, shift: false, wkv: true }),
-    ("init", "ones", |c| options(c).init == Init::Ones),
+    ("init", "random", |c| options(c).init == Init::Random),
     ("seed", "18446744073709551615", |c| options(c).seed == u64::MAX),
     ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
     ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
