@@ -302,7 +302,7 @@ fn targets_are_found_wanting_before_training() {
         1,
         &["none/state.pth", "no directory"],
     );
-    dir.refuses(&["--save_filename=."], 1, &["directory"]);
+    dir.refuses(&["--save_filename=."], 1, &["names no file"]);
     dir.write("notes.txt", "mine");
     dir.refuses(
         &["--save_filename=notes.txt"],
