@@ -30,8 +30,16 @@ impl Bytes {
     /// Maps a file. Its pages are read when they are touched, and are shared with every other process that maps it.
     pub fn map(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        if length == 0 {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() {
+                "a directory"
+            } else {
+                "a special file"
+            };
+            return Err(io::Error::other(format!("it is {what}, not a file")));
+        }
+        if metadata.len() == 0 {
             return Ok(Self::from(Vec::new())); // an empty file cannot be mapped
         }
         // SAFETY: the map is private to reading. If another process truncates the file meanwhile, touching the lost

@@ -1,90 +1,14 @@
 //! The real program in a fresh directory: what it writes, how it stops, and how it refuses.
 
+mod common;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
+use common::{Dir, losses, tiny};
+#[cfg(unix)]
+use common::{first_step, signal as kill};
 use state_tune::pth::{self, Value};
-use tempfile::TempDir;
-
-fn tiny(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples/tiny")
-        .join(file)
-}
-
-struct Dir(TempDir);
-
-impl Dir {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.0.path().join(file)
-    }
-
-    fn write(&self, file: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(file), content).unwrap();
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.0.path())
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    /// The program on the tiny model and data; later flags win.
-    fn command(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_state-tune"));
-        command
-            .current_dir(self.0.path())
-            .arg("--model_location")
-            .arg(tiny("model.pth"));
-        command
-            .arg("--data_path")
-            .arg(tiny("train.jsonl"))
-            .args(["--exit_loss", "0"])
-            .args(flags);
-        command
-    }
-
-    fn run(&self, flags: &[&str]) -> Output {
-        self.command(flags).output().unwrap()
-    }
-
-    /// Fails with `code`, in one line that holds all of `words`, and leaves no state and no temporary file.
-    #[track_caller]
-    fn refuses(&self, flags: &[&str], code: i32, words: &[&str]) {
-        let before = self.names();
-        let run = self.run(flags);
-        let error = String::from_utf8(run.stderr).unwrap();
-        assert_eq!(run.status.code(), Some(code), "{flags:?}: {error}");
-        assert!(
-            error.starts_with("error: ") && error.lines().count() == 1,
-            "{flags:?}: {error}"
-        );
-        assert!(
-            words.iter().all(|word| error.contains(word)),
-            "{flags:?}: {error}"
-        );
-        assert_eq!(self.names(), before, "{flags:?}");
-    }
-}
-
-fn losses(log: &Path) -> Vec<f64> {
-    let text = fs::read_to_string(log).unwrap();
-    text.lines()
-        .map(|l| {
-            serde_json::from_str::<serde_json::Value>(l).unwrap()["loss"]
-                .as_f64()
-                .unwrap()
-        })
-        .collect()
-}
 
 #[test]
 fn a_run_writes_a_state_a_curve_and_a_log() {
@@ -199,14 +123,8 @@ fn signals_save_what_is_learnt() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        while !fs::metadata(dir.path("log")).is_ok_and(|log| log.len() > 0) {
-            std::thread::yield_now();
-        }
-        let kill = Command::new("kill")
-            .args(["-s", signal, &run.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(kill.success());
+        first_step(&mut run, &dir.path("log"));
+        kill(&run, signal);
         assert_eq!(run.wait().unwrap().code(), Some(code));
         assert!(pth::read(&dir.path("state.pth")).is_ok());
     }

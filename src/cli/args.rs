@@ -29,7 +29,7 @@ pub struct Args {
     pub learningrate: f64,
 
     /// Examples in each step
-    #[arg(long, default_value = "8", value_parser = count, allow_hyphen_values = true, value_name = "N", help_heading = "Training")]
+    #[arg(long, default_value = "8", value_parser = batch_size, allow_hyphen_values = true, value_name = "N", help_heading = "Training")]
     pub batchsize: usize,
 
     /// Stop after a step whose loss is below this; 0 never does
@@ -327,6 +327,11 @@ fn seed(text: &str) -> Result<u64, String> {
     text.trim()
         .parse()
         .map_err(|_| format!("must be a whole number between 0 and {}", u64::MAX))
+}
+
+/// A step holds its whole batch in memory as a list.
+fn batch_size(text: &str) -> Result<usize, String> {
+    between(text, 1, 1_000_000)
 }
 
 fn threads(text: &str) -> Result<usize, String> {

@@ -56,9 +56,25 @@ pub fn stream(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// A line on standard error.
+/// A line on standard error. Messages quote files, which may hold anything: what would break the line or speak to the
+/// terminal is escaped, and a page is enough.
 pub fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", harmless(line));
+}
+
+fn harmless(line: &str) -> String {
+    const MOST: usize = 2000;
+    let mut text = String::new();
+    for c in line.chars().take(MOST) {
+        match c {
+            c if c.is_control() => text.extend(c.escape_default()),
+            c => text.push(c),
+        }
+    }
+    if line.chars().nth(MOST).is_some() {
+        text.push_str("...");
+    }
+    text
 }
 
 /// Seconds as a person reads them: `42s`, `3m05s`, `2h07m`.
@@ -74,6 +90,12 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_one_line_and_short() {
+        assert_eq!(harmless("a\nb \u{1b}[31m é"), "a\\nb \\u{1b}[31m é");
+        assert_eq!(harmless(&"x".repeat(5000)).len(), 2003);
+    }
 
     #[test]
     fn durations() {

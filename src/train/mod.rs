@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Result<Stop> {
     let examples = example::read(&options.data, &options.formats)?;
     check_examples(&examples, options, config)?;
     let target = Target::check(&options.save, config)?;
-    let mut log = open_log(options)?;
+    let mut log = open_log(options, &target)?;
 
     // What is learnt, in which order, and how long.
     let mut learner = Learner::new(
@@ -225,11 +225,11 @@ fn load_model(options: &Options) -> Result<Rwkv5> {
         .with_context(|| format!("cannot use the model {}", options.model.display()))
 }
 
-fn open_log(options: &Options) -> Result<Option<Log>> {
+fn open_log(options: &Options, target: &Target) -> Result<Option<Log>> {
     let Some(path) = &options.log_file else {
         return Ok(None);
     };
-    target::check_log(path, options)?;
+    target::check_log(path, options, target)?;
     Ok(Some(Log::open(path).with_context(|| {
         format!("cannot write --log_file {}", path.display())
     })?))
@@ -241,6 +241,13 @@ fn diverged(step: usize, loss: f64, options: &Options) -> anyhow::Error {
     } else {
         format!("the loss is {loss}")
     };
+    // Before the first update the learning rate has done nothing yet.
+    if step == 1 && !loss.is_finite() {
+        let model = options.model.display();
+        return anyhow::anyhow!(
+            "{what} at step 1, before anything was learnt: the model {model} is broken, or overflows with this --init"
+        );
+    }
     anyhow::anyhow!(
         "{what} at step {step}: lower --learningrate (now {})",
         options.learning_rate

@@ -21,21 +21,12 @@ impl Target {
     /// Errors when the state could not be written, or would take the place of something that is no state of this
     /// model: a model, notes, the state of a larger model.
     pub fn check(save: &Path, config: &Config) -> Result<Self> {
-        let path = fs::canonicalize(save).unwrap_or_else(|_| save.to_path_buf());
+        let path = settled(save);
         let what = || format!("cannot write --save_filename {}", save.display());
         ensure!(save.file_name().is_some(), "{}: it names no file", what());
         let mut replaces = false;
         if let Ok(found) = fs::metadata(&path) {
-            ensure!(
-                found.is_file(),
-                "{}: it is a {}",
-                what(),
-                if found.is_dir() {
-                    "directory"
-                } else {
-                    "special file"
-                }
-            );
+            ensure!(found.is_file(), "{}: it is a {}", what(), kind(&found));
             if found.len() > 0 {
                 let advice = "the file there is not replaced; move it away or give another name";
                 state_file::read(&path, config).with_context(|| format!("{}: {advice}", what()))?;
@@ -43,7 +34,17 @@ impl Target {
             }
         }
         files::check_writable(&path).with_context(what)?;
-        Ok(Self { path, replaces })
+        let target = Self { path, replaces };
+        if let Ok(found) = fs::metadata(target.curve()) {
+            let curve = target.curve();
+            ensure!(
+                found.is_file(),
+                "cannot write the loss curve {}: it is a {}; move it away or give another --save_filename",
+                curve.display(),
+                kind(&found)
+            );
+        }
+        Ok(target)
     }
 
     /// The loss curve's place: `state.loss.svg` beside `state.pth`.
@@ -53,22 +54,54 @@ impl Target {
 }
 
 /// Errors when the log would be written into one of the run's other files.
-pub fn check_log(log: &Path, options: &Options) -> Result<()> {
-    let same = |other: &Path| match (fs::canonicalize(log), fs::canonicalize(other)) {
-        (Ok(log), Ok(other)) => log == other,
-        _ => log == other,
-    };
-    for (flag, other) in [
-        ("--model_location", &options.model),
-        ("--data_path", &options.data),
-        ("--save_filename", &options.save),
+pub fn check_log(log: &Path, options: &Options, target: &Target) -> Result<()> {
+    let settled_log = settled(log);
+    for (other, whose) in [
+        (settled(&options.model), "is also --model_location"),
+        (settled(&options.data), "is also --data_path"),
+        (target.path.clone(), "is also --save_filename"),
+        (
+            target.curve(),
+            "is where --save_filename puts its loss curve",
+        ),
     ] {
-        if same(other) {
+        if settled_log == other {
             bail!(
-                "--log_file {} is also {flag}; give it a name of its own",
+                "--log_file {} {whose}; give it a name of its own",
                 log.display()
             );
         }
     }
     Ok(())
+}
+
+/// Where a path leads, links followed, even if there is no file yet: two paths to one place become equal.
+fn settled(path: &Path) -> PathBuf {
+    /// As many links as Linux follows; a longer chain is a circle, which will fail when it is written.
+    const LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS {
+        if let Ok(whole) = fs::canonicalize(&path) {
+            return whole;
+        }
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let parent = fs::canonicalize(&parent).unwrap_or(parent);
+        match (fs::read_link(&path), path.file_name()) {
+            (Ok(link), _) => path = parent.join(link),
+            (Err(_), Some(name)) => return parent.join(name),
+            (Err(_), None) => return path,
+        }
+    }
+    path
+}
+
+fn kind(found: &fs::Metadata) -> &'static str {
+    if found.is_dir() {
+        "directory"
+    } else {
+        "special file"
+    }
 }

@@ -1,0 +1,138 @@
+//! A tiny language for tests of the real program: a fresh directory, a run in it, and what must be true afterwards.
+#![allow(dead_code)] // each test file speaks a part of it
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A file of the shipped tiny model.
+pub fn tiny(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/tiny")
+        .join(file)
+}
+
+/// A file that the oracle made, or a model it made it with.
+pub fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(file)
+}
+
+/// A directory of a test's own, and the program in it.
+pub struct Dir(TempDir);
+
+impl Dir {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    pub fn write(&self, file: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(file), content).unwrap();
+    }
+
+    /// What the directory holds, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.0.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The program on the tiny model and data; later flags win.
+    pub fn command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state-tune"));
+        // The settings of whoever runs the tests are none of theirs.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("STATE_TUNE_") || text.starts_with("--") {
+                command.env_remove(&name);
+            }
+        }
+        command
+            .current_dir(self.0.path())
+            .arg("--model_location")
+            .arg(tiny("model.pth"));
+        command
+            .arg("--data_path")
+            .arg(tiny("train.jsonl"))
+            .args(["--exit_loss", "0"])
+            .args(flags);
+        command
+    }
+
+    pub fn run(&self, flags: &[&str]) -> Output {
+        self.command(flags).output().unwrap()
+    }
+
+    /// Runs to a good end, says nothing on standard error, and gives back what it said.
+    #[track_caller]
+    pub fn succeeds(&self, flags: &[&str]) -> String {
+        let run = self.run(flags);
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert!(
+            run.status.success() && error.is_empty(),
+            "{flags:?}: {error}"
+        );
+        String::from_utf8(run.stdout).unwrap()
+    }
+
+    /// Fails with `code`, in one line that holds all of `words`, and leaves no state and no temporary file.
+    #[track_caller]
+    pub fn refuses(&self, flags: &[&str], code: i32, words: &[&str]) {
+        let before = self.names();
+        let run = self.run(flags);
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(code), "{flags:?}: {error}");
+        assert!(
+            error.starts_with("error: ") && error.lines().count() == 1,
+            "{flags:?}: {error}"
+        );
+        assert!(
+            words.iter().all(|word| error.contains(word)),
+            "{flags:?}: {error}"
+        );
+        assert_eq!(self.names(), before, "{flags:?}");
+    }
+}
+
+/// The loss of each step that a log tells of.
+pub fn losses(log: &Path) -> Vec<f64> {
+    let text = fs::read_to_string(log).unwrap();
+    text.lines()
+        .map(|l| {
+            serde_json::from_str::<serde_json::Value>(l).unwrap()["loss"]
+                .as_f64()
+                .unwrap()
+        })
+        .collect()
+}
+
+/// Sends a signal. `kill` as a program is not on every machine; every shell has it built in.
+#[cfg(unix)]
+pub fn signal(run: &std::process::Child, name: &str) {
+    let kill = format!("kill -s {name} {}", run.id());
+    assert!(
+        Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+/// Waits for the first step of a run that logs to `log`.
+pub fn first_step(run: &mut std::process::Child, log: &Path) {
+    while !fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before a step");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
