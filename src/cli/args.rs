@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::linear::Product;
 use crate::train::{Init, Recompute, Tune};
 
 /// Teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
@@ -47,11 +49,11 @@ pub struct Args {
     /// Which examples come next: independent draws, the file's order, or a new order each epoch
     #[arg(
         long,
-        default_value = "shuffled",
+        value_parser = one_of(WALKS), default_value = "shuffled",
         value_name = "WALK",
         help_heading = "Training"
     )]
-    pub dataset_walk: WalkArg,
+    pub dataset_walk: Walk,
 
     /// What is learnt, a list of: softprompt (a vector before the first token), shift (the token shifts), wkv (the matrices)
     #[arg(
@@ -66,11 +68,11 @@ pub struct Args {
     /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small random ones
     #[arg(
         long,
-        default_value = "ones",
+        value_parser = one_of(INITS), default_value = "ones",
         value_name = "INIT",
         help_heading = "Training"
     )]
-    pub init: InitArg,
+    pub init: Init,
 
     /// Decides random orders and a random start; the same seed gives the same run
     #[arg(
@@ -166,82 +168,59 @@ pub struct Args {
     /// What products are computed in; auto takes what is fastest here
     #[arg(
         long,
-        default_value = "auto",
+        value_parser = one_of(DTYPES), default_value = "auto",
         value_name = "DTYPE",
         help_heading = "Machine"
     )]
-    pub dtype: Dtype,
+    pub dtype: Product,
 
     /// Compute activations again for the backward pass instead of keeping them; auto goes by the free memory
     #[arg(
         long,
-        default_value = "auto",
+        value_parser = one_of(RECOMPUTES), default_value = "auto",
         value_name = "WHEN",
         help_heading = "Machine"
     )]
-    pub recompute: RecomputeArg,
+    pub recompute: Recompute,
 
     /// Threads to compute with [default: one for each core]
     #[arg(long, value_parser = threads, allow_hyphen_values = true, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum WalkArg {
-    Random,
-    Sequential,
-    Shuffled,
-}
+const WALKS: &[(&str, Walk)] = &[
+    ("random", Walk::Random),
+    ("sequential", Walk::Sequential),
+    ("shuffled", Walk::Shuffled),
+];
 
-impl From<WalkArg> for Walk {
-    fn from(walk: WalkArg) -> Self {
-        match walk {
-            WalkArg::Random => Self::Random,
-            WalkArg::Sequential => Self::Sequential,
-            WalkArg::Shuffled => Self::Shuffled,
-        }
-    }
-}
+const INITS: &[(&str, Init)] = &[
+    ("zeros", Init::Zeros),
+    ("ones", Init::Ones),
+    ("random", Init::Random),
+];
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum InitArg {
-    Zeros,
-    Ones,
-    Random,
-}
+const RECOMPUTES: &[(&str, Recompute)] = &[
+    ("auto", Recompute::Auto),
+    ("always", Recompute::Always),
+    ("never", Recompute::Never),
+];
 
-impl From<InitArg> for Init {
-    fn from(init: InitArg) -> Self {
-        match init {
-            InitArg::Zeros => Self::Zeros,
-            InitArg::Ones => Self::Ones,
-            InitArg::Random => Self::Random,
-        }
-    }
-}
+/// On the CPU products cost the same either way, so `auto` rounds nothing.
+const DTYPES: &[(&str, Product)] = &[
+    ("auto", Product::F32),
+    ("f32", Product::F32),
+    ("bf16", Product::Bf16),
+];
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum RecomputeArg {
-    Auto,
-    Always,
-    Never,
-}
-
-impl From<RecomputeArg> for Recompute {
-    fn from(recompute: RecomputeArg) -> Self {
-        match recompute {
-            RecomputeArg::Auto => Self::Auto,
-            RecomputeArg::Always => Self::Always,
-            RecomputeArg::Never => Self::Never,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Dtype {
-    Auto,
-    F32,
-    Bf16,
+/// One of some words, and what each stands for.
+fn one_of<T: Copy + Send + Sync>(
+    words: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(words.iter().map(|&(word, _)| word)).try_map(|chosen| {
+        let found = words.iter().find(|&&(word, _)| word == chosen);
+        found.map(|&(_, value)| value).ok_or("not one of the words")
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,9 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use self::args::{Args, Device, Dtype};
+use self::args::{Args, Device};
 use crate::data::Formats;
 use crate::fetch::Remote;
-use crate::ops::linear::Product;
 use crate::{sample, train};
 
 /// What the program is asked to do.
@@ -108,15 +107,10 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         prompt,
         max_tokens,
         device,
-        dtype,
+        dtype: product,
         recompute,
         threads,
     } = args;
-    let product = match dtype {
-        // The CPU's products cost the same either way, so nothing is gained by rounding.
-        Dtype::Auto | Dtype::F32 => Product::F32,
-        Dtype::Bf16 => Product::Bf16,
-    };
     match device {
         Device::Auto | Device::Cpu => {}
         Device::Cuda(_) => {
@@ -172,15 +166,15 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         log_file,
         learning_rate: learningrate,
         batch_size: batchsize,
-        walk: dataset_walk.into(),
+        walk: dataset_walk,
         seed,
-        init: init.into(),
+        init,
         tune,
         exit_loss,
         max_epochs,
         max_time,
         product,
-        recompute: recompute.into(),
+        recompute,
     };
     Ok(Command::Train {
         options: Box::new(options),

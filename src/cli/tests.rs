@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::linear::Product;
 use crate::train::{Init, Recompute, Tune};
 
 /// Parses a command line and an environment.

@@ -80,14 +80,6 @@ impl Template {
         Ok(Template { pieces })
     }
 
-    /// The keys that a row must have, in order and as often as they are used.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Key(key) => Some(key.as_str()),
-            Piece::Text(_) => None,
-        })
-    }
-
     /// The text with a row's values in it; values are inserted as they are, braces and all.
     pub fn render(&self, row: &Row) -> Result<String, DataError> {
         let mut text = String::new();
@@ -162,12 +154,6 @@ mod tests {
                 "{template}"
             );
         }
-    }
-
-    #[test]
-    fn names_its_keys() {
-        let template = Template::parse("{{no}} {b}, {a} and {b}").unwrap();
-        assert_eq!(template.keys().collect::<Vec<_>>(), ["b", "a", "b"]);
     }
 
     #[test]

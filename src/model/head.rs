@@ -45,15 +45,18 @@ impl Head {
         let [vocab_size, _] = self.projection.dims();
         let chunk = (LOGITS / vocab_size).max(1);
         let mut loss = 0.0;
-        let mut dx = x.zeros_like()?;
+        let mut d_scored = Vec::new();
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
-            let rows = Tensor::new(scored, &Device::Cpu)?;
-            let x = x.index_select(&rows, 0)?;
+            let x = x.index_select(&Tensor::new(scored, &Device::Cpu)?, 0)?;
             let logits = self.logits(&x)?;
             loss += cross_entropy::loss_and_gradient(&logits, targets, scale as f32)?;
             let d_normal = self.projection.backward(&logits)?;
-            dx = dx.index_add(&rows, &self.ln_out.backward(&d_normal, &x)?, 0)?;
+            d_scored.push(self.ln_out.backward(&d_normal, &x)?);
         }
+        let rows = Tensor::new(scored, &Device::Cpu)?;
+        let dx = x
+            .zeros_like()?
+            .index_add(&rows, &Tensor::cat(&d_scored, 0)?, 0)?;
         Ok((loss * scale, dx))
     }
 }

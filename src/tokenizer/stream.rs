@@ -2,8 +2,8 @@
 
 /// Collects bytes and gives back text as soon as it is complete.
 ///
-/// All that [`push`](Self::push) and [`finish`](Self::finish) return, joined, is what
-/// `String::from_utf8_lossy` makes of all the bytes at once, wherever they were cut.
+/// All that [`push`](Self::push) returns, joined, is what `String::from_utf8_lossy` makes of all the bytes at once,
+/// wherever they were cut, but for a last character whose end never came: that is dropped with the stream.
 #[derive(Debug, Default)]
 pub struct Utf8Stream {
     /// The start of a character whose end has not come yet: at most three bytes between calls.
@@ -44,11 +44,6 @@ impl Utf8Stream {
         self.pending.drain(..self.pending.len() - unfinished);
         text
     }
-
-    /// Ends the stream: a character that never came to its end becomes U+FFFD.
-    pub fn finish(self) -> String {
-        String::from_utf8_lossy(&self.pending).into_owned()
-    }
 }
 
 #[cfg(test)]
@@ -64,7 +59,7 @@ mod tests {
         assert_eq!(stream.push(b"\x98"), "");
         assert_eq!(stream.push(b"\x80b"), "\u{1F600}b");
         assert_eq!(stream.push(b"\xe2\x82"), "");
-        assert_eq!(stream.finish(), "\u{FFFD}");
+        assert_eq!(held(&stream), "\u{FFFD}");
     }
 
     #[test]
@@ -72,7 +67,12 @@ mod tests {
         let mut stream = Utf8Stream::new();
         assert_eq!(stream.push(b"\xff\xe2\x82"), "\u{FFFD}");
         assert_eq!(stream.push(b"x"), "\u{FFFD}x");
-        assert_eq!(stream.finish(), "");
+        assert_eq!(held(&stream), "");
+    }
+
+    /// What is held back, as the lossy text of all bytes would end.
+    fn held(stream: &Utf8Stream) -> String {
+        String::from_utf8_lossy(&stream.pending).into_owned()
     }
 
     /// Bytes that are often the start, middle or end of a character, so that cuts fall badly.
@@ -94,7 +94,7 @@ mod tests {
                 rest = tail;
             }
             text += &stream.push(rest);
-            text += &stream.finish();
+            text += &held(&stream);
             prop_assert_eq!(text, String::from_utf8_lossy(&bytes).into_owned());
         }
     }

@@ -175,17 +175,10 @@ pub fn run(options: &Options) -> Result<Stop> {
         written.push(("state", options.save.display().to_string()));
     }
     if !losses.is_empty() {
-        let curve = target.curve();
-        report::write_curve(&curve, &losses)
-            .with_context(|| format!("cannot write {}", curve.display()))?;
-        written.push((
-            "loss curve",
-            options
-                .save
-                .with_extension("loss.svg")
-                .display()
-                .to_string(),
-        ));
+        let curve = target.curve.display();
+        report::write_curve(&target.curve, &losses)
+            .with_context(|| format!("cannot write {curve}"))?;
+        written.push(("loss curve", curve.to_string()));
     }
     if let Some(log_file) = &options.log_file {
         written.push(("log", log_file.display().to_string()));

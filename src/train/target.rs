@@ -14,6 +14,8 @@ use crate::state_file;
 pub struct Target {
     /// `--save_filename` with links followed, so that a link stays a link.
     pub path: PathBuf,
+    /// The loss curve's place: `state.loss.svg` beside `state.pth`, as the user named it.
+    pub curve: PathBuf,
     pub replaces: bool,
 }
 
@@ -34,9 +36,8 @@ impl Target {
             }
         }
         files::check_writable(&path).with_context(what)?;
-        let target = Self { path, replaces };
-        if let Ok(found) = fs::metadata(target.curve()) {
-            let curve = target.curve();
+        let curve = save.with_extension("loss.svg");
+        if let Ok(found) = fs::metadata(&curve) {
             ensure!(
                 found.is_file(),
                 "cannot write the loss curve {}: it is a {}; move it away or give another --save_filename",
@@ -44,12 +45,11 @@ impl Target {
                 kind(&found)
             );
         }
-        Ok(target)
-    }
-
-    /// The loss curve's place: `state.loss.svg` beside `state.pth`.
-    pub fn curve(&self) -> PathBuf {
-        self.path.with_extension("loss.svg")
+        Ok(Self {
+            path,
+            curve,
+            replaces,
+        })
     }
 }
 
@@ -61,7 +61,7 @@ pub fn check_log(log: &Path, options: &Options, target: &Target) -> Result<()> {
         (settled(&options.data), "is also --data_path"),
         (target.path.clone(), "is also --save_filename"),
         (
-            target.curve(),
+            settled(&target.curve),
             "is where --save_filename puts its loss curve",
         ),
     ] {

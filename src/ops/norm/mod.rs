@@ -75,6 +75,8 @@ impl Norm {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Var;
+
     use super::super::check::{F32, close, f32, uniform, var};
     use super::*;
 
@@ -131,6 +133,4 @@ mod tests {
         );
         Ok(())
     }
-
-    use candle_core::Var;
 }

@@ -65,39 +65,47 @@ impl Wkv {
     /// `[sequences, H, K, K]`).
     pub fn forward(
         &self,
-        [r, k, v]: [&Tensor; 3],
+        rkv: [&Tensor; 3],
         state: &Tensor,
         offsets: &Offsets,
     ) -> Result<(Tensor, Tensor)> {
-        let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
-        let (y, end) = cpu::forward(&Inputs {
-            r: &floats(r)?,
-            k: &floats(k)?,
-            v: &floats(v)?,
-            decay: &floats(&self.decay)?,
-            bonus: &floats(&self.bonus)?,
-            state: &floats(state)?,
-            n_head,
-            head_size,
-            offsets,
-        });
-        Ok((
-            tensor(y, r.shape())?,
-            tensor(end, (offsets.sequences(), n_head, head_size, head_size))?,
-        ))
+        let (y, end) = self.with_inputs(rkv, state, offsets, cpu::forward)?;
+        let (n_head, head_size) = self.decay.dims2()?;
+        let ends = (offsets.sequences(), n_head, head_size, head_size);
+        Ok((tensor(y, rkv[0].shape())?, tensor(end, ends)?))
     }
 
     /// Gradients from dy `[N, C]` and the forward's inputs.
     pub fn backward(
         &self,
         dy: &Tensor,
-        [r, k, v]: [&Tensor; 3],
+        rkv: [&Tensor; 3],
         state: &Tensor,
         offsets: &Offsets,
     ) -> Result<WkvGradients> {
-        let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
         self.check([dy, dy, dy], state, offsets)?;
-        let inputs = Inputs {
+        let dy = floats(dy)?;
+        let [dr, dk, dv, dstate] =
+            self.with_inputs(rkv, state, offsets, |inputs| cpu::backward(&dy, inputs))?;
+        let rows = rkv[0].shape();
+        Ok(WkvGradients {
+            dr: tensor(dr, rows)?,
+            dk: tensor(dk, rows)?,
+            dv: tensor(dv, rows)?,
+            dstate: tensor(dstate, state.shape())?,
+        })
+    }
+
+    /// Runs a kernel on plain views of the tensors, once their shapes are known to agree.
+    fn with_inputs<R>(
+        &self,
+        [r, k, v]: [&Tensor; 3],
+        state: &Tensor,
+        offsets: &Offsets,
+        kernel: impl FnOnce(&Inputs) -> R,
+    ) -> Result<R> {
+        let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
+        Ok(kernel(&Inputs {
             r: &floats(r)?,
             k: &floats(k)?,
             v: &floats(v)?,
@@ -107,14 +115,7 @@ impl Wkv {
             n_head,
             head_size,
             offsets,
-        };
-        let [dr, dk, dv, dstate] = cpu::backward(&floats(dy)?, &inputs);
-        Ok(WkvGradients {
-            dr: tensor(dr, r.shape())?,
-            dk: tensor(dk, r.shape())?,
-            dv: tensor(dv, r.shape())?,
-            dstate: tensor(dstate, state.shape())?,
-        })
+        }))
     }
 
     /// (n_head, head_size), once every shape agrees with them.
