@@ -59,6 +59,18 @@ impl Progress {
         }
     }
 
+    /// A way to say something while the run goes on, from any thread: above the bar, where there is one.
+    pub fn voice(&self) -> impl Fn(&str) + Send + 'static {
+        let bar = match &self.view {
+            View::Bar(bar) => Some(bar.clone()),
+            View::Lines { .. } => None,
+        };
+        move |line| match &bar {
+            Some(bar) => bar.println(line),
+            None => say(line),
+        }
+    }
+
     /// Leaves the bar where it stands, so that lines may follow.
     pub fn finish(self) {
         if let View::Bar(bar) = self.view {

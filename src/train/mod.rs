@@ -87,8 +87,8 @@ pub fn run(options: &Options) -> Result<Stop> {
         ));
     }
 
-    let signals = Signals::catch().context("cannot listen for Ctrl-C")?;
     let mut progress = Progress::new(limits.steps);
+    let signals = Signals::catch(progress.voice()).context("cannot listen for Ctrl-C")?;
     let mut losses: Vec<(f64, f64)> = Vec::new();
     let mut rows_seen = 0;
     let mut last_good = None;

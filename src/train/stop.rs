@@ -4,9 +4,11 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+use signal_hook::iterator::{self, Handle};
 
 /// Why a run ended that learnt something.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,11 +91,15 @@ pub fn steps(max_epochs: f64, examples: usize, batch_size: usize) -> usize {
 
 /// Ctrl-C and SIGTERM. The first is noted, so that the step in hand is finished and the state saved; a second one
 /// ends the program at once.
-pub struct Signals(Arc<AtomicUsize>);
+pub struct Signals {
+    latest: Arc<AtomicUsize>,
+    listener: Handle,
+}
 
 impl Signals {
-    pub fn catch() -> io::Result<Self> {
-        let (first, again) = (
+    /// Catches signals for as long as this lives. The first is answered by `say`, since a step may take a while.
+    pub fn catch(say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
+        let (latest, again) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicBool::new(false)),
         );
@@ -101,17 +107,35 @@ impl Signals {
             // Handlers run in this order: a signal that finds `again` set ends the program, others set it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
             flag::register(signal, Arc::clone(&again))?;
-            flag::register_usize(signal, Arc::clone(&first), signal as usize)?;
+            flag::register_usize(signal, Arc::clone(&latest), signal as usize)?;
         }
-        Ok(Self(first))
+        let mut arriving = iterator::Signals::new([SIGINT, SIGTERM])?;
+        let listener = arriving.handle();
+        thread::Builder::new()
+            .name("signals".to_string())
+            .spawn(move || {
+                if let Some(signal) = arriving.forever().next() {
+                    say(&format!(
+                        "{}: finishing this step, then saving; once more stops at once, without saving",
+                        Stop::Signal(signal)
+                    ));
+                }
+            })?;
+        Ok(Self { latest, listener })
     }
 
     /// The signal that came, if one did.
     pub fn caught(&self) -> Option<i32> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.latest.load(Ordering::Relaxed) {
             0 => None,
             signal => Some(signal as i32),
         }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.listener.close();
     }
 }
 
