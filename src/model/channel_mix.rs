@@ -60,13 +60,13 @@ impl ChannelMix {
         shift: &Tensor,
         offsets: &Offsets,
     ) -> Result<(Tensor, Kept, Tensor)> {
-        let a = self.ln.forward(x)?;
-        let mixed = token_shift::forward(&a, shift, &[&self.mix_k, &self.mix_r], offsets)?;
+        let product = self.value.product();
+        let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
         let k = self.key.forward(&mixed[0])?;
         let r = self.receptance.forward(&mixed[1])?;
-        let v = self.value.forward(&gates::relu_squared(&k)?)?;
-        let out = (x + gates::sigmoid_mul(&r, &v)?)?;
-        Ok((out, Kept { k, r, v }, super::last_rows(&a, offsets)?))
+        let v = self.value.forward(&gates::relu_squared(&k, product)?)?;
+        let out = gates::sigmoid_mul_onto(x, &r, &v)?;
+        Ok((out, Kept { k, r, v }, token_shift::last(&self.ln, x, offsets)?))
     }
 
     /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.
@@ -77,10 +77,15 @@ impl ChannelMix {
         kept: &Kept,
         offsets: &Offsets,
     ) -> Result<(Tensor, Tensor)> {
-        let (dr, dv) = gates::sigmoid_mul_backward(d_out, &kept.r, &kept.v)?;
-        let dk = gates::relu_squared_backward(&self.value.backward(&dv)?, &kept.k)?;
+        let product = self.value.product();
+        let [dr, dv] = gates::sigmoid_mul_backward(d_out, &kept.r, &kept.v, product)?;
+        let dk = gates::relu_squared_backward(&self.value.backward(&dv)?, &kept.k, product)?;
         let d_mixed = [self.key.backward(&dk)?, self.receptance.backward(&dr)?];
-        let (da, d_shift) = token_shift::backward(&d_mixed, &[&self.mix_k, &self.mix_r], offsets)?;
-        Ok(((d_out + self.ln.backward(&da, x)?)?, d_shift))
+        token_shift::backward(&self.ln, x, d_out, &d_mixed, &self.mixes(), offsets)
+            .map_err(Into::into)
+    }
+
+    fn mixes(&self) -> [&Tensor; 2] {
+        [&self.mix_k, &self.mix_r]
     }
 }

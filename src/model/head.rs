@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use super::Config;
 use super::checkpoint::Checkpoint;
 use crate::ops::cross_entropy;
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::{Matrix, Product, Rows};
 use crate::ops::norm::Norm;
 
 /// Logits that exist at one time: 64 MB of them, whatever the number of rows.
@@ -31,7 +31,9 @@ impl Head {
 
     /// x `[R, C]` to logits `[R, V]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(self.projection.forward(&self.ln_out.forward(x)?)?)
+        let normal = self.ln_out.forward(x)?;
+        let product = self.projection.product();
+        Ok(self.projection.forward(&Rows::of(product, &normal)?)?)
     }
 
     /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed and times `scale`, and dL/dx `[N, C]`.
@@ -49,8 +51,14 @@ impl Head {
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
             let x = x.index_select(&Tensor::new(scored, &Device::Cpu)?, 0)?;
             let logits = self.logits(&x)?;
-            loss += cross_entropy::loss_and_gradient(&logits, targets, scale as f32)?;
-            let d_normal = self.projection.backward(&logits)?;
+            let (part, d_logits) = cross_entropy::loss_and_gradient(
+                &logits,
+                targets,
+                scale as f32,
+                self.projection.product(),
+            )?;
+            loss += part;
+            let d_normal = self.projection.backward(&d_logits)?;
             d_scored.push(self.ln_out.backward(&d_normal, &x)?);
         }
         let rows = Tensor::new(scored, &Device::Cpu)?;

@@ -216,9 +216,3 @@ fn layer_norm(checkpoint: &Checkpoint, name: &str, channels: usize) -> Result<No
         eps: LN_EPS,
     })
 }
-
-/// The last row of each sequence of x `[N, C]`: `[sequences, C]`.
-fn last_rows(x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-    let last: Vec<u32> = offsets.ranges().map(|range| range.end as u32 - 1).collect();
-    Ok(x.index_select(&Tensor::new(last, x.device())?, 0)?)
-}

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::checkpoint::Checkpoint;
 use super::{Config, LN_X_EPS, Version};
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::{Matrix, Product, Rows};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::Wkv;
 use crate::ops::{Offsets, gates, token_shift};
@@ -139,8 +139,8 @@ impl TimeMix {
         state: &Tensor,
         offsets: &Offsets,
     ) -> Result<(Tensor, Kept, End)> {
-        let a = self.ln.forward(x)?;
-        let mixed = token_shift::forward(&a, shift, &self.mixes(), offsets)?;
+        let product = self.output.product();
+        let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
         let r = self.receptance.weight.forward(&mixed[0])?;
         let k = self.key.weight.forward(&mixed[1])?;
         let v = self.value.weight.forward(&mixed[2])?;
@@ -150,14 +150,10 @@ impl TimeMix {
             .map(|gate| gate.weight.forward(&mixed[3]))
             .transpose()?;
         let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;
-        let normal = self.ln_x.forward(&y)?;
-        let z = match &gate {
-            Some(gate) => gates::silu_mul(&normal, gate)?,
-            None => normal,
-        };
-        let out = (x + self.output.forward(&z)?)?;
+        let z = gates::norm_silu(&self.ln_x, &y, gate.as_ref(), product)?;
+        let out = self.output.forward_onto(x, &z)?;
         let end = End {
-            shift: super::last_rows(&a, offsets)?,
+            shift: token_shift::last(&self.ln, x, offsets)?,
             wkv: end_state,
         };
         Ok((out, Kept { r, k, v, gate, y }, end))
@@ -173,29 +169,30 @@ impl TimeMix {
         state: &Tensor,
         offsets: &Offsets,
     ) -> Result<(Tensor, Tensor, Tensor)> {
-        let dz = self.output.backward(d_out)?;
-        let (d_normal, d_gate) = match &kept.gate {
+        let product = self.output.product();
+        let rows = |t: &Tensor| Rows::of(product, t);
+        let dz = self.output.backward(&rows(d_out)?)?;
+        let (dy, d_gate) = match &kept.gate {
             Some(gate) => {
-                let (d_normal, d_gate) =
-                    gates::silu_mul_backward(&dz, &self.ln_x.forward(&kept.y)?, gate)?;
-                (d_normal, Some(d_gate))
+                let (dy, dg) =
+                    gates::norm_silu_backward(&self.ln_x, &dz, &kept.y, gate, product)?;
+                (dy, Some(dg))
             }
-            None => (dz, None),
+            None => (self.ln_x.backward(&dz, &kept.y)?, None),
         };
-        let dy = self.ln_x.backward(&d_normal, &kept.y)?;
         let d = self
             .wkv
             .backward(&dy, [&kept.r, &kept.k, &kept.v], state, offsets)?;
         let mut d_mixed = vec![
-            self.receptance.weight.backward(&d.dr)?,
-            self.key.weight.backward(&d.dk)?,
-            self.value.weight.backward(&d.dv)?,
+            self.receptance.weight.backward(&rows(&d.dr)?)?,
+            self.key.weight.backward(&rows(&d.dk)?)?,
+            self.value.weight.backward(&rows(&d.dv)?)?,
         ];
         if let (Some(gate), Some(d_gate)) = (&self.gate, d_gate) {
             d_mixed.push(gate.weight.backward(&d_gate)?);
         }
-        let (da, d_shift) = token_shift::backward(&d_mixed, &self.mixes(), offsets)?;
-        let dx = (d_out + self.ln.backward(&da, x)?)?;
+        let (dx, d_shift) =
+            token_shift::backward(&self.ln, x, d_out, &d_mixed, &self.mixes(), offsets)?;
         Ok((dx, d_shift, d.dstate))
     }
 

@@ -18,6 +18,13 @@ pub fn offset_grid() -> Vec<Offsets> {
         .collect()
 }
 
+/// The same, and a thousand sequences of one row.
+pub fn many_offsets() -> Vec<Offsets> {
+    let mut grid = offset_grid();
+    grid.push(Offsets::from_lengths([1; 1000]));
+    grid
+}
+
 /// Seeded numbers, uniform in `low..high`, as float64.
 pub fn uniform(seed: u64, shape: &[usize], low: f64, high: f64) -> Result<Tensor> {
     let mut rng = StdRng::seed_from_u64(seed);

@@ -11,11 +11,14 @@
 
 pub mod cross_entropy;
 pub mod gates;
+pub mod level;
 pub mod linear;
 pub mod norm;
 pub mod token_shift;
+pub(crate) mod vector;
 pub mod wkv;
 
+use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
 use anyhow::Context;
@@ -119,23 +122,37 @@ pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<candle_core::Shape>) -> Re
     Tensor::from_vec(data, shape.into(), &candle_core::Device::Cpu)
 }
 
-/// Sum of the products of two slices of one length, in sixteen interleaved partial sums: a single running sum may not
-/// be reordered by the compiler and would neither vectorise nor be as exact.
-#[inline]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_lanes
-        .remainder()
-        .iter()
-        .zip(b_lanes.remainder())
-        .map(|(x, y)| x * y)
-        .sum();
-    for (x, y) in a_lanes.zip(b_lanes) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
+/// An output that tasks write disjoint parts of.
+pub(crate) struct Parts<'a> {
+    start: *mut f32,
+    len: usize,
+    whole: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: only `part` gives access, and its callers keep the parts apart.
+unsafe impl Send for Parts<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Parts<'_> {}
+
+impl<'a> Parts<'a> {
+    pub fn new(whole: &'a mut [f32]) -> Self {
+        Self {
+            start: whole.as_mut_ptr(),
+            len: whole.len(),
+            whole: PhantomData,
         }
     }
-    sums.iter().sum::<f32>() + rest
+
+    /// One part, to be written.
+    ///
+    /// # Safety
+    ///
+    /// While it lives, nobody else has a part that overlaps it.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the caller keeps parts apart")]
+    pub unsafe fn part(&self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the output by the assert, and unshared by the caller's word.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
 }

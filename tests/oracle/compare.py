@@ -1,6 +1,10 @@
 """The long check: random models and data, tuned by the reference in float64 and by the program, step for step.
 
     python compare.py --binary ../../target/release/state-tune [--quick] [--dtype f32|bf16] [--case N] [--keep DIR]
+    python compare.py --binary ../../target/release/state-tune --provoke
+
+The second form runs models on which rounding grows from step to step, and beside the program the same reference in
+PyTorch's float32: it judges nothing, and shows how close float32 can be expected to come.
 
 One line per case: the largest relative difference of a step's loss, and the relative norm of the difference of the saved
 soft prompt, shifts and WKV matrices. Exit status 1 if any case fails. The model files are made here, so nothing is
@@ -62,10 +66,19 @@ CASES = [
     Case("5.2", 3, 128, 32, 5, "zeros", True),
     Case("5.1", 2, 128, 64, 4, "zeros", True, "{input}"),
     Case("5.1", 2, 64, 64, 7, "zeros", False),
-    # GroupNorm of a first token's near-zero WKV magnifies rounding from step to step; after 20 even float32 PyTorch is off.
+    # Rounding grows from step to step here, in PyTorch's float32 as well: see PROVOKING.
     Case("5.0", 3, 128, 64, 6, "zeros", True, "{input}", steps=6),
     Case("5.0", 2, 64, 32, 3, "zeros", False),
 ]
+
+# A soft prompt of zeros before an empty prompt: runs on which Adam's sign-like first steps magnify rounding.
+PROVOKING = [
+    Case("5.0", 3, 128, 64, 6, "zeros", True, "{input}"),
+    Case("5.0", 3, 128, 64, 6, "ones", True, "{input}"),
+    Case("5.2", 3, 128, 32, 4, "zeros", True, "{input}"),
+    Case("5.2", 3, 128, 32, 4, "ones", True, "{input}"),
+]
+PROVOKING_SEEDS = 4
 
 WORDS = ("the a of state answer, World! (x) {not} {input} \\n \"quoted\" it's 3.14 2024 привет мир, Ελλάς 你好 世界。 ひらがな カタカナ 한국어 "
          "مرحبا שלום नमस्ते ภาษาไทย naïve façade 😀 👩‍🚀 🇫🇷 → ∑ € \n \n\n \t").split(" ")
@@ -140,8 +153,19 @@ def same_answers(binary, files, model, tok, state, prompt):
     return [f"answers {(base, tuned)!r}, not {(want['base'], want['tuned'])!r}"]
 
 
-def check(binary, case, seed, steps, dtype, tok, folder):
-    """Returns (worst figures, what is wrong)."""
+def differences(losses, soft, shifts, wkv, want):
+    """The worst relative difference of a loss, and that of each part of the state, from a run of the reference."""
+    tensor = lambda values: torch.tensor([v if v is not None else math.nan for v in values], dtype=torch.float64)
+    log, want_soft, want_shifts, want_wkv = want
+    want_losses = tensor([e["loss"] for e in log])
+    figures = {"loss": ((tensor(losses) - want_losses).abs() / want_losses).nan_to_num(math.inf).max().item()}
+    if want_soft is not None:
+        figures["soft"] = relative(soft, want_soft)
+    return figures | {"shifts": relative(shifts, want_shifts), "wkv": relative(wkv, want_wkv)}
+
+
+def check(binary, case, seed, steps, dtype, tok, folder, beside=False):
+    """Returns (worst figures, what is wrong); `beside`: also figures of the reference in float32."""
     files = {k: os.path.join(folder, k + end) for k, end in (("model", ".pth"), ("data", ".jsonl"), ("state", ".pth"), ("log", ".jsonl"))}
     shape = Shape(case.version, 65536, case.n_layer, case.n_embd, case.n_embd // case.head_size, case.n_embd * 7 // 64 * 32)
     weights = random_weights(shape, seed)
@@ -150,7 +174,9 @@ def check(binary, case, seed, steps, dtype, tok, folder):
 
     model = Rwkv5(weights, torch.float64)
     examples = read_examples(files["data"], tok, case.prompt)
-    want, soft, shifts, wkv = tune(model, examples, steps, case.batchsize, LEARNING_RATE, case.init, case.softprompt)
+    job = (examples, steps, case.batchsize, LEARNING_RATE, case.init, case.softprompt)
+    reference = tune(model, *job)
+    want = reference[0]
     if binary is None:
         return {"reference's last loss": want[-1]["loss"]}, []
     got = run_binary(binary, case, steps, dtype, files)
@@ -161,14 +187,12 @@ def check(binary, case, seed, steps, dtype, tok, folder):
             wrong.append(f"{key} {[e.get(key) for e in got]}, not {[e[key] for e in want]}")
     if wrong:
         return {}, wrong
-    tensor = lambda entries: torch.tensor([e["loss"] if e["loss"] is not None else math.nan for e in entries], dtype=torch.float64)
-    figures = {"loss": ((tensor(got) - tensor(want)).abs() / tensor(want)).nan_to_num(math.inf).max().item()}
-    got_soft, got_shifts, got_wkv = load_state(files["state"], model.shape)
-    if case.softprompt:
-        figures["soft"] = relative(got_soft, soft)
-    figures.update(shifts=relative(got_shifts, shifts), wkv=relative(got_wkv, wkv))
+    figures = differences([e["loss"] for e in got], *load_state(files["state"], model.shape), reference)
     wrong = [f"{k} over {TOLERANCES[dtype][k]}" for k, v in figures.items() if not v <= TOLERANCES[dtype][k]]
-    if dtype == "f32":
+    if beside:
+        log, *state = tune(Rwkv5(weights, torch.float32), *job)
+        figures |= {f"{k} (PyTorch)": v for k, v in differences([e["loss"] for e in log], *state, reference).items()}
+    if dtype == "f32" and not beside:
         wrong += same_answers(binary, files, model, tok, files["state"], PROMPT.format(input="What is your name? 名前は?"))
     return figures, wrong
 
@@ -179,24 +203,28 @@ def main():
     p.add_argument("--quick", action="store_true", help="the first three cases, 6 steps each")
     p.add_argument("--dtype", choices=sorted(TOLERANCES), default="f32")
     p.add_argument("--case", type=int, help="this case alone, from 0")
+    p.add_argument("--provoke", action="store_true", help="models that magnify rounding, beside PyTorch in float32")
     p.add_argument("--keep", help="leave the files of each case in this folder")
     a = p.parse_args()
     torch.set_num_threads(1)
     if a.binary:
         a.binary = os.path.abspath(a.binary)
     tok, failed = tokenizer(), 0
-    chosen = [a.case] if a.case is not None else range(3 if a.quick else len(CASES))
+    if a.provoke:
+        chosen = [(case, seed) for case in PROVOKING for seed in range(1, PROVOKING_SEEDS + 1)]
+    else:
+        chosen = [(CASES[i], i + 1) for i in ([a.case] if a.case is not None else range(3 if a.quick else len(CASES)))]
     with tempfile.TemporaryDirectory() as scratch:
-        for i in chosen:
+        for i, (case, seed) in enumerate(chosen):
             folder = os.path.join(a.keep or scratch, f"case{i}")
             os.makedirs(folder, exist_ok=True)
             try:
-                figures, wrong = check(a.binary, CASES[i], i + 1, 6 if a.quick else CASES[i].steps, a.dtype, tok, folder)
+                figures, wrong = check(a.binary, case, seed, 6 if a.quick else case.steps, a.dtype, tok, folder, a.provoke)
             except (RuntimeError, OSError, ValueError, KeyError) as error:
                 figures, wrong = {}, [str(error)]
-            failed += bool(wrong)
+            failed += bool(wrong) and not a.provoke
             worst = "  ".join(f"{k} {v:.2g}" for k, v in figures.items())
-            print(f"{'FAIL' if wrong else 'ok  '} {i} {CASES[i].name()}:  {worst}", *wrong, sep="\n     ", flush=True)
+            print(f"{'FAIL' if wrong else 'ok  '} seed {seed} {case.name()}:  {worst}", *wrong, sep="\n     ", flush=True)
     sys.exit(failed > 0)
 
 

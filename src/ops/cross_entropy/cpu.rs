@@ -1,40 +1,65 @@
-//! Cross-entropy on the CPU: rows in parallel, each read three times while it is in cache.
+//! Cross-entropy on the CPU: rows in parallel, each read while it is in cache, and its gradient put down in the form
+//! that the product with the head's matrix takes.
 
-use rayon::prelude::*;
+use std::sync::Mutex;
 
-/// Turns each row of logits into its gradient; returns the summed loss.
-pub fn loss_and_gradient(logits: &mut [f32], targets: &[u32], scale: f32) -> f64 {
-    let vocab = logits.len() / targets.len();
-    let losses: Vec<f64> = logits
-        .par_chunks_mut(vocab)
-        .zip(targets)
-        .map(|(row, &target)| {
-            let target = target as usize;
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let target_logit = row[target] - max;
-            row.iter_mut().for_each(|z| *z = (*z - max).exp());
-            let sum = sum(row);
-            let normal = scale * (1.0 / sum) as f32;
-            row.iter_mut().for_each(|z| *z *= normal);
-            row[target] -= scale;
-            sum.ln() - f64::from(target_logit)
-        })
-        .collect();
+use crate::ops::linear::{Product, Rows};
+use crate::ops::vector::{LANES, exp};
+
+/// (the summed loss, the gradient of the logits times `scale`).
+pub fn loss_and_gradient(
+    logits: &[f32],
+    targets: &[u32],
+    scale: f32,
+    product: Product,
+) -> (f64, Rows) {
+    let (rows, vocab) = (targets.len(), logits.len() / targets.len());
+    let losses = Mutex::new(vec![0.0; rows]);
+    let gradient = Rows::each(product, [rows, vocab], |row, gradient| {
+        let (logits, target) = (&logits[row * vocab..][..vocab], targets[row] as usize);
+        let max = max(logits);
+        let sum = exponentials(logits, max, gradient);
+        let normal = scale * (1.0 / sum) as f32;
+        gradient.iter_mut().for_each(|e| *e *= normal);
+        gradient[target] -= scale;
+        let loss = sum.ln() - f64::from(logits[target] - max);
+        losses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[row] = loss;
+    });
     // Summed in order, whatever thread was first: the same run gives the same loss.
-    losses.iter().sum()
+    let losses = losses.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    (losses.iter().sum(), gradient)
 }
 
-/// Sum in f64: where the model is sure, the loss is the small difference of this sum and 1. Interleaved, so that it
-/// vectorises.
-fn sum(values: &[f32]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0; LANES];
+#[inline(always)]
+fn max(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
     let pieces = values.chunks_exact(LANES);
-    let rest: f64 = pieces.remainder().iter().map(|&x| f64::from(x)).sum();
+    let rest = pieces.remainder();
     for piece in pieces {
-        for lane in 0..LANES {
-            sums[lane] += f64::from(piece[lane]);
+        for (lane, &value) in lanes.iter_mut().zip(piece) {
+            *lane = lane.max(value);
         }
     }
-    sums.iter().sum::<f64>() + rest
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// exp(value - max) of each value into `out`, and their sum in f64: where the model is sure, the loss is the small
+/// difference of this sum and 1.
+#[inline(always)]
+fn exponentials(values: &[f32], max: f32, out: &mut [f32]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let mut sum = 0.0;
+    for (values, out) in values.chunks(LANES).zip(out.chunks_mut(LANES)) {
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = exp(value - max);
+        }
+        if out.len() == LANES {
+            for (sum, &e) in sums.iter_mut().zip(&*out) {
+                *sum += f64::from(e);
+            }
+        } else {
+            sum += out.iter().map(|&e| f64::from(e)).sum::<f64>();
+        }
+    }
+    sums.iter().sum::<f64>() + sum
 }

@@ -1,9 +1,9 @@
-//! The element-wise gates of a block, each with its gradient.
+//! The element-wise gates of a block, each with its gradient, on the way to the product that follows.
 //!
 //! ```text
-//! silu_mul     z = y * g * s(g)          dy = dz * g * s(g)      dg = dz * y * s(g) * (1 + g * (1 - s(g)))
-//! sigmoid_mul  z = s(r) * v              dr = dz * v * s(r) * (1 - s(r))        dv = dz * s(r)
-//! relu_squared z = max(k, 0)^2           dk = dz * 2 * max(k, 0)
+//! norm_silu     z = n * g * s(g), n = norm(y)    dn = dz * g * s(g)      dg = dz * n * s(g) * (1 + g * (1 - s(g)))
+//! sigmoid_mul   z = x + s(r) * v                 dr = dz * v * s(r) * (1 - s(r))        dv = dz * s(r)
+//! relu_squared  z = max(k, 0)^2                  dk = dz * 2 * max(k, 0)
 //! ```
 //!
 //! with s the logistic function; 1 - s(x) is computed as s(-x), which keeps its digits where s is near 1.
@@ -14,63 +14,91 @@ mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
+use super::linear::{Product, Rows};
+use super::norm::Norm;
 use super::{floats, tensor};
 
-/// y * silu(g), all `[N, C]`.
-pub fn silu_mul(y: &Tensor, g: &Tensor) -> Result<Tensor> {
-    check(y, g)?;
-    tensor(
-        cpu::map2(&floats(y)?, &floats(g)?, |y, g| y * g * cpu::sigmoid(g)),
-        y.shape(),
-    )
+/// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
+pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Product) -> Result<Rows> {
+    norm.check(y)?;
+    let gate = match gate {
+        Some(gate) => {
+            check(y, gate)?;
+            Some(floats(gate)?)
+        }
+        None => None,
+    };
+    let params = norm.params()?;
+    Ok(cpu::norm_silu(params.get(), &floats(y)?, gate.as_deref(), product))
 }
 
-/// (dy, dg) of [`silu_mul`].
-pub fn silu_mul_backward(dz: &Tensor, y: &Tensor, g: &Tensor) -> Result<(Tensor, Tensor)> {
+/// (dy, dg) of [`norm_silu`] with a gate; without one it is the norm's own.
+pub fn norm_silu_backward(
+    norm: &Norm,
+    dz: &Tensor,
+    y: &Tensor,
+    gate: &Tensor,
+    product: Product,
+) -> Result<(Tensor, Rows)> {
+    norm.check(y)?;
     check(dz, y)?;
-    check(y, g)?;
-    let (dy, dg) = cpu::map3(&floats(dz)?, &floats(y)?, &floats(g)?, |dz, y, g| {
-        let (s, rest) = (cpu::sigmoid(g), cpu::sigmoid(-g));
-        (dz * g * s, dz * y * s * (1.0 + g * rest))
-    });
-    Ok((tensor(dy, y.shape())?, tensor(dg, y.shape())?))
+    check(y, gate)?;
+    let params = norm.params()?;
+    let (dy, dg) = cpu::norm_silu_backward(
+        params.get(),
+        &floats(dz)?,
+        &floats(y)?,
+        &floats(gate)?,
+        product,
+    );
+    Ok((tensor(dy, y.shape())?, dg))
 }
 
-/// sigmoid(r) * v, all `[N, C]`.
-pub fn sigmoid_mul(r: &Tensor, v: &Tensor) -> Result<Tensor> {
+/// x + sigmoid(r) * v, all `[N, C]`.
+pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
+    check(x, r)?;
     check(r, v)?;
     tensor(
-        cpu::map2(&floats(r)?, &floats(v)?, |r, v| cpu::sigmoid(r) * v),
+        cpu::sigmoid_mul_onto(&floats(x)?, &floats(r)?, &floats(v)?),
         r.shape(),
     )
 }
 
-/// (dr, dv) of [`sigmoid_mul`].
-pub fn sigmoid_mul_backward(dz: &Tensor, r: &Tensor, v: &Tensor) -> Result<(Tensor, Tensor)> {
+/// \[dr, dv\] of [`sigmoid_mul_onto`].
+pub fn sigmoid_mul_backward(
+    dz: &Tensor,
+    r: &Tensor,
+    v: &Tensor,
+    product: Product,
+) -> Result<[Rows; 2]> {
     check(dz, r)?;
     check(r, v)?;
-    let (dr, dv) = cpu::map3(&floats(dz)?, &floats(r)?, &floats(v)?, |dz, r, v| {
-        let (s, rest) = (cpu::sigmoid(r), cpu::sigmoid(-r));
-        (dz * v * s * rest, dz * s)
-    });
-    Ok((tensor(dr, r.shape())?, tensor(dv, r.shape())?))
+    let (_, channels) = r.dims2()?;
+    Ok(cpu::sigmoid_mul_backward(
+        &floats(dz)?,
+        &floats(r)?,
+        &floats(v)?,
+        channels,
+        product,
+    ))
 }
 
 /// max(k, 0)^2, `[N, F]`.
-pub fn relu_squared(k: &Tensor) -> Result<Tensor> {
-    tensor(
-        cpu::map(&floats(k)?, |k| k.max(0.0) * k.max(0.0)),
-        k.shape(),
-    )
+pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
+    let (_, channels) = k.dims2()?;
+    Ok(cpu::relu_squared(&floats(k)?, channels, product))
 }
 
 /// dk of [`relu_squared`].
-pub fn relu_squared_backward(dz: &Tensor, k: &Tensor) -> Result<Tensor> {
+pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: Product) -> Result<Rows> {
     check(dz, k)?;
-    tensor(
-        cpu::map2(&floats(dz)?, &floats(k)?, |dz, k| dz * 2.0 * k.max(0.0)),
-        k.shape(),
-    )
+    let (_, channels) = k.dims2()?;
+    Ok(cpu::relu_squared_backward(
+        &floats(dz)?,
+        &floats(k)?,
+        channels,
+        product,
+    ))
 }
 
 fn check(a: &Tensor, b: &Tensor) -> Result<()> {
@@ -84,42 +112,63 @@ fn check(a: &Tensor, b: &Tensor) -> Result<()> {
 mod tests {
     use candle_core::Var;
 
-    use super::super::check::{F32, close, f32, uniform};
+    use super::super::check::{F32, close, f32, uniform, var};
+    use super::super::level::tests::at_each_level;
+    use super::super::norm;
     use super::*;
+
+    fn numbers(rows: &Rows) -> Result<Tensor> {
+        let [height, width] = rows.dims();
+        let values: Vec<f32> = (0..height).flat_map(|i| rows.row(i)).collect();
+        tensor(values, (height, width))
+    }
 
     #[test]
     fn values_and_gradients_agree_with_the_reference() -> Result<()> {
-        for shape in [[1, 32], [7, 33], [300, 64]] {
-            // Wide enough that both ends of the logistic function are met.
-            let a = Var::from_tensor(&uniform(1, &shape, -30.0, 30.0)?)?;
-            let b = Var::from_tensor(&uniform(2, &shape, -8.0, 8.0)?)?;
-            let dz = uniform(3, &shape, -1.0, 1.0)?;
-            let (a32, b32, dz32) = (f32(&a)?, f32(&b)?, f32(&dz)?);
+        at_each_level(|_| [[1, 32], [7, 34], [300, 64]].into_iter().try_for_each(check_one))
+    }
 
-            let z = reference::silu_mul(&a, &b)?;
-            let grads = (&z * &dz)?.sum_all()?.backward()?;
-            let (da, db) = silu_mul_backward(&dz32, &a32, &b32)?;
-            close("silu_mul", &silu_mul(&a32, &b32)?, &z, F32);
-            close("silu_mul dy", &da, grads.get(&a).unwrap(), F32);
-            close("silu_mul dg", &db, grads.get(&b).unwrap(), F32);
+    fn check_one(shape: [usize; 2]) -> Result<()> {
+        // Wide enough that both ends of the logistic function are met.
+        let a = Var::from_tensor(&uniform(1, &shape, -30.0, 30.0)?)?;
+        let b = Var::from_tensor(&uniform(2, &shape, -8.0, 8.0)?)?;
+        let x = var(4, &shape)?;
+        let dz = uniform(3, &shape, -1.0, 1.0)?;
+        let (a32, b32, x32, dz32) = (f32(&a)?, f32(&b)?, f32(&x)?, f32(&dz)?);
+        let product = Product::F32;
 
-            let z = reference::sigmoid_mul(&a, &b)?;
-            let grads = (&z * &dz)?.sum_all()?.backward()?;
-            let (da, db) = sigmoid_mul_backward(&dz32, &a32, &b32)?;
-            close("sigmoid_mul", &sigmoid_mul(&a32, &b32)?, &z, F32);
-            close("sigmoid_mul dr", &da, grads.get(&a).unwrap(), F32);
-            close("sigmoid_mul dv", &db, grads.get(&b).unwrap(), F32);
+        let (weight, bias) = (
+            uniform(5, &shape[1..], 0.5, 1.5)?,
+            uniform(6, &shape[1..], -0.5, 0.5)?,
+        );
+        let norm = Norm {
+            weight: f32(&weight)?,
+            bias: f32(&bias)?,
+            groups: 2,
+            eps: 64e-5,
+        };
+        let normal = norm::reference::forward(&a, 2, &weight, &bias, 64e-5)?;
+        let z = reference::silu_mul(&normal, &b)?;
+        let grads = (&z * &dz)?.sum_all()?.backward()?;
+        close("norm", &numbers(&norm_silu(&norm, &a32, None, product)?)?, &normal, F32);
+        let got = numbers(&norm_silu(&norm, &a32, Some(&b32), product)?)?;
+        close("norm_silu", &got, &z, F32);
+        let (dy, dg) = norm_silu_backward(&norm, &dz32, &a32, &b32, product)?;
+        close("norm_silu dy", &dy, grads.get(&a).unwrap(), 2.0 * F32);
+        close("norm_silu dg", &numbers(&dg)?, grads.get(&b).unwrap(), F32);
 
-            let z = reference::relu_squared(&a)?;
-            let grads = (&z * &dz)?.sum_all()?.backward()?;
-            close("relu_squared", &relu_squared(&a32)?, &z, F32);
-            close(
-                "relu_squared dk",
-                &relu_squared_backward(&dz32, &a32)?,
-                grads.get(&a).unwrap(),
-                F32,
-            );
-        }
+        let z = (x.as_tensor() + reference::sigmoid_mul(&a, &b)?)?;
+        let grads = (&z * &dz)?.sum_all()?.backward()?;
+        let [dr, dv] = sigmoid_mul_backward(&dz32, &a32, &b32, product)?;
+        close("sigmoid_mul", &sigmoid_mul_onto(&x32, &a32, &b32)?, &z, F32);
+        close("sigmoid_mul dr", &numbers(&dr)?, grads.get(&a).unwrap(), F32);
+        close("sigmoid_mul dv", &numbers(&dv)?, grads.get(&b).unwrap(), F32);
+
+        let z = reference::relu_squared(&a)?;
+        let grads = (&z * &dz)?.sum_all()?.backward()?;
+        close("relu_squared", &numbers(&relu_squared(&a32, product)?)?, &z, F32);
+        let dk = numbers(&relu_squared_backward(&dz32, &a32, product)?)?;
+        close("relu_squared dk", &dk, grads.get(&a).unwrap(), F32);
         Ok(())
     }
 
@@ -127,14 +176,13 @@ mod tests {
     fn far_out_values_stay_finite() -> Result<()> {
         let far = Tensor::new(&[[-1e4f32, -100.0, 100.0, 1e4]], &candle_core::Device::Cpu)?;
         let one = far.ones_like()?;
-        let (dy, dg) = silu_mul_backward(&one, &one, &far)?;
-        for t in [silu_mul(&one, &far)?, sigmoid_mul(&far, &one)?, dy, dg] {
-            assert!(
-                t.flatten_all()?
-                    .to_vec1::<f32>()?
-                    .iter()
-                    .all(|x| x.is_finite())
-            );
+        let [dr, dv] = sigmoid_mul_backward(&one, &far, &one, Product::F32)?;
+        for t in [
+            sigmoid_mul_onto(&one, &far, &one)?,
+            numbers(&dr)?,
+            numbers(&dv)?,
+        ] {
+            assert!(t.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
         }
         Ok(())
     }

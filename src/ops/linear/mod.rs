@@ -5,17 +5,27 @@
 //! dx = dy W
 //! ```
 //!
-//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32; a panel of rows at a time is
-//! widened to f32 and multiplied, so that no second copy of the model exists. With [`Product::Bf16`] both sides of a
-//! product are rounded to bf16 first, as a matrix unit would take them, and summed in f32.
+//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32; a part at a time is packed and
+//! multiplied, so that no second copy of the model exists. With [`Product::Bf16`] both sides of a product are rounded
+//! to bf16 first, as a matrix unit takes them, and summed in f32.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 mod cpu;
+mod panel;
 #[cfg(test)]
 mod reference;
+mod rows;
+mod tile;
+
+use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
 use safetensors::Dtype;
 
+use self::cpu::Onto;
+use self::panel::Side;
+pub use self::rows::{Rows, Writer};
 use super::{floats, tensor};
 use crate::files::Bytes;
 
@@ -102,16 +112,42 @@ impl Matrix {
         self.element
     }
 
+    /// What the two sides of its products are rounded to.
+    pub fn product(&self) -> Product {
+        self.product
+    }
+
     /// x W': x `[N, columns]` to `[N, rows]`.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let n = self.batch(x, self.columns)?;
-        tensor(cpu::forward(self, &floats(x)?), (n, self.rows))
+    pub fn forward(&self, x: &Rows) -> Result<Tensor> {
+        self.multiply(x, Side::Forward, None)
+    }
+
+    /// x W' + to: x `[N, columns]`, to `[N, rows]`.
+    pub fn forward_onto(&self, to: &Tensor, x: &Rows) -> Result<Tensor> {
+        self.multiply(x, Side::Forward, Some(to))
     }
 
     /// dy W: dy `[N, rows]` to dx `[N, columns]`.
-    pub fn backward(&self, dy: &Tensor) -> Result<Tensor> {
-        let n = self.batch(dy, self.rows)?;
-        tensor(cpu::backward(self, &floats(dy)?), (n, self.columns))
+    pub fn backward(&self, dy: &Rows) -> Result<Tensor> {
+        self.multiply(dy, Side::Backward, None)
+    }
+
+    fn multiply(&self, left: &Rows, side: Side, to: Option<&Tensor>) -> Result<Tensor> {
+        let ([n, width], (inner, outer)) = (left.dims(), side.dims(self));
+        if width != inner || to.is_some_and(|to| to.dims() != [n, outer]) {
+            bail!(
+                "{side:?}: a product of {:?} with a matrix of {} x {}",
+                left.dims(),
+                self.rows,
+                self.columns
+            );
+        }
+        let (mut out, onto) = match to {
+            Some(to) => (floats(to)?.to_vec(), Onto::Sum),
+            None => (vec![0.0; n * outer], Onto::Nothing),
+        };
+        cpu::multiply(left, self, side, &mut out, onto);
+        tensor(out, (n, outer))
     }
 
     /// Row `index` widened to f32, appended to `out`: an embedding.
@@ -121,36 +157,26 @@ impl Matrix {
         }
         let start = out.len();
         out.resize(start + self.columns, 0.0);
-        cpu::widen(
+        panel::widen(
             self.element,
-            self.bytes(index..index + 1),
+            self.part(index, 0..self.columns),
             &mut out[start..],
         );
         Ok(())
     }
 
-    fn bytes(&self, rows: std::ops::Range<usize>) -> &[u8] {
-        let stride = self.columns * self.element.size();
-        &self.data[rows.start * stride..rows.end * stride]
-    }
-
-    fn batch(&self, x: &Tensor, inner: usize) -> Result<usize> {
-        match x.dims2()? {
-            (n, width) if width == inner => Ok(n),
-            _ => bail!(
-                "a product of {:?} with a matrix of {} x {}",
-                x.shape(),
-                self.rows,
-                self.columns
-            ),
-        }
+    /// The bytes of some columns of a row.
+    #[inline(always)]
+    fn part(&self, row: usize, columns: Range<usize>) -> &[u8] {
+        let (start, size) = (row * self.columns, self.element.size());
+        &self.data[(start + columns.start) * size..(start + columns.end) * size]
     }
 }
 
 /// All numbers of a small frozen tensor (a norm's weight, a mix, a decay) as f32.
 pub fn widen(element: Element, data: &[u8]) -> Vec<f32> {
     let mut out = vec![0.0; data.len() / element.size()];
-    cpu::widen(element, data, &mut out);
+    panel::widen(element, data, &mut out);
     out
 }
 
@@ -160,6 +186,7 @@ mod tests {
     use half::{bf16, f16};
 
     use super::super::check::{F32, close, f32, uniform};
+    use super::super::level::{Level, tests::at_each_level};
     use super::*;
 
     fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
@@ -186,52 +213,76 @@ mod tests {
         x.to_dtype(dtype)?.to_dtype(DType::F64)
     }
 
-    /// Row counts on both sides of the single-row path and of a panel; odd sizes; every storage and product type.
+    /// Sizes on both sides of the single-row path, of a tile, a panel and a sum's depth; odd ones; every storage and
+    /// product type; every level of this machine.
     #[test]
     fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
-        for element in [Element::Bf16, Element::F16, Element::F32] {
-            for product in [Product::F32, Product::Bf16] {
-                for (n, rows, columns) in [
-                    (1, 5, 3),
-                    (1, 130, 257),
-                    (3, 64, 64),
-                    (9, 1, 33),
-                    (37, 2100, 300),
-                ] {
-                    let x = uniform(1, &[n, columns], -1.0, 1.0)?;
-                    let dy = uniform(2, &[n, rows], -1.0, 1.0)?;
-                    let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
-                    let matrix = Matrix::new(
-                        stored(&w, element)?.into(),
-                        element,
-                        [rows, columns],
-                        product,
-                    )?;
-                    let (x32, dy32) = (f32(&x)?, f32(&dy)?);
-                    let [x, dy, w] = match product {
-                        Product::F32 => [x, dy, w],
-                        Product::Bf16 => [
-                            rounded(&x32, Element::Bf16)?,
-                            rounded(&dy32, Element::Bf16)?,
-                            rounded(&w.to_dtype(DType::F32)?, Element::Bf16)?,
-                        ],
-                    };
-                    let what = format!("{element:?} {product:?} {n} x {rows} x {columns}");
-                    close(
-                        &format!("y, {what}"),
-                        &matrix.forward(&x32)?,
-                        &reference::forward(&x, &w)?,
-                        10.0 * F32,
-                    );
-                    close(
-                        &format!("dx, {what}"),
-                        &matrix.backward(&dy32)?,
-                        &reference::backward(&dy, &w)?,
-                        10.0 * F32,
-                    );
+        at_each_level(|level| {
+            for element in [Element::Bf16, Element::F16, Element::F32] {
+                for product in [Product::F32, Product::Bf16] {
+                    for sizes in [
+                        [1, 5, 3],
+                        [1, 130, 257],
+                        [3, 64, 64],
+                        [9, 1, 33],
+                        [33, 31, 1100],
+                        [37, 2100, 300],
+                        [1000, 40, 70],
+                    ] {
+                        check(level, element, product, sizes)?;
+                    }
                 }
             }
-        }
+            Ok(())
+        })
+    }
+
+    fn check(
+        level: Level,
+        element: Element,
+        product: Product,
+        [n, rows, columns]: [usize; 3],
+    ) -> Result<()> {
+        let x = uniform(1, &[n, columns], -1.0, 1.0)?;
+        let dy = uniform(2, &[n, rows], -1.0, 1.0)?;
+        let to = uniform(4, &[n, rows], -1.0, 1.0)?;
+        let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
+        let matrix = Matrix::new(
+            stored(&w, element)?.into(),
+            element,
+            [rows, columns],
+            product,
+        )?;
+        let (x32, dy32) = (f32(&x)?, f32(&dy)?);
+        let [x, dy, w] = match product {
+            Product::F32 => [x, dy, w],
+            Product::Bf16 => [
+                rounded(&x32, Element::Bf16)?,
+                rounded(&dy32, Element::Bf16)?,
+                rounded(&w.to_dtype(DType::F32)?, Element::Bf16)?,
+            ],
+        };
+        let what = format!("{level} {element:?} {product:?} {n} x {rows} x {columns}");
+        let (x32, dy32) = (Rows::of(product, &x32)?, Rows::of(product, &dy32)?);
+        let want = reference::forward(&x, &w)?;
+        close(
+            &format!("y, {what}"),
+            &matrix.forward(&x32)?,
+            &want,
+            10.0 * F32,
+        );
+        close(
+            &format!("y onto another, {what}"),
+            &matrix.forward_onto(&f32(&to)?, &x32)?,
+            &(want + to)?,
+            10.0 * F32,
+        );
+        close(
+            &format!("dx, {what}"),
+            &matrix.backward(&dy32)?,
+            &reference::backward(&dy, &w)?,
+            10.0 * F32,
+        );
         Ok(())
     }
 

@@ -12,11 +12,14 @@
 
 mod cpu;
 #[cfg(test)]
-mod reference;
+pub(super) mod reference;
 
-use candle_core::{Result, Tensor, bail};
+use std::ops::Deref;
 
-use super::{floats, tensor};
+use candle_core::{Result, Storage, Tensor, bail};
+
+pub(crate) use self::cpu::Params;
+use super::{Floats, floats, tensor};
 
 /// The frozen parameters of a normalisation.
 #[derive(Clone, Debug)]
@@ -35,13 +38,7 @@ impl Norm {
     /// x `[N, C]` to y `[N, C]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        let y = cpu::forward(
-            &floats(x)?,
-            &floats(&self.weight)?,
-            &floats(&self.bias)?,
-            self.groups,
-            self.eps,
-        );
+        let y = cpu::forward(&floats(x)?, self.params()?.get());
         tensor(y, x.shape())
     }
 
@@ -49,17 +46,21 @@ impl Norm {
     pub fn backward(&self, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         self.check(dy)?;
-        let dx = cpu::backward(
-            &floats(dy)?,
-            &floats(x)?,
-            &floats(&self.weight)?,
-            self.groups,
-            self.eps,
-        );
+        let dx = cpu::backward(&floats(dy)?, &floats(x)?, self.params()?.get());
         tensor(dx, x.shape())
     }
 
-    fn check(&self, x: &Tensor) -> Result<()> {
+    /// Plain views of the parameters, for ops that normalise on their way.
+    pub(crate) fn params(&self) -> Result<Borrowed<impl Deref<Target = Storage>>> {
+        Ok(Borrowed {
+            weight: floats(&self.weight)?,
+            bias: floats(&self.bias)?,
+            groups: self.groups,
+            eps: self.eps,
+        })
+    }
+
+    pub(crate) fn check(&self, x: &Tensor) -> Result<()> {
         let (_, channels) = x.dims2()?;
         if self.weight.dims() != [channels] || !channels.is_multiple_of(self.groups) {
             bail!(
@@ -73,15 +74,39 @@ impl Norm {
     }
 }
 
+/// The parameters for as long as they are borrowed.
+pub(crate) struct Borrowed<G> {
+    weight: Floats<G>,
+    bias: Floats<G>,
+    groups: usize,
+    eps: f32,
+}
+
+impl<G: Deref<Target = Storage>> Borrowed<G> {
+    pub fn get(&self) -> Params<'_> {
+        Params {
+            weight: &self.weight,
+            bias: &self.bias,
+            groups: self.groups,
+            eps: self.eps,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use candle_core::Var;
 
     use super::super::check::{F32, close, f32, uniform, var};
+    use super::super::level::tests::at_each_level;
     use super::*;
 
     #[test]
     fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
+        at_each_level(|_| check())
+    }
+
+    fn check() -> Result<()> {
         for (rows, channels, groups) in [(1, 32, 1), (5, 48, 3), (17, 130, 1), (40, 128, 2)] {
             let (x, dy) = (
                 var(1, &[rows, channels])?,

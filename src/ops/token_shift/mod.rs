@@ -1,63 +1,103 @@
-//! Token shift: every row is mixed with the row before it, once for each product that follows.
+//! LayerNorm, then token shift: every normal row is mixed with the one before it, once for each product that follows.
 //!
 //! ```text
+//! a   = LayerNorm(x)
 //! p_t = a_{t-1}, or the learned `first` where a sequence starts
 //! x_t = a_t * mix + p_t * (1 - mix)                          for each mix
 //!
 //! da_t   = sum over mixes of mix * dx_t + (1 - mix) * dx_{t+1}     the second term only inside a sequence
 //! dfirst = sum over starts and mixes of (1 - mix) * dx_t
 //! ```
+//!
+//! One pass over x each way: these are the widest loops of a block beside its products, and memory bounds them.
 
 mod cpu;
 #[cfg(test)]
 mod reference;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, Storage, Tensor, bail};
+use std::ops::Deref;
 
-use super::{Offsets, floats, tensor};
+use super::linear::{Product, Rows};
+use super::norm::Norm;
+use super::{Floats, Offsets, floats, tensor};
 
-/// One shifted and mixed copy of a `[N, C]` for each of `mixes`, which are `[C]`; `first` is `[C]`.
+/// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each of `mixes`, which are `[C]`; `first` is `[C]`.
 pub fn forward(
-    a: &Tensor,
+    norm: &Norm,
+    x: &Tensor,
     first: &Tensor,
     mixes: &[&Tensor],
     offsets: &Offsets,
-) -> Result<Vec<Tensor>> {
-    check(a, first, mixes, offsets)?;
-    let (values, first) = (floats(a)?, floats(first)?);
-    let mixed = mixes.iter().map(|mix| {
-        tensor(
-            cpu::forward(&values, &first, &floats(mix)?, offsets),
-            a.shape(),
-        )
-    });
-    mixed.collect()
+    product: Product,
+) -> Result<Vec<Rows>> {
+    check(norm, x, &[first], offsets)?;
+    check(norm, x, mixes, offsets)?;
+    let mixes = all(mixes)?;
+    Ok(cpu::forward(
+        norm.params()?.get(),
+        &floats(x)?,
+        &floats(first)?,
+        &slices(&mixes),
+        offsets,
+        product,
+    ))
 }
 
-/// (da `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy.
-pub fn backward(dx: &[Tensor], mixes: &[&Tensor], offsets: &Offsets) -> Result<(Tensor, Tensor)> {
-    let Some(shape) = dx.first().map(|dx| dx.shape().clone()) else {
-        bail!("token shift without a mix")
-    };
-    let (_, channels) = shape.dims2()?;
-    let (mut da, mut dfirst) = (vec![0.0; shape.elem_count()], vec![0.0; channels]);
-    for (dx, mix) in dx.iter().zip(mixes) {
-        check(dx, mix, mixes, offsets)?;
-        cpu::backward(&floats(dx)?, &floats(mix)?, offsets, &mut da, &mut dfirst);
+/// (d_out + dx `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy; `d_out` `[N, C]` is what reaches x by
+/// another way.
+pub fn backward(
+    norm: &Norm,
+    x: &Tensor,
+    d_out: &Tensor,
+    d_mixed: &[Tensor],
+    mixes: &[&Tensor],
+    offsets: &Offsets,
+) -> Result<(Tensor, Tensor)> {
+    check(norm, x, mixes, offsets)?;
+    for d in d_mixed.iter().chain([d_out]) {
+        if d.dims() != x.dims() || d_mixed.len() != mixes.len() {
+            bail!("token shift of {:?} with a gradient of {:?}", x.shape(), d.shape());
+        }
     }
-    Ok((tensor(da, shape)?, tensor(dfirst, channels)?))
+    let (d_mixed, mixes) = (all(&d_mixed.iter().collect::<Vec<_>>())?, all(mixes)?);
+    let (dx, dfirst) = cpu::backward(
+        norm.params()?.get(),
+        &floats(x)?,
+        &floats(d_out)?,
+        &slices(&d_mixed),
+        &slices(&mixes),
+        offsets,
+    );
+    let channels = dfirst.len();
+    Ok((tensor(dx, x.shape())?, tensor(dfirst, channels)?))
 }
 
-fn check(a: &Tensor, first: &Tensor, mixes: &[&Tensor], offsets: &Offsets) -> Result<()> {
-    let (rows, channels) = a.dims2()?;
-    if rows != offsets.rows()
-        || first.dims() != [channels]
-        || mixes.iter().any(|mix| mix.dims() != [channels])
-    {
+/// The normal last row of each sequence, `[sequences, C]`: what a text that goes on is shifted by.
+pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+    check(norm, x, &[], offsets)?;
+    let ends = offsets.ranges().map(|range| range.end - 1);
+    let rows = cpu::normal_rows(norm.params()?.get(), &floats(x)?, ends);
+    tensor(rows, (offsets.sequences(), x.dim(1)?))
+}
+
+/// Borrows the elements of every tensor.
+fn all<'a>(tensors: &[&'a Tensor]) -> Result<Vec<Floats<impl Deref<Target = Storage> + use<'a>>>> {
+    tensors.iter().map(|tensor| floats(tensor)).collect()
+}
+
+fn slices<G: Deref<Target = Storage>>(all: &[Floats<G>]) -> Vec<&[f32]> {
+    all.iter().map(|values| &**values).collect()
+}
+
+fn check(norm: &Norm, x: &Tensor, vectors: &[&Tensor], offsets: &Offsets) -> Result<()> {
+    norm.check(x)?;
+    let (rows, channels) = x.dims2()?;
+    if rows != offsets.rows() || vectors.iter().any(|vector| vector.dims() != [channels]) {
         bail!(
-            "token shift of {:?} with first {:?} and offsets of {} rows",
-            a.shape(),
-            first.shape(),
+            "token shift of {:?} with vectors {:?} and offsets of {} rows",
+            x.shape(),
+            vectors.iter().map(|v| v.shape()).collect::<Vec<_>>(),
             offsets.rows()
         );
     }
@@ -66,41 +106,60 @@ fn check(a: &Tensor, first: &Tensor, mixes: &[&Tensor], offsets: &Offsets) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32, close, f32, offset_grid, uniform, var};
+    use super::super::check::{F32, close, f32, many_offsets, uniform, var};
+    use super::super::level::tests::at_each_level;
+    use super::super::norm;
     use super::*;
 
     #[test]
     fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
-        for offsets in offset_grid() {
-            let shape = [offsets.rows(), 48];
-            let (a, first) = (var(1, &shape)?, var(2, &shape[1..])?);
-            let mixes: Vec<Tensor> = (0..3)
-                .map(|i| uniform(10 + i, &shape[1..], 0.0, 1.0))
-                .collect::<Result<_>>()?;
-            let dy: Vec<Tensor> = (0..3)
-                .map(|i| uniform(20 + i, &shape, -1.0, 1.0))
-                .collect::<Result<_>>()?;
-            let mut loss = Tensor::zeros((), a.dtype(), a.device())?;
-            let mut wanted = Vec::new();
-            for (mix, dy) in mixes.iter().zip(&dy) {
-                wanted.push(reference::forward(&a, &first, mix, &offsets)?);
-                loss = (loss + (wanted.last().unwrap() * dy)?.sum_all()?)?;
-            }
-            let grads = loss.backward()?;
+        at_each_level(|_| many_offsets().iter().try_for_each(check_one))
+    }
 
-            let mixes: Vec<Tensor> = mixes.iter().map(f32).collect::<Result<_>>()?;
-            let mixes: Vec<&Tensor> = mixes.iter().collect();
-            for (got, want) in forward(&f32(&a)?, &f32(&first)?, &mixes, &offsets)?
-                .iter()
-                .zip(&wanted)
-            {
-                close("x", got, want, F32);
-            }
-            let dy: Vec<Tensor> = dy.iter().map(f32).collect::<Result<_>>()?;
-            let (da, dfirst) = backward(&dy, &mixes, &offsets)?;
-            close("da", &da, grads.get(&a).unwrap(), F32);
-            close("dfirst", &dfirst, grads.get(&first).unwrap(), F32);
+    fn check_one(offsets: &Offsets) -> Result<()> {
+        let shape = [offsets.rows(), 49];
+        let (x, first) = (var(1, &shape)?, var(2, &shape[1..])?);
+        let (weight, bias) = (
+            uniform(3, &shape[1..], 0.5, 1.5)?,
+            uniform(4, &shape[1..], -0.5, 0.5)?,
+        );
+        let d_out = uniform(5, &shape, -1.0, 1.0)?;
+        let mixes: Vec<Tensor> = (0..3)
+            .map(|i| uniform(10 + i, &shape[1..], 0.0, 1.0))
+            .collect::<Result<_>>()?;
+        let dy: Vec<Tensor> = (0..3)
+            .map(|i| uniform(20 + i, &shape, -1.0, 1.0))
+            .collect::<Result<_>>()?;
+        let a = norm::reference::forward(&x, 1, &weight, &bias, 1e-5)?;
+        let mut loss = (x.as_tensor() * &d_out)?.sum_all()?;
+        let mut wanted = Vec::new();
+        for (mix, dy) in mixes.iter().zip(&dy) {
+            wanted.push(reference::forward(&a, &first, mix, offsets)?);
+            loss = (loss + (wanted.last().unwrap() * dy)?.sum_all()?)?;
         }
+        let grads = loss.backward()?;
+
+        let norm = Norm {
+            weight: f32(&weight)?,
+            bias: f32(&bias)?,
+            groups: 1,
+            eps: 1e-5,
+        };
+        let mixes: Vec<Tensor> = mixes.iter().map(f32).collect::<Result<_>>()?;
+        let mixes: Vec<&Tensor> = mixes.iter().collect();
+        let (x32, first32) = (f32(&x)?, f32(&first)?);
+        let got = forward(&norm, &x32, &first32, &mixes, offsets, Product::F32)?;
+        for (got, want) in got.iter().zip(&wanted) {
+            let rows: Vec<f32> = (0..shape[0]).flat_map(|i| got.row(i)).collect();
+            close("x", &tensor(rows, shape.to_vec())?, want, F32);
+        }
+        let dy: Vec<Tensor> = dy.iter().map(f32).collect::<Result<_>>()?;
+        let (dx, dfirst) = backward(&norm, &x32, &f32(&d_out)?, &dy, &mixes, offsets)?;
+        close("dx", &dx, grads.get(&x).unwrap(), 2.0 * F32);
+        close("dfirst", &dfirst, grads.get(&first).unwrap(), F32);
+        let ends: Vec<u32> = offsets.ranges().map(|r| r.end as u32 - 1).collect();
+        let want = a.index_select(&Tensor::new(ends, x.device())?, 0)?;
+        close("last", &last(&norm, &x32, offsets)?, &want, F32);
         Ok(())
     }
 }

@@ -148,37 +148,53 @@ impl Wkv {
 #[cfg(test)]
 mod tests {
     use super::super::check::{F32_LONG, close, f32, offset_grid, uniform, var};
+    use super::super::level::tests::at_each_level;
     use super::*;
 
     #[test]
     fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
+        at_each_level(|_| check())
+    }
+
+    #[test]
+    fn a_thousand_sequences_of_one_row() -> Result<()> {
+        check_one(1, 8, Offsets::from_lengths([1; 1000]))
+    }
+
+    fn check() -> Result<()> {
         for (n_head, head_size) in [(1, 8), (3, 20), (2, 64)] {
             for offsets in offset_grid() {
-                let rows = [offsets.rows(), n_head * head_size];
-                let (r, k, v) = (var(1, &rows)?, var(2, &rows)?, var(3, &rows)?);
-                let state = var(4, &[n_head, head_size, head_size])?;
-                // From a decay that forgets at once to one that bf16 would round to 1.
-                let decay = uniform(5, &[n_head, head_size], 0.001, 0.9999)?;
-                let bonus = uniform(6, &[n_head, head_size], -1.0, 2.0)?;
-                let dy = uniform(7, &rows, -1.0, 1.0)?;
-                let (y, end) = reference::forward([&r, &k, &v], &state, &decay, &bonus, &offsets)?;
-                let grads = (&y * &dy)?.sum_all()?.backward()?;
-
-                let wkv = Wkv {
-                    decay: f32(&decay)?,
-                    bonus: f32(&bonus)?,
-                };
-                let (r32, k32, v32, state32) = (f32(&r)?, f32(&k)?, f32(&v)?, f32(&state)?);
-                let (got, got_end) = wkv.forward([&r32, &k32, &v32], &state32, &offsets)?;
-                close("y", &got, &y, F32_LONG);
-                close("end", &got_end, &end, F32_LONG);
-                let got = wkv.backward(&f32(&dy)?, [&r32, &k32, &v32], &state32, &offsets)?;
-                close("dr", &got.dr, grads.get(&r).unwrap(), F32_LONG);
-                close("dk", &got.dk, grads.get(&k).unwrap(), F32_LONG);
-                close("dv", &got.dv, grads.get(&v).unwrap(), F32_LONG);
-                close("dstate", &got.dstate, grads.get(&state).unwrap(), F32_LONG);
+                check_one(n_head, head_size, offsets)?;
             }
         }
+        Ok(())
+    }
+
+    fn check_one(n_head: usize, head_size: usize, offsets: Offsets) -> Result<()> {
+        let rows = [offsets.rows(), n_head * head_size];
+        let (r, k, v) = (var(1, &rows)?, var(2, &rows)?, var(3, &rows)?);
+        let state = var(4, &[n_head, head_size, head_size])?;
+        // From a decay that forgets at once to one that bf16 would round to 1.
+        let decay = uniform(5, &[n_head, head_size], 0.001, 0.9999)?;
+        let bonus = uniform(6, &[n_head, head_size], -1.0, 2.0)?;
+        let dy = uniform(7, &rows, -1.0, 1.0)?;
+        let (y, end) = reference::forward([&r, &k, &v], &state, &decay, &bonus, &offsets)?;
+        let grads = (&y * &dy)?.sum_all()?.backward()?;
+
+        let wkv = Wkv {
+            decay: f32(&decay)?,
+            bonus: f32(&bonus)?,
+        };
+        let (r32, k32, v32, state32) = (f32(&r)?, f32(&k)?, f32(&v)?, f32(&state)?);
+        let (got, got_end) = wkv.forward([&r32, &k32, &v32], &state32, &offsets)?;
+        close("y", &got, &y, F32_LONG);
+        close("end", &got_end, &end, F32_LONG);
+        let got = wkv.backward(&f32(&dy)?, [&r32, &k32, &v32], &state32, &offsets)?;
+        close("dr", &got.dr, grads.get(&r).unwrap(), F32_LONG);
+        close("dk", &got.dk, grads.get(&k).unwrap(), F32_LONG);
+        close("dv", &got.dv, grads.get(&v).unwrap(), F32_LONG);
+        close("dstate", &got.dstate, grads.get(&state).unwrap(), F32_LONG);
+
         Ok(())
     }
 }

@@ -1,0 +1,179 @@
+//! Which of the processor's instructions the kernels use: found when the program runs, so that one binary is fast on
+//! every machine.
+//!
+//! Products have kernels written for each level (`linear/tile.rs`). Every other loop is plain Rust, compiled once for
+//! each level's vector width by [`Level::run`].
+
+use std::fmt;
+use std::sync::OnceLock;
+
+/// Levels from the lowest up; each includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What every processor of this architecture can do.
+    Plain,
+    /// 8 floats at a time, with fused multiply-add.
+    Avx2,
+    /// 16 floats at a time.
+    Avx512,
+    /// The same, and products of bf16 pairs.
+    Avx512Bf16,
+    /// The same, and products of bf16 matrix tiles.
+    Amx,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "plain",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
+        })
+    }
+}
+
+/// The level of this process, once it is decided.
+static CHOSEN: OnceLock<Level> = OnceLock::new();
+
+impl Level {
+    pub const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::Avx2,
+        Self::Avx512,
+        Self::Avx512Bf16,
+        Self::Amx,
+    ];
+
+    /// The highest level of this machine.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        *BEST.get_or_init(detect)
+    }
+
+    /// The level to compute with: what [`Self::limit`] said, or else the best.
+    pub fn current() -> Self {
+        #[cfg(test)]
+        if let Some(level) = tests::FORCED.get() {
+            return level;
+        }
+        *CHOSEN.get_or_init(Self::best)
+    }
+
+    /// Sets the level for the whole process, before the first op. Errors when this machine does not have it.
+    pub fn limit(self) -> anyhow::Result<()> {
+        let best = Self::best();
+        anyhow::ensure!(
+            self <= best,
+            "--cpu {self}: this machine has no more than {best}"
+        );
+        let chosen = *CHOSEN.get_or_init(|| self);
+        anyhow::ensure!(
+            chosen == self,
+            "--cpu {self}: computing has begun with {chosen}"
+        );
+        Ok(())
+    }
+
+    /// Whether bf16 products cost less than f32 ones.
+    pub fn has_bf16(self) -> bool {
+        self >= Self::Avx512Bf16
+    }
+
+    /// Runs `work` compiled for this level: what is inlined into it is vectorised with the level's instructions.
+    #[inline]
+    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Plain => work(),
+            // SAFETY: a level other than `Plain` is `current` only on a machine where `detect` found its features.
+            Self::Avx2 => unsafe { avx2(work) },
+            Self::Avx512 => unsafe { avx512(work) },
+            Self::Avx512Bf16 | Self::Amx => unsafe { avx512bf16(work) },
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        work()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn avx2<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+fn avx512<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+fn avx512bf16<R>(work: impl FnOnce() -> R) -> R {
+    work()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn detect() -> Level {
+    Level::Plain
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect() -> Level {
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
+    let avx512 = avx2
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl");
+    let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
+    if bf16 && super::linear::amx::is_usable() {
+        Level::Amx
+    } else if bf16 {
+        Level::Avx512Bf16
+    } else if avx512 {
+        Level::Avx512
+    } else if avx2 {
+        Level::Avx2
+    } else {
+        Level::Plain
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// A level for the ops that this thread starts.
+        pub static FORCED: Cell<Option<Level>> = const { Cell::new(None) };
+    }
+
+    /// Runs a test once at each level that this machine has.
+    pub fn at_each_level(
+        test: impl Fn(Level) -> candle_core::Result<()>,
+    ) -> candle_core::Result<()> {
+        for level in Level::ALL {
+            if level > Level::best() {
+                println!("skipped: this machine has no {level}");
+                continue;
+            }
+            FORCED.set(Some(level));
+            test(level)?;
+        }
+        FORCED.set(None);
+        Ok(())
+    }
+
+    #[test]
+    fn levels_are_in_order_and_named() {
+        assert!(Level::ALL.is_sorted());
+        assert_eq!(Level::Avx512Bf16.to_string(), "avx512bf16");
+    }
+}

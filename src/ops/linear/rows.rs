@@ -1,0 +1,307 @@
+//! Rows of activations as a product takes them.
+//!
+//! A row is a run of 32-bit *units* along the summed dimension: one f32, or two neighbouring bf16 where the processor
+//! multiplies pairs of them. That is the one thing in which product types differ; the loops over tiles and panels are
+//! the same. Rows begin at cache lines and are zero up to their end.
+
+use std::ops::Range;
+
+use candle_core::{Result, Tensor};
+use rayon::prelude::*;
+
+use super::Product;
+use crate::ops::floats;
+use crate::ops::level::Level;
+
+/// Units in a cache line, and in a step of the widest kernel.
+pub const LINE: usize = 16;
+/// Rows are allocated in multiples of this, so that a kernel may read a whole tile of them.
+const ROW_MULTIPLE: usize = 32;
+/// Rows filled by one task.
+const PIECE: usize = 32;
+
+/// What a unit holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// One f32.
+    F32,
+    /// One f32 with a bf16's value, where no instruction multiplies pairs.
+    Rounded,
+    /// Two bf16, the first in the low half.
+    Pair,
+}
+
+impl Unit {
+    pub fn of(product: Product, level: Level) -> Self {
+        match product {
+            Product::F32 => Self::F32,
+            Product::Bf16 if level.has_bf16() => Self::Pair,
+            Product::Bf16 => Self::Rounded,
+        }
+    }
+
+    /// Numbers in one unit.
+    pub fn numbers(self) -> usize {
+        match self {
+            Self::F32 | Self::Rounded => 1,
+            Self::Pair => 2,
+        }
+    }
+
+    /// Units from numbers; `out` is filled, with zeros past the end of `values`.
+    #[inline(always)]
+    pub fn pack(self, values: &[f32], out: &mut [u32]) {
+        let (whole, rest) = match self {
+            Self::F32 => {
+                let (now, rest) = out.split_at_mut(values.len());
+                now.iter_mut()
+                    .zip(values)
+                    .for_each(|(unit, value)| *unit = value.to_bits());
+                (values.len(), rest)
+            }
+            Self::Rounded => {
+                let (now, rest) = out.split_at_mut(values.len());
+                now.iter_mut()
+                    .zip(values)
+                    .for_each(|(unit, &value)| *unit = round(value) << 16);
+                (values.len(), rest)
+            }
+            Self::Pair => {
+                let (now, rest) = out.split_at_mut(values.len() / 2);
+                let pairs = values.chunks_exact(2);
+                now.iter_mut()
+                    .zip(pairs)
+                    .for_each(|(unit, pair)| *unit = round(pair[0]) | round(pair[1]) << 16);
+                (values.len() / 2 * 2, rest)
+            }
+        };
+        rest.fill(0);
+        if let Some(&odd) = values.get(whole) {
+            rest[0] = round(odd);
+        }
+    }
+
+    /// Numbers from units: the reverse of [`Self::pack`].
+    fn unpack(self, units: &[u32], out: &mut [f32]) {
+        match self {
+            Self::F32 | Self::Rounded => out
+                .iter_mut()
+                .zip(units)
+                .for_each(|(out, &unit)| *out = f32::from_bits(unit)),
+            Self::Pair => {
+                for (out, &unit) in out.chunks_mut(2).zip(units) {
+                    let pair = [unit << 16, unit & 0xffff_0000];
+                    out.iter_mut()
+                        .zip(pair)
+                        .for_each(|(out, bits)| *out = f32::from_bits(bits));
+                }
+            }
+        }
+    }
+}
+
+/// The bits of the nearest bf16, ties to even; NaN stays NaN. Without branches, so that loops over it vectorise.
+#[inline(always)]
+pub fn round(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1))) >> 16;
+    if value.is_nan() {
+        bits >> 16 | 0x40
+    } else {
+        rounded
+    }
+}
+
+/// A cache line of units.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Line([u32; LINE]);
+
+impl Line {
+    pub const ZERO: Self = Self([0; LINE]);
+
+    /// The units of some lines, one after another.
+    pub fn units(lines: &[Self]) -> &[u32] {
+        // SAFETY: a `Line` is sixteen u32 and nothing else.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LINE) }
+    }
+
+    /// The same, to be written.
+    pub fn units_mut(lines: &mut [Self]) -> &mut [u32] {
+        // SAFETY: as above; the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
+    }
+}
+
+/// A matrix `[rows, columns]` on the left of a product.
+pub struct Rows {
+    lines: Vec<Line>,
+    /// Lines from one row to the next.
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    unit: Unit,
+    level: Level,
+}
+
+impl Rows {
+    /// `count` matrices of one shape. `fill` is called in parallel with ranges of rows, and puts every row of its range
+    /// into every matrix; it is compiled for the processor's vectors.
+    pub fn fill(
+        product: Product,
+        [rows, columns]: [usize; 2],
+        count: usize,
+        fill: impl Fn(Range<usize>, &mut Writer) + Sync,
+    ) -> Vec<Self> {
+        let level = Level::current();
+        let unit = Unit::of(product, level);
+        let lines = columns.div_ceil(unit.numbers()).div_ceil(LINE);
+        // Rows a multiple of 512 bytes apart would crowd into few sets of the cache.
+        let stride = if lines.is_multiple_of(8) { lines + 1 } else { lines };
+        let height = rows.next_multiple_of(ROW_MULTIPLE);
+        let mut made: Vec<Self> = (0..count)
+            .map(|_| Self {
+                lines: vec![Line::ZERO; height * stride],
+                stride,
+                rows,
+                columns,
+                unit,
+                level,
+            })
+            .collect();
+
+        let mut writers: Vec<Writer> = (0..rows.div_ceil(PIECE))
+            .map(|piece| Writer {
+                first: piece * PIECE,
+                stride,
+                unit,
+                parts: Vec::with_capacity(count),
+            })
+            .collect();
+        for matrix in &mut made {
+            for (writer, part) in writers
+                .iter_mut()
+                .zip(matrix.lines.chunks_mut(PIECE * stride))
+            {
+                writer.parts.push(part);
+            }
+        }
+        writers.into_par_iter().for_each(|mut writer| {
+            let range = writer.first..(writer.first + PIECE).min(rows);
+            level.run(|| fill(range, &mut writer));
+        });
+        made
+    }
+
+    /// One matrix, each row computed by itself.
+    pub fn each(
+        product: Product,
+        [rows, columns]: [usize; 2],
+        row: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let mut made = Self::fill(product, [rows, columns], 1, |range, writer| {
+            let mut values = vec![0.0; columns];
+            for i in range {
+                row(i, &mut values);
+                writer.put(0, i, &values);
+            }
+        });
+        made.swap_remove(0)
+    }
+
+    /// The numbers of a tensor `[N, C]`.
+    pub fn of(product: Product, x: &Tensor) -> Result<Self> {
+        let (rows, columns) = x.dims2()?;
+        let values = floats(x)?;
+        let values: &[f32] = &values;
+        let mut made = Self::fill(product, [rows, columns], 1, |range, writer| {
+            for i in range {
+                writer.put(0, i, &values[i * columns..][..columns]);
+            }
+        });
+        Ok(made.swap_remove(0))
+    }
+
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.columns]
+    }
+
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// The level whose kernels the units are meant for.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Units from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.stride * LINE
+    }
+
+    /// All units, rows beyond the last included.
+    pub fn units(&self) -> &[u32] {
+        Line::units(&self.lines)
+    }
+
+    /// Row `i` as numbers again, rounded as they are.
+    pub fn row(&self, i: usize) -> Vec<f32> {
+        let mut values = vec![0.0; self.columns];
+        self.unit
+            .unpack(&self.units()[i * self.stride()..], &mut values);
+        values
+    }
+}
+
+/// Where one task puts its rows.
+pub struct Writer<'a> {
+    first: usize,
+    stride: usize,
+    unit: Unit,
+    /// This task's rows of each matrix.
+    parts: Vec<&'a mut [Line]>,
+}
+
+impl Writer<'_> {
+    /// Sets row `row` of matrix `matrix`.
+    #[inline(always)]
+    pub fn put(&mut self, matrix: usize, row: usize, values: &[f32]) {
+        let lines = values.len().div_ceil(self.unit.numbers()).div_ceil(LINE);
+        let start = (row - self.first) * self.stride;
+        let units = Line::units_mut(&mut self.parts[matrix][start..start + lines]);
+        self.unit.pack(values, units);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::*;
+
+    #[test]
+    fn rounding_is_that_of_half() {
+        let odd = [f32::NAN, f32::INFINITY, -0.0, 1e-45, f32::MAX, 1.003_906_2, 1.011_718_8];
+        let many = (0..20_000u32).map(|i| f32::from_bits(i.wrapping_mul(214_013)));
+        for value in odd.into_iter().chain(many) {
+            let want = bf16::from_f32(value);
+            let got = bf16::from_bits(round(value) as u16);
+            assert!(got == want || got.is_nan() && want.is_nan(), "{value}");
+        }
+    }
+
+    #[test]
+    fn rows_of_odd_lengths_come_back_and_end_in_zeros() {
+        for unit in [Unit::F32, Unit::Rounded, Unit::Pair] {
+            let values: Vec<f32> = (0..37).map(|i| i as f32 - 9.0).collect();
+            let mut units = [7; 48];
+            unit.pack(&values, &mut units);
+            let used = values.len().div_ceil(unit.numbers());
+            assert!(units[used..].iter().all(|&unit| unit == 0));
+            let mut back = vec![0.0; 37];
+            unit.unpack(&units, &mut back);
+            assert_eq!(back, values, "{unit:?}");
+        }
+    }
+}
