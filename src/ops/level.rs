@@ -2,7 +2,7 @@
 //! every machine.
 //!
 //! Products have kernels written for each level (`linear/tile.rs`). Every other loop is plain Rust, compiled once for
-//! each level's vector width by [`Level::run`].
+//! each vector width by `vectorised!`.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -80,40 +80,46 @@ impl Level {
     pub fn has_bf16(self) -> bool {
         self >= Self::Avx512Bf16
     }
+}
 
-    /// Runs `work` compiled for this level: what is inlined into it is vectorised with the level's instructions.
-    #[inline]
-    pub fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Plain => work(),
-            // SAFETY: a level other than `Plain` is `current` only on a machine where `detect` found its features.
-            Self::Avx2 => unsafe { avx2(work) },
-            Self::Avx512 => unsafe { avx512(work) },
-            Self::Avx512Bf16 | Self::Amx => unsafe { avx512bf16(work) },
+/// Compiles a function once for each level and puts a [`Level`] before its arguments, by which it is chosen. What it
+/// calls must be `#[inline(always)]` to be compiled along. In its body, `V` is the level's vector type.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name(level: $crate::ops::level::Level, $($arg: $type),*) $(-> $result)? {
+            #[inline(always)]
+            fn body<V: $crate::ops::vector::Vector>($($arg: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2($($arg: $type),*) $(-> $result)? {
+                body::<$crate::ops::vector::Avx2>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+            fn avx512($($arg: $type),*) $(-> $result)? {
+                body::<$crate::ops::vector::Avx512>($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            match level {
+                $crate::ops::level::Level::Plain => body::<$crate::ops::vector::Plain>($($arg),*),
+                // SAFETY: a level above `Plain` is given out only where `detect` found its features.
+                $crate::ops::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                _ => unsafe { avx512($($arg),*) },
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            {
+                let _ = level;
+                body::<$crate::ops::vector::Plain>($($arg),*)
+            }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        work()
-    }
+    };
 }
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn avx2<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn avx512<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-fn avx512bf16<R>(work: impl FnOnce() -> R) -> R {
-    work()
-}
+pub(crate) use vectorised;
 
 #[cfg(not(target_arch = "x86_64"))]
 fn detect() -> Level {

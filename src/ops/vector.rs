@@ -1,102 +1,265 @@
-//! Arithmetic that compilers turn into vector instructions: sums in interleaved lanes, and functions without branches.
+//! Sixteen floats at a time, whatever the processor: one type for each vector width, and what is built on them.
 //!
-//! Everything here is meant to be inlined into a [`super::level::Level::run`].
+//! Loops that treat every element alike are left to the compiler. It does badly with sums, whose order it must not
+//! change; those are written with [`Vector`]. Everything here is inlined, to be compiled along with what `vectorised!`
+//! compiles for each level.
 
-/// Floats in the widest vector.
+/// Floats in a [`Vector`].
 pub const LANES: usize = 16;
 
-/// One vector of floats.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub struct Lanes(pub [f32; LANES]);
+/// Sixteen floats.
+pub trait Vector: Copy + Send + Sync {
+    fn splat(value: f32) -> Self;
+    /// The first sixteen numbers of a slice that has them.
+    fn load_whole(values: &[f32; LANES]) -> Self;
+    fn store_whole(self, out: &mut [f32; LANES]);
+    fn add(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    /// self + a * b, rounded once where the processor can.
+    fn add_product(self, a: Self, b: Self) -> Self;
+    /// The sum of all lanes, as a tree.
+    fn sum(self) -> f32;
 
-impl Lanes {
-    pub const ZERO: Self = Self([0.0; LANES]);
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::splat(0.0)
+    }
 
     /// The first numbers of a slice, and zeros where it is shorter.
     #[inline(always)]
-    pub fn load(values: &[f32]) -> Self {
-        let mut lanes = Self::ZERO;
-        match values.get(..LANES) {
-            Some(whole) => lanes.0.copy_from_slice(whole),
-            None => lanes.0[..values.len()].copy_from_slice(values),
+    fn load(values: &[f32]) -> Self {
+        match values.first_chunk() {
+            Some(whole) => Self::load_whole(whole),
+            None => {
+                let mut lanes = [0.0; LANES];
+                lanes[..values.len()].copy_from_slice(values);
+                Self::load_whole(&lanes)
+            }
         }
-        lanes
     }
 
     /// Writes as many numbers as the slice takes.
     #[inline(always)]
-    pub fn store(self, out: &mut [f32]) {
-        match out.get_mut(..LANES) {
-            Some(whole) => whole.copy_from_slice(&self.0),
-            None => out.copy_from_slice(&self.0[..out.len()]),
-        }
-    }
-
-    /// self + a * b
-    #[inline(always)]
-    pub fn add_scaled(mut self, a: f32, b: Self) -> Self {
-        for (x, b) in self.0.iter_mut().zip(b.0) {
-            *x += a * b;
-        }
-        self
-    }
-
-    /// self + a * b, lane by lane
-    #[inline(always)]
-    pub fn add_product(mut self, a: Self, b: Self) -> Self {
-        for ((x, a), b) in self.0.iter_mut().zip(a.0).zip(b.0) {
-            *x += a * b;
-        }
-        self
-    }
-
-    #[inline(always)]
-    pub fn scale(mut self, a: f32) -> Self {
-        self.0.iter_mut().for_each(|x| *x *= a);
-        self
-    }
-
-    /// The sum of all lanes, as a tree.
-    #[inline(always)]
-    pub fn sum(self) -> f32 {
-        let mut x = self.0;
-        for half in [8, 4, 2, 1] {
-            for i in 0..half {
-                x[i] += x[i + half];
+    fn store(self, out: &mut [f32]) {
+        match out.first_chunk_mut() {
+            Some(whole) => self.store_whole(whole),
+            None => {
+                let mut lanes = [0.0; LANES];
+                self.store_whole(&mut lanes);
+                out.copy_from_slice(&lanes[..out.len()]);
             }
         }
-        x[0]
     }
 }
 
-/// The sum of f(i) below `count`, in interleaved partial sums: a single running sum may not be reordered by the
-/// compiler, and would neither vectorise nor be as exact.
-#[inline(always)]
-pub fn sum_of(count: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut sums = [Lanes::ZERO; 2];
-    let whole = count / (2 * LANES) * (2 * LANES);
-    for start in (0..whole).step_by(2 * LANES) {
-        for (part, sums) in sums.iter_mut().enumerate() {
-            for lane in 0..LANES {
-                sums.0[lane] += f(start + part * LANES + lane);
+/// Without instructions of its own.
+#[derive(Clone, Copy)]
+pub struct Plain([f32; LANES]);
+
+impl Plain {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Vector for Plain {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    #[inline(always)]
+    fn load_whole(values: &[f32; LANES]) -> Self {
+        Self(*values)
+    }
+
+    #[inline(always)]
+    fn store_whole(self, out: &mut [f32; LANES]) {
+        *out = self.0;
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        self.add(a.mul(b))
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let x = self.0;
+        let quarters: [f32; 4] =
+            std::array::from_fn(|i| (x[i] + x[i + 8]) + (x[i + 4] + x[i + 12]));
+        (quarters[0] + quarters[2]) + (quarters[1] + quarters[3])
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+/// SAFETY, for every block: `vectorised!` uses these types only in functions compiled for a level that has the
+/// instructions; loads and stores go through arrays of sixteen.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{LANES, Vector};
+
+    /// Two vectors of eight.
+    #[derive(Clone, Copy)]
+    pub struct Avx2(__m256, __m256);
+
+    impl Vector for Avx2 {
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            // SAFETY: see the module.
+            let half = unsafe { _mm256_set1_ps(value) };
+            Self(half, half)
+        }
+
+        #[inline(always)]
+        fn load_whole(values: &[f32; LANES]) -> Self {
+            let start = values.as_ptr();
+            // SAFETY: see the module.
+            unsafe { Self(_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))) }
+        }
+
+        #[inline(always)]
+        fn store_whole(self, out: &mut [f32; LANES]) {
+            let start = out.as_mut_ptr();
+            // SAFETY: see the module.
+            unsafe {
+                _mm256_storeu_ps(start, self.0);
+                _mm256_storeu_ps(start.add(8), self.1);
+            }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+        }
+
+        #[inline(always)]
+        fn add_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: see the module.
+            unsafe {
+                Self(
+                    _mm256_fmadd_ps(a.0, b.0, self.0),
+                    _mm256_fmadd_ps(a.1, b.1, self.1),
+                )
+            }
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            // SAFETY: see the module.
+            unsafe {
+                let x = _mm256_add_ps(self.0, self.1);
+                let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+                let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+                _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
             }
         }
     }
-    let rest: f32 = (whole..count).map(f).sum();
-    let [mut all, other] = sums;
-    for (x, y) in all.0.iter_mut().zip(other.0) {
-        *x += y;
+
+    /// One vector of sixteen.
+    #[derive(Clone, Copy)]
+    pub struct Avx512(__m512);
+
+    impl Vector for Avx512 {
+        #[inline(always)]
+        fn splat(value: f32) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm512_set1_ps(value)) }
+        }
+
+        #[inline(always)]
+        fn load_whole(values: &[f32; LANES]) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm512_loadu_ps(values.as_ptr())) }
+        }
+
+        #[inline(always)]
+        fn store_whole(self, out: &mut [f32; LANES]) {
+            // SAFETY: see the module.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), self.0) }
+        }
+
+        #[inline(always)]
+        fn add(self, other: Self) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        fn mul(self, other: Self) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+        }
+
+        #[inline(always)]
+        fn add_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: see the module.
+            unsafe { Self(_mm512_fmadd_ps(a.0, b.0, self.0)) }
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            // SAFETY: see the module.
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
     }
-    all.sum() + rest
+}
+
+/// The sum of x.
+#[inline(always)]
+pub fn sum<V: Vector>(x: &[f32]) -> f32 {
+    sum_of::<V, 1>([x], |[x]| x)
 }
 
 /// The sum of the products of two slices of one length.
 #[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let count = a.len().min(b.len());
-    let (a, b) = (&a[..count], &b[..count]);
-    sum_of(count, |i| a[i] * b[i])
+pub fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
+    let (mut sums, mut rest) = ([V::zero(); 2], 0.0);
+    let (a_pairs, b_pairs) = (a.chunks(2 * LANES), b.chunks(2 * LANES));
+    for (a, b) in a_pairs.zip(b_pairs) {
+        if a.len() == 2 * LANES {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                let part = i * LANES..(i + 1) * LANES;
+                *sum = sum.add_product(V::load(&a[part.clone()]), V::load(&b[part]));
+            }
+        } else {
+            rest += sum_of::<V, 2>([a, b], |[a, b]| a.mul(b));
+        }
+    }
+    sums[0].add(sums[1]).sum() + rest
+}
+
+/// The sum of f over some slices of one length, in sixteen interleaved partial sums. f must be 0 where all are 0.
+#[inline(always)]
+pub fn sum_of<V: Vector, const M: usize>(slices: [&[f32]; M], f: impl Fn([V; M]) -> V) -> f32 {
+    let mut sums = V::zero();
+    for start in (0..slices[0].len()).step_by(LANES) {
+        let end = (start + LANES).min(slices[0].len());
+        sums = sums.add(f(slices.map(|slice| V::load(&slice[start..end]))));
+    }
+    sums.sum()
 }
 
 /// e^x within 2 units in the last place, for any x: 0 where it would be below the normal numbers, and about 2e38 where
@@ -146,6 +309,7 @@ pub fn sigmoid(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::level::{Level, vectorised};
 
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {
@@ -168,14 +332,21 @@ mod tests {
         assert!(exp(f32::NAN).is_nan());
     }
 
+    vectorised! {
+        fn sums(x: &[f32], ones: &[f32]) -> [f32; 2] {
+            [sum::<V>(x), dot::<V>(x, ones)]
+        }
+    }
+
     #[test]
     fn sums_of_all_lengths() {
         for count in 0..100usize {
             let want = (count * count.saturating_sub(1) / 2) as f32;
-            assert_eq!(sum_of(count, |i| i as f32), want);
+            let numbers: Vec<f32> = (0..count).map(|i| i as f32).collect();
+            let ones = vec![1.0; count];
+            for level in Level::ALL.into_iter().filter(|&level| level <= Level::best()) {
+                assert_eq!(sums(level, &numbers, &ones), [want; 2], "{level}");
+            }
         }
-        let lanes = Lanes::load(&[1.0, 2.0, 3.0]);
-        assert_eq!(lanes.sum(), 6.0);
-        assert_eq!(lanes.scale(2.0).add_scaled(1.0, lanes).sum(), 18.0);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 
+use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Product, Rows};
 use crate::ops::vector::{LANES, exp};
 
@@ -13,21 +14,29 @@ pub fn loss_and_gradient(
     scale: f32,
     product: Product,
 ) -> (f64, Rows) {
+    let level = Level::current();
     let (rows, vocab) = (targets.len(), logits.len() / targets.len());
     let losses = Mutex::new(vec![0.0; rows]);
     let gradient = Rows::each(product, [rows, vocab], |row, gradient| {
-        let (logits, target) = (&logits[row * vocab..][..vocab], targets[row] as usize);
-        let max = max(logits);
-        let sum = exponentials(logits, max, gradient);
-        let normal = scale * (1.0 / sum) as f32;
-        gradient.iter_mut().for_each(|e| *e *= normal);
-        gradient[target] -= scale;
-        let loss = sum.ln() - f64::from(logits[target] - max);
+        let logits = &logits[row * vocab..][..vocab];
+        let loss = row_loss(level, logits, targets[row] as usize, scale, gradient);
         losses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[row] = loss;
     });
     // Summed in order, whatever thread was first: the same run gives the same loss.
     let losses = losses.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     (losses.iter().sum(), gradient)
+}
+
+vectorised! {
+    /// One row's loss and gradient.
+    fn row_loss(logits: &[f32], target: usize, scale: f32, gradient: &mut [f32]) -> f64 {
+        let max = max(logits);
+        let sum = exponentials(logits, max, gradient);
+        let normal = scale * (1.0 / sum) as f32;
+        gradient.iter_mut().for_each(|e| *e *= normal);
+        gradient[target] -= scale;
+        sum.ln() - f64::from(logits[target] - max)
+    }
 }
 
 #[inline(always)]

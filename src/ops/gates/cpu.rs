@@ -2,25 +2,23 @@
 
 use rayon::prelude::*;
 
-use crate::ops::level::Level;
-use crate::ops::linear::{Product, Rows};
-use crate::ops::norm::Params;
-use crate::ops::vector::sigmoid;
 use crate::ops::Parts;
+use crate::ops::level::{Level, vectorised};
+use crate::ops::linear::{Product, Rows};
+use crate::ops::norm::{self, Params};
+use crate::ops::vector::sigmoid;
 
 /// Elements that a task takes at once: enough to outweigh its hand-over.
 const PIECE: usize = 1 << 14;
 
 /// The norm of y, times silu(g) where there is a gate.
 pub fn norm_silu(norm: Params, y: &[f32], gate: Option<&[f32]>, product: Product) -> Rows {
-    let channels = norm.weight.len();
+    let (channels, level) = (norm.weight.len(), Level::current());
     Rows::each(product, [y.len() / channels, channels], |t, z| {
         let row = t * channels..(t + 1) * channels;
-        norm.row(&y[row.clone()], z);
+        norm::row(level, norm, &y[row.clone()], z);
         if let Some(gate) = gate {
-            for (z, &g) in z.iter_mut().zip(&gate[row]) {
-                *z *= g * sigmoid(g);
-            }
+            silu_mul(level, &gate[row], z);
         }
     })
 }
@@ -33,27 +31,26 @@ pub fn norm_silu_backward(
     gate: &[f32],
     product: Product,
 ) -> (Vec<f32>, Rows) {
-    let channels = norm.weight.len();
+    let (channels, level) = (norm.weight.len(), Level::current());
     let mut dy = vec![0.0; y.len()];
     let out = Parts::new(&mut dy);
     let mut d_gate = Rows::fill(product, [y.len() / channels, channels], 1, |range, rows| {
         let (mut normal, mut d_normal) = (vec![0.0; channels], vec![0.0; channels]);
         for t in range {
             let row = t * channels..(t + 1) * channels;
-            let (dz, y, gate) = (&dz[row.clone()], &y[row.clone()], &gate[row.clone()]);
-            norm.row(y, &mut normal);
-            for (((d_normal, normal), &dz), &g) in
-                d_normal.iter_mut().zip(&mut normal).zip(dz).zip(gate)
-            {
-                let (s, rest) = (sigmoid(g), sigmoid(-g));
-                *d_normal = dz * g * s;
-                // The norm's place takes the gate's gradient.
-                *normal = dz * *normal * s * (1.0 + g * rest);
-            }
+            let y = &y[row.clone()];
+            norm::row(level, norm, y, &mut normal);
+            silu_mul_backward(
+                level,
+                &dz[row.clone()],
+                &gate[row.clone()],
+                &mut normal,
+                &mut d_normal,
+            );
+            rows.put(0, t, &normal);
             // SAFETY: ranges of rows are disjoint between tasks.
             let dy = unsafe { out.part(row) };
-            norm.row_backward(&d_normal, y, dy);
-            rows.put(0, t, &normal);
+            norm::row_backward(level, norm, &d_normal, y, dy);
         }
     });
     (dy, d_gate.swap_remove(0))
@@ -66,13 +63,7 @@ pub fn sigmoid_mul_onto(x: &[f32], r: &[f32], v: &[f32]) -> Vec<f32> {
     z.par_chunks_mut(PIECE)
         .zip(x.par_chunks(PIECE))
         .zip(r.par_chunks(PIECE).zip(v.par_chunks(PIECE)))
-        .for_each(|((z, x), (r, v))| {
-            level.run(|| {
-                for ((z, x), (&r, v)) in z.iter_mut().zip(x).zip(r.iter().zip(v)) {
-                    *z = x + sigmoid(r) * v;
-                }
-            });
-        });
+        .for_each(|((z, x), (r, v))| sigmoid_mul(level, x, r, v, z));
     z
 }
 
@@ -84,38 +75,96 @@ pub fn sigmoid_mul_backward(
     channels: usize,
     product: Product,
 ) -> [Rows; 2] {
+    let level = Level::current();
     let both = Rows::fill(product, [dz.len() / channels, channels], 2, |range, rows| {
         let (mut dr, mut dv) = (vec![0.0; channels], vec![0.0; channels]);
         for t in range {
             let row = t * channels..(t + 1) * channels;
-            let inputs = dz[row.clone()].iter().zip(&r[row.clone()]).zip(&v[row]);
-            for ((dr, dv), ((dz, &r), v)) in dr.iter_mut().zip(&mut dv).zip(inputs) {
-                let (s, rest) = (sigmoid(r), sigmoid(-r));
-                *dr = dz * v * s * rest;
-                *dv = dz * s;
-            }
+            let (dz, r, v) = (&dz[row.clone()], &r[row.clone()], &v[row]);
+            sigmoid_mul_row_backward(level, dz, r, v, &mut dr, &mut dv);
             rows.put(0, t, &dr);
             rows.put(1, t, &dv);
         }
     });
-    both.try_into().unwrap_or_else(|_| unreachable!("two matrices were asked for"))
+    both.try_into()
+        .unwrap_or_else(|_| unreachable!("two matrices were asked for"))
 }
 
 /// max(k, 0)^2, rows of `channels`.
 pub fn relu_squared(k: &[f32], channels: usize, product: Product) -> Rows {
+    let level = Level::current();
     Rows::each(product, [k.len() / channels, channels], |t, z| {
-        for (z, k) in z.iter_mut().zip(&k[t * channels..]) {
-            *z = k.max(0.0) * k.max(0.0);
-        }
+        relu_squared_row(level, &k[t * channels..][..channels], z);
     })
 }
 
 /// dk from dz.
 pub fn relu_squared_backward(dz: &[f32], k: &[f32], channels: usize, product: Product) -> Rows {
+    let level = Level::current();
     Rows::each(product, [k.len() / channels, channels], |t, dk| {
         let row = t * channels..(t + 1) * channels;
-        for ((dk, dz), k) in dk.iter_mut().zip(&dz[row.clone()]).zip(&k[row]) {
+        relu_squared_row_backward(level, &dz[row.clone()], &k[row], dk);
+    })
+}
+
+vectorised! {
+    fn silu_mul(gate: &[f32], z: &mut [f32]) {
+        for (z, &g) in z.iter_mut().zip(gate) {
+            *z *= g * sigmoid(g);
+        }
+    }
+}
+
+vectorised! {
+    /// From the norm's values; they give way to the gate's gradient.
+    fn silu_mul_backward(dz: &[f32], gate: &[f32], normal: &mut [f32], d_normal: &mut [f32]) {
+        for (((d_normal, normal), &dz), &g) in
+            d_normal.iter_mut().zip(normal).zip(dz).zip(gate)
+        {
+            let (s, rest) = (sigmoid(g), sigmoid(-g));
+            *d_normal = dz * g * s;
+            *normal = dz * *normal * s * (1.0 + g * rest);
+        }
+    }
+}
+
+vectorised! {
+    fn sigmoid_mul(x: &[f32], r: &[f32], v: &[f32], z: &mut [f32]) {
+        for (((z, x), &r), v) in z.iter_mut().zip(x).zip(r).zip(v) {
+            *z = x + sigmoid(r) * v;
+        }
+    }
+}
+
+vectorised! {
+    fn sigmoid_mul_row_backward(
+        dz: &[f32],
+        r: &[f32],
+        v: &[f32],
+        dr: &mut [f32],
+        dv: &mut [f32],
+    ) {
+        let inputs = dz.iter().zip(r).zip(v);
+        for ((dr, dv), ((dz, &r), v)) in dr.iter_mut().zip(dv).zip(inputs) {
+            let (s, rest) = (sigmoid(r), sigmoid(-r));
+            *dr = dz * v * s * rest;
+            *dv = dz * s;
+        }
+    }
+}
+
+vectorised! {
+    fn relu_squared_row(k: &[f32], z: &mut [f32]) {
+        for (z, k) in z.iter_mut().zip(k) {
+            *z = k.max(0.0) * k.max(0.0);
+        }
+    }
+}
+
+vectorised! {
+    fn relu_squared_row_backward(dz: &[f32], k: &[f32], dk: &mut [f32]) {
+        for ((dk, dz), k) in dk.iter_mut().zip(dz).zip(k) {
             *dk = dz * 2.0 * k.max(0.0);
         }
-    })
+    }
 }

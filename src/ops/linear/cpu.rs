@@ -9,12 +9,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panel::{Side, widen};
+use super::panel::{self, Side, widen};
 use super::rows::{LINE, Line, Rows, Unit, round};
 use super::tile::{Block, HEIGHT, Kernel, Tile, WIDTH};
 use super::{Element, Matrix};
 use crate::ops::Parts;
-use crate::ops::vector::dot;
+use crate::ops::level::vectorised;
+use crate::ops::vector::{Vector, dot};
 
 /// Units summed before a sum goes to memory: a panel of them is 128 KB.
 const DEPTH: usize = 1024;
@@ -69,7 +70,7 @@ pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto
                 .zip(panels.clone())
                 .for_each(|(lines, panel)| {
                     let out = Line::units_mut(lines);
-                    level.run(|| side.pack(w, unit, first, panel * WIDTH, out));
+                    panel::pack(level, side, w, unit, first, panel * WIDTH, out);
                 });
 
             let task = |(rows, panels): (Range<usize>, Range<usize>)| {
@@ -120,21 +121,33 @@ fn single(left: &Rows, w: &Matrix, out: &mut [f32], onto: Onto) {
     out.par_chunks_mut(STRIPE)
         .enumerate()
         .for_each(|(stripe, out)| {
-            level.run(|| {
-                for (row, out) in (stripe * STRIPE..).zip(out) {
-                    let product = dot_row(w, row, &x, left.unit());
-                    match onto {
-                        Onto::Nothing => *out = product,
-                        Onto::Sum => *out += product,
-                    }
-                }
-            });
+            stripe_of_single(level, w, stripe * STRIPE, &x, left.unit(), out, onto);
         });
+}
+
+vectorised! {
+    /// Some rows of W, from `first` on, times x.
+    fn stripe_of_single(
+        w: &Matrix,
+        first: usize,
+        x: &[f32],
+        unit: Unit,
+        out: &mut [f32],
+        onto: Onto,
+    ) {
+        for (row, out) in (first..).zip(out) {
+            let product = dot_row::<V>(w, row, x, unit);
+            match onto {
+                Onto::Nothing => *out = product,
+                Onto::Sum => *out += product,
+            }
+        }
+    }
 }
 
 /// One row of W times x.
 #[inline(always)]
-fn dot_row(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
+fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
     let mut strip = [0.0; STRIP];
     let mut sum = 0.0;
     for (x, bytes) in x
@@ -148,7 +161,7 @@ fn dot_row(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
                 .iter_mut()
                 .for_each(|x| *x = f32::from_bits(round(*x) << 16));
         }
-        sum += dot(strip, x);
+        sum += dot::<V>(strip, x);
     }
     sum
 }

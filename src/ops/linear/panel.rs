@@ -7,9 +7,10 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-use super::rows::{LINE, Unit, round};
+use super::rows::{LINE, Unit, pack_inline, round};
 use super::tile::WIDTH;
 use super::{Element, Matrix};
+use crate::ops::level::vectorised;
 
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +27,14 @@ impl Side {
             Self::Backward => (w.rows, w.columns),
         }
     }
+}
 
-    /// Fills a panel with the columns from `column` and the units from `unit` on; `out` says how many units.
-    #[inline(always)]
-    pub fn pack(self, w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
-        match self {
-            Self::Forward => forward(w, unit, first, column, out),
-            Self::Backward => backward(w, unit, first, column, out),
+vectorised! {
+    /// Fills a panel with the columns from `column` and the units from `first` on; `out` says how many units.
+    pub fn pack(side: Side, w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
+        match side {
+            Side::Forward => forward(w, unit, first, column, out),
+            Side::Backward => backward(w, unit, first, column, out),
         }
     }
 }
@@ -119,7 +121,7 @@ fn load(unit: Unit, element: Element, bytes: &[u8], out: &mut [u32; LINE]) {
     let mut values = [0.0; 2 * LINE];
     let values = &mut values[..bytes.len() / element.size()];
     widen(element, bytes, values);
-    unit.pack(values, out);
+    pack_inline(unit, values, out);
 }
 
 /// Little-endian numbers, at any alignment, as f32.

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::Product;
 use crate::ops::floats;
-use crate::ops::level::Level;
+use crate::ops::level::{Level, vectorised};
 
 /// Units in a cache line, and in a step of the widest kernel.
 pub const LINE: usize = 16;
@@ -48,40 +48,7 @@ impl Unit {
         }
     }
 
-    /// Units from numbers; `out` is filled, with zeros past the end of `values`.
-    #[inline(always)]
-    pub fn pack(self, values: &[f32], out: &mut [u32]) {
-        let (whole, rest) = match self {
-            Self::F32 => {
-                let (now, rest) = out.split_at_mut(values.len());
-                now.iter_mut()
-                    .zip(values)
-                    .for_each(|(unit, value)| *unit = value.to_bits());
-                (values.len(), rest)
-            }
-            Self::Rounded => {
-                let (now, rest) = out.split_at_mut(values.len());
-                now.iter_mut()
-                    .zip(values)
-                    .for_each(|(unit, &value)| *unit = round(value) << 16);
-                (values.len(), rest)
-            }
-            Self::Pair => {
-                let (now, rest) = out.split_at_mut(values.len() / 2);
-                let pairs = values.chunks_exact(2);
-                now.iter_mut()
-                    .zip(pairs)
-                    .for_each(|(unit, pair)| *unit = round(pair[0]) | round(pair[1]) << 16);
-                (values.len() / 2 * 2, rest)
-            }
-        };
-        rest.fill(0);
-        if let Some(&odd) = values.get(whole) {
-            rest[0] = round(odd);
-        }
-    }
-
-    /// Numbers from units: the reverse of [`Self::pack`].
+    /// Numbers from units: the reverse of [`pack`].
     fn unpack(self, units: &[u32], out: &mut [f32]) {
         match self {
             Self::F32 | Self::Rounded => out
@@ -98,6 +65,44 @@ impl Unit {
             }
         }
     }
+}
+
+vectorised! {
+    /// Units from numbers; `out` is filled, with zeros past the end of `values`.
+    pub fn pack(unit: Unit, values: &[f32], out: &mut [u32]) {
+        pack_inline(unit, values, out);
+    }
+}
+
+/// As [`pack`], where it is compiled along with its caller.
+#[inline(always)]
+pub fn pack_inline(unit: Unit, values: &[f32], out: &mut [u32]) {
+    let used = match unit {
+        Unit::F32 => {
+            for (unit, value) in out.iter_mut().zip(values) {
+                *unit = value.to_bits();
+            }
+            values.len()
+        }
+        Unit::Rounded => {
+            for (unit, &value) in out.iter_mut().zip(values) {
+                *unit = round(value) << 16;
+            }
+            values.len()
+        }
+        Unit::Pair => {
+            let pairs = values.chunks_exact(2);
+            let odd = pairs.remainder();
+            for (unit, pair) in out.iter_mut().zip(pairs) {
+                *unit = round(pair[0]) | round(pair[1]) << 16;
+            }
+            if let [odd] = odd {
+                out[values.len() / 2] = round(*odd);
+            }
+            values.len().div_ceil(2)
+        }
+    };
+    out[used..].fill(0);
 }
 
 /// The bits of the nearest bf16, ties to even; NaN stays NaN. Without branches, so that loops over it vectorise.
@@ -146,7 +151,7 @@ pub struct Rows {
 
 impl Rows {
     /// `count` matrices of one shape. `fill` is called in parallel with ranges of rows, and puts every row of its range
-    /// into every matrix; it is compiled for the processor's vectors.
+    /// into every matrix.
     pub fn fill(
         product: Product,
         [rows, columns]: [usize; 2],
@@ -175,6 +180,7 @@ impl Rows {
                 first: piece * PIECE,
                 stride,
                 unit,
+                level,
                 parts: Vec::with_capacity(count),
             })
             .collect();
@@ -188,7 +194,7 @@ impl Rows {
         }
         writers.into_par_iter().for_each(|mut writer| {
             let range = writer.first..(writer.first + PIECE).min(rows);
-            level.run(|| fill(range, &mut writer));
+            fill(range, &mut writer);
         });
         made
     }
@@ -259,18 +265,18 @@ pub struct Writer<'a> {
     first: usize,
     stride: usize,
     unit: Unit,
+    level: Level,
     /// This task's rows of each matrix.
     parts: Vec<&'a mut [Line]>,
 }
 
 impl Writer<'_> {
     /// Sets row `row` of matrix `matrix`.
-    #[inline(always)]
     pub fn put(&mut self, matrix: usize, row: usize, values: &[f32]) {
         let lines = values.len().div_ceil(self.unit.numbers()).div_ceil(LINE);
         let start = (row - self.first) * self.stride;
         let units = Line::units_mut(&mut self.parts[matrix][start..start + lines]);
-        self.unit.pack(values, units);
+        pack(self.level, self.unit, values, units);
     }
 }
 
@@ -296,7 +302,7 @@ mod tests {
         for unit in [Unit::F32, Unit::Rounded, Unit::Pair] {
             let values: Vec<f32> = (0..37).map(|i| i as f32 - 9.0).collect();
             let mut units = [7; 48];
-            unit.pack(&values, &mut units);
+            pack(Level::best(), unit, &values, &mut units);
             let used = values.len().div_ceil(unit.numbers());
             assert!(units[used..].iter().all(|&unit| unit == 0));
             let mut back = vec![0.0; 37];

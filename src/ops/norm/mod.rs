@@ -18,7 +18,7 @@ use std::ops::Deref;
 
 use candle_core::{Result, Storage, Tensor, bail};
 
-pub(crate) use self::cpu::Params;
+pub(crate) use self::cpu::{Params, row, row_backward};
 use super::{Floats, floats, tensor};
 
 /// The frozen parameters of a normalisation.

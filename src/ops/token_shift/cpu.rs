@@ -6,9 +6,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Offsets;
-use crate::ops::level::Level;
+use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Product, Rows};
-use crate::ops::norm::Params;
+use crate::ops::norm::{self, Params};
 
 /// Rows that a backward task takes at once.
 const PIECE: usize = 32;
@@ -21,7 +21,7 @@ pub fn forward(
     offsets: &Offsets,
     product: Product,
 ) -> Vec<Rows> {
-    let channels = first.len();
+    let (channels, level) = (first.len(), Level::current());
     let row = |t: usize| &x[t * channels..][..channels];
     Rows::fill(
         product,
@@ -31,16 +31,14 @@ pub fn forward(
             let (mut now, mut before) = (vec![0.0; channels], vec![0.0; channels]);
             let mut mixed = vec![0.0; channels];
             if !offsets.is_start(range.start) {
-                norm.row(row(range.start - 1), &mut now);
+                norm::row(level, norm, row(range.start - 1), &mut now);
             }
             for t in range {
                 std::mem::swap(&mut now, &mut before);
-                norm.row(row(t), &mut now);
+                norm::row(level, norm, row(t), &mut now);
                 let before = if offsets.is_start(t) { first } else { &before };
                 for (i, mix) in mixes.iter().enumerate() {
-                    for (((x, now), before), mix) in mixed.iter_mut().zip(&now).zip(before).zip(*mix) {
-                        *x = now * mix + before * (1.0 - mix);
-                    }
+                    mix_rows(level, &now, before, mix, &mut mixed);
                     out.put(i, t, &mixed);
                 }
             }
@@ -63,41 +61,27 @@ pub fn backward(
     dx.par_chunks_mut(PIECE * channels)
         .enumerate()
         .for_each(|(piece, dx)| {
-            level.run(|| {
-                let mut da = vec![0.0; channels];
-                for (t, dx) in (piece * PIECE..).zip(dx.chunks_mut(channels)) {
-                    da.fill(0.0);
-                    let followed = t + 1 < rows && !offsets.is_start(t + 1);
-                    for (d, mix) in d_mixed.iter().zip(mixes) {
-                        let now = &d[t * channels..][..channels];
-                        for ((da, d), mix) in da.iter_mut().zip(now).zip(*mix) {
-                            *da += mix * d;
-                        }
-                        if followed {
-                            let next = &d[(t + 1) * channels..][..channels];
-                            for ((da, d), mix) in da.iter_mut().zip(next).zip(*mix) {
-                                *da += (1.0 - mix) * d;
-                            }
-                        }
-                    }
-                    norm.row_backward(&da, &x[t * channels..][..channels], dx);
-                    for (dx, d) in dx.iter_mut().zip(&d_out[t * channels..]) {
-                        *dx += d;
+            let mut da = vec![0.0; channels];
+            for (t, dx) in (piece * PIECE..).zip(dx.chunks_mut(channels)) {
+                let row = t * channels..(t + 1) * channels;
+                da.fill(0.0);
+                for (d, mix) in d_mixed.iter().zip(mixes) {
+                    add_scaled(level, mix, &d[row.clone()], &mut da);
+                    if t + 1 < rows && !offsets.is_start(t + 1) {
+                        add_rest(level, mix, &d[row.end..row.end + channels], &mut da);
                     }
                 }
-            });
+                norm::row_backward(level, norm, &da, &x[row.clone()], dx);
+                add(level, &d_out[row], dx);
+            }
         });
 
     let mut dfirst = vec![0.0; channels];
-    level.run(|| {
-        for &start in offsets.starts() {
-            for (d, mix) in d_mixed.iter().zip(mixes) {
-                for ((dfirst, d), mix) in dfirst.iter_mut().zip(&d[start * channels..]).zip(*mix) {
-                    *dfirst += (1.0 - mix) * d;
-                }
-            }
+    for &start in offsets.starts() {
+        for (d, mix) in d_mixed.iter().zip(mixes) {
+            add_rest(level, mix, &d[start * channels..][..channels], &mut dfirst);
         }
-    });
+    }
     (dx, dfirst)
 }
 
@@ -108,7 +92,43 @@ pub fn normal_rows(norm: Params, x: &[f32], rows: impl Iterator<Item = usize>) -
     for t in rows {
         let start = out.len();
         out.resize(start + channels, 0.0);
-        norm.row(&x[t * channels..][..channels], &mut out[start..]);
+        let x = &x[t * channels..][..channels];
+        norm::row(Level::current(), norm, x, &mut out[start..]);
     }
     out
+}
+
+vectorised! {
+    /// now * mix + before * (1 - mix)
+    fn mix_rows(now: &[f32], before: &[f32], mix: &[f32], out: &mut [f32]) {
+        for (((x, now), before), mix) in out.iter_mut().zip(now).zip(before).zip(mix) {
+            *x = now * mix + before * (1.0 - mix);
+        }
+    }
+}
+
+vectorised! {
+    /// sum + mix * d
+    fn add_scaled(mix: &[f32], d: &[f32], sum: &mut [f32]) {
+        for ((sum, d), mix) in sum.iter_mut().zip(d).zip(mix) {
+            *sum += mix * d;
+        }
+    }
+}
+
+vectorised! {
+    /// sum + (1 - mix) * d
+    fn add_rest(mix: &[f32], d: &[f32], sum: &mut [f32]) {
+        for ((sum, d), mix) in sum.iter_mut().zip(d).zip(mix) {
+            *sum += (1.0 - mix) * d;
+        }
+    }
+}
+
+vectorised! {
+    fn add(d: &[f32], sum: &mut [f32]) {
+        for (sum, d) in sum.iter_mut().zip(d) {
+            *sum += d;
+        }
+    }
 }

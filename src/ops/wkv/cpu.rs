@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::Inputs;
 use crate::ops::Parts;
-use crate::ops::level::Level;
-use crate::ops::vector::{LANES, Lanes, dot, sum_of};
+use crate::ops::level::{Level, vectorised};
+use crate::ops::vector::{LANES, Vector, dot, sum_of};
 
 /// (y `[N, C]`, end states `[sequences, H, K, K]`).
 pub fn forward(x: &Inputs) -> (Vec<f32>, Vec<f32>) {
@@ -20,7 +20,7 @@ pub fn forward(x: &Inputs) -> (Vec<f32>, Vec<f32>) {
     let out = Parts::new(&mut y);
     end.par_chunks_exact_mut(size * size)
         .zip(tasks(x))
-        .for_each(|(end, task)| level.run(|| task.forward(x, &out, end)));
+        .for_each(|(end, task)| head_forward(level, &task, x, &out, end));
     (y, end)
 }
 
@@ -34,10 +34,8 @@ pub fn backward(dy: &[f32], x: &Inputs) -> [Vec<f32>; 4] {
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each(|(start, task)| {
-            level.run(|| {
-                task.backward_r(dy, x, &outs[0]);
-                task.backward_kv(dy, x, &outs[1], &outs[2], start);
-            });
+            head_backward_r(level, &task, dy, x, &outs[0]);
+            head_backward_kv(level, &task, dy, x, &outs[1..], start);
         });
     // In order, so that the same batch gives the same sum.
     let mut dstate = vec![0.0; x.state.len()];
@@ -61,91 +59,120 @@ struct Task<'a> {
     channels: usize,
 }
 
-impl Task<'_> {
-    #[inline(always)]
-    fn forward(&self, x: &Inputs, y: &Parts, end: &mut [f32]) {
-        let size = self.size;
-        let mut s = Matrix::new(self.state, size);
-        for t in self.rows.clone() {
-            let (r, k, v) = (self.row(x.r, t), self.row(x.k, t), self.row(x.v, t));
-            let bonus = self.bonus_of(r, k);
+vectorised! {
+    fn head_forward(task: &Task<'_>, x: &Inputs<'_>, y: &Parts<'_>, end: &mut [f32]) {
+        let mut s = Matrix::<V>::new(task.state, task.size);
+        for t in task.rows.clone() {
+            let (r, k, v) = (task.row(x.r, t), task.row(x.k, t), task.row(x.v, t));
+            let bonus = V::splat(task.bonus_of::<V>(r, k));
             // SAFETY: no other task has this head of this sequence.
-            let y = unsafe { y.part(self.at(t)) };
+            let y = unsafe { y.part(task.at(t)) };
             for (column, y) in s.columns().zip(y.chunks_mut(LANES)) {
-                let v = Lanes::load(&v[column.start..]);
-                // Two sums, since each addition waits for the one before.
-                let mut sums = [Lanes::ZERO.add_scaled(bonus, v), Lanes::ZERO];
-                for (i, s) in column.rows.iter_mut().enumerate() {
-                    sums[i % 2] = sums[i % 2].add_scaled(r[i], *s);
-                    *s = s.scale(self.decay[i]).add_scaled(k[i], v);
-                }
-                sums[0].add_scaled(1.0, sums[1]).store(y);
+                let v = V::load(&v[column.start..]);
+                let mut sums = [bonus.mul(v), V::zero()];
+                let scalars = r.iter().zip(k).zip(task.decay).map(|((r, k), w)| [*r, *k, *w]);
+                each_pair(column.rows, scalars, |i, s, scalars| {
+                    let [r, k, w] = scalars.map(V::splat);
+                    sums[i] = sums[i].add_product(r, *s);
+                    *s = s.mul(w).add_product(k, v);
+                });
+                sums[0].add(sums[1]).store(y);
             }
         }
         s.write(end);
     }
+}
 
+vectorised! {
     /// dr_t = S_t dy_t + (u * k_t) (v_t . dy_t), with S transposed: its rows are values, its lanes keys.
-    #[inline(always)]
-    fn backward_r(&self, dy: &[f32], x: &Inputs, dr: &Parts) {
-        let size = self.size;
-        let mut s = Matrix::transposed(self.state, size);
-        for t in self.rows.clone() {
-            let (k, v, dy) = (self.row(x.k, t), self.row(x.v, t), self.row(dy, t));
-            let v_dy = dot(v, dy);
+    fn head_backward_r(task: &Task<'_>, dy: &[f32], x: &Inputs<'_>, dr: &Parts<'_>) {
+        let mut s = Matrix::<V>::transposed(task.state, task.size);
+        for t in task.rows.clone() {
+            let (k, v, dy) = (task.row(x.k, t), task.row(x.v, t), task.row(dy, t));
+            let v_dy = V::splat(dot::<V>(v, dy));
             // SAFETY: no other task has this head of this sequence.
-            let dr = unsafe { dr.part(self.at(t)) };
+            let dr = unsafe { dr.part(task.at(t)) };
             for (column, dr) in s.columns().zip(dr.chunks_mut(LANES)) {
-                let k = Lanes::load(&k[column.start..]);
-                let decay = Lanes::load(&self.decay[column.start..]);
-                let bonus = Lanes::load(&self.bonus[column.start..]);
-                let mut sums = [Lanes::ZERO.add_product(bonus.scale(v_dy), k), Lanes::ZERO];
-                for (j, s) in column.rows.iter_mut().enumerate() {
-                    sums[j % 2] = sums[j % 2].add_scaled(dy[j], *s);
-                    *s = Lanes::ZERO.add_product(decay, *s).add_scaled(v[j], k);
-                }
-                sums[0].add_scaled(1.0, sums[1]).store(dr);
+                let k = V::load(&k[column.start..]);
+                let decay = V::load(&task.decay[column.start..]);
+                let bonus = V::load(&task.bonus[column.start..]);
+                let mut sums = [bonus.mul(v_dy).mul(k), V::zero()];
+                let scalars = v.iter().zip(dy).map(|(v, dy)| [*v, *dy]);
+                each_pair(column.rows, scalars, |i, s, scalars| {
+                    let [v, dy] = scalars.map(V::splat);
+                    sums[i] = sums[i].add_product(dy, *s);
+                    *s = s.mul(decay).add_product(v, k);
+                });
+                sums[0].add(sums[1]).store(dr);
             }
         }
     }
+}
 
-    /// dk, dv and G at the start, from the end backwards.
-    #[inline(always)]
-    fn backward_kv(&self, dy: &[f32], x: &Inputs, dk: &Parts, dv: &Parts, start: &mut [f32]) {
-        let size = self.size;
-        let mut g = Matrix::new(start, size);
-        let mut g_v = vec![Lanes::ZERO; size];
-        for t in self.rows.clone().rev() {
-            let (r, k) = (self.row(x.r, t), self.row(x.k, t));
-            let (v, dy) = (self.row(x.v, t), self.row(dy, t));
-            let bonus = self.bonus_of(r, k);
-            g_v.fill(Lanes::ZERO);
+vectorised! {
+    /// dk, dv (`dkv`) and G at the start, from the end backwards.
+    fn head_backward_kv(
+        task: &Task<'_>,
+        dy: &[f32],
+        x: &Inputs<'_>,
+        dkv: &[Parts<'_>],
+        start: &mut [f32],
+    ) {
+        let mut g = Matrix::<V>::new(start, task.size);
+        let mut g_v = vec![V::zero(); task.size];
+        for t in task.rows.clone().rev() {
+            let (r, k) = (task.row(x.r, t), task.row(x.k, t));
+            let (v, dy) = (task.row(x.v, t), task.row(dy, t));
+            let bonus = V::splat(task.bonus_of::<V>(r, k));
+            g_v.fill(V::zero());
             // SAFETY: no other task has this head of this sequence.
-            let (dk, dv) = unsafe { (dk.part(self.at(t)), dv.part(self.at(t))) };
+            let (dk, dv) = unsafe { (dkv[0].part(task.at(t)), dkv[1].part(task.at(t))) };
             for (column, dv) in g.columns().zip(dv.chunks_mut(LANES)) {
-                let v = Lanes::load(&v[column.start..]);
-                let dy = Lanes::load(&dy[column.start..]);
-                let mut sums = [Lanes::ZERO.add_scaled(bonus, dy), Lanes::ZERO];
-                for (i, (g, g_v)) in column.rows.iter_mut().zip(&mut g_v).enumerate() {
-                    sums[i % 2] = sums[i % 2].add_scaled(k[i], *g);
+                let v = V::load(&v[column.start..]);
+                let dy = V::load(&dy[column.start..]);
+                let mut sums = [bonus.mul(dy), V::zero()];
+                let scalars = r.iter().zip(k).zip(task.decay).zip(&mut g_v);
+                each_pair(column.rows, scalars, |i, g, (((r, k), w), g_v)| {
+                    let [r, k, w] = [*r, *k, *w].map(V::splat);
+                    sums[i] = sums[i].add_product(k, *g);
                     *g_v = g_v.add_product(*g, v);
-                    *g = g.scale(self.decay[i]).add_scaled(r[i], dy);
-                }
-                sums[0].add_scaled(1.0, sums[1]).store(dv);
+                    *g = g.mul(w).add_product(r, dy);
+                });
+                sums[0].add(sums[1]).store(dv);
             }
-            let v_dy = dot(v, dy);
-            for (i, (dk, g_v)) in dk.iter_mut().zip(&g_v).enumerate() {
-                *dk = g_v.sum() + self.bonus[i] * r[i] * v_dy;
+            let v_dy = dot::<V>(v, dy);
+            for (((dk, g_v), r), u) in dk.iter_mut().zip(&g_v).zip(r).zip(task.bonus) {
+                *dk = g_v.sum() + u * r * v_dy;
             }
         }
         g.write(start);
     }
+}
 
+/// Goes through rows two at a time, so that one sum need not wait for the other: `f` gets 0 or 1 first.
+#[inline(always)]
+fn each_pair<V, S>(rows: &mut [V], scalars: impl Iterator<Item = S>, mut f: impl FnMut(usize, &mut V, S)) {
+    let mut scalars = scalars;
+    let mut pairs = rows.chunks_exact_mut(2);
+    for pair in pairs.by_ref() {
+        let [one, two] = pair else { continue };
+        if let Some(scalars) = scalars.next() {
+            f(0, one, scalars);
+        }
+        if let Some(scalars) = scalars.next() {
+            f(1, two, scalars);
+        }
+    }
+    if let ([last], Some(scalars)) = (pairs.into_remainder(), scalars.next()) {
+        f(0, last, scalars);
+    }
+}
+
+impl Task<'_> {
     /// r . (u * k)
     #[inline(always)]
-    fn bonus_of(&self, r: &[f32], k: &[f32]) -> f32 {
-        let (r, k, u) = (&r[..self.size], &k[..self.size], &self.bonus[..self.size]);
-        sum_of(self.size, |i| r[i] * u[i] * k[i])
+    fn bonus_of<V: Vector>(&self, r: &[f32], k: &[f32]) -> f32 {
+        sum_of::<V, 3>([r, self.bonus, k], |[r, u, k]| r.mul(u).mul(k))
     }
 
     /// This head's channels of row `t`.
@@ -162,24 +189,25 @@ impl Task<'_> {
 }
 
 /// A square matrix in columns of vectors.
-struct Matrix {
-    lanes: Vec<Lanes>,
+struct Matrix<V> {
+    lanes: Vec<V>,
     size: usize,
 }
 
 /// [`LANES`] columns of a matrix, `start` the first of them.
-struct Column<'a> {
+struct Column<'a, V> {
     start: usize,
-    rows: &'a mut [Lanes],
+    rows: &'a mut [V],
 }
 
-impl Matrix {
+impl<V: Vector> Matrix<V> {
     /// From numbers row by row.
+    #[inline(always)]
     fn new(values: &[f32], size: usize) -> Self {
         let columns = (0..size).step_by(LANES);
         let lanes = columns.flat_map(|start| {
             let rows = values.chunks_exact(size);
-            rows.map(move |row| Lanes::load(&row[start..]))
+            rows.map(move |row| V::load(&row[start..]))
         });
         Self {
             lanes: lanes.collect(),
@@ -187,6 +215,7 @@ impl Matrix {
         }
     }
 
+    #[inline(always)]
     fn transposed(values: &[f32], size: usize) -> Self {
         let flipped: Vec<f32> = (0..size * size)
             .map(|i| values[i % size * size + i / size])
@@ -195,7 +224,7 @@ impl Matrix {
     }
 
     #[inline(always)]
-    fn columns(&mut self) -> impl Iterator<Item = Column<'_>> {
+    fn columns(&mut self) -> impl Iterator<Item = Column<'_, V>> {
         let columns = self.lanes.chunks_exact_mut(self.size).enumerate();
         columns.map(|(i, rows)| Column {
             start: i * LANES,
@@ -203,6 +232,7 @@ impl Matrix {
         })
     }
 
+    #[inline(always)]
     fn write(&mut self, out: &mut [f32]) {
         let size = self.size;
         for column in self.columns() {
