@@ -12,7 +12,7 @@ use state_tune::data::template::Template;
 use state_tune::data::{Batch, Example, Formats, Walk, Walker, example};
 use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
 use state_tune::ops::linear::Product;
-use state_tune::train::memory::Plan;
+use state_tune::train::plan::Plan;
 use state_tune::train::{Init, Learner, Tune, stop};
 
 const BATCH_SIZE: usize = 8;

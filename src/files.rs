@@ -29,8 +29,8 @@ enum Source {
 impl Bytes {
     /// Maps a file. Its pages are read when they are touched, and are shared with every other process that maps it.
     pub fn map(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
+        // Asked before opening: to open a pipe would wait for its other end.
+        let metadata = std::fs::metadata(path)?;
         if !metadata.is_file() {
             let what = if metadata.is_dir() {
                 "a directory"
@@ -42,6 +42,7 @@ impl Bytes {
         if metadata.len() == 0 {
             return Ok(Self::from(Vec::new())); // an empty file cannot be mapped
         }
+        let file = File::open(path)?;
         // SAFETY: the map is private to reading. If another process truncates the file meanwhile, touching the lost
         // pages ends the program, as with every tool that maps its model; no Rust reference sees freed memory.
         let map = unsafe { Mmap::map(&file)? };

@@ -15,7 +15,7 @@
 //! pth/           PyTorch's zip and pickle, read and written
 //! fetch/         make a file exist; the only room that may touch the network
 //! report/        everything printed or plotted
-//! files          the memory map, and atomic replacement
+//! files, memory  the memory map and atomic replacement; how much memory there is
 //! ```
 //!
 //! # The layer rule
@@ -23,7 +23,7 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > train, sample > state_file > model > data > ops, tokenizer, pth, fetch, report > files
+//! main > cli > train, sample > state_file > model > data > ops, tokenizer, pth, fetch, report > files, memory
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `report`, exit codes only in `main`, `unsafe` only
@@ -33,6 +33,7 @@ pub mod cli;
 pub mod data;
 pub mod fetch;
 pub mod files;
+pub mod memory;
 pub mod model;
 pub mod ops;
 pub mod pth;

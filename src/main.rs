@@ -4,7 +4,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use state_tune::cli::{self, Command};
+use state_tune::cli::{self, Command, Machine};
+use state_tune::ops::level::Level;
 use state_tune::report;
 use state_tune::train::{self, Stop};
 use state_tune::{ops, sample};
@@ -43,8 +44,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Train { options, threads } => {
-            ops::use_threads(threads)?;
+        Command::Train { options, machine } => {
+            prepare(machine)?;
             Ok(match train::run(&options)? {
                 Stop::Signal(signal) => ExitCode::from(128 + signal as u8),
                 Stop::ExitLoss { .. } | Stop::MaxEpochs { .. } | Stop::MaxTime { .. } => {
@@ -52,12 +53,17 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 }
             })
         }
-        Command::Sample { options, threads } => {
-            ops::use_threads(threads)?;
+        Command::Sample { options, machine } => {
+            prepare(machine)?;
             sample::run(&options)?;
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn prepare(machine: Machine) -> anyhow::Result<()> {
+    machine.level.map_or(Ok(()), Level::limit)?;
+    ops::use_threads(machine.threads)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -11,7 +11,7 @@ use state_tune::ops::linear::{Element, Product};
 use state_tune::sample;
 use state_tune::state_file;
 use state_tune::tokenizer::Tokenizer;
-use state_tune::train::memory::Plan;
+use state_tune::train::plan::Plan;
 use state_tune::train::{Init, Learner, Tune};
 
 /// f32 against float64, forward and gradients, relative by norm.

@@ -151,6 +151,142 @@ fn a_long_text_costs_the_same_loss_recomputed_or_kept() {
     }
 }
 
+#[test]
+fn every_level_of_this_machine_learns_the_same() {
+    for (dtype, allowed) in [("f32", 1e-5), ("bf16", 2e-2)] {
+        let mut first: Option<Vec<f64>> = None;
+        for level in ["plain", "avx2", "avx512", "avx512bf16", "amx"] {
+            let dir = Dir::new();
+            let flags = [
+                "--cpu",
+                level,
+                "--dtype",
+                dtype,
+                "--max_epochs=0.1",
+                "--log_file=log",
+            ];
+            let run = dir.run(&flags);
+            if !run.status.success() {
+                let error = String::from_utf8(run.stderr).unwrap();
+                assert!(error.contains("this machine has no more than"), "{error}");
+                println!("skipped: {}", error.trim());
+                continue;
+            }
+            let losses = losses(&dir.path("log"));
+            assert_eq!(losses.len(), 3);
+            let first = first.get_or_insert_with(|| losses.clone());
+            for (a, b) in losses.iter().zip(first) {
+                assert!((a - *b).abs() <= allowed * *b, "{level} {dtype}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_curve_takes_no_other_files_place() {
+    let dir = Dir::new();
+    fs::copy(tiny("model.pth"), dir.path("state.loss.svg")).unwrap();
+    dir.refuses(
+        &["--model_location=state.loss.svg"],
+        1,
+        &["state.loss.svg", "is no SVG picture"],
+    );
+    dir.write("state.loss.svg", "my notes");
+    dir.refuses(&[], 1, &["state.loss.svg", "is no SVG picture"]);
+    // An earlier run's curve may go.
+    let dir = Dir::new();
+    dir.succeeds(&["--max_epochs=0.01"]);
+    dir.succeeds(&["--max_epochs=0.01"]);
+}
+
+#[test]
+fn an_update_that_the_files_type_cannot_hold_ends_the_run_before_it_is_lost() {
+    // bf16 ends at 3.4e38, f16 at 65,504: a step of 1e5 fits only the first.
+    let dir = Dir::new();
+    let Value::Dict(mut entries) = pth::read(Path::new(&small_model())).unwrap() else {
+        panic!("a model is a dictionary")
+    };
+    for (_, value) in &mut entries {
+        if let Value::Tensor(tensor) = value {
+            let numbers = tensor.data.chunks_exact(2);
+            let halves = numbers.flat_map(|b| {
+                half::f16::from_f32(half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).to_le_bytes()
+            });
+            tensor.data = halves.collect::<Vec<u8>>().into();
+            tensor.dtype = safetensors::Dtype::F16;
+        }
+    }
+    pth::write(&dir.path("model.pth"), &Value::Dict(entries)).unwrap();
+    dir.write("data.jsonl", LINE.repeat(2));
+    let flags = with(&[
+        "--data_path=data.jsonl",
+        "--model_location=model.pth",
+        "--learningrate=1e5",
+    ]);
+    let run = dir.run(&flags);
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    for words in [
+        "step 1",
+        "too large for the file's type",
+        "--learningrate (now 100000.0)",
+    ] {
+        assert!(
+            error.contains(words) && error.lines().count() == 1,
+            "{error}"
+        );
+    }
+    assert_eq!(dir.names(), ["data.jsonl", "model.pth"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_costs_no_state() {
+    let dir = Dir::new();
+    let run = dir.run(&["--log_file=/dev/full"]);
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(
+        error.contains("/dev/full") && error.contains("state.pth"),
+        "{error}"
+    );
+    assert!(pth::read(&dir.path("state.pth")).is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_for_a_model_is_named_and_not_waited_for() {
+    let dir = Dir::new();
+    let made = std::process::Command::new("mkfifo")
+        .arg(dir.path("model.pth"))
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no mkfifo");
+        return;
+    }
+    dir.refuses(
+        &["--model_location=model.pth"],
+        1,
+        &["model.pth", "a special file"],
+    );
+}
+
+#[test]
+fn a_layer_number_out_of_line_is_named() {
+    let dir = Dir::new();
+    let Value::Dict(mut entries) = pth::read(Path::new(&small_model())).unwrap() else {
+        panic!("a model is a dictionary")
+    };
+    let (_, some) = entries[0].clone();
+    entries.push((Value::Str("blocks.18446744073709551615.x".into()), some));
+    pth::write(&dir.path("model.pth"), &Value::Dict(entries)).unwrap();
+    dir.refuses(
+        &["--model_location=model.pth"],
+        1,
+        &["layer 18446744073709551615"],
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_to_a_state_stays_a_link() {
@@ -186,7 +322,10 @@ fn a_second_signal_stops_at_once_and_leaves_the_state_that_was_there() {
     common::signal(&run, "INT");
     // Two signals that are under way together arrive in any order, so the first must have been answered.
     let mut said = BufReader::new(run.stdout.take().unwrap()).lines();
-    assert!(said.any(|line| line.unwrap().starts_with("interrupted: finishing this step")));
+    assert!(said.any(|line| {
+        line.unwrap()
+            .starts_with("interrupted: finishing this step")
+    }));
     common::signal(&run, "TERM");
     assert_eq!(run.wait().unwrap().code(), Some(143));
     assert_eq!(fs::read(dir.path("state.pth")).unwrap(), before);

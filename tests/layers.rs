@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom up; a room uses only rooms of a lower rank.
-const RANKS: [(&str, usize); 14] = [
+const RANKS: [(&str, usize); 15] = [
     ("files", 0),
+    ("memory", 0),
     ("ops", 1),
     ("tokenizer", 1),
     ("pth", 1),

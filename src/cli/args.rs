@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::level::Level;
 use crate::ops::linear::Product;
 use crate::train::{Init, Recompute, Tune};
 
@@ -165,14 +166,23 @@ pub struct Args {
     )]
     pub device: Device,
 
-    /// What products are computed in; auto takes what is fastest here
+    /// What products are computed in: f32 or bf16; auto takes what is fastest here for training, and f32 for answers
     #[arg(
         long,
         value_parser = one_of(DTYPES), default_value = "auto",
         value_name = "DTYPE",
         help_heading = "Machine"
     )]
-    pub dtype: Product,
+    pub dtype: std::option::Option<Product>,
+
+    /// Instructions to compute with: plain, avx2, avx512, avx512bf16, amx; auto takes the best that this machine has
+    #[arg(
+        long,
+        value_parser = one_of(LEVELS), default_value = "auto",
+        value_name = "LEVEL",
+        help_heading = "Machine"
+    )]
+    pub cpu: std::option::Option<Level>,
 
     /// Compute activations again for the backward pass instead of keeping them; auto goes by the free memory
     #[arg(
@@ -206,11 +216,20 @@ const RECOMPUTES: &[(&str, Recompute)] = &[
     ("never", Recompute::Never),
 ];
 
-/// On the CPU products cost the same either way, so `auto` rounds nothing.
-const DTYPES: &[(&str, Product)] = &[
-    ("auto", Product::F32),
-    ("f32", Product::F32),
-    ("bf16", Product::Bf16),
+/// `None` is for the program to choose.
+const DTYPES: &[(&str, Option<Product>)] = &[
+    ("auto", None),
+    ("f32", Some(Product::F32)),
+    ("bf16", Some(Product::Bf16)),
+];
+
+const LEVELS: &[(&str, Option<Level>)] = &[
+    ("auto", None),
+    ("plain", Some(Level::Plain)),
+    ("avx2", Some(Level::Avx2)),
+    ("avx512", Some(Level::Avx512)),
+    ("avx512bf16", Some(Level::Avx512Bf16)),
+    ("amx", Some(Level::Amx)),
 ];
 
 /// One of some words, and what each stands for.

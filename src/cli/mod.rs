@@ -15,6 +15,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use self::args::{Args, Device};
 use crate::data::Formats;
 use crate::fetch::Remote;
+use crate::ops::level::Level;
+use crate::ops::linear::Product;
 use crate::{sample, train};
 
 /// What the program is asked to do.
@@ -22,12 +24,19 @@ use crate::{sample, train};
 pub enum Command {
     Train {
         options: Box<train::Options>,
-        threads: Option<usize>,
+        machine: Machine,
     },
     Sample {
         options: sample::Options,
-        threads: Option<usize>,
+        machine: Machine,
     },
+}
+
+/// What to compute with; `None` is all there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    pub threads: Option<usize>,
+    pub level: Option<Level>,
 }
 
 /// Why there is nothing to run.
@@ -107,16 +116,21 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         prompt,
         max_tokens,
         device,
-        dtype: product,
+        dtype,
+        cpu,
         recompute,
         threads,
     } = args;
+    let machine = Machine {
+        threads,
+        level: cpu,
+    };
     match device {
         Device::Auto | Device::Cpu => {}
-        Device::Cuda(_) => {
-            return Err(Exit::Failed(
-                "--device cuda: this version computes on the CPU only; use --device cpu".into(),
-            ));
+        Device::Cuda(number) => {
+            return Err(Exit::Failed(format!(
+                "--device cuda:{number}: this version computes on the CPU only; use --device cpu"
+            )));
         }
     }
     let not_empty = |text: String| if text.is_empty() { None } else { Some(text) };
@@ -132,9 +146,10 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
             state: save_filename,
             prompt,
             max_tokens,
-            product,
+            // Answering reads every weight once for each token, whatever it is multiplied as: bf16 would save nothing.
+            product: dtype.unwrap_or(Product::F32),
         };
-        return Ok(Command::Sample { options, threads });
+        return Ok(Command::Sample { options, machine });
     }
 
     // An explicit dataset beats an address, and an explicit address beats the default dataset.
@@ -173,13 +188,22 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         exit_loss,
         max_epochs,
         max_time,
-        product,
+        product: dtype.unwrap_or_else(|| fastest(cpu)),
         recompute,
     };
     Ok(Command::Train {
         options: Box::new(options),
-        threads,
+        machine,
     })
+}
+
+/// The type of products that costs least: bf16 where the processor multiplies it by itself.
+fn fastest(level: Option<Level>) -> Product {
+    if level.unwrap_or_else(Level::best).has_bf16() {
+        Product::Bf16
+    } else {
+        Product::F32
+    }
 }
 
 /// clap's message brought to one line.

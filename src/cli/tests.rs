@@ -6,7 +6,6 @@ use std::path::Path;
 use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
-use crate::ops::linear::Product;
 use crate::train::{Init, Recompute, Tune};
 
 /// Parses a command line and an environment.
@@ -65,7 +64,7 @@ fn address(flag: &'static str, url: &str) -> Option<Remote> {
 #[test]
 fn nothing_typed_is_a_training_run_with_every_default() {
     // Destructured, so that a new option must say its default here.
-    let Command::Train { options, threads } = parsed(&[], &[]).unwrap() else {
+    let Command::Train { options, machine } = parsed(&[], &[]).unwrap() else {
         panic!("without --prompt it trains");
     };
     let train::Options {
@@ -112,14 +111,19 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(data_remote, dataset("lonestar108/naughty-chat"));
     assert_eq!(save, Path::new("state.pth"));
     assert_eq!(log_file, None);
-    assert_eq!(product, Product::F32);
+    let by_machine = if Level::best().has_bf16() {
+        Product::Bf16
+    } else {
+        Product::F32
+    };
+    assert_eq!(product, by_machine);
     assert_eq!(recompute, Recompute::Auto);
-    assert_eq!(threads, None);
+    assert_eq!((machine.threads, machine.level), (None, None));
 }
 
 #[test]
 fn a_prompt_is_answered_with_its_own_defaults() {
-    let Ok(Command::Sample { options, threads }) = parsed(&["--prompt", "Hi"], &[]) else {
+    let Ok(Command::Sample { options, machine }) = parsed(&["--prompt", "Hi"], &[]) else {
         panic!("with --prompt it answers");
     };
     let sample::Options {
@@ -136,13 +140,26 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     assert_eq!(prompt, "Hi");
     assert_eq!(max_tokens, 50);
     assert_eq!(product, Product::F32);
-    assert_eq!(threads, None);
+    assert_eq!((machine.threads, machine.level), (None, None));
+}
+
+#[test]
+fn auto_is_bf16_only_for_training_with_instructions_for_it() {
+    let product = |flags: &[&str]| match parsed(flags, &[]).unwrap() {
+        Command::Train { options, .. } => options.product,
+        Command::Sample { options, .. } => options.product,
+    };
+    assert_eq!(product(&["--cpu=plain"]), Product::F32);
+    assert_eq!(product(&["--cpu=avx512bf16"]), Product::Bf16);
+    assert_eq!(product(&["--cpu=amx"]), Product::Bf16);
+    assert_eq!(product(&["--cpu=amx", "--prompt=Hi"]), Product::F32);
+    assert_eq!(product(&["--cpu=plain", "--dtype=bf16"]), Product::Bf16);
 }
 
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 25] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 26] = [
     ("learningrate", "1e-2", |c| options(c).learning_rate == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -166,8 +183,9 @@ const EVERY_FLAG: [(&str, &str, Arrives); 25] = [
     ("prompt", "- a\\nb", |c| matches!(c, Command::Sample { options, .. } if options.prompt == "- a\nb")),
     ("device", "cpu", |c| matches!(c, Command::Train { .. })), // the options do not hold it yet
     ("dtype", "bf16", |c| options(c).product == Product::Bf16),
+    ("cpu", "plain", |c| matches!(c, Command::Train { machine: Machine { level: Some(Level::Plain), .. }, .. })),
     ("recompute", "always", |c| options(c).recompute == Recompute::Always),
-    ("threads", "2", |c| matches!(c, Command::Train { threads: Some(2), .. })),
+    ("threads", "2", |c| matches!(c, Command::Train { machine: Machine { threads: Some(2), .. }, .. })),
 ];
 
 fn options(command: &Command) -> &train::Options {
@@ -298,7 +316,7 @@ fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
 
 #[test]
 fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
-    let wrong: [(&str, &[&str]); 20] = [
+    let wrong: [(&str, &[&str]); 21] = [
         (
             "learningrate",
             &["0", "-1", "nan", "inf", "1e999", "fast", " "],
@@ -317,6 +335,7 @@ fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
         ("completion_cutoff", &["0", "-2"]),
         ("device", &["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
         ("dtype", &["f16", "F32"]),
+        ("cpu", &["sse", "AVX2"]),
         ("recompute", &["sometimes"]),
         ("threads", &["0", "-1", "1025", "many"]),
         ("max_tokens", &["0", "-1", "1000000001"]),

@@ -22,7 +22,7 @@ pub enum DataError {
     #[error("the file cannot be read")]
     Read(#[from] io::Error),
     #[error(
-        "the file has no examples; it needs one JSON object a line, such as {{\"prompt\": \"...\"}}"
+        "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \"output\": \"...\"}}"
     )]
     Empty,
     #[error("line {line}, byte {byte}: not UTF-8; save the file as UTF-8")]
@@ -35,7 +35,9 @@ pub enum DataError {
         column: usize,
         reason: String,
     },
-    #[error("line {line}: {found} where an object is needed, such as {{\"prompt\": \"...\"}}")]
+    #[error(
+        "line {line}: {found} where an object is needed, such as {{\"input\": \"...\", \"output\": \"...\"}}"
+    )]
     NotObject { line: usize, found: &'static str },
     #[error("line {line}: the template uses the key `{key}`, but the line has {present}", present = list(.keys))]
     MissingKey {

@@ -66,7 +66,11 @@ impl ChannelMix {
         let r = self.receptance.forward(&mixed[1])?;
         let v = self.value.forward(&gates::relu_squared(&k, product)?)?;
         let out = gates::sigmoid_mul_onto(x, &r, &v)?;
-        Ok((out, Kept { k, r, v }, token_shift::last(&self.ln, x, offsets)?))
+        Ok((
+            out,
+            Kept { k, r, v },
+            token_shift::last(&self.ln, x, offsets)?,
+        ))
     }
 
     /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.

@@ -143,12 +143,22 @@ fn pth(path: &Path) -> Result<BTreeMap<String, pth::Tensor>> {
         match (key, value) {
             (pth::Value::Str(name), pth::Value::Tensor(tensor)) => tensors.insert(name, tensor),
             (key, value) => bail!(
-                "it holds {} under {key:?}, not a tensor under a name",
-                kind(&value)
+                "it holds {} under {}, not a tensor under a name",
+                kind(&value),
+                named(&key)
             ),
         };
     }
     Ok(tensors)
+}
+
+/// A dictionary's key in words.
+fn named(key: &pth::Value) -> String {
+    match key {
+        pth::Value::Str(name) => format!("the name {name:?}"),
+        pth::Value::Int(number) => format!("the number {number}"),
+        other => kind(other).to_string(),
+    }
 }
 
 fn kind(value: &pth::Value) -> &'static str {

@@ -65,7 +65,12 @@ impl Config {
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         refuse_other_models(checkpoint)?;
         let [vocab_size, n_embd] = checkpoint.matrix_shape("emb.weight")?;
-        let n_layer = 1 + checkpoint.names().filter_map(layer_of).max().unwrap_or(0);
+        let last = checkpoint.names().filter_map(layer_of).max().unwrap_or(0);
+        ensure!(
+            last < checkpoint.names().count(),
+            "there is a tensor of layer {last} (blocks.{last}.*), but not of every layer before it"
+        );
+        let n_layer = last + 1;
         let gate = checkpoint.has("blocks.0.att.gate.weight");
         let (version, n_head) = match (checkpoint.shape("blocks.0.att.time_decay")?, gate) {
             (&[n_head, per_head], true) if per_head > 1 => (Version::V5_2, n_head),

@@ -174,8 +174,7 @@ impl TimeMix {
         let dz = self.output.backward(&rows(d_out)?)?;
         let (dy, d_gate) = match &kept.gate {
             Some(gate) => {
-                let (dy, dg) =
-                    gates::norm_silu_backward(&self.ln_x, &dz, &kept.y, gate, product)?;
+                let (dy, dg) = gates::norm_silu_backward(&self.ln_x, &dz, &kept.y, gate, product)?;
                 (dy, Some(dg))
             }
             None => (self.ln_x.backward(&dz, &kept.y)?, None),

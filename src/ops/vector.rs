@@ -146,13 +146,23 @@ mod x86 {
         #[inline(always)]
         fn add(self, other: Self) -> Self {
             // SAFETY: see the module.
-            unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+            unsafe {
+                Self(
+                    _mm256_add_ps(self.0, other.0),
+                    _mm256_add_ps(self.1, other.1),
+                )
+            }
         }
 
         #[inline(always)]
         fn mul(self, other: Self) -> Self {
             // SAFETY: see the module.
-            unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+            unsafe {
+                Self(
+                    _mm256_mul_ps(self.0, other.0),
+                    _mm256_mul_ps(self.1, other.1),
+                )
+            }
         }
 
         #[inline(always)]
@@ -344,7 +354,10 @@ mod tests {
             let want = (count * count.saturating_sub(1) / 2) as f32;
             let numbers: Vec<f32> = (0..count).map(|i| i as f32).collect();
             let ones = vec![1.0; count];
-            for level in Level::ALL.into_iter().filter(|&level| level <= Level::best()) {
+            for level in Level::ALL
+                .into_iter()
+                .filter(|&level| level <= Level::best())
+            {
                 assert_eq!(sums(level, &numbers, &ones), [want; 2], "{level}");
             }
         }

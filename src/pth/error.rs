@@ -40,7 +40,7 @@ pub enum Error {
     NotZip { start: String },
 
     // The zip archive.
-    #[error("the zip archive is damaged or cut short ({0}); download or save the file again")]
+    #[error("the zip archive is damaged or cut short; download or save the file again")]
     Zip(#[from] ZipError),
     #[error(
         "entries of the zip archive share a name or bytes, or reach into its directory; save the file again with torch.save"

@@ -10,6 +10,8 @@ pub struct Summary {
     pub last_loss: f64,
     pub seconds: f64,
     pub tokens_per_s: f64,
+    /// Bytes, the mapped model included.
+    pub peak_memory: Option<u64>,
     /// What was written, and where: `("state", "state.pth")`.
     pub files: Vec<(&'static str, String)>,
 }
@@ -23,13 +25,20 @@ impl Summary {
             last_loss,
             seconds,
             tokens_per_s,
+            peak_memory,
             files,
         } = self;
         let mut text = format!(
-            "{steps} steps in {}, {tokens_per_s:.0} tokens/s; stopped: {why}\nloss {first_loss:.4} at first, \
-             {last_loss:.4} at last",
+            "{steps} steps in {}, {tokens_per_s:.0} tokens/s",
             duration(*seconds)
         );
+        if let Some(bytes) = peak_memory {
+            let gigabytes = *bytes as f64 / f64::from(1 << 30);
+            text.push_str(&format!(", {gigabytes:.2} GiB of memory at most"));
+        }
+        text.push_str(&format!(
+            "; stopped: {why}\nloss {first_loss:.4} at first, {last_loss:.4} at last"
+        ));
         for (what, path) in files {
             text.push_str(&format!("\n{what:<11} {path}"));
         }

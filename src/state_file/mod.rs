@@ -35,9 +35,7 @@ pub enum Error {
         found: Vec<usize>,
         expected: Vec<usize>,
     },
-    #[error(
-        "its {part} holds a number that is not finite; tune it again with a lower --learningrate"
-    )]
+    #[error("its {part} holds a number that is not finite, or too large for the file's type")]
     NotFinite { part: &'static str },
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
@@ -45,6 +43,15 @@ pub enum Error {
 
 /// Writes a state, atomically. `element` is the type of the soft prompt and the shifts.
 pub fn write(path: &Path, state: &State, element: Element) -> Result<(), Error> {
+    Ok(pth::write(path, &value(state, element)?)?)
+}
+
+/// Errors as [`write`] would when a number is not finite, or not once it has the file's type.
+pub fn check(state: &State, element: Element) -> Result<(), Error> {
+    value(state, element).map(drop)
+}
+
+fn value(state: &State, element: Element) -> Result<Value, Error> {
     let (two_l, c) = state.shifts.dims2()?;
     let (l, h, k, _) = state.wkv.dims4()?;
     let soft_prompt = match &state.soft_prompt {
@@ -63,10 +70,10 @@ pub fn write(path: &Path, state: &State, element: Element) -> Result<(), Error> 
         vec![l, 1, h, k, k],
         Element::F32,
     )?;
-    Ok(pth::write(
-        path,
-        &Value::List(vec![soft_prompt, Value::Tuple(vec![shifts, wkv])]),
-    )?)
+    Ok(Value::List(vec![
+        soft_prompt,
+        Value::Tuple(vec![shifts, wkv]),
+    ]))
 }
 
 /// Reads a state that this program or PyTorch wrote, and holds it against the model's shapes.

@@ -7,7 +7,7 @@ use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::memory::Plan;
+use super::plan::Plan;
 use super::{Init, Tune};
 use crate::data::{Batch, Example, batch};
 use crate::model::{Config, Rwkv5, State};
@@ -182,12 +182,5 @@ impl Learner {
         store.insert(&self.shifts, gradient.shifts.clone());
         store.insert(&self.wkv, gradient.wkv.clone());
         Ok(self.adam.step(&store)?)
-    }
-
-    /// Whether every number is finite.
-    pub fn is_finite(&self) -> Result<bool> {
-        let state = self.state();
-        let norms = self.norms(&state)?;
-        Ok(norms.are_finite())
     }
 }

@@ -1,12 +1,12 @@
 //! Training: learn the state that a frozen model starts from.
 //!
 //! [`run`] is the whole story, read from top to bottom. Its parts are small and have tests of their own: [`learner`]
-//! (parameters, gradient, Adam), [`stop`] (limits and signals), [`memory`] (how much is computed at once), [`target`]
+//! (parameters, gradient, Adam), [`stop`] (limits and signals), [`plan`] (how much is computed at once), [`target`]
 //! (whether the result can be written).
 
 pub mod learner;
-pub mod memory;
 mod options;
+pub mod plan;
 pub mod stop;
 mod target;
 
@@ -18,17 +18,20 @@ pub use learner::Learner;
 pub use options::{Init, Options, Recompute, Tune};
 pub use stop::Stop;
 
-use self::memory::Plan;
+use self::plan::Plan;
 use self::stop::{Limits, Signals};
 use self::target::Target;
 use crate::data::{Example, Walker, example};
-use crate::fetch;
 use crate::model::{Checkpoint, Config, Rwkv5};
 use crate::report::{self, Log, Progress, Step, Summary, say};
 use crate::state_file;
+use crate::{fetch, memory};
 
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
 const SMOOTHING: f64 = 0.95;
+
+/// Free memory to plan with where the system does not tell: 4 GiB.
+const ASSUMED_FREE: u64 = 4 << 30;
 
 /// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
 /// state is saved.
@@ -71,7 +74,7 @@ pub fn run(options: &Options) -> Result<Stop> {
         &model,
         options.recompute,
         longest.saturating_mul(options.batch_size),
-        memory::free()?,
+        memory::free().unwrap_or(ASSUMED_FREE),
     );
     say(&format!("model  {} ({config})", options.model.display()));
     say(&format!(
@@ -105,7 +108,7 @@ pub fn run(options: &Options) -> Result<Stop> {
         let (loss, gradient) = learner.gradient(&model, &batch, &plan)?;
         let norms = learner.norms(&gradient)?;
         if !loss.is_finite() || !norms.are_finite() {
-            break Err(diverged(step, loss, options));
+            break Err(diverged(step, Diverged::before(loss), options));
         }
 
         // Step. What gave a finite loss is worth keeping once there is an update in it.
@@ -115,8 +118,8 @@ pub fn run(options: &Options) -> Result<Stop> {
             None
         };
         learner.update(&gradient)?;
-        if !learner.is_finite()? {
-            break Err(diverged(step, loss, options));
+        if let Err(error) = state_file::check(&learner.state(), model.element()) {
+            break Err(diverged(step, Diverged::Update(error), options));
         }
 
         // Report.
@@ -151,6 +154,8 @@ pub fn run(options: &Options) -> Result<Stop> {
         if let (Some(log), Some(path)) = (&mut log, &options.log_file)
             && let Err(error) = log.write(&report)
         {
+            // The step itself went well.
+            last_good = Some(learner.snapshot()?);
             break Err(anyhow::Error::new(error)
                 .context(format!("cannot write --log_file {}", path.display())));
         }
@@ -174,7 +179,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
         written.push(("state", options.save.display().to_string()));
     }
-    if !losses.is_empty() {
+    if learnt.is_some() && !losses.is_empty() {
         let curve = target.curve.display();
         report::write_curve(&target.curve, &losses)
             .with_context(|| format!("cannot write {curve}"))?;
@@ -196,6 +201,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             last_loss,
             seconds,
             tokens_per_s,
+            peak_memory: memory::peak(),
             files: written,
         };
         say(&summary.text());
@@ -228,21 +234,40 @@ fn open_log(options: &Options, target: &Target) -> Result<Option<Log>> {
     })?))
 }
 
-fn diverged(step: usize, loss: f64, options: &Options) -> anyhow::Error {
-    let what = if loss.is_finite() {
-        "the gradient is not finite".to_string()
-    } else {
-        format!("the loss is {loss}")
-    };
-    // Before the first update the learning rate has done nothing yet.
-    if step == 1 && !loss.is_finite() {
-        let model = options.model.display();
-        return anyhow::anyhow!(
-            "{what} at step 1, before anything was learnt: the model {model} is broken, or overflows with this --init"
-        );
+/// What was found not to be finite.
+enum Diverged {
+    Loss(f64),
+    Gradient,
+    Update(state_file::Error),
+}
+
+impl Diverged {
+    /// Of a loss and gradient that are not both finite.
+    fn before(loss: f64) -> Self {
+        if loss.is_finite() {
+            Self::Gradient
+        } else {
+            Self::Loss(loss)
+        }
     }
+}
+
+fn diverged(step: usize, what: Diverged, options: &Options) -> anyhow::Error {
+    let what = match what {
+        // Before the first update the learning rate has done nothing yet.
+        Diverged::Loss(loss) if step == 1 => {
+            let model = options.model.display();
+            return anyhow::anyhow!(
+                "the loss is {loss} at step 1, before anything was learnt: the model {model} is broken, or overflows \
+                 with this --init"
+            );
+        }
+        Diverged::Loss(loss) => format!("the loss is {loss}"),
+        Diverged::Gradient => "the gradient is not finite".to_string(),
+        Diverged::Update(error) => format!("the update went too far ({error})"),
+    };
     anyhow::anyhow!(
-        "{what} at step {step}: lower --learningrate (now {})",
+        "{what} at step {step}: lower --learningrate (now {:?})",
         options.learning_rate
     )
 }

@@ -1,6 +1,7 @@
 //! Whether a run's files can be written, found out before the run.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,7 +26,12 @@ impl Target {
     pub fn check(save: &Path, config: &Config) -> Result<Self> {
         let path = settled(save);
         let what = || format!("cannot write --save_filename {}", save.display());
-        ensure!(save.file_name().is_some(), "{}: it names no file", what());
+        let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
+        ensure!(
+            save.file_name().is_some() && !ends_in_a_slash,
+            "{}: it names no file",
+            what()
+        );
         let mut replaces = false;
         if let Ok(found) = fs::metadata(&path) {
             ensure!(found.is_file(), "{}: it is a {}", what(), kind(&found));
@@ -43,6 +49,12 @@ impl Target {
                 "cannot write the loss curve {}: it is a {}; move it away or give another --save_filename",
                 curve.display(),
                 kind(&found)
+            );
+            ensure!(
+                found.len() == 0 || is_picture(&curve),
+                "cannot write the loss curve {}: the file there is no SVG picture and is not replaced; move it away or \
+                 give another --save_filename",
+                curve.display()
             );
         }
         Ok(Self {
@@ -96,6 +108,13 @@ fn settled(path: &Path) -> PathBuf {
         }
     }
     path
+}
+
+/// Whether a file begins like an SVG picture: an earlier curve, which may be replaced.
+fn is_picture(path: &Path) -> bool {
+    let mut start = [0; 4];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && &start == b"<svg"
 }
 
 fn kind(found: &fs::Metadata) -> &'static str {

@@ -20,10 +20,14 @@ pub fn loss_and_gradient(
     let gradient = Rows::each(product, [rows, vocab], |row, gradient| {
         let logits = &logits[row * vocab..][..vocab];
         let loss = row_loss(level, logits, targets[row] as usize, scale, gradient);
-        losses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[row] = loss;
+        losses
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())[row] = loss;
     });
     // Summed in order, whatever thread was first: the same run gives the same loss.
-    let losses = losses.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let losses = losses
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     (losses.iter().sum(), gradient)
 }
 
@@ -49,7 +53,11 @@ fn max(values: &[f32]) -> f32 {
             *lane = lane.max(value);
         }
     }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    lanes
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// exp(value - max) of each value into `out`, and their sum in f64: where the model is sure, the loss is the small

@@ -31,7 +31,12 @@ pub fn loss_and_gradient(
     if let Some(target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("target {target} in a vocabulary of {vocab}");
     }
-    Ok(cpu::loss_and_gradient(&floats(logits)?, targets, scale, product))
+    Ok(cpu::loss_and_gradient(
+        &floats(logits)?,
+        targets,
+        scale,
+        product,
+    ))
 }
 
 #[cfg(test)]
@@ -43,7 +48,11 @@ mod tests {
 
     #[test]
     fn loss_and_gradient_agree_with_the_reference() -> Result<()> {
-        at_each_level(|_| [(1, 2), (3, 77), (20, 1000)].into_iter().try_for_each(check_one))
+        at_each_level(|_| {
+            [(1, 2), (3, 77), (20, 1000)]
+                .into_iter()
+                .try_for_each(check_one)
+        })
     }
 
     fn check_one((rows, vocab): (usize, usize)) -> Result<()> {
@@ -63,7 +72,12 @@ mod tests {
             "{got} {want_loss}"
         );
         let gradient: Vec<f32> = (0..rows).flat_map(|row| gradient.row(row)).collect();
-        close("gradient", &tensor(gradient, (rows, vocab))?, &want, 10.0 * F32);
+        close(
+            "gradient",
+            &tensor(gradient, (rows, vocab))?,
+            &want,
+            10.0 * F32,
+        );
         Ok(())
     }
 

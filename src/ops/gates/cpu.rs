@@ -76,16 +76,21 @@ pub fn sigmoid_mul_backward(
     product: Product,
 ) -> [Rows; 2] {
     let level = Level::current();
-    let both = Rows::fill(product, [dz.len() / channels, channels], 2, |range, rows| {
-        let (mut dr, mut dv) = (vec![0.0; channels], vec![0.0; channels]);
-        for t in range {
-            let row = t * channels..(t + 1) * channels;
-            let (dz, r, v) = (&dz[row.clone()], &r[row.clone()], &v[row]);
-            sigmoid_mul_row_backward(level, dz, r, v, &mut dr, &mut dv);
-            rows.put(0, t, &dr);
-            rows.put(1, t, &dv);
-        }
-    });
+    let both = Rows::fill(
+        product,
+        [dz.len() / channels, channels],
+        2,
+        |range, rows| {
+            let (mut dr, mut dv) = (vec![0.0; channels], vec![0.0; channels]);
+            for t in range {
+                let row = t * channels..(t + 1) * channels;
+                let (dz, r, v) = (&dz[row.clone()], &r[row.clone()], &v[row]);
+                sigmoid_mul_row_backward(level, dz, r, v, &mut dr, &mut dv);
+                rows.put(0, t, &dr);
+                rows.put(1, t, &dv);
+            }
+        },
+    );
     both.try_into()
         .unwrap_or_else(|_| unreachable!("two matrices were asked for"))
 }

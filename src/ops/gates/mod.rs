@@ -29,7 +29,12 @@ pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Produc
         None => None,
     };
     let params = norm.params()?;
-    Ok(cpu::norm_silu(params.get(), &floats(y)?, gate.as_deref(), product))
+    Ok(cpu::norm_silu(
+        params.get(),
+        &floats(y)?,
+        gate.as_deref(),
+        product,
+    ))
 }
 
 /// (dy, dg) of [`norm_silu`] with a gate; without one it is the norm's own.
@@ -125,7 +130,11 @@ mod tests {
 
     #[test]
     fn values_and_gradients_agree_with_the_reference() -> Result<()> {
-        at_each_level(|_| [[1, 32], [7, 34], [300, 64]].into_iter().try_for_each(check_one))
+        at_each_level(|_| {
+            [[1, 32], [7, 34], [300, 64]]
+                .into_iter()
+                .try_for_each(check_one)
+        })
     }
 
     fn check_one(shape: [usize; 2]) -> Result<()> {
@@ -150,7 +159,12 @@ mod tests {
         let normal = norm::reference::forward(&a, 2, &weight, &bias, 64e-5)?;
         let z = reference::silu_mul(&normal, &b)?;
         let grads = (&z * &dz)?.sum_all()?.backward()?;
-        close("norm", &numbers(&norm_silu(&norm, &a32, None, product)?)?, &normal, F32);
+        close(
+            "norm",
+            &numbers(&norm_silu(&norm, &a32, None, product)?)?,
+            &normal,
+            F32,
+        );
         let got = numbers(&norm_silu(&norm, &a32, Some(&b32), product)?)?;
         close("norm_silu", &got, &z, F32);
         let (dy, dg) = norm_silu_backward(&norm, &dz32, &a32, &b32, product)?;
@@ -161,12 +175,27 @@ mod tests {
         let grads = (&z * &dz)?.sum_all()?.backward()?;
         let [dr, dv] = sigmoid_mul_backward(&dz32, &a32, &b32, product)?;
         close("sigmoid_mul", &sigmoid_mul_onto(&x32, &a32, &b32)?, &z, F32);
-        close("sigmoid_mul dr", &numbers(&dr)?, grads.get(&a).unwrap(), F32);
-        close("sigmoid_mul dv", &numbers(&dv)?, grads.get(&b).unwrap(), F32);
+        close(
+            "sigmoid_mul dr",
+            &numbers(&dr)?,
+            grads.get(&a).unwrap(),
+            F32,
+        );
+        close(
+            "sigmoid_mul dv",
+            &numbers(&dv)?,
+            grads.get(&b).unwrap(),
+            F32,
+        );
 
         let z = reference::relu_squared(&a)?;
         let grads = (&z * &dz)?.sum_all()?.backward()?;
-        close("relu_squared", &numbers(&relu_squared(&a32, product)?)?, &z, F32);
+        close(
+            "relu_squared",
+            &numbers(&relu_squared(&a32, product)?)?,
+            &z,
+            F32,
+        );
         let dk = numbers(&relu_squared_backward(&dz32, &a32, product)?)?;
         close("relu_squared dk", &dk, grads.get(&a).unwrap(), F32);
         Ok(())
@@ -182,7 +211,12 @@ mod tests {
             numbers(&dr)?,
             numbers(&dv)?,
         ] {
-            assert!(t.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
+            assert!(
+                t.flatten_all()?
+                    .to_vec1::<f32>()?
+                    .iter()
+                    .all(|x| x.is_finite())
+            );
         }
         Ok(())
     }

@@ -12,7 +12,11 @@ pub fn is_usable() -> bool {
     const TILE: u32 = 1 << 24;
     const BF16: u32 = 1 << 22;
     let most = __cpuid(0).eax;
-    let features = if most >= 7 { __cpuid_count(7, 0).edx } else { 0 };
+    let features = if most >= 7 {
+        __cpuid_count(7, 0).edx
+    } else {
+        0
+    };
     features & TILE != 0 && features & BF16 != 0 && permitted()
 }
 
@@ -21,8 +25,13 @@ fn permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
     // SAFETY: this request takes two numbers and touches no memory; kernels that do not know it answer with an error.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) };
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_arch_prctl,
+            ARCH_REQ_XCOMP_PERM,
+            XFEATURE_XTILEDATA,
+        )
+    };
     answer == 0
 }
 

@@ -162,7 +162,11 @@ impl Rows {
         let unit = Unit::of(product, level);
         let lines = columns.div_ceil(unit.numbers()).div_ceil(LINE);
         // Rows a multiple of 512 bytes apart would crowd into few sets of the cache.
-        let stride = if lines.is_multiple_of(8) { lines + 1 } else { lines };
+        let stride = if lines.is_multiple_of(8) {
+            lines + 1
+        } else {
+            lines
+        };
         let height = rows.next_multiple_of(ROW_MULTIPLE);
         let mut made: Vec<Self> = (0..count)
             .map(|_| Self {
@@ -288,7 +292,15 @@ mod tests {
 
     #[test]
     fn rounding_is_that_of_half() {
-        let odd = [f32::NAN, f32::INFINITY, -0.0, 1e-45, f32::MAX, 1.003_906_2, 1.011_718_8];
+        let odd = [
+            f32::NAN,
+            f32::INFINITY,
+            -0.0,
+            1e-45,
+            f32::MAX,
+            1.003_906_2,
+            1.011_718_8,
+        ];
         let many = (0..20_000u32).map(|i| f32::from_bits(i.wrapping_mul(214_013)));
         for value in odd.into_iter().chain(many) {
             let want = bf16::from_f32(value);

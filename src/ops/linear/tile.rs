@@ -98,8 +98,7 @@ fn plain(block: &Block, tile: &mut Tile) {
     const COLUMNS: usize = 8;
     for part in (0..WIDTH).step_by(COLUMNS) {
         let mut sums = [[0.0; COLUMNS]; 4];
-        let starts: [usize; 4] =
-            std::array::from_fn(|row| row.min(block.rows - 1) * block.stride);
+        let starts: [usize; 4] = std::array::from_fn(|row| row.min(block.rows - 1) * block.stride);
         for (k, right) in block.panel[..block.k * WIDTH]
             .chunks_exact(WIDTH)
             .enumerate()

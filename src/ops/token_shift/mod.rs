@@ -57,7 +57,11 @@ pub fn backward(
     check(norm, x, mixes, offsets)?;
     for d in d_mixed.iter().chain([d_out]) {
         if d.dims() != x.dims() || d_mixed.len() != mixes.len() {
-            bail!("token shift of {:?} with a gradient of {:?}", x.shape(), d.shape());
+            bail!(
+                "token shift of {:?} with a gradient of {:?}",
+                x.shape(),
+                d.shape()
+            );
         }
     }
     let (d_mixed, mixes) = (all(&d_mixed.iter().collect::<Vec<_>>())?, all(mixes)?);

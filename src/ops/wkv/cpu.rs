@@ -151,7 +151,11 @@ vectorised! {
 
 /// Goes through rows two at a time, so that one sum need not wait for the other: `f` gets 0 or 1 first.
 #[inline(always)]
-fn each_pair<V, S>(rows: &mut [V], scalars: impl Iterator<Item = S>, mut f: impl FnMut(usize, &mut V, S)) {
+fn each_pair<V, S>(
+    rows: &mut [V],
+    scalars: impl Iterator<Item = S>,
+    mut f: impl FnMut(usize, &mut V, S),
+) {
     let mut scalars = scalars;
     let mut pairs = rows.chunks_exact_mut(2);
     for pair in pairs.by_ref() {

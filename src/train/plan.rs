@@ -1,8 +1,5 @@
 //! How much of a batch is computed at once, and how much of it is remembered.
 
-use anyhow::{Context, Result};
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-
 use super::Recompute;
 use crate::model::{Intermediates, Rwkv5};
 
@@ -35,16 +32,4 @@ impl Plan {
             most_rows,
         }
     }
-}
-
-/// Memory that could still be used, in bytes: the machine's, or what the program's control group leaves of it.
-pub fn free() -> Result<u64> {
-    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system =
-        System::new_with_specifics(memory).context("cannot find out how much memory is free")?;
-    let machine = system.available_memory();
-    Ok(match system.cgroup_limits() {
-        Some(limits) => machine.min(limits.free_memory),
-        None => machine,
-    })
 }

@@ -1,0 +1,39 @@
+//! How much memory there is, and how much was needed.
+
+use std::fs;
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Memory that could still be used, in bytes: the machine's, or what the program's control group leaves of it.
+/// `None` where the system does not tell.
+pub fn free() -> Option<u64> {
+    let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    let system = System::new_with_specifics(memory).ok()?;
+    let machine = system.available_memory();
+    Some(match system.cgroup_limits() {
+        Some(limits) => machine.min(limits.free_memory),
+        None => machine,
+    })
+}
+
+/// The most memory that this process has occupied so far, in bytes, mapped files included. `None` where the system
+/// does not tell: only Linux does.
+pub fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_program_has_some_and_needs_some() {
+        assert!(free().is_none_or(|bytes| bytes > 1 << 20));
+        assert!(peak().is_none_or(|bytes| bytes > 1 << 20));
+    }
+}

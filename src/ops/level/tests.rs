@@ -1,0 +1,30 @@
+//! A way for the tests of every op to run at each level, and tests of the levels themselves.
+
+use std::cell::Cell;
+
+use super::*;
+
+thread_local! {
+    /// A level for the ops that this thread starts.
+    pub static FORCED: Cell<Option<Level>> = const { Cell::new(None) };
+}
+
+/// Runs a test once at each level that this machine has.
+pub fn at_each_level(test: impl Fn(Level) -> candle_core::Result<()>) -> candle_core::Result<()> {
+    for level in Level::ALL {
+        if level > Level::best() {
+            println!("skipped: this machine has no {level}");
+            continue;
+        }
+        FORCED.set(Some(level));
+        test(level)?;
+    }
+    FORCED.set(None);
+    Ok(())
+}
+
+#[test]
+fn levels_are_in_order_and_named() {
+    assert!(Level::ALL.is_sorted());
+    assert_eq!(Level::Avx512Bf16.to_string(), "avx512bf16");
+}
