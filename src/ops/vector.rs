@@ -12,6 +12,8 @@ pub trait Vector: Copy + Send + Sync {
     fn splat(value: f32) -> Self;
     /// The first sixteen numbers of a slice that has them.
     fn load_whole(values: &[f32; LANES]) -> Self;
+    /// Sixteen little-endian bf16.
+    fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self;
     fn store_whole(self, out: &mut [f32; LANES]);
     fn add(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -75,6 +77,13 @@ impl Vector for Plain {
     }
 
     #[inline(always)]
+    fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self {
+        Self(std::array::from_fn(|i| {
+            f32::from_bits(u32::from(u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]])) << 16)
+        }))
+    }
+
+    #[inline(always)]
     fn store_whole(self, out: &mut [f32; LANES]) {
         *out = self.0;
     }
@@ -131,6 +140,17 @@ mod x86 {
             let start = values.as_ptr();
             // SAFETY: see the module.
             unsafe { Self(_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))) }
+        }
+
+        #[inline(always)]
+        fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self {
+            let start: *const __m128i = bytes.as_ptr().cast();
+            // SAFETY: see the module. A bf16 is the upper half of the f32 of the same value.
+            let [low, high] = [0, 1].map(|half| unsafe {
+                let numbers = _mm256_cvtepu16_epi32(_mm_loadu_si128(start.add(half)));
+                _mm256_castsi256_ps(_mm256_slli_epi32(numbers, 16))
+            });
+            Self(low, high)
         }
 
         #[inline(always)]
@@ -203,6 +223,15 @@ mod x86 {
         fn load_whole(values: &[f32; LANES]) -> Self {
             // SAFETY: see the module.
             unsafe { Self(_mm512_loadu_ps(values.as_ptr())) }
+        }
+
+        #[inline(always)]
+        fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self {
+            // SAFETY: see the module. A bf16 is the upper half of the f32 of the same value.
+            unsafe {
+                let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bytes.as_ptr().cast()));
+                Self(_mm512_castsi512_ps(_mm512_slli_epi32(numbers, 16)))
+            }
         }
 
         #[inline(always)]

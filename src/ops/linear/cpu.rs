@@ -15,7 +15,7 @@ use super::tile::{Block, HEIGHT, Kernel, Tile, WIDTH};
 use super::{Element, Matrix};
 use crate::ops::Parts;
 use crate::ops::level::vectorised;
-use crate::ops::vector::{Vector, dot};
+use crate::ops::vector::{LANES, Vector, dot};
 
 /// Units summed before a sum goes to memory: a panel of them is 128 KB.
 const DEPTH: usize = 1024;
@@ -148,15 +148,19 @@ vectorised! {
 /// One row of W times x.
 #[inline(always)]
 fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
+    let bytes = w.part(row, 0..w.columns);
+    if w.element == Element::Bf16 {
+        return dot_bf16::<V>(bytes, x);
+    }
     let mut strip = [0.0; STRIP];
     let mut sum = 0.0;
     for (x, bytes) in x
         .chunks(STRIP)
-        .zip(w.part(row, 0..w.columns).chunks(STRIP * w.element.size()))
+        .zip(bytes.chunks(STRIP * w.element.size()))
     {
         let strip = &mut strip[..x.len()];
         widen(w.element, bytes, strip);
-        if unit != Unit::F32 && w.element != Element::Bf16 {
+        if unit != Unit::F32 {
             strip
                 .iter_mut()
                 .for_each(|x| *x = f32::from_bits(round(*x) << 16));
@@ -164,4 +168,30 @@ fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
         sum += dot::<V>(strip, x);
     }
     sum
+}
+
+/// The sum of the products of some bf16 and as many f32: widened in registers, since nearly every weight of a model is
+/// such a number, and answering waits for nothing else.
+#[inline(always)]
+fn dot_bf16<V: Vector>(bytes: &[u8], x: &[f32]) -> f32 {
+    const SUMS: usize = 4;
+    let mut sums = [V::zero(); SUMS];
+    let (wide, x_wide) = (
+        bytes.chunks_exact(2 * SUMS * LANES),
+        x.chunks_exact(SUMS * LANES),
+    );
+    let (rest, x_rest) = (wide.remainder(), x_wide.remainder());
+    for (bytes, x) in wide.zip(x_wide) {
+        let lanes = bytes.as_chunks().0.iter().zip(x.as_chunks().0);
+        for (sum, (bytes, x)) in sums.iter_mut().zip(lanes) {
+            *sum = sum.add_product(V::load_bf16(bytes), V::load_whole(x));
+        }
+    }
+    for (bytes, x) in rest.chunks(2 * LANES).zip(x_rest.chunks(LANES)) {
+        let mut numbers = [0.0; LANES];
+        widen(Element::Bf16, bytes, &mut numbers);
+        sums[0] = sums[0].add_product(V::load_whole(&numbers), V::load(x));
+    }
+    let [a, b, c, d] = sums;
+    a.add(b).add(c.add(d)).sum()
 }
