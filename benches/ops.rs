@@ -13,10 +13,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use state_tune::ops::linear::{Element, Matrix, Product, Rows};
 use state_tune::ops::norm::Norm;
 use state_tune::ops::wkv::Wkv;
-use state_tune::ops::{Offsets, cross_entropy, gates, token_shift};
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+use state_tune::ops::{Offsets, buffers, cross_entropy, gates, token_shift};
 
 const ROWS: usize = 2048;
 const N_EMBD: usize = 768;
@@ -159,6 +156,7 @@ fn others(c: &mut Criterion) -> Result<()> {
 }
 
 fn all(c: &mut Criterion) {
+    buffers::keep();
     products(c).expect("shapes agree");
     others(c).expect("shapes agree");
 }

@@ -10,11 +10,6 @@ use state_tune::report;
 use state_tune::train::{self, Stop};
 use state_tune::{ops, sample};
 
-/// A step allocates and frees buffers of megabytes for every op. The system's allocator gives those back to the system
-/// each time, and taking them again costs as much as some of the arithmetic; this one keeps them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
@@ -62,6 +57,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn prepare(machine: Machine) -> anyhow::Result<()> {
+    ops::buffers::keep();
     machine.level.map_or(Ok(()), Level::limit)?;
     ops::use_threads(machine.threads)
 }

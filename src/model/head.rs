@@ -9,8 +9,9 @@ use crate::ops::cross_entropy;
 use crate::ops::linear::{Matrix, Product, Rows};
 use crate::ops::norm::Norm;
 
-/// Logits that exist at one time: 64 MB of them, whatever the number of rows.
-const LOGITS: usize = 1 << 24;
+/// Logits that exist at one time: 128 MB of them, whatever the number of rows. Fewer would have the head's matrix packed
+/// more often than its products can pay for.
+const LOGITS: usize = 1 << 25;
 
 /// The frozen weights after the last block.
 pub struct Head {

@@ -9,6 +9,7 @@
 //! Activations and gradients are f32. The one place where a narrower type enters is the product with a frozen matrix
 //! ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32.
 
+pub mod buffers;
 pub mod cross_entropy;
 pub mod gates;
 pub mod level;

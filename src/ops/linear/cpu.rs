@@ -154,10 +154,7 @@ fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
     }
     let mut strip = [0.0; STRIP];
     let mut sum = 0.0;
-    for (x, bytes) in x
-        .chunks(STRIP)
-        .zip(bytes.chunks(STRIP * w.element.size()))
-    {
+    for (x, bytes) in x.chunks(STRIP).zip(bytes.chunks(STRIP * w.element.size())) {
         let strip = &mut strip[..x.len()];
         widen(w.element, bytes, strip);
         if unit != Unit::F32 {

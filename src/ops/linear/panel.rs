@@ -4,13 +4,15 @@
 //! `[k, WIDTH]` units, zero where k or n end inside it. Forward, x W', its columns are rows of W and k runs along them;
 //! backward, dy W, its columns are columns of W and k runs down the rows.
 
+use std::ops::Range;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::rows::{LINE, Unit, pack_inline, round};
 use super::tile::WIDTH;
 use super::{Element, Matrix};
-use crate::ops::level::vectorised;
+use crate::ops::level::{Level, vectorised};
 
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,79 +31,157 @@ impl Side {
     }
 }
 
-vectorised! {
-    /// Fills a panel with the columns from `column` and the units from `first` on; `out` says how many units.
-    pub fn pack(side: Side, w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
-        match side {
-            Side::Forward => forward(w, unit, first, column, out),
-            Side::Backward => backward(w, unit, first, column, out),
-        }
+/// Fills a panel with the columns from `column` and the units from `first` on; `out` says how many units.
+pub fn pack(
+    level: Level,
+    side: Side,
+    w: &Matrix,
+    unit: Unit,
+    first: usize,
+    column: usize,
+    out: &mut [u32],
+) {
+    match side {
+        Side::Forward => forward(level, w, unit, first, column, out),
+        Side::Backward => backward(level, w, unit, first, column, out),
     }
 }
 
 /// Sixteen units of each of 32 rows of W at a time, transposed.
-#[inline(always)]
-fn forward(w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
+fn forward(level: Level, w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
     let per_unit = unit.numbers();
     let rows = column..(column + WIDTH).min(w.rows);
     let mut block = [[0; LINE]; WIDTH];
     for (step, out) in out.chunks_exact_mut(LINE * WIDTH).enumerate() {
         let start = ((first + step * LINE) * per_unit).min(w.columns);
         let end = (start + LINE * per_unit).min(w.columns);
-        for (units, row) in block.iter_mut().zip(rows.clone()) {
-            load(unit, w.element, w.part(row, start..end), units);
-        }
-        for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-            for (out, units) in out.iter_mut().zip(&block) {
-                *out = units[k];
-            }
+        load_block(level, w, unit, rows.clone(), start..end, &mut block);
+        for (half, block) in block.as_chunks().0.iter().enumerate() {
+            transpose(level, block, &mut out[half * LINE..]);
         }
     }
 }
 
-/// One or two rows of W a unit.
-#[inline(always)]
-fn backward(w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
-    let columns = column..(column + WIDTH).min(w.columns);
-    let count = columns.len();
-    let number_bits = |row: usize, out: &mut [u32; WIDTH]| {
-        if row < w.rows {
-            let mut values = [0.0; WIDTH];
-            widen(
-                w.element,
-                w.part(row, columns.clone()),
-                &mut values[..count],
-            );
-            *out = values.map(f32::to_bits);
-        } else {
-            out.fill(0);
+vectorised! {
+    /// The units of some columns of some rows of W, zero beyond their end.
+    fn load_block(
+        w: &Matrix,
+        unit: Unit,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        block: &mut [[u32; LINE]; WIDTH],
+    ) {
+        for (units, row) in block.iter_mut().zip(rows) {
+            load(unit, w.element, w.part(row, columns.clone()), units);
         }
-    };
-    let (mut one, mut two) = ([0; WIDTH], [0; WIDTH]);
-    for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-        let k = first + k;
-        match unit {
-            Unit::F32 => {
-                number_bits(k, &mut one);
-                out.copy_from_slice(&one);
+    }
+}
+
+/// Sixteen rows of sixteen units into as many columns of a panel.
+fn transpose(level: Level, block: &[[u32; LINE]; LINE], out: &mut [u32]) {
+    assert!(out.len() >= (LINE - 1) * WIDTH + LINE);
+    #[cfg(target_arch = "x86_64")]
+    if level >= Level::Avx512 {
+        // SAFETY: the level is given out only where its instructions are; `out` holds what is written.
+        return unsafe { transpose_avx512(block, out) };
+    }
+    let _ = level;
+    for (k, out) in out.chunks_mut(WIDTH).take(LINE).enumerate() {
+        for (out, units) in out.iter_mut().zip(block) {
+            *out = units[k];
+        }
+    }
+}
+
+/// In registers: pairs of rows are interleaved by units, then by pairs of units, and the quarters that result are put
+/// in order twice.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose_avx512(block: &[[u32; LINE]; LINE], out: &mut [u32]) {
+    use std::arch::x86_64::*;
+    // SAFETY: a row is 512 bits.
+    let rows = block.map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) });
+    // Of rows 4i to 4i + 3, lane by lane: quarter q of `fours[i][c]` holds their units 4q + c.
+    let fours: [[__m512i; 4]; 4] = std::array::from_fn(|i| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|j| rows[4 * i + j]);
+        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        [
+            _mm512_unpacklo_epi64(ab, cd),
+            _mm512_unpackhi_epi64(ab, cd),
+            _mm512_unpacklo_epi64(ab_high, cd_high),
+            _mm512_unpackhi_epi64(ab_high, cd_high),
+        ]
+    });
+    for c in 0..4 {
+        let [a, b, e, f] = [0, 1, 2, 3].map(|i| fours[i][c]);
+        let (even, odd) = (
+            _mm512_shuffle_i32x4(a, b, 0b10_00_10_00),
+            _mm512_shuffle_i32x4(a, b, 0b11_01_11_01),
+        );
+        let (even_more, odd_more) = (
+            _mm512_shuffle_i32x4(e, f, 0b10_00_10_00),
+            _mm512_shuffle_i32x4(e, f, 0b11_01_11_01),
+        );
+        let columns = [
+            _mm512_shuffle_i32x4(even, even_more, 0b10_00_10_00),
+            _mm512_shuffle_i32x4(odd, odd_more, 0b10_00_10_00),
+            _mm512_shuffle_i32x4(even, even_more, 0b11_01_11_01),
+            _mm512_shuffle_i32x4(odd, odd_more, 0b11_01_11_01),
+        ];
+        for (q, column) in columns.into_iter().enumerate() {
+            // SAFETY: 4q + c is below sixteen, and the caller checked that `out` reaches that far.
+            unsafe {
+                _mm512_storeu_si512(out.as_mut_ptr().add((4 * q + c) * WIDTH).cast(), column)
+            };
+        }
+    }
+}
+
+vectorised! {
+    /// One or two rows of W a unit.
+    fn backward(w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
+        let columns = column..(column + WIDTH).min(w.columns);
+        let count = columns.len();
+        let number_bits = |row: usize, out: &mut [u32; WIDTH]| {
+            if row < w.rows {
+                let mut values = [0.0; WIDTH];
+                widen(
+                    w.element,
+                    w.part(row, columns.clone()),
+                    &mut values[..count],
+                );
+                *out = values.map(f32::to_bits);
+            } else {
+                out.fill(0);
             }
-            Unit::Rounded => {
-                number_bits(k, &mut one);
-                for (out, &bits) in out.iter_mut().zip(&one) {
-                    *out = round(f32::from_bits(bits)) << 16;
+        };
+        let (mut one, mut two) = ([0; WIDTH], [0; WIDTH]);
+        for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
+            let k = first + k;
+            match unit {
+                Unit::F32 => {
+                    number_bits(k, &mut one);
+                    out.copy_from_slice(&one);
                 }
-            }
-            Unit::Pair => {
-                number_bits(2 * k, &mut one);
-                number_bits(2 * k + 1, &mut two);
-                // bf16 numbers are the upper halves already.
-                if w.element == Element::Bf16 {
-                    for ((out, one), two) in out.iter_mut().zip(&one).zip(&two) {
-                        *out = one >> 16 | two & 0xffff_0000;
+                Unit::Rounded => {
+                    number_bits(k, &mut one);
+                    for (out, &bits) in out.iter_mut().zip(&one) {
+                        *out = round(f32::from_bits(bits)) << 16;
                     }
-                } else {
-                    for ((out, &one), &two) in out.iter_mut().zip(&one).zip(&two) {
-                        *out = round(f32::from_bits(one)) | round(f32::from_bits(two)) << 16;
+                }
+                Unit::Pair => {
+                    number_bits(2 * k, &mut one);
+                    number_bits(2 * k + 1, &mut two);
+                    // bf16 numbers are the upper halves already.
+                    if w.element == Element::Bf16 {
+                        for ((out, one), two) in out.iter_mut().zip(&one).zip(&two) {
+                            *out = one >> 16 | two & 0xffff_0000;
+                        }
+                    } else {
+                        for ((out, &one), &two) in out.iter_mut().zip(&one).zip(&two) {
+                            *out = round(f32::from_bits(one)) | round(f32::from_bits(two)) << 16;
+                        }
                     }
                 }
             }
