@@ -39,27 +39,26 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Train { options, machine } => {
-            prepare(machine)?;
-            Ok(match train::run(&options)? {
-                Stop::Signal(signal) => ExitCode::from(128 + signal as u8),
-                Stop::ExitLoss { .. } | Stop::MaxEpochs { .. } | Stop::MaxTime { .. } => {
-                    ExitCode::SUCCESS
-                }
-            })
-        }
+        Command::Train { options, machine } => match on(machine, || train::run(&options))? {
+            Stop::Signal(signal) => Ok(ExitCode::from(128 + signal as u8)),
+            Stop::ExitLoss { .. } | Stop::MaxEpochs { .. } | Stop::MaxTime { .. } => {
+                Ok(ExitCode::SUCCESS)
+            }
+        },
         Command::Sample { options, machine } => {
-            prepare(machine)?;
-            sample::run(&options)?;
+            on(machine, || sample::run(&options))?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-fn prepare(machine: Machine) -> anyhow::Result<()> {
+fn on<R: Send>(
+    machine: Machine,
+    work: impl FnOnce() -> anyhow::Result<R> + Send,
+) -> anyhow::Result<R> {
     ops::buffers::keep();
     machine.level.map_or(Ok(()), Level::limit)?;
-    ops::use_threads(machine.threads)
+    ops::with_threads(machine.threads, work)?
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

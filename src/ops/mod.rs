@@ -68,15 +68,20 @@ impl Offsets {
     }
 }
 
-/// Sets how many threads every op computes with; `None` leaves one for each core. Once, before the first op.
-pub fn use_threads(threads: Option<usize>) -> anyhow::Result<()> {
-    let Some(threads) = threads else {
-        return Ok(());
-    };
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .with_context(|| format!("--threads {threads}: cannot start them"))
+/// Does `work` on so many threads, `None` meaning one for each core. The work itself runs on one of them: called from
+/// outside, every op would wait for the threads to wake up and then be woken itself, thousands of times a step.
+pub fn with_threads<R: Send>(
+    threads: Option<usize>,
+    work: impl FnOnce() -> R + Send,
+) -> anyhow::Result<R> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.unwrap_or(0))
+        .build()
+        .with_context(|| match threads {
+            Some(threads) => format!("--threads {threads}: cannot start them"),
+            None => "cannot start threads to compute with".to_string(),
+        })?;
+    Ok(pool.install(work))
 }
 
 /// The elements of a contiguous f32 tensor in main memory, borrowed for as long as this lives.

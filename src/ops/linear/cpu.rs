@@ -23,8 +23,10 @@ const DEPTH: usize = 1024;
 const PACKED: usize = 1 << 21;
 /// Units of rows that a task goes through again for every panel: half a megabyte, for a core's own cache.
 const BLOCK: usize = 1 << 17;
-/// Panels that one task multiplies with its block of rows.
+/// Panels that one task multiplies with its block of rows, at most.
 const PANELS: usize = 8;
+/// Tasks for each thread, where there is enough to share: threads are not equally fast.
+const TASKS: usize = 8;
 /// Rows of W that one task of a single row's product takes.
 const STRIPE: usize = 64;
 /// Numbers of W widened at once for a single row; they stay in registers and L1.
@@ -102,7 +104,8 @@ pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto
                     }
                 }
             };
-            let group = PANELS.min(panels.len().div_ceil(rayon::current_num_threads()));
+            let shares = TASKS * rayon::current_num_threads();
+            let group = (panels.len() * rows.div_ceil(height) / shares).clamp(1, PANELS);
             let mut tasks = Vec::new();
             for row in (0..rows).step_by(height) {
                 for panel in panels.clone().step_by(group) {

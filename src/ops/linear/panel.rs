@@ -142,37 +142,23 @@ vectorised! {
     /// One or two rows of W a unit.
     fn backward(w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
         let columns = column..(column + WIDTH).min(w.columns);
-        let count = columns.len();
-        let number_bits = |row: usize, out: &mut [u32; WIDTH]| {
-            if row < w.rows {
-                let mut values = [0.0; WIDTH];
-                widen(
-                    w.element,
-                    w.part(row, columns.clone()),
-                    &mut values[..count],
-                );
-                *out = values.map(f32::to_bits);
-            } else {
-                out.fill(0);
-            }
-        };
         let (mut one, mut two) = ([0; WIDTH], [0; WIDTH]);
         for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
             let k = first + k;
             match unit {
                 Unit::F32 => {
-                    number_bits(k, &mut one);
+                    bits(w, k, &columns, &mut one);
                     out.copy_from_slice(&one);
                 }
                 Unit::Rounded => {
-                    number_bits(k, &mut one);
+                    bits(w, k, &columns, &mut one);
                     for (out, &bits) in out.iter_mut().zip(&one) {
                         *out = round(f32::from_bits(bits)) << 16;
                     }
                 }
                 Unit::Pair => {
-                    number_bits(2 * k, &mut one);
-                    number_bits(2 * k + 1, &mut two);
+                    bits(w, 2 * k, &columns, &mut one);
+                    bits(w, 2 * k + 1, &columns, &mut two);
                     // bf16 numbers are the upper halves already.
                     if w.element == Element::Bf16 {
                         for ((out, one), two) in out.iter_mut().zip(&one).zip(&two) {
@@ -187,6 +173,17 @@ vectorised! {
             }
         }
     }
+}
+
+/// Some columns of a row of W as f32, all zero where there is no such row.
+#[inline(always)]
+fn bits(w: &Matrix, row: usize, columns: &Range<usize>, out: &mut [u32; WIDTH]) {
+    let mut values = [0.0; WIDTH];
+    if row < w.rows {
+        let bytes = w.part(row, columns.clone());
+        widen(w.element, bytes, &mut values[..columns.len()]);
+    }
+    *out = values.map(f32::to_bits);
 }
 
 /// Up to a line of units from a run of numbers, zero beyond its end.
