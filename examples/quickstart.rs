@@ -13,7 +13,7 @@ use anyhow::Result;
 use state_tune::data::template::Template;
 use state_tune::data::{Batch, Formats, Walk, example};
 use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
-use state_tune::ops::linear::Product;
+use state_tune::ops::{self, linear::Product};
 use state_tune::train::{Init, Options, Recompute, Tune};
 use state_tune::{sample, state_file, train};
 
@@ -24,7 +24,14 @@ const QUESTIONS: [&str; 3] = [
 ];
 
 fn main() -> Result<()> {
+    ops::buffers::keep();
+    ops::with_threads(None, quickstart)?
+}
+
+fn quickstart() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // From the repository itself, paths are short.
+    let root = root.strip_prefix(std::env::current_dir()?).unwrap_or(root);
     let tiny = root.join("examples/tiny");
     let out = root.join("target/quickstart");
     std::fs::create_dir_all(&out)?;

@@ -183,6 +183,21 @@ fn every_level_of_this_machine_learns_the_same() {
 }
 
 #[test]
+fn two_hundred_steps_in_bf16_learn_what_f32_learns() {
+    let [f32, bf16] = ["f32", "bf16"].map(|dtype| {
+        let dir = Dir::new();
+        // 300 examples, 8 in a step.
+        dir.succeeds(&["--dtype", dtype, "--max_epochs=5.3334", "--log_file=log"]);
+        let text = fs::read_to_string(dir.path("log")).unwrap();
+        assert_eq!(text.lines().count(), 200);
+        let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        last["loss_avg"].as_f64().unwrap()
+    });
+    assert!(f32 < 0.02, "{f32} is not learnt");
+    assert!((f32 - bf16).abs() <= 0.01 * f32, "{f32} {bf16}");
+}
+
+#[test]
 fn the_curve_takes_no_other_files_place() {
     let dir = Dir::new();
     fs::copy(tiny("model.pth"), dir.path("state.loss.svg")).unwrap();

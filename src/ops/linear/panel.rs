@@ -113,8 +113,9 @@ unsafe fn transpose_avx512(block: &[[u32; LINE]; LINE], out: &mut [u32]) {
             _mm512_unpackhi_epi64(ab_high, cd_high),
         ]
     });
+    let column = |c: usize| fours.map(|four| four[c]);
     for c in 0..4 {
-        let [a, b, e, f] = [0, 1, 2, 3].map(|i| fours[i][c]);
+        let [a, b, e, f] = column(c);
         let (even, odd) = (
             _mm512_shuffle_i32x4(a, b, 0b10_00_10_00),
             _mm512_shuffle_i32x4(a, b, 0b11_01_11_01),
