@@ -10,7 +10,8 @@
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
 //! data/          jsonl, template, example (tokens and where the completion starts), walk, batch (packed flat)
-//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs
+//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs; beside them
+//!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays)
 //! tokenizer/     the World vocabulary
 //! pth/           PyTorch's zip and pickle, read and written
 //! fetch/         make a file exist; the only room that may touch the network
