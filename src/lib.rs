@@ -5,7 +5,7 @@
 //! ```text
 //! main.rs        parse, run, print the error once, exit code
 //! cli/           the only place that knows clap, flags and environment variables; ends in plain option structs
-//! train/         the training story: mod.rs is the loop; options, learner, memory, stop rules, target
+//! train/         the training story: mod.rs is the loop; options, learner, plan, stop rules, target
 //! sample         test mode: greedy, base then tuned, recurrent
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state

@@ -5,9 +5,9 @@ use candle_core::{Device, Tensor};
 
 use super::Config;
 use super::checkpoint::Checkpoint;
-use crate::ops::cross_entropy;
-use crate::ops::linear::{Matrix, Product, Rows};
+use crate::ops::linear::{Matrix, Product};
 use crate::ops::norm::Norm;
+use crate::ops::{cross_entropy, gates};
 
 /// Logits that exist at one time: 128 MB of them, whatever the number of rows. Fewer would have the head's matrix packed
 /// more often than its products can pay for.
@@ -18,6 +18,9 @@ pub struct Head {
     ln_out: Norm,
     projection: Matrix,
 }
+
+/// The most bytes of logits and of their gradient that there are at one time.
+pub const BYTES: usize = 8 * LOGITS;
 
 impl Head {
     pub fn load(checkpoint: &Checkpoint, config: &Config, product: Product) -> Result<Self> {
@@ -32,9 +35,8 @@ impl Head {
 
     /// x `[R, C]` to logits `[R, V]`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        let normal = self.ln_out.forward(x)?;
-        let product = self.projection.product();
-        Ok(self.projection.forward(&Rows::of(product, &normal)?)?)
+        let normal = gates::norm_silu(&self.ln_out, x, None, self.projection.product())?;
+        Ok(self.projection.forward(&normal)?)
     }
 
     /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed and times `scale`, and dL/dx `[N, C]`.

@@ -86,8 +86,23 @@ impl Rwkv5 {
             Intermediates::Keep => n_embd + block::kept_per_row(n_embd, n_ffn),
             Intermediates::Recompute => n_embd,
         };
-        // One block's values live in either case, some of them twice while their gradient is computed.
-        4 * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn))
+        // One block's values live in either case, beside their gradients and four mixed copies of them.
+        4 * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 4 * n_embd)
+    }
+
+    /// Bytes that are needed whatever the size of a batch: the weights, which should stay in memory although they are
+    /// only mapped, and the head's logits.
+    pub fn bytes_aside(&self) -> usize {
+        let &Config {
+            vocab_size,
+            n_layer,
+            n_embd,
+            n_ffn,
+            ..
+        } = &self.config;
+        let matrices =
+            2 * vocab_size * n_embd + n_layer * (6 * n_embd * n_embd + 2 * n_embd * n_ffn);
+        matrices * self.element().size() + head::BYTES
     }
 
     /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.

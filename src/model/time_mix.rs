@@ -149,6 +149,7 @@ impl TimeMix {
             .as_ref()
             .map(|gate| gate.weight.forward(&mixed[3]))
             .transpose()?;
+        drop(mixed);
         let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;
         let z = gates::norm_silu(&self.ln_x, &y, gate.as_ref(), product)?;
         let out = self.output.forward_onto(x, &z)?;

@@ -83,11 +83,12 @@ impl Level {
 }
 
 /// Compiles a function once for each level and puts a [`Level`] before its arguments, by which it is chosen. What it
-/// calls must be `#[inline(always)]` to be compiled along. In its body, `V` is the level's vector type.
+/// calls must be `#[inline(always)]` to be compiled along; closures passed to other functions mostly are not. In its body, `V` is the level's vector type.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
         $vis fn $name(level: $crate::ops::level::Level, $($arg: $type),*) $(-> $result)? {
+            debug_assert!(level <= $crate::ops::level::Level::best());
             #[inline(always)]
             fn body<V: $crate::ops::vector::Vector>($($arg: $type),*) $(-> $result)? $body
 

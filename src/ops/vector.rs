@@ -301,8 +301,7 @@ pub fn sum_of<V: Vector, const M: usize>(slices: [&[f32]; M], f: impl Fn([V; M])
     sums.sum()
 }
 
-/// e^x within 2 units in the last place, for any x: 0 where it would be below the normal numbers, and about 2e38 where
-/// it would be above. x = n ln 2 + r gives 2^n e^r, and a polynomial e^r on |r| <= ln 2 / 2 (its coefficients those of
+/// e^x within 2 units in the last place from -87.3 to 88.3; 0 below, and about 2e38, the value at 88.376, above. x = n ln 2 + r gives 2^n e^r, and a polynomial e^r on |r| <= ln 2 / 2 (its coefficients those of
 /// Moshier's Cephes library, expf.c).
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {

@@ -1,4 +1,4 @@
-//! Next-token loss of a chunk of logits, and its gradient, in one pass over them.
+//! Next-token loss of a chunk of logits, and its gradient, row by row while a row is in cache.
 //!
 //! ```text
 //! loss    = sum over rows of log(sum over i of exp(z_i)) - z_target
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The gradient goes straight into the form that the product with the head's matrix takes: at a vocabulary of 65,536
-//! logits are the largest thing a step computes, and are read just once.
+//! logits are the largest thing a step computes, and are fetched just once.
 
 mod cpu;
 #[cfg(test)]
@@ -25,7 +25,7 @@ pub fn loss_and_gradient(
     product: Product,
 ) -> Result<(f64, Rows)> {
     let (rows, vocab) = logits.dims2()?;
-    if rows != targets.len() {
+    if rows != targets.len() || rows == 0 {
         bail!("logits {:?} for {} targets", logits.shape(), targets.len());
     }
     if let Some(target) = targets.iter().find(|&&target| target as usize >= vocab) {

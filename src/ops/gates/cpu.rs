@@ -158,10 +158,16 @@ vectorised! {
     }
 }
 
+/// Unlike `f32::max`, this lets NaN through: a broken model must not train on unnoticed.
+#[inline(always)]
+fn relu(k: f32) -> f32 {
+    if k < 0.0 { 0.0 } else { k }
+}
+
 vectorised! {
     fn relu_squared_row(k: &[f32], z: &mut [f32]) {
         for (z, k) in z.iter_mut().zip(k) {
-            *z = k.max(0.0) * k.max(0.0);
+            *z = relu(*k) * relu(*k);
         }
     }
 }
@@ -169,7 +175,7 @@ vectorised! {
 vectorised! {
     fn relu_squared_row_backward(dz: &[f32], k: &[f32], dk: &mut [f32]) {
         for ((dk, dz), k) in dk.iter_mut().zip(dz).zip(k) {
-            *dk = dz * 2.0 * k.max(0.0);
+            *dk = dz * 2.0 * relu(*k);
         }
     }
 }

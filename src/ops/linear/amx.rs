@@ -4,11 +4,17 @@
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 
-use super::tile::{Block, Tile, WIDTH};
+use super::rows::round;
+use super::tile::{Block, HEIGHT, Tile, WIDTH};
 
-/// Whether the processor has bf16 tiles and the system lets this process use them: their eight kilobytes of registers
-/// are saved for a thread only if its process has asked for that.
+/// Whether the processor has bf16 tiles, the system lets this process use them, and they multiply as they should: a
+/// wrong product would go unnoticed, and the next lower level is there to fall back on.
 pub fn is_usable() -> bool {
+    is_there() && multiplies()
+}
+
+/// The tiles' eight kilobytes of registers are saved for a thread only if its process has asked for that.
+fn is_there() -> bool {
     const TILE: u32 = 1 << 24;
     const BF16: u32 = 1 << 22;
     let most = __cpuid(0).eax;
@@ -18,6 +24,35 @@ pub fn is_usable() -> bool {
         0
     };
     features & TILE != 0 && features & BF16 != 0 && permitted()
+}
+
+/// Multiplies one block of small whole numbers, which every order of sums gets exactly right.
+fn multiplies() -> bool {
+    const UNITS: usize = 32;
+    let number = |i: usize| (i * 7 % 11) as f32 - 5.0;
+    let pair = |i: usize| round(number(2 * i)) | round(number(2 * i + 1)) << 16;
+    let left: Vec<u32> = (0..HEIGHT * UNITS).map(pair).collect();
+    let panel: Vec<u32> = (0..UNITS * WIDTH).map(pair).collect();
+    let mut got = Tile([[f32::NAN; WIDTH]; HEIGHT]);
+    let block = Block {
+        left: &left,
+        stride: UNITS,
+        rows: HEIGHT,
+        k: UNITS,
+        panel: &panel,
+    };
+    // SAFETY: only called where the tiles are there; the block is 32 rows of two steps of 16 units.
+    unsafe { tile(&block, &mut got) };
+    let want = |row: usize, column: usize| -> f32 {
+        let products = (0..UNITS).flat_map(|k| {
+            let (left, right) = (row * UNITS + k, k * WIDTH + column);
+            [0, 1].map(|half| number(2 * left + half) * number(2 * right + half))
+        });
+        products.sum()
+    };
+    let rows = got.0.iter().enumerate();
+    rows.flat_map(|(row, sums)| sums.iter().enumerate().map(move |(c, sum)| (row, c, sum)))
+        .all(|(row, column, &sum)| sum == want(row, column))
 }
 
 #[cfg(target_os = "linux")]
@@ -111,3 +146,6 @@ pub unsafe fn tile(block: &Block, tile: &mut Tile) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

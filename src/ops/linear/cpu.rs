@@ -44,6 +44,9 @@ pub enum Onto {
 /// left times W, or W transposed, onto `out` `[rows, n]`.
 pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto) {
     let [rows, _] = left.dims();
+    if rows == 0 {
+        return;
+    }
     if rows == 1 && side == Side::Forward {
         return single(left, w, out, onto);
     }

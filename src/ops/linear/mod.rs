@@ -25,6 +25,7 @@ use safetensors::Dtype;
 
 use self::cpu::Onto;
 use self::panel::Side;
+use self::rows::Unit;
 pub use self::rows::{Rows, Writer};
 use super::{floats, tensor};
 use crate::files::Bytes;
@@ -142,6 +143,9 @@ impl Matrix {
                 self.columns
             );
         }
+        if left.unit() != Unit::of(self.product, left.level()) {
+            bail!("{:?} rows for a {:?} product", left.unit(), self.product);
+        }
         let (mut out, onto) = match to {
             Some(to) => (floats(to)?.to_vec(), Onto::Sum),
             None => (vec![0.0; n * outer], Onto::Nothing),
@@ -228,6 +232,10 @@ mod tests {
                         [33, 31, 1100],
                         [37, 2100, 300],
                         [1000, 40, 70],
+                        // Three blocks of rows one way; more panels than are packed at once the other.
+                        [300, 1100, 33],
+                        [3, 2100, 1100],
+                        [0, 5, 3],
                     ] {
                         check(level, element, product, sizes)?;
                     }

@@ -94,41 +94,43 @@ fn transpose(level: Level, block: &[[u32; LINE]; LINE], out: &mut [u32]) {
 }
 
 /// In registers: pairs of rows are interleaved by units, then by pairs of units, and the quarters that result are put
-/// in order twice.
+/// in order twice. Plain loops: what `array::map` is given does not become part of this function.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 unsafe fn transpose_avx512(block: &[[u32; LINE]; LINE], out: &mut [u32]) {
     use std::arch::x86_64::*;
-    // SAFETY: a row is 512 bits.
-    let rows = block.map(|row| unsafe { _mm512_loadu_si512(row.as_ptr().cast()) });
-    // Of rows 4i to 4i + 3, lane by lane: quarter q of `fours[i][c]` holds their units 4q + c.
-    let fours: [[__m512i; 4]; 4] = std::array::from_fn(|i| {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|j| rows[4 * i + j]);
+    let mut rows = [_mm512_setzero_si512(); LINE];
+    for (row, units) in rows.iter_mut().zip(block) {
+        // SAFETY: a row is 512 bits.
+        *row = unsafe { _mm512_loadu_si512(units.as_ptr().cast()) };
+    }
+    // Quarter q of `quads[c][i]` holds units 4q + c of rows 4i to 4i + 3.
+    let mut quads = [[_mm512_setzero_si512(); 4]; 4];
+    for (i, four) in rows.as_chunks::<4>().0.iter().enumerate() {
+        let [a, b, c, d] = *four;
         let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
-        let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
-        [
-            _mm512_unpacklo_epi64(ab, cd),
-            _mm512_unpackhi_epi64(ab, cd),
-            _mm512_unpacklo_epi64(ab_high, cd_high),
-            _mm512_unpackhi_epi64(ab_high, cd_high),
-        ]
-    });
-    let column = |c: usize| fours.map(|four| four[c]);
-    for c in 0..4 {
-        let [a, b, e, f] = column(c);
-        let (even, odd) = (
-            _mm512_shuffle_i32x4(a, b, 0b10_00_10_00),
-            _mm512_shuffle_i32x4(a, b, 0b11_01_11_01),
-        );
-        let (even_more, odd_more) = (
-            _mm512_shuffle_i32x4(e, f, 0b10_00_10_00),
-            _mm512_shuffle_i32x4(e, f, 0b11_01_11_01),
-        );
+        quads[0][i] = _mm512_unpacklo_epi64(ab, cd);
+        quads[1][i] = _mm512_unpackhi_epi64(ab, cd);
+        let (ab, cd) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        quads[2][i] = _mm512_unpacklo_epi64(ab, cd);
+        quads[3][i] = _mm512_unpackhi_epi64(ab, cd);
+    }
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    for (c, [a, b, d, e]) in quads.into_iter().enumerate() {
+        let even = [
+            _mm512_shuffle_i32x4(a, b, EVEN),
+            _mm512_shuffle_i32x4(d, e, EVEN),
+        ];
+        let odd = [
+            _mm512_shuffle_i32x4(a, b, ODD),
+            _mm512_shuffle_i32x4(d, e, ODD),
+        ];
         let columns = [
-            _mm512_shuffle_i32x4(even, even_more, 0b10_00_10_00),
-            _mm512_shuffle_i32x4(odd, odd_more, 0b10_00_10_00),
-            _mm512_shuffle_i32x4(even, even_more, 0b11_01_11_01),
-            _mm512_shuffle_i32x4(odd, odd_more, 0b11_01_11_01),
+            _mm512_shuffle_i32x4(even[0], even[1], EVEN),
+            _mm512_shuffle_i32x4(odd[0], odd[1], EVEN),
+            _mm512_shuffle_i32x4(even[0], even[1], ODD),
+            _mm512_shuffle_i32x4(odd[0], odd[1], ODD),
         ];
         for (q, column) in columns.into_iter().enumerate() {
             // SAFETY: 4q + c is below sixteen, and the caller checked that `out` reaches that far.
@@ -142,55 +144,49 @@ unsafe fn transpose_avx512(block: &[[u32; LINE]; LINE], out: &mut [u32]) {
 vectorised! {
     /// One or two rows of W a unit.
     fn backward(w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
+        const NOTHING: [u8; 4 * WIDTH] = [0; 4 * WIDTH];
         let columns = column..(column + WIDTH).min(w.columns);
-        let (mut one, mut two) = ([0; WIDTH], [0; WIDTH]);
-        for (k, out) in out.chunks_exact_mut(WIDTH).enumerate() {
-            let k = first + k;
+        let nothing = &NOTHING[..columns.len() * w.element.size()];
+        for (k, out) in (first..).zip(out.chunks_exact_mut(WIDTH)) {
+            let (out, beyond) = out.split_at_mut(columns.len());
+            beyond.fill(0);
+            let rows = match unit {
+                Unit::Pair => [2 * k, 2 * k + 1],
+                Unit::F32 | Unit::Rounded => [k, k],
+            };
+            let [one, two] = rows.map(|row| {
+                if row < w.rows { w.part(row, columns.clone()) } else { nothing }
+            });
             match unit {
-                Unit::F32 => {
-                    bits(w, k, &columns, &mut one);
-                    out.copy_from_slice(&one);
-                }
-                Unit::Rounded => {
-                    bits(w, k, &columns, &mut one);
-                    for (out, &bits) in out.iter_mut().zip(&one) {
-                        *out = round(f32::from_bits(bits)) << 16;
-                    }
-                }
-                Unit::Pair => {
-                    bits(w, 2 * k, &columns, &mut one);
-                    bits(w, 2 * k + 1, &columns, &mut two);
-                    // bf16 numbers are the upper halves already.
-                    if w.element == Element::Bf16 {
-                        for ((out, one), two) in out.iter_mut().zip(&one).zip(&two) {
-                            *out = one >> 16 | two & 0xffff_0000;
-                        }
-                    } else {
-                        for ((out, &one), &two) in out.iter_mut().zip(&one).zip(&two) {
-                            *out = round(f32::from_bits(one)) | round(f32::from_bits(two)) << 16;
-                        }
-                    }
-                }
+                Unit::Pair => pairs(w.element, one, two, out),
+                Unit::F32 | Unit::Rounded => load(unit, w.element, one, out),
             }
         }
     }
 }
 
-/// Some columns of a row of W as f32, all zero where there is no such row.
+/// Pairs of bf16 from two rows.
 #[inline(always)]
-fn bits(w: &Matrix, row: usize, columns: &Range<usize>, out: &mut [u32; WIDTH]) {
-    let mut values = [0.0; WIDTH];
-    if row < w.rows {
-        let bytes = w.part(row, columns.clone());
-        widen(w.element, bytes, &mut values[..columns.len()]);
+fn pairs(element: Element, one: &[u8], two: &[u8], out: &mut [u32]) {
+    if element == Element::Bf16 {
+        let halves = one.chunks_exact(2).zip(two.chunks_exact(2));
+        for (out, (a, b)) in out.iter_mut().zip(halves) {
+            *out = u32::from_le_bytes([a[0], a[1], b[0], b[1]]);
+        }
+        return;
     }
-    *out = values.map(f32::to_bits);
+    let (mut a, mut b) = ([0.0; WIDTH], [0.0; WIDTH]);
+    widen(element, one, &mut a[..out.len()]);
+    widen(element, two, &mut b[..out.len()]);
+    for (out, (a, b)) in out.iter_mut().zip(a.into_iter().zip(b)) {
+        *out = round(a) | round(b) << 16;
+    }
 }
 
-/// Up to a line of units from a run of numbers, zero beyond its end.
+/// Units from a run of numbers, zero beyond its end.
 #[inline(always)]
-fn load(unit: Unit, element: Element, bytes: &[u8], out: &mut [u32; LINE]) {
-    if (unit, element) == (Unit::Pair, Element::Bf16) && bytes.len() == 4 * LINE {
+fn load(unit: Unit, element: Element, bytes: &[u8], out: &mut [u32]) {
+    if (unit, element) == (Unit::Pair, Element::Bf16) && bytes.len() == 4 * out.len() {
         for (out, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
             *out = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         }

@@ -10,13 +10,12 @@ use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
 use super::Product;
+use super::tile::HEIGHT;
 use crate::ops::floats;
 use crate::ops::level::{Level, vectorised};
 
 /// Units in a cache line, and in a step of the widest kernel.
 pub const LINE: usize = 16;
-/// Rows are allocated in multiples of this, so that a kernel may read a whole tile of them.
-const ROW_MULTIPLE: usize = 32;
 /// Rows filled by one task.
 const PIECE: usize = 32;
 
@@ -167,7 +166,8 @@ impl Rows {
         } else {
             lines
         };
-        let height = rows.next_multiple_of(ROW_MULTIPLE);
+        // A kernel may read a whole tile of rows.
+        let height = rows.next_multiple_of(HEIGHT);
         let mut made: Vec<Self> = (0..count)
             .map(|_| Self {
                 lines: vec![Line::ZERO; height * stride],

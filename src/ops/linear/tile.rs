@@ -39,6 +39,11 @@ pub struct Block<'a> {
 impl Kernel {
     /// The best kernel of a level.
     pub fn of(level: Level, unit: Unit) -> Self {
+        debug_assert!(level <= Level::best());
+        assert!(
+            unit != Unit::Pair || level.has_bf16(),
+            "pairs of bf16 at level {level}"
+        );
         #[cfg(target_arch = "x86_64")]
         match (level, unit) {
             (Level::Plain, _) => {}
@@ -67,7 +72,6 @@ impl Kernel {
                 };
             }
         }
-        let _ = (level, unit);
         Self {
             height: 4,
             run: plain,
@@ -77,7 +81,6 @@ impl Kernel {
     /// Sums one block.
     #[inline]
     pub fn run(self, block: &Block, tile: &mut Tile) {
-        // A kernel reads `height` rows even where fewer count; see `Rows`, which has them.
         let Block {
             left,
             stride,

@@ -1,4 +1,4 @@
-//! Normalisation on the CPU: rows in parallel, each group read twice (statistics, then values).
+//! Normalisation on the CPU: rows in parallel, each group read three times (mean, variance, values) while it is in cache.
 
 use rayon::prelude::*;
 
