@@ -18,6 +18,14 @@ fn small_model() -> String {
     golden("model_5.2.pth").display().to_string()
 }
 
+/// Its tensors, to be changed.
+fn small_entries() -> Vec<(Value, Value)> {
+    let Value::Dict(entries) = pth::read(Path::new(&small_model())).unwrap() else {
+        panic!("a model is a dictionary")
+    };
+    entries
+}
+
 /// Flags under which a line's texts stand alone and lines come in order, one a step.
 const PLAIN: [&str; 5] = [
     "--prompt_formatter={input}",
@@ -33,9 +41,7 @@ fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 /// The small model, with an embedding that is no number for the one character `broken`.
 fn break_model(dir: &Dir, broken: u8) {
-    let Value::Dict(mut entries) = pth::read(Path::new(&small_model())).unwrap() else {
-        panic!("a model is a dictionary")
-    };
+    let mut entries = small_entries();
     for (name, value) in &mut entries {
         if let (Value::Str(name), Value::Tensor(tensor)) = (name, value)
             && name == "emb.weight"
@@ -218,9 +224,7 @@ fn the_curve_takes_no_other_files_place() {
 fn an_update_that_the_files_type_cannot_hold_ends_the_run_before_it_is_lost() {
     // bf16 ends at 3.4e38, f16 at 65,504: a step of 1e5 fits only the first.
     let dir = Dir::new();
-    let Value::Dict(mut entries) = pth::read(Path::new(&small_model())).unwrap() else {
-        panic!("a model is a dictionary")
-    };
+    let mut entries = small_entries();
     for (_, value) in &mut entries {
         if let Value::Tensor(tensor) = value {
             let numbers = tensor.data.chunks_exact(2);
@@ -289,9 +293,7 @@ fn a_pipe_for_a_model_is_named_and_not_waited_for() {
 #[test]
 fn a_layer_number_out_of_line_is_named() {
     let dir = Dir::new();
-    let Value::Dict(mut entries) = pth::read(Path::new(&small_model())).unwrap() else {
-        panic!("a model is a dictionary")
-    };
+    let mut entries = small_entries();
     let (_, some) = entries[0].clone();
     entries.push((Value::Str("blocks.18446744073709551615.x".into()), some));
     pth::write(&dir.path("model.pth"), &Value::Dict(entries)).unwrap();

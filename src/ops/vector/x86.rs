@@ -1,0 +1,150 @@
+//! Sixteen floats in the registers of x86-64.
+//!
+//! SAFETY, for every block: `vectorised!` uses these types only in functions compiled for a level that has the
+//! instructions; loads and stores go through arrays of sixteen.
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Vector};
+
+/// Two vectors of eight.
+#[derive(Clone, Copy)]
+pub struct Avx2(__m256, __m256);
+
+impl Vector for Avx2 {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: see the module.
+        let half = unsafe { _mm256_set1_ps(value) };
+        Self(half, half)
+    }
+
+    #[inline(always)]
+    fn load_whole(values: &[f32; LANES]) -> Self {
+        let start = values.as_ptr();
+        // SAFETY: see the module.
+        unsafe { Self(_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self {
+        let start: *const __m128i = bytes.as_ptr().cast();
+        // SAFETY: see the module. A bf16 is the upper half of the f32 of the same value.
+        let [low, high] = [0, 1].map(|half| unsafe {
+            let numbers = _mm256_cvtepu16_epi32(_mm_loadu_si128(start.add(half)));
+            _mm256_castsi256_ps(_mm256_slli_epi32(numbers, 16))
+        });
+        Self(low, high)
+    }
+
+    #[inline(always)]
+    fn store_whole(self, out: &mut [f32; LANES]) {
+        let start = out.as_mut_ptr();
+        // SAFETY: see the module.
+        unsafe {
+            _mm256_storeu_ps(start, self.0);
+            _mm256_storeu_ps(start.add(8), self.1);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: see the module.
+        unsafe {
+            Self(
+                _mm256_add_ps(self.0, other.0),
+                _mm256_add_ps(self.1, other.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: see the module.
+        unsafe {
+            Self(
+                _mm256_mul_ps(self.0, other.0),
+                _mm256_mul_ps(self.1, other.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the module.
+        unsafe {
+            Self(
+                _mm256_fmadd_ps(a.0, b.0, self.0),
+                _mm256_fmadd_ps(a.1, b.1, self.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: see the module.
+        unsafe {
+            let x = _mm256_add_ps(self.0, self.1);
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+}
+
+/// One vector of sixteen.
+#[derive(Clone, Copy)]
+pub struct Avx512(__m512);
+
+impl Vector for Avx512 {
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: see the module.
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    fn load_whole(values: &[f32; LANES]) -> Self {
+        // SAFETY: see the module.
+        unsafe { Self(_mm512_loadu_ps(values.as_ptr())) }
+    }
+
+    #[inline(always)]
+    fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self {
+        // SAFETY: see the module. A bf16 is the upper half of the f32 of the same value.
+        unsafe {
+            let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bytes.as_ptr().cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32(numbers, 16)))
+        }
+    }
+
+    #[inline(always)]
+    fn store_whole(self, out: &mut [f32; LANES]) {
+        // SAFETY: see the module.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), self.0) }
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: see the module.
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: see the module.
+        unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+    }
+
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        // SAFETY: see the module.
+        unsafe { Self(_mm512_fmadd_ps(a.0, b.0, self.0)) }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        // SAFETY: see the module.
+        unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+}
