@@ -33,7 +33,12 @@ mod tests {
 
     #[test]
     fn a_running_program_has_some_and_needs_some() {
-        assert!(free().is_none_or(|bytes| bytes > 1 << 20));
-        assert!(peak().is_none_or(|bytes| bytes > 1 << 20));
+        for bytes in [free(), peak()] {
+            let silent = bytes.is_none() && !cfg!(target_os = "linux");
+            assert!(
+                silent || bytes.is_some_and(|bytes| bytes > 1 << 20),
+                "{bytes:?}"
+            );
+        }
     }
 }

@@ -159,7 +159,7 @@ fn a_long_text_costs_the_same_loss_recomputed_or_kept() {
 
 #[test]
 fn every_level_of_this_machine_learns_the_same() {
-    for (dtype, allowed) in [("f32", 1e-5), ("bf16", 2e-2)] {
+    for (dtype, allowed) in [("f32", 1e-5), ("bf16", 2e-3)] {
         let mut first: Option<Vec<f64>> = None;
         for level in ["plain", "avx2", "avx512", "avx512bf16", "amx"] {
             let dir = Dir::new();
@@ -247,7 +247,7 @@ fn an_update_that_the_files_type_cannot_hold_ends_the_run_before_it_is_lost() {
     assert_eq!(run.status.code(), Some(1));
     for words in [
         "step 1",
-        "too large for the file's type",
+        "beyond what the state's file can hold",
         "--learningrate (now 100000.0)",
     ] {
         assert!(

@@ -1,8 +1,8 @@
 //! Memory for activations.
 //!
 //! A step allocates and frees buffers of megabytes for every op. An allocator that gives those back to the system has
-//! them cleared, page by page, when it asks for them again, which cost a sixth of a step when it was measured. This one
-//! keeps them: what a step needs, the next one will need too.
+//! them cleared, page by page, when it asks for them again, which cost a sixth to a third of a step when it was measured.
+//! This one keeps them: what a step needs, the next one will need too.
 
 use std::ffi::{c_int, c_long};
 

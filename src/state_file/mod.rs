@@ -35,7 +35,10 @@ pub enum Error {
         found: Vec<usize>,
         expected: Vec<usize>,
     },
-    #[error("its {part} holds a number that is not finite, or too large for the file's type")]
+    #[error(
+        "its {part} holds a number that is not finite, or too large for the file's type; tune it with a lower \
+         --learningrate"
+    )]
     NotFinite { part: &'static str },
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

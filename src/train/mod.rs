@@ -264,7 +264,10 @@ fn diverged(step: usize, what: Diverged, options: &Options) -> anyhow::Error {
         }
         Diverged::Loss(loss) => format!("the loss is {loss}"),
         Diverged::Gradient => "the gradient is not finite".to_string(),
-        Diverged::Update(error) => format!("the update went too far ({error})"),
+        Diverged::Update(state_file::Error::NotFinite { part }) => {
+            format!("the update puts {part} beyond what the state's file can hold")
+        }
+        Diverged::Update(error) => error.to_string(),
     };
     anyhow::anyhow!(
         "{what} at step {step}: lower --learningrate (now {:?})",
