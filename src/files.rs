@@ -107,12 +107,24 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
-    // The rename itself outlives a power cut once the directory is synced too. Not every file system can do that,
-    // and the content is whole either way, so a failure here is none of the caller's business.
+    sync_directory_of(path);
+    Ok(())
+}
+
+/// Gives the whole file at `from`, open as `file`, its name `to` in the same directory: synced first, then renamed.
+pub fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    std::fs::rename(from, to)?;
+    sync_directory_of(to);
+    Ok(())
+}
+
+/// A rename outlives a power cut once its directory is synced too. Not every file system can do that, and the content
+/// is whole either way, so a failure here is none of the caller's business.
+fn sync_directory_of(path: &Path) {
     if let Ok(directory) = File::open(directory_of(path)) {
         let _ = directory.sync_all();
     }
-    Ok(())
 }
 
 /// Whether [`replace`] could write `path` now: tries what it does, short of the rename.
@@ -120,7 +132,8 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     temporary_beside(path).map(drop)
 }
 
-fn directory_of(path: &Path) -> &Path {
+/// Where a file lies, or will.
+pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

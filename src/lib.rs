@@ -4,17 +4,17 @@
 //!
 //! ```text
 //! main.rs        parse, run, print the error once, exit code
-//! cli/           the only place that knows clap, flags and environment variables; ends in plain option structs
+//! cli/           the only place that knows clap, flags and their environment variables; ends in plain option structs
 //! train/         the training story: mod.rs is the loop; options, learner, plan, stop rules, target
 //! sample         test mode: greedy, base then tuned, recurrent
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
-//! data/          jsonl, template, example (tokens and where the completion starts), walk, batch (packed flat)
+//! data/          jsonl, template, example (tokens and where the completion starts), survey, walk, batch (packed flat)
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs; beside them
 //!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays)
 //! tokenizer/     the World vocabulary
 //! pth/           PyTorch's zip and pickle, read and written
-//! fetch/         make a file exist; the only room that may touch the network
+//! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only room that touches the network
 //! report/        everything printed or plotted
 //! files, memory  the memory map and atomic replacement; how much memory there is
 //! ```
@@ -24,7 +24,7 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > train, sample > state_file > model > data > ops, tokenizer, pth, fetch, report > files, memory
+//! main > cli > train, sample > state_file > model > data > ops, tokenizer, pth, fetch > report > files, memory
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `report`, exit codes only in `main`, `unsafe` only

@@ -45,6 +45,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::SUCCESS)
             }
         },
+        Command::DryRun { options } => {
+            train::dry_run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Sample { options, machine } => {
             on(machine, || sample::run(&options))?;
             Ok(ExitCode::SUCCESS)

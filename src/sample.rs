@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::fetch::{self, Remote};
+use crate::fetch::{self, Patience, Remote};
 use crate::model::{Checkpoint, Rwkv5, State};
 use crate::ops::linear::Product;
 use crate::report::{self, say};
@@ -41,6 +41,7 @@ pub fn run(options: &Options) -> Result<()> {
         &options.model,
         "--model_location",
         options.model_remote.as_ref(),
+        &Patience::default(),
     )?;
     let checkpoint = Checkpoint::open(&options.model)?;
     let model = Rwkv5::load(&checkpoint, options.product)

@@ -101,6 +101,7 @@ impl Case {
                 tokens,
                 prompt_len: prompt as usize,
                 line: line + 1,
+                cut: (0, 0),
             });
         }
         assert!(ids.next().is_none(), "every token belongs to an example");

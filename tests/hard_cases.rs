@@ -626,30 +626,31 @@ fn a_template_that_asks_for_what_no_line_has_is_told_the_keys() {
 }
 
 #[test]
-fn what_would_have_to_be_fetched_is_named() {
+fn what_is_not_there_and_cannot_be_had_is_named() {
     let dir = Dir::new();
+    // Nobody listens there. `tests/fetch` is about those who do.
+    let nobody = "http://127.0.0.1:9/file";
+    let model_url = format!("--model_url={nobody}");
     dir.refuses(
-        &[
-            "--model_location=none.pth",
-            "--model_url=https://example.org/m",
-        ],
+        &["--model_location=none.pth", &model_url],
         1,
-        &["--model_location none.pth", "https://example.org/m"],
+        &["--model_location none.pth", "--model_url", nobody],
     );
+    let data_url = format!("--data_url={nobody}");
     dir.refuses(
-        &["--data_path=none.jsonl"],
+        &["--data_path=none.jsonl", &data_url],
         1,
-        &["--data_path none.jsonl", "lonestar108/naughty-chat"],
-    );
-    dir.refuses(
-        &["--data_path=none.jsonl", "--data_url=https://example.org/d"],
-        1,
-        &["--data_path none.jsonl", "https://example.org/d"],
+        &["--data_path none.jsonl", "--data_url", nobody],
     );
     dir.refuses(
         &["--data_path=none.jsonl", "--huggingface_dataset="],
         1,
-        &["--data_path none.jsonl"],
+        &["--data_path none.jsonl does not exist"],
+    );
+    dir.refuses(
+        &["--model_location=none.pth"],
+        1,
+        &["--model_location none.pth does not exist"],
     );
 }
 

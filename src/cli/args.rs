@@ -85,6 +85,16 @@ pub struct Args {
     )]
     pub seed: u64,
 
+    /// Stop before training: look at the flags and the data, and say what they come to
+    #[arg(
+        long,
+        num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
+        value_parser = clap::value_parser!(bool),
+        value_name = "BOOL",
+        help_heading = "Training"
+    )]
+    pub dry_run: bool,
+
     /// The prompt's text; {key} is that key's value in the line of data
     #[arg(long, default_value = "user: {input}\\n\\nassistant:", value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
     pub prompt_formatter: Template,
@@ -110,7 +120,7 @@ pub struct Args {
     )]
     pub model_location: PathBuf,
 
-    /// Where the model is to be had when the file is not there
+    /// Where the model is to be had when the file is not there: https://, hf://owner/name/file, b2://bucket/file, file://
     #[arg(long, default_value = "", value_name = "URL", help_heading = "Files")]
     pub model_url: String,
 
@@ -123,11 +133,11 @@ pub struct Args {
     )]
     pub data_path: PathBuf,
 
-    /// Where the data is to be had when the file is not there
+    /// Where the data is to be had when the file is not there: an address as for --model_url
     #[arg(long, default_value = "", value_name = "URL", help_heading = "Files")]
     pub data_url: String,
 
-    /// The dataset to use when the file is not there; if given, before --data_url
+    /// The dataset to use when the file is not there, owner/name[:config][@revision]; if given, before --data_url
     #[arg(
         long,
         default_value = "lonestar108/naughty-chat",
@@ -135,6 +145,15 @@ pub struct Args {
         help_heading = "Files"
     )]
     pub huggingface_dataset: String,
+
+    /// The dataset's split to use
+    #[arg(
+        long,
+        default_value = "train",
+        value_name = "NAME",
+        help_heading = "Files"
+    )]
+    pub dataset_split: String,
 
     /// The state: written by training, read with --prompt
     #[arg(

@@ -14,7 +14,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::args::{Args, Device};
 use crate::data::Formats;
-use crate::fetch::Remote;
+use crate::fetch::{Dataset, Remote};
 use crate::ops::level::Level;
 use crate::ops::linear::Product;
 use crate::{sample, train};
@@ -26,6 +26,8 @@ pub enum Command {
         options: Box<train::Options>,
         machine: Machine,
     },
+    /// Look at what a training run would use, and stop.
+    DryRun { options: Box<train::Options> },
     Sample {
         options: sample::Options,
         machine: Machine,
@@ -102,6 +104,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         tune,
         init,
         seed,
+        dry_run,
         prompt_formatter,
         response_formatter,
         prompt_cutoff,
@@ -111,6 +114,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         data_path,
         data_url,
         huggingface_dataset,
+        dataset_split,
         save_filename,
         log_file,
         prompt,
@@ -134,12 +138,22 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         }
     }
     let not_empty = |text: String| if text.is_empty() { None } else { Some(text) };
-    let model_remote = not_empty(model_url).map(|url| Remote::Url {
-        flag: "--model_url",
-        url,
-    });
+    let url = |flag: &'static str, text: String| match not_empty(text) {
+        // The text is not quoted, since it may hold a password.
+        Some(text) => match text.parse() {
+            Ok(address) => Ok(Some(Remote::Url { flag, address })),
+            Err(error) => Err(usage(&format!("{flag}: {error}"))),
+        },
+        None => Ok(None),
+    };
+    let model_remote = url("--model_url", model_url)?;
 
     if let Some(prompt) = prompt {
+        if dry_run {
+            return Err(usage(
+                "--dry_run looks at a training run; leave out --prompt",
+            ));
+        }
         let options = sample::Options {
             model: model_location,
             model_remote,
@@ -154,13 +168,26 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
 
     // An explicit dataset beats an address, and an explicit address beats the default dataset.
     let explicit = matches.value_source("huggingface_dataset") != Some(ValueSource::DefaultValue);
-    let (dataset, data_url) = (
-        not_empty(huggingface_dataset).map(Remote::Dataset),
-        not_empty(data_url).map(|url| Remote::Url {
-            flag: "--data_url",
-            url,
-        }),
-    );
+    let data_url = url("--data_url", data_url)?;
+    let dataset = match not_empty(huggingface_dataset) {
+        Some(name) => {
+            let dataset: Dataset = name.parse().map_err(|error| {
+                usage(&format!(
+                    "invalid value '{name}' for '--huggingface_dataset <NAME>': {error}"
+                ))
+            })?;
+            if dataset_split.is_empty() {
+                return Err(usage(
+                    "--dataset_split is empty; name a split, such as train",
+                ));
+            }
+            Some(Remote::Dataset {
+                dataset,
+                split: dataset_split,
+            })
+        }
+        None => None,
+    };
     let data_remote = if explicit {
         dataset.or(data_url)
     } else {
@@ -191,9 +218,11 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         product: dtype.unwrap_or_else(|| fastest(cpu)),
         recompute,
     };
-    Ok(Command::Train {
-        options: Box::new(options),
-        machine,
+    let options = Box::new(options);
+    Ok(if dry_run {
+        Command::DryRun { options }
+    } else {
+        Command::Train { options, machine }
     })
 }
 
@@ -220,7 +249,11 @@ fn exit(error: &clap::Error, source: &str) -> Exit {
         .filter(|line| !line.starts_with("For more") && !line.starts_with("Usage:"))
         .collect();
     let message = lines.join(" ").trim_start_matches("error: ").to_string();
-    Exit::Usage(format!("{source}{message} (see --help)"))
+    usage(&format!("{source}{message}"))
+}
+
+fn usage(message: &str) -> Exit {
+    Exit::Usage(format!("{message} (see --help)"))
 }
 
 #[cfg(test)]

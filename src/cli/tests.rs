@@ -53,12 +53,14 @@ fn template(text: &str) -> Template {
 }
 
 fn dataset(name: &str) -> Option<Remote> {
-    Some(Remote::Dataset(name.into()))
+    let dataset = name.parse().unwrap();
+    let split = "train".to_string();
+    Some(Remote::Dataset { dataset, split })
 }
 
 fn address(flag: &'static str, url: &str) -> Option<Remote> {
-    let url = url.into();
-    Some(Remote::Url { flag, url })
+    let address = url.parse().unwrap();
+    Some(Remote::Url { flag, address })
 }
 
 #[test]
@@ -146,7 +148,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
 #[test]
 fn auto_is_bf16_only_for_training_with_instructions_for_it() {
     let product = |flags: &[&str]| match parsed(flags, &[]).unwrap() {
-        Command::Train { options, .. } => options.product,
+        Command::Train { options, .. } | Command::DryRun { options } => options.product,
         Command::Sample { options, .. } => options.product,
     };
     assert_eq!(product(&["--cpu=plain"]), Product::F32);
@@ -159,7 +161,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 26] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
     ("learningrate", "1e-2", |c| options(c).learning_rate == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -178,6 +180,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 26] = [
     ("data_path", "d.jsonl", |c| options(c).data == Path::new("d.jsonl")),
     ("data_url", "https://d", |c| options(c).data_remote == address("--data_url", "https://d")),
     ("huggingface_dataset", "me/mine", |c| options(c).data_remote == dataset("me/mine")),
+    ("dataset_split", "test", |c| matches!(&options(c).data_remote, Some(Remote::Dataset { split, .. }) if split == "test")),
+    ("dry_run", "true", |c| matches!(c, Command::DryRun { .. })),
     ("save_filename", "s.pth", |c| options(c).save == Path::new("s.pth")),
     ("log_file", "l.jsonl", |c| options(c).log_file.as_deref() == Some(Path::new("l.jsonl"))),
     ("prompt", "- a\\nb", |c| matches!(c, Command::Sample { options, .. } if options.prompt == "- a\nb")),
@@ -190,7 +194,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 26] = [
 
 fn options(command: &Command) -> &train::Options {
     match command {
-        Command::Train { options, .. } => options,
+        Command::Train { options, .. } | Command::DryRun { options } => options,
         Command::Sample { .. } => panic!("it should train: {command:?}"),
     }
 }
@@ -456,6 +460,39 @@ fn the_data_comes_from_a_named_dataset_then_an_address_then_the_default_dataset(
         dataset("me/mine"),
         "the environment is explicit too"
     );
+}
+
+#[test]
+fn a_split_belongs_to_the_dataset_and_a_dry_run_needs_no_value() {
+    let typed = [
+        "--huggingface_dataset=me/mine:one@v1",
+        "--dataset-split",
+        "test",
+    ];
+    let wanted = Remote::Dataset {
+        dataset: "me/mine:one@v1".parse().unwrap(),
+        split: "test".to_string(),
+    };
+    assert_eq!(train(&typed).data_remote, Some(wanted));
+    assert!(matches!(
+        parsed(&["--dry-run"], &[]),
+        Ok(Command::DryRun { .. })
+    ));
+    assert!(matches!(
+        parsed(&["--dry_run=false"], &[]),
+        Ok(Command::Train { .. })
+    ));
+    for (typed, words) in [
+        ("--huggingface_dataset=a/b/c", "owner/name:config"),
+        ("--dataset_split=", "--dataset_split is empty"),
+        ("--model_url=model.pth", "--model_url: not an address"),
+        ("--data_url=ftp://x", "--data_url: ftp:// is not supported"),
+    ] {
+        let message = misuse(&[typed], &[]);
+        assert!(message.contains(words), "{typed}: {message}");
+    }
+    let message = misuse(&["--dry_run", "--prompt=Hi"], &[]);
+    assert!(message.contains("--dry_run"), "{message}");
 }
 
 #[test]

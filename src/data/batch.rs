@@ -73,6 +73,7 @@ mod tests {
             tokens: [prompt, completion].concat(),
             prompt_len: prompt.len(),
             line: 1,
+            cut: (0, 0),
         }
     }
 

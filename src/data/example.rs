@@ -30,19 +30,24 @@ pub struct Example {
     pub prompt_len: usize,
     /// Where the example stands in its file, from 1.
     pub line: usize,
+    /// How many tokens of the prompt and of the completion the cutoffs took away.
+    pub cut: (usize, usize),
 }
 
 impl Example {
     /// Formats and tokenises one line. Errors name the line: a missing key, a value that is no text, nothing to learn.
     pub fn new(row: &Row, formats: &Formats, tokenizer: &Tokenizer) -> Result<Self> {
+        let beyond = |tokens: &[u32], cutoff: Option<usize>| {
+            cutoff.map_or(0, |cutoff| tokens.len().saturating_sub(cutoff))
+        };
         let mut tokens = tokenizer.encode(&formats.prompt.render(row)?);
-        if let Some(cutoff) = formats.prompt_cutoff {
-            tokens.drain(..tokens.len().saturating_sub(cutoff));
-        }
         let mut completion = tokenizer.encode(&formats.response.render(row)?);
-        if let Some(cutoff) = formats.completion_cutoff {
-            completion.truncate(cutoff);
-        }
+        let cut = (
+            beyond(&tokens, formats.prompt_cutoff),
+            beyond(&completion, formats.completion_cutoff),
+        );
+        tokens.drain(..cut.0);
+        completion.truncate(completion.len() - cut.1);
         ensure!(
             !completion.is_empty(),
             "line {}: the completion is empty, so there is nothing to learn from it; remove the line, or let \
@@ -55,6 +60,7 @@ impl Example {
             tokens,
             prompt_len,
             line: row.line(),
+            cut,
         })
     }
 
@@ -131,6 +137,7 @@ mod tests {
             tokens: vec![5],
             prompt_len: 0,
             line: 1,
+            cut: (0, 0),
         };
         assert_eq!((lone.scored(true), lone.rows(true)), (1, 1));
         assert_eq!((lone.scored(false), lone.rows(false)), (0, 0));

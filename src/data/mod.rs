@@ -1,14 +1,16 @@
 //! From a file of prompts and answers to batches of token ids.
 //!
-//! [`jsonl`] reads lines, [`template`] makes a prompt and a completion of each, [`example`] tokenises them, [`walk`]
-//! chooses which come next, and [`batch`] lays the chosen ones flat for the model.
+//! [`jsonl`] reads lines, [`template`] makes a prompt and a completion of each, [`example`] tokenises them, [`survey`]
+//! tells what they are like, [`walk`] chooses which come next, and [`batch`] lays the chosen ones flat for the model.
 
 pub mod batch;
 pub mod example;
 pub mod jsonl;
+pub mod survey;
 pub mod template;
 pub mod walk;
 
 pub use batch::Batch;
 pub use example::{Example, Formats};
+pub use survey::Survey;
 pub use walk::{Walk, Walker};

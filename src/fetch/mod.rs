@@ -1,61 +1,172 @@
-//! Making a file exist. For now that means seeing that it does: what would have to be fetched is named in the error.
+//! Makes a file exist: from the web, the Hugging Face hub, b2 or a dataset. The only room that touches the network.
+//!
+//! [`ensure`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has arrived, `transfer`
+//! fills it however often the line breaks; `hub` and `b2` know those services, `dataset` chooses a dataset's files and
+//! `convert` makes JSON lines of them. A file gets its name only when all of it is there.
+//!
+//! Other programs' settings (`HF_TOKEN`, `HTTPS_PROXY`, keys) are read here, and shown nowhere.
 
+mod address;
+mod b2;
+mod convert;
+mod dataset;
+mod hub;
+mod part;
+mod transfer;
+mod web;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+
+pub use address::{Address, AddressError, HubFile, RepoKind};
+pub use dataset::Dataset;
+
+use self::hub::Hub;
+use self::part::Part;
+use crate::report::{DecimalBytes, say};
 
 /// Where a file comes from when it is not on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// An address, from `--model_url` or `--data_url`.
-    Url { flag: &'static str, url: String },
-    /// A dataset on the Hugging Face hub, from `--huggingface_dataset`.
-    Dataset(String),
+    Url {
+        flag: &'static str,
+        address: Address,
+    },
+    /// A split of a dataset on the Hugging Face hub, which becomes JSON lines.
+    Dataset { dataset: Dataset, split: String },
 }
 
-/// Errors unless `path` exists, saying what `flag` named it and where it would come from.
-pub fn ensure(path: &Path, flag: &str, remote: Option<&Remote>) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let path = path.display();
-    match remote {
-        Some(Remote::Url {
-            flag: url_flag,
-            url,
-        }) => bail!(
-            "{flag} {path} does not exist, and this version cannot fetch {url_flag} {url} yet; download it to {path}"
-        ),
-        Some(Remote::Dataset(name)) => bail!(
-            "{flag} {path} does not exist, and this version cannot fetch the dataset {name} yet; save it as JSON lines \
-             in {path}, or name a file of yours with {flag}"
-        ),
-        None => {
-            bail!("{flag} {path} does not exist; put the file there or name another with {flag}")
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url { flag, address } => write!(f, "{flag} {address}"),
+            Self::Dataset { dataset, split } => {
+                write!(f, "--huggingface_dataset {dataset}, split {split}")
+            }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How long to wait, and how often to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the next bytes.
+    pub stall: Duration,
+    /// Before the second try; it doubles from then on.
+    pub first_delay: Duration,
+    /// More tries after the first, as long as nothing new arrives.
+    pub tries: usize,
+}
 
-    #[test]
-    fn what_is_there_is_not_fetched_and_what_is_not_is_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("data.jsonl");
-        let remote = Remote::Url {
-            flag: "--data_url",
-            url: "https://example.org/d".into(),
-        };
-        let error = ensure(&path, "--data_path", Some(&remote))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("--data_url https://example.org/d") && error.contains("data.jsonl"),
-            "{error}"
-        );
-        std::fs::write(&path, "{}").unwrap();
-        ensure(&path, "--data_path", Some(&remote)).unwrap();
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(20),
+            stall: Duration::from_secs(60),
+            first_delay: Duration::from_secs(1),
+            tries: 7,
+        }
     }
+}
+
+/// Errors unless `path`, which `flag` named, exists or can be had from `remote`.
+pub fn ensure(path: &Path, flag: &str, remote: Option<&Remote>, patience: &Patience) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let Some(remote) = remote else {
+        let path = path.display();
+        bail!("{flag} {path} does not exist; put the file there or name another with {flag}");
+    };
+    let fetched = match remote {
+        Remote::Url { address, .. } => bring(address, path, None, patience),
+        Remote::Dataset { dataset, split } => dataset::fetch(path, dataset, split, patience),
+    };
+    fetched.with_context(|| format!("cannot fetch {flag} {} from {remote}", path.display()))
+}
+
+/// Brings one file to `target`. A connection to the hub is made if it is needed and there is none.
+fn bring(address: &Address, target: &Path, hub: Option<&Hub>, patience: &Patience) -> Result<()> {
+    let name = address.file_name();
+    let client = web::client(patience)?;
+    match address {
+        Address::Web(url) => {
+            let request = web::Request {
+                url: url.clone(),
+                address: address.to_string(),
+                authorization: None,
+                advice: web::PLAIN,
+            };
+            let request = || Ok(request.clone());
+            transfer::download(&client, &request, target, &name, patience)
+        }
+        Address::B2 { bucket, key } => {
+            let request = || b2::request(&client, bucket, key);
+            transfer::download(&client, &request, target, &name, patience)
+        }
+        Address::Hub(file) => {
+            let own;
+            let hub = match hub {
+                Some(hub) => hub,
+                None => {
+                    own = Hub::open(patience)?;
+                    &own
+                }
+            };
+            if let Some(cached) = hub.cached(file)
+                && link_or_copy(&cached, target)?
+            {
+                say(&format!(
+                    "fetch  {name}: the hub's cache on this machine has it"
+                ));
+                return Ok(());
+            }
+            let request = hub.request(file)?;
+            let request = || Ok(request.clone());
+            transfer::download(&client, &request, target, &name, patience)
+        }
+        Address::File(path) => copy(path, target),
+    }
+}
+
+/// A second name for a file, which costs no room, or else a copy. False when there is no such file after all.
+fn link_or_copy(from: &Path, target: &Path) -> Result<bool> {
+    if !from.is_file() {
+        return Ok(false);
+    }
+    if fs::hard_link(from, target).is_err() {
+        copy(from, target)?;
+    }
+    Ok(true)
+}
+
+fn copy(from: &Path, target: &Path) -> Result<()> {
+    let found = fs::metadata(from).with_context(|| format!("cannot read {}", from.display()))?;
+    if !found.is_file() {
+        bail!("{} is not a file", from.display());
+    }
+    let Some(mut part) = Part::open(target)? else {
+        return Ok(());
+    };
+    part.clear()
+        .map(|()| part.check_room(found.len()))
+        .with_context(|| format!("cannot write {}", target.display()))??;
+    let copied = File::open(from).and_then(|mut file| io::copy(&mut file, &mut part));
+    let bytes = copied
+        .with_context(|| format!("cannot copy {} to {}", from.display(), target.display()))?;
+    part.seal()?;
+    say(&format!(
+        "fetch  {}: {} copied",
+        from.display(),
+        DecimalBytes(bytes)
+    ));
+    Ok(())
 }

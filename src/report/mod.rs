@@ -7,13 +7,16 @@ mod curve;
 mod log;
 mod progress;
 mod summary;
+mod transfer;
 
 use std::io::{self, Write};
 
 pub use curve::write as write_curve;
+pub use indicatif::DecimalBytes;
 pub use log::Log;
 pub use progress::Progress;
 pub use summary::Summary;
+pub use transfer::Transfer;
 
 use serde::Serialize;
 

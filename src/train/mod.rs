@@ -21,11 +21,11 @@ pub use stop::Stop;
 use self::plan::Plan;
 use self::stop::{Limits, Signals};
 use self::target::Target;
-use crate::data::{Example, Walker, example};
+use crate::data::{Example, Survey, Walker, example};
+use crate::fetch::{self, Patience};
 use crate::model::{Checkpoint, Config, Rwkv5};
 use crate::report::{self, Log, Progress, Step, Summary, say};
-use crate::state_file;
-use crate::{fetch, memory};
+use crate::{memory, state_file};
 
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
 const SMOOTHING: f64 = 0.95;
@@ -36,16 +36,16 @@ const ASSUMED_FREE: u64 = 4 << 30;
 /// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
 /// state is saved.
 pub fn run(options: &Options) -> Result<Stop> {
-    // Load, and find everything that could fail now and not after an hour.
+    // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
+    let examples = survey(options)?;
     fetch::ensure(
         &options.model,
         "--model_location",
         options.model_remote.as_ref(),
+        &Patience::default(),
     )?;
-    fetch::ensure(&options.data, "--data_path", options.data_remote.as_ref())?;
     let model = load_model(options)?;
     let config = model.config();
-    let examples = example::read(&options.data, &options.formats)?;
     check_examples(&examples, options, config)?;
     let target = Target::check(&options.save, config)?;
     let mut log = open_log(options, &target)?;
@@ -76,19 +76,8 @@ pub fn run(options: &Options) -> Result<Stop> {
         longest.saturating_mul(options.batch_size),
         memory::free().unwrap_or(ASSUMED_FREE),
     );
-    say(&format!("model  {} ({config})", options.model.display()));
-    say(&format!(
-        "data   {} ({} examples, {} steps)",
-        options.data.display(),
-        examples.len(),
-        limits.steps
-    ));
-    if target.replaces {
-        say(&format!(
-            "note   {} is there already and will be replaced",
-            options.save.display()
-        ));
-    }
+    introduce(options, config, &target);
+    say_steps(options, examples.len());
 
     let mut progress = Progress::new(limits.steps);
     let signals = Signals::catch(progress.voice()).context("cannot listen for Ctrl-C")?;
@@ -216,6 +205,70 @@ pub fn run(options: &Options) -> Result<Stop> {
             bail!("{error:#}; nothing was learnt before that, so no state was written")
         }
     }
+}
+
+/// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
+pub fn dry_run(options: &Options) -> Result<()> {
+    let examples = survey(options)?;
+    let model = options.model.display();
+    if options.model.exists() {
+        let model = load_model(options)?;
+        check_examples(&examples, options, model.config())?;
+        let target = Target::check(&options.save, model.config())?;
+        if let Some(log) = &options.log_file {
+            target::check_log(log, options, &target)?;
+        }
+        introduce(options, model.config(), &target);
+    } else if let Some(remote) = &options.model_remote {
+        say(&format!(
+            "model  {model} is not there; it will come from {remote}"
+        ));
+    } else {
+        say(&format!(
+            "model  {model} is not there; training will need it, or a --model_url"
+        ));
+    }
+    say_steps(options, examples.len());
+    say("--dry_run: nothing was learnt, and nothing written");
+    Ok(())
+}
+
+fn introduce(options: &Options, config: &Config, target: &Target) {
+    say(&format!("model  {} ({config})", options.model.display()));
+    if target.replaces {
+        say(&format!(
+            "note   {} is there already and will be replaced",
+            options.save.display()
+        ));
+    }
+}
+
+fn say_steps(options: &Options, examples: usize) {
+    say(&format!(
+        "train  {} steps of {} examples",
+        stop::steps(options.max_epochs, examples, options.batch_size),
+        options.batch_size
+    ));
+}
+
+/// Gets the data, says where from and what it is like, and gives back its examples.
+fn survey(options: &Options) -> Result<Vec<Example>> {
+    let data = options.data.display();
+    match &options.data_remote {
+        Some(remote) if !options.data.exists() => say(&format!("data   {data}, from {remote}")),
+        _ => say(&format!("data   {data}, the file that is there")),
+    }
+    fetch::ensure(
+        &options.data,
+        "--data_path",
+        options.data_remote.as_ref(),
+        &Patience::default(),
+    )?;
+    let examples = example::read(&options.data, &options.formats)?;
+    if let Some(survey) = Survey::of(&examples) {
+        say(&survey.to_string());
+    }
+    Ok(examples)
 }
 
 fn load_model(options: &Options) -> Result<Rwkv5> {

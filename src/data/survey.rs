@@ -1,0 +1,185 @@
+//! What a file's examples are like, for a person to look at before an hour of training.
+
+use std::fmt;
+
+use super::Example;
+use crate::tokenizer::Tokenizer;
+
+/// As many characters of the first example as a glance takes in.
+const GLANCE: usize = 400;
+
+/// The lengths of some texts, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lengths {
+    pub min: usize,
+    pub median: usize,
+    /// No more than one text in twenty is longer.
+    pub p95: usize,
+    pub max: usize,
+}
+
+/// The facts of all examples, and the first one as the model will see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    pub examples: usize,
+    pub prompt: Lengths,
+    pub completion: Lengths,
+    pub whole: Lengths,
+    /// Examples whose prompt, and whose completion, the cutoffs shortened.
+    pub cut: (usize, usize),
+    /// Lines without an example: blank ones.
+    pub blank: usize,
+    /// The first example's prompt and completion.
+    pub first: (String, String),
+}
+
+impl Lengths {
+    /// Of at least one length.
+    fn of(lengths: impl Iterator<Item = usize>) -> Self {
+        let mut sorted: Vec<usize> = lengths.collect();
+        sorted.sort_unstable();
+        // The nearest rank: the smallest length that so many percent do not exceed.
+        let rank = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
+        Self {
+            min: rank(0),
+            median: rank(50),
+            p95: rank(95),
+            max: rank(100),
+        }
+    }
+}
+
+impl Survey {
+    /// Looks at the examples of a file, in the file's order; `None` if there are none.
+    pub fn of(examples: &[Example]) -> Option<Self> {
+        let (first, last) = (examples.first()?, examples.last()?);
+        let completion = |example: &Example| example.tokens.len() - example.prompt_len;
+        let text = |tokens: &[u32]| {
+            let bytes = Tokenizer::world().decode(tokens);
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (prompt, answer) = first.tokens.split_at(first.prompt_len);
+        let cut = |part: fn(&Example) -> usize| examples.iter().filter(|e| part(e) > 0).count();
+        Some(Self {
+            examples: examples.len(),
+            prompt: Lengths::of(examples.iter().map(|e| e.prompt_len)),
+            completion: Lengths::of(examples.iter().map(completion)),
+            whole: Lengths::of(examples.iter().map(|e| e.tokens.len())),
+            cut: (cut(|e| e.cut.0), cut(|e| e.cut.1)),
+            blank: last.line - examples.len(),
+            first: (text(prompt), text(answer)),
+        })
+    }
+}
+
+impl fmt::Display for Lengths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            min,
+            median,
+            p95,
+            max,
+        } = self;
+        write!(f, "{min}/{median}/{p95}/{max}")
+    }
+}
+
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            examples,
+            prompt,
+            completion,
+            whole,
+            cut,
+            blank,
+            first,
+        } = self;
+        let (prompts, completions) = cut;
+        writeln!(
+            f,
+            "tokens prompt {prompt}, completion {completion}, both {whole} (min/median/p95/max of {examples} examples)"
+        )?;
+        writeln!(
+            f,
+            "cut    {prompts} prompts and {completions} completions shortened, {blank} blank lines left out"
+        )?;
+        write!(
+            f,
+            "first  [[{}]]{}\n       (what stands in [[ ]] is read, the rest is learnt)",
+            glance(&first.0, true),
+            glance(&first.1, false)
+        )
+    }
+}
+
+/// A text on one line, and of a long one only the part that is next to the border between prompt and completion.
+fn glance(text: &str, keep_end: bool) -> String {
+    let signs: Vec<char> = text.chars().collect();
+    let escaped = |signs: &[char]| -> String {
+        let mut line = String::new();
+        for &sign in signs {
+            match sign {
+                sign if sign.is_control() => line.extend(sign.escape_default()),
+                sign => line.push(sign),
+            }
+        }
+        line
+    };
+    if signs.len() <= GLANCE {
+        escaped(&signs)
+    } else if keep_end {
+        format!("...{}", escaped(&signs[signs.len() - GLANCE..]))
+    } else {
+        format!("{}...", escaped(&signs[..GLANCE]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_lengths_that_occur() {
+        let lengths = Lengths::of((1..=100).rev());
+        assert_eq!(lengths.to_string(), "1/50/95/100");
+        assert_eq!(Lengths::of([7].into_iter()).to_string(), "7/7/7/7");
+        assert_eq!(Lengths::of([1, 2, 9].into_iter()).to_string(), "1/2/9/9");
+    }
+
+    #[test]
+    fn a_survey_counts_what_was_cut_and_left_out_and_shows_the_first() {
+        let text = |text: &str| Tokenizer::world().encode(text);
+        let example = |prompt: &str, completion: &str, line, cut| {
+            let mut tokens = text(prompt);
+            let prompt_len = tokens.len();
+            tokens.extend(text(completion));
+            Example {
+                tokens,
+                prompt_len,
+                line,
+                cut,
+            }
+        };
+        let examples = [
+            example("user: hi\n\nassistant:", " hello", 1, (0, 0)),
+            example("user: é", " x", 2, (3, 0)),
+            example("user: x", " y", 5, (1, 2)),
+        ];
+        let survey = Survey::of(&examples).unwrap();
+        assert_eq!((survey.cut, survey.blank), ((2, 1), 2));
+        let shown = survey.to_string();
+        assert!(
+            shown.contains("first  [[user: hi\\n\\nassistant:]] hello\n"),
+            "{shown}"
+        );
+        assert_eq!(Survey::of(&[]), None);
+    }
+
+    #[test]
+    fn of_a_long_text_the_part_at_the_border_is_shown() {
+        let long = format!("a{}b", "x".repeat(1000));
+        assert!(glance(&long, true).starts_with("...x") && glance(&long, true).ends_with("xb"));
+        assert!(glance(&long, false).starts_with("ax") && glance(&long, false).ends_with("x..."));
+    }
+}

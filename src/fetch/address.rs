@@ -1,0 +1,311 @@
+//! Addresses of files: what `--model_url` and `--data_url` take.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use thiserror::Error;
+use url::Url;
+
+/// Where one file is to be had.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `http://` or `https://`.
+    Web(Url),
+    /// `hf://owner/name/path`, or the page of a file on the Hugging Face hub.
+    Hub(HubFile),
+    /// `b2://bucket/key`.
+    B2 { bucket: String, key: String },
+    /// `file:///path`.
+    File(PathBuf),
+}
+
+/// A file in a repository of the Hugging Face hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HubFile {
+    pub kind: RepoKind,
+    /// `owner/name`.
+    pub repo: String,
+    /// A branch, tag or commit.
+    pub revision: String,
+    pub path: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepoKind {
+    Model,
+    Dataset,
+}
+
+impl RepoKind {
+    /// What stands before `owner/name` in the hub's addresses.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+}
+
+/// Why a text is no address. The text is not quoted: it may hold a password.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum AddressError {
+    #[error(
+        "not an address; it must begin with https://, http://, hf://, b2:// or file:// (a file that is there already \
+         needs none)"
+    )]
+    NoScheme,
+    #[error("{0}:// is not supported; use https://, http://, hf://, b2:// or file://")]
+    Scheme(String),
+    #[error("not an address: {0}")]
+    Url(#[from] url::ParseError),
+    #[error(
+        "names no file of the repository; use hf://owner/name/file or hf://datasets/owner/name/file"
+    )]
+    HubPath,
+    #[error(
+        "is not the page of a file; on the hub's page of the file wanted, copy the address of its download link"
+    )]
+    HubPage,
+    #[error("names no file; use b2://bucket/file")]
+    B2,
+    #[error("names no file; use file:///path/to/file")]
+    File,
+}
+
+/// The revision that is meant when none is named.
+pub const MAIN: &str = "main";
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let text = text.trim();
+        let (scheme, rest) = text.split_once("://").ok_or(AddressError::NoScheme)?;
+        match scheme.to_ascii_lowercase().as_str() {
+            "http" | "https" => {
+                let url = Url::parse(text)?;
+                match url.host_str() {
+                    Some("huggingface.co" | "www.huggingface.co" | "hf.co") => hub_page(&url),
+                    _ => Ok(Self::Web(url)),
+                }
+            }
+            "hf" => hub_path(rest).map(Self::Hub),
+            "b2" => match rest.split_once('/') {
+                Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::B2 {
+                    bucket: bucket.to_string(),
+                    key: key.to_string(),
+                }),
+                _ => Err(AddressError::B2),
+            },
+            "file" => match Url::parse(text)?.to_file_path() {
+                Ok(path) if path.file_name().is_some() => Ok(Self::File(path)),
+                _ => Err(AddressError::File),
+            },
+            _ if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                Err(AddressError::Scheme(scheme.to_string()))
+            }
+            _ => Err(AddressError::NoScheme),
+        }
+    }
+}
+
+/// `[datasets/]owner/name[@revision]/path`, as other tools of the hub spell it.
+fn hub_path(text: &str) -> Result<HubFile, AddressError> {
+    let (kind, text) = match text.strip_prefix("datasets/") {
+        Some(rest) => (RepoKind::Dataset, rest),
+        None => (RepoKind::Model, text),
+    };
+    let mut parts = text.split('/');
+    let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let (name, revision) = match name.split_once('@') {
+        Some((name, start)) => (name, revision(start, &mut parts)),
+        None => (name, MAIN.to_string()),
+    };
+    hub_file(kind, owner, name, revision, &parts.collect::<Vec<_>>()).ok_or(AddressError::HubPath)
+}
+
+/// `/[datasets/]owner/name/resolve/revision/path`; what a browser shows under `blob` is fetched under `resolve`.
+fn hub_page(url: &Url) -> Result<Address, AddressError> {
+    let decoded: Vec<String> = url
+        .path_segments()
+        .into_iter()
+        .flatten()
+        .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
+        .collect();
+    let mut parts = decoded.iter().map(String::as_str).peekable();
+    let kind = if parts.next_if_eq(&"datasets").is_some() {
+        RepoKind::Dataset
+    } else {
+        RepoKind::Model
+    };
+    let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    if !matches!(parts.next(), Some("resolve" | "blob" | "raw")) {
+        return Err(AddressError::HubPage);
+    }
+    let revision = revision(parts.next().unwrap_or(""), &mut parts);
+    hub_file(kind, owner, name, revision, &parts.collect::<Vec<_>>())
+        .map(Address::Hub)
+        .ok_or(AddressError::HubPage)
+}
+
+/// A revision is one part of the address, but for `refs/pr/1` and `refs/convert/parquet`.
+fn revision<'a>(start: &str, rest: &mut impl Iterator<Item = &'a str>) -> String {
+    if start != "refs" {
+        return start.to_string();
+    }
+    let (kind, name) = (rest.next().unwrap_or(""), rest.next().unwrap_or(""));
+    format!("refs/{kind}/{name}")
+}
+
+fn hub_file(
+    kind: RepoKind,
+    owner: &str,
+    name: &str,
+    revision: String,
+    path: &[&str],
+) -> Option<HubFile> {
+    let parts = [owner, name, &revision];
+    let whole = !path.is_empty() && parts.iter().chain(path).all(|part| !part.is_empty());
+    whole.then(|| HubFile {
+        kind,
+        repo: format!("{owner}/{name}"),
+        revision,
+        path: path.join("/"),
+    })
+}
+
+impl Address {
+    /// The last part of the path, for progress lines.
+    pub fn file_name(&self) -> String {
+        let path = match self {
+            Self::Web(url) => url.path(),
+            Self::Hub(file) => &file.path,
+            Self::B2 { key, .. } => key,
+            Self::File(path) => return path.display().to_string(),
+        };
+        let name = Path::new(path).file_name();
+        name.map_or_else(
+            || path.to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        )
+    }
+}
+
+/// Without what may be secret: user, password, and the query, where signed addresses carry their key.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Web(url) => write!(f, "{}", without_secrets(url)),
+            Self::Hub(HubFile {
+                kind,
+                repo,
+                revision,
+                path,
+            }) => {
+                let at = if revision == MAIN {
+                    String::new()
+                } else {
+                    format!("@{revision}")
+                };
+                write!(f, "hf://{}{repo}{at}/{path}", kind.prefix())
+            }
+            Self::B2 { bucket, key } => write!(f, "b2://{bucket}/{key}"),
+            Self::File(path) => write!(f, "file://{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({self})")
+    }
+}
+
+/// A web address as it may be shown.
+pub fn without_secrets(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("");
+    let port = url.port().map_or(String::new(), |port| format!(":{port}"));
+    let cut = if url.query().is_some() { "?..." } else { "" };
+    format!("{}://{host}{port}{}{cut}", url.scheme(), url.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        text.parse::<Address>().map_or_else(
+            |error| format!("error: {error}"),
+            |address| address.to_string(),
+        )
+    }
+
+    #[test]
+    fn addresses_and_how_they_are_shown() {
+        for (text, wanted) in [
+            ("https://example.org/a/b.pth", "https://example.org/a/b.pth"),
+            ("HTTP://example.org:81/b", "http://example.org:81/b"),
+            (
+                "https://me:secret@example.org/b?X-Amz-Signature=secret#secret",
+                "https://example.org/b?...",
+            ),
+            ("hf://me/mine/a.pth", "hf://me/mine/a.pth"),
+            (
+                "hf://datasets/me/mine/d/a.jsonl",
+                "hf://datasets/me/mine/d/a.jsonl",
+            ),
+            ("hf://me/mine@v1/a.pth", "hf://me/mine@v1/a.pth"),
+            (
+                "hf://me/mine@refs/pr/3/a.pth",
+                "hf://me/mine@refs/pr/3/a.pth",
+            ),
+            (
+                "https://huggingface.co/me/mine/resolve/main/a.pth?download=true",
+                "hf://me/mine/a.pth",
+            ),
+            (
+                "https://hf.co/me/mine/blob/v1/d/a.pth",
+                "hf://me/mine@v1/d/a.pth",
+            ),
+            (
+                "https://huggingface.co/datasets/me/mine/resolve/refs%2Fconvert%2Fparquet/default/train/0000.parquet",
+                "hf://datasets/me/mine@refs/convert/parquet/default/train/0000.parquet",
+            ),
+            (
+                "https://huggingface.co/datasets/me/mine/resolve/refs/pr/1/a%20b.csv",
+                "hf://datasets/me/mine@refs/pr/1/a b.csv",
+            ),
+            ("b2://bucket/a/b.pth", "b2://bucket/a/b.pth"),
+            ("file:///tmp/a%20b", "file:///tmp/a b"),
+        ] {
+            assert_eq!(shown(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_without_being_quoted() {
+        for (text, word) in [
+            ("model.pth", "must begin with"),
+            ("ftp://me:secret@example.org/b", "ftp:// is not supported"),
+            ("s e c r e t://example.org", "must begin with"),
+            ("https://", "not an address"),
+            ("hf://me/mine", "names no file"),
+            ("hf://me/mine/", "names no file"),
+            ("hf://datasets/me/mine", "names no file"),
+            ("https://huggingface.co/me/mine", "not the page of a file"),
+            (
+                "https://huggingface.co/me/mine/tree/main",
+                "not the page of a file",
+            ),
+            ("b2://bucket", "names no file"),
+            ("b2://bucket/", "names no file"),
+            ("file:///", "names no file"),
+        ] {
+            let error = text.parse::<Address>().unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+            assert!(!error.contains("secret"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Names of datasets, and which of a repository's files are meant. `tests/fetch` fetches them.
+
+use super::*;
+
+#[test]
+fn names() {
+    let dataset = |repo: &str, config: Option<&str>, revision: &str| Dataset {
+        repo: repo.to_string(),
+        config: config.map(str::to_string),
+        revision: revision.to_string(),
+    };
+    for (text, wanted) in [
+        ("me/mine", dataset("me/mine", None, "main")),
+        ("squad", dataset("squad", None, "main")),
+        ("me/mine:one", dataset("me/mine", Some("one"), "main")),
+        ("me/mine@v1.0", dataset("me/mine", None, "v1.0")),
+        (
+            "me/mine:20220301.en@refs/pr/1",
+            dataset("me/mine", Some("20220301.en"), "refs/pr/1"),
+        ),
+    ] {
+        let parsed: Dataset = text.parse().unwrap();
+        assert_eq!(parsed, wanted);
+        assert_eq!(parsed.to_string(), text);
+    }
+    for text in [
+        "",
+        "/",
+        "me/",
+        "/mine",
+        "a/b/c",
+        "../x",
+        "me/..",
+        "me/mine:",
+        "me/mine@",
+        "me mine",
+        "https://x",
+    ] {
+        assert!(text.parse::<Dataset>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn splits_by_names() {
+    for (path, split) in [
+        ("data/train-00000-of-00002.parquet", "train"),
+        ("train/a.parquet", "train"),
+        ("validation.csv", "validation"),
+        ("my_dev_set.jsonl", "validation"),
+        ("val/a.jsonl", "validation"),
+        ("test_1.json", "test"),
+        ("EVAL/x.json", "test"),
+        // The file's own name counts more than its folder's, and a word is whole.
+        ("test/train.json", "train"),
+        ("contest.json", "train"),
+        ("anything.json", "train"),
+    ] {
+        assert_eq!(split_of(path), split, "{path}");
+    }
+}
+
+#[test]
+fn the_conversions_folders_are_configurations_and_splits() {
+    let paths = [
+        "default/train/0001.parquet",
+        "default/train/0000.parquet",
+        "default/partial-test/0000.parquet",
+        "other/train/0000.parquet",
+        ".gitattributes",
+        "default/train/readme.md",
+    ];
+    let layout = by_folders(&paths.map(str::to_string));
+    let train = &layout["default"]["train"];
+    assert_eq!(
+        train,
+        &["default/train/0000.parquet", "default/train/0001.parquet"]
+    );
+    assert_eq!(layout["default"].len(), 2);
+    assert!(
+        !layout["default"].contains_key("test"),
+        "a part of a split is not the split"
+    );
+    assert_eq!(layout.len(), 2);
+}
+
+#[test]
+fn patterns_of_a_card_in_every_form() {
+    let found = |json: &str| patterns(&serde_json::from_str(json).unwrap());
+    let pair = |split: &str, pattern: &str| (split.to_string(), pattern.to_string());
+    assert_eq!(found(r#""a*.csv""#), [pair("train", "a*.csv")]);
+    assert_eq!(
+        found(r#"["a", "b"]"#),
+        [pair("train", "a"), pair("train", "b")]
+    );
+    assert_eq!(
+        found(r#"[{"split": "test", "path": ["a", "b"]}, {"path": "c"}]"#),
+        [pair("test", "a"), pair("test", "b"), pair("train", "c")]
+    );
+    assert_eq!(found("null"), []);
+}

@@ -1,0 +1,338 @@
+//! A file on its way: `model.pth.part`, which becomes `model.pth` only when all of it is there.
+//!
+//! Beside it stands `model.pth.part.json`, which says what the bytes are a part of, so that another run can go on.
+//! Whoever fetches holds a lock on the part; a second process waits, and finds the file there.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha1::Sha1;
+use sha2::Sha256;
+
+use crate::files;
+use crate::report::{DecimalBytes, say};
+
+/// What the bytes of a part belong to, as the server told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Where from, without secrets.
+    pub address: String,
+    /// The server's own name for this very content: the hub's `X-Linked-Etag`, b2's file id.
+    pub version: Option<String>,
+    /// A strong ETag.
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
+    /// Bytes of the whole file.
+    pub length: Option<u64>,
+    pub digest: Option<Digest>,
+}
+
+/// A hash of the whole file, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Digest {
+    Sha1(String),
+    Sha256(String),
+}
+
+impl Origin {
+    /// Whether the server gave anything by which a change of the file would be noticed.
+    pub fn is_guarded(&self) -> bool {
+        self.version.is_some() || self.etag.is_some() || self.last_modified.is_some()
+    }
+
+    /// Whether both are surely the same content: the best mark that both carry is equal, and so are the lengths.
+    pub fn is_same_content(&self, other: &Self) -> bool {
+        let same = |a: &Option<String>, b: &Option<String>| Some(a.as_ref()? == b.as_ref()?);
+        let by_mark = same(&self.version, &other.version)
+            .or_else(|| same(&self.etag, &other.etag))
+            .or_else(|| same(&self.last_modified, &other.last_modified));
+        let lengths_agree = match (self.length, other.length) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        self.address == other.address && by_mark == Some(true) && lengths_agree
+    }
+}
+
+/// The part of a file, locked for as long as this lives.
+pub struct Part {
+    target: PathBuf,
+    path: PathBuf,
+    sidecar: PathBuf,
+    file: File,
+    len: u64,
+    is_sealed: bool,
+}
+
+impl Part {
+    /// Opens the part of `target`, or begins one. `None` when another process brought `target` meanwhile.
+    pub fn open(target: &Path) -> Result<Option<Self>> {
+        let path = beside(target, ".part");
+        let what = || format!("cannot write {}", path.display());
+        loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)
+                .with_context(what)?;
+            lock(&file, target).with_context(what)?;
+            let part = same_file::Handle::from_file(file.try_clone().with_context(what)?)
+                .with_context(what)?;
+            // Whoever held the lock before may have renamed or removed what we opened.
+            let is_still_there =
+                same_file::Handle::from_path(&path).is_ok_and(|there| there == part);
+            if target.exists() {
+                if is_still_there {
+                    fs::remove_file(&path).with_context(what)?;
+                }
+                return Ok(None);
+            }
+            if is_still_there {
+                let len = file.metadata().with_context(what)?.len();
+                let sidecar = beside(target, ".part.json");
+                return Ok(Some(Self {
+                    target: target.to_path_buf(),
+                    path,
+                    sidecar,
+                    file,
+                    len,
+                    is_sealed: false,
+                }));
+            }
+        }
+    }
+
+    /// Bytes that are here.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What to tell of a part that is left: whether it is worth something.
+    pub fn what_is_kept(&self) -> String {
+        match self.origin() {
+            Some(_) => format!("; {} is kept: start again to go on", self.path.display()),
+            None => String::new(),
+        }
+    }
+
+    /// What the bytes here belong to, if that is known and a change of the file would be noticed.
+    pub fn origin(&self) -> Option<Origin> {
+        let text = fs::read(&self.sidecar).ok()?;
+        let origin: Origin = serde_json::from_slice(&text).ok()?;
+        (origin.is_guarded() && self.len > 0).then_some(origin)
+    }
+
+    /// Begins anew, with bytes that will be of `origin`.
+    pub fn begin(&mut self, origin: &Origin) -> io::Result<()> {
+        self.clear()?;
+        if origin.is_guarded() {
+            let text = serde_json::to_vec(origin)?;
+            files::replace(&self.sidecar, |file| file.write_all(&text))?;
+        }
+        Ok(())
+    }
+
+    /// Throws away what is here.
+    pub fn clear(&mut self) -> io::Result<()> {
+        match fs::remove_file(&self.sidecar) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.file.set_len(0)?;
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Puts bytes behind those that are here.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.len))?;
+        self.file.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Errors when `length` bytes in all would not fit on the disk.
+    pub fn check_room(&self, length: u64) -> Result<()> {
+        let missing = length.saturating_sub(self.len);
+        // Where the system does not tell, a full disk shows when it is full.
+        let Ok(free) = fs4::available_space(files::directory_of(&self.target)) else {
+            return Ok(());
+        };
+        if missing > free {
+            bail!(
+                "{} more are needed, and the disk of {} has {} left; make room or name another place",
+                DecimalBytes(missing),
+                self.target.display(),
+                DecimalBytes(free)
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes here have the hash that the server stated.
+    pub fn has(&mut self, digest: &Digest) -> io::Result<bool> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let (found, stated) = match digest {
+            Digest::Sha1(stated) => (hash::<Sha1>(&self.file)?, stated),
+            Digest::Sha256(stated) => (hash::<Sha256>(&self.file)?, stated),
+        };
+        Ok(found.eq_ignore_ascii_case(stated))
+    }
+
+    /// Gives the whole file its name.
+    pub fn seal(mut self) -> Result<()> {
+        files::publish(&self.file, &self.path, &self.target)
+            .with_context(|| format!("cannot write {}", self.target.display()))?;
+        self.is_sealed = true;
+        // Without its part it means nothing; the next part would replace it.
+        let _ = fs::remove_file(&self.sidecar);
+        Ok(())
+    }
+}
+
+/// A part that nothing could go on from is not left behind.
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.is_sealed && self.origin().is_none() {
+            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&self.sidecar);
+        }
+    }
+}
+
+/// To write a converted file as it comes.
+impl Write for Part {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn beside(target: &Path, suffix: &str) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn lock(file: &File, target: &Path) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            say(&format!(
+                "wait   another process is fetching {}",
+                target.display()
+            ));
+            file.lock()
+        }
+        // Some network file systems have no locks; there, two processes at once are the user's care.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn hash<H: sha2::Digest>(mut file: &File) -> io::Result<String> {
+    let mut hasher = H::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(etag: Option<&str>, length: Option<u64>) -> Origin {
+        Origin {
+            address: "https://example.org/a".to_string(),
+            etag: etag.map(str::to_string),
+            length,
+            ..Origin::default()
+        }
+    }
+
+    #[test]
+    fn a_part_goes_on_and_becomes_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("a");
+        let mut part = Part::open(&target).unwrap().unwrap();
+        let first = origin(Some("\"1\""), Some(6));
+        part.begin(&first).unwrap();
+        part.append(b"abc").unwrap();
+        drop(part);
+        assert!(!target.exists());
+
+        let mut part = Part::open(&target).unwrap().unwrap();
+        assert_eq!((part.len(), part.origin()), (3, Some(first)));
+        part.append(b"def").unwrap();
+        // Known from `printf abcdef | sha256sum` and `sha1sum`.
+        let sha256 = "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721";
+        let sha1 = "1F8AC10F23C5B5BC1167BDA84B833E5C057A77D2";
+        assert!(part.has(&Digest::Sha256(sha256.to_string())).unwrap());
+        assert!(part.has(&Digest::Sha1(sha1.to_string())).unwrap());
+        assert!(!part.has(&Digest::Sha1(sha1.replace('1', "2"))).unwrap());
+        part.seal().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"abcdef");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert!(Part::open(&target).unwrap().is_none(), "the file is there");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_no_change_would_show_in_does_not_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut part = Part::open(&directory.path().join("a")).unwrap().unwrap();
+        part.begin(&origin(None, Some(6))).unwrap();
+        part.append(b"abc").unwrap();
+        assert_eq!(part.origin(), None);
+    }
+
+    #[test]
+    fn the_best_common_mark_decides() {
+        let one = origin(Some("\"1\""), Some(6));
+        assert!(one.is_same_content(&origin(Some("\"1\""), None)));
+        assert!(!one.is_same_content(&origin(Some("\"2\""), Some(6))));
+        assert!(!one.is_same_content(&origin(Some("\"1\""), Some(7))));
+        assert!(
+            !one.is_same_content(&origin(None, Some(6))),
+            "nothing in common"
+        );
+        let versioned = |version: &str, etag| Origin {
+            version: Some(version.to_string()),
+            ..origin(etag, None)
+        };
+        assert!(versioned("v", Some("\"1\"")).is_same_content(&versioned("v", Some("\"2\""))));
+        assert!(!versioned("v", Some("\"1\"")).is_same_content(&versioned("w", Some("\"1\""))));
+    }
+
+    #[test]
+    fn more_than_the_disk_holds_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let part = Part::open(&directory.path().join("a")).unwrap().unwrap();
+        part.check_room(1).unwrap();
+        let error = part.check_room(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("make room"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! Brings one file, however often the line breaks.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use reqwest::blocking::Client;
+
+use super::Patience;
+use super::part::{Digest, Part};
+use super::web::{self, Failure, Reply, Request};
+use crate::report::{DecimalBytes, Transfer, say};
+
+/// So often a server is tried that never answered: there may be no network at all.
+const FIRST_TRIES: usize = 3;
+
+/// A server that wants to be left alone for longer is told of instead.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// How one attempt ended that failed.
+enum Attempt {
+    /// Bytes came, then the line broke.
+    Broken(String),
+    Failed(Failure),
+}
+
+impl From<Failure> for Attempt {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Brings the file that `request` asks for to `target`, going on from what is there of it. Called `name` in what is
+/// shown. The request is made for each try, since what authorises it may age.
+pub fn download(
+    client: &Client,
+    request: &dyn Fn() -> Result<Request, Failure>,
+    target: &Path,
+    name: &str,
+    patience: &Patience,
+) -> Result<()> {
+    let Some(mut part) = Part::open(target)? else {
+        return Ok(());
+    };
+    let digest = complete(client, request, &mut part, name, patience)?;
+    let len = DecimalBytes(part.len());
+    let how = match &digest {
+        Some(Digest::Sha256(_)) => ", SHA-256 as stated",
+        Some(Digest::Sha1(_)) => ", SHA-1 as stated",
+        None => "",
+    };
+    part.seal()?;
+    say(&format!("fetch  {name}: {len}, all here{how}"));
+    Ok(())
+}
+
+/// Fills `part` until the file is whole and has the hash that the server states, which is given back.
+fn complete(
+    client: &Client,
+    request: &dyn Fn() -> Result<Request, Failure>,
+    part: &mut Part,
+    name: &str,
+    patience: &Patience,
+) -> Result<Option<Digest>> {
+    let policy = ExponentialBuilder::default()
+        .with_min_delay(patience.first_delay)
+        .with_max_delay(Duration::from_secs(30))
+        .with_max_times(patience.tries)
+        .with_jitter();
+    let mut delays = policy.build();
+    let mut went_on = part.origin().is_some();
+    // Farther than ever is progress, after which patience starts afresh; a server that begins anew each time makes none.
+    let mut farthest = part.len();
+    let (mut met, mut tries) = (false, 0);
+    loop {
+        tries += 1;
+        let (why, after) = match attempt(client, request, part, name) {
+            Ok(digest) => match digest {
+                Some(digest) if !part.has(&digest)? => {
+                    part.clear()?;
+                    if !went_on {
+                        bail!(
+                            "the bytes that arrived do not have the hash that the server states ({digest:?}) and were \
+                             thrown away; try again, and if it stays so the file is damaged at its source"
+                        );
+                    }
+                    // What an earlier run left may be at fault.
+                    went_on = false;
+                    say(&format!("fetch  {name}: the hash is wrong; beginning anew"));
+                    continue;
+                }
+                digest => return Ok(digest),
+            },
+            Err(Attempt::Broken(why)) => {
+                (met, went_on) = (true, true);
+                if part.len() > farthest {
+                    farthest = part.len();
+                    (delays, tries) = (policy.build(), 0);
+                }
+                (format!("{why} after {}", DecimalBytes(part.len())), None)
+            }
+            Err(Attempt::Failed(Failure::Stale)) => {
+                part.clear()?;
+                say(&format!(
+                    "fetch  {name}: it has changed at its source; beginning anew"
+                ));
+                continue;
+            }
+            Err(Attempt::Failed(Failure::Lasting(error))) => return Err(error),
+            Err(Attempt::Failed(Failure::Passing { error, after })) => {
+                met = true;
+                (error.to_string(), after)
+            }
+            Err(Attempt::Failed(Failure::Unreachable(error))) => {
+                if !met && tries >= FIRST_TRIES {
+                    return Err(error.context(
+                        "is the network there? (proxies are taken from HTTPS_PROXY and HTTP_PROXY)",
+                    ));
+                }
+                (error.to_string(), None)
+            }
+        };
+        let kept = part.what_is_kept();
+        let Some(delay) = delays.next() else {
+            bail!("{why}; gave up after {tries} tries{kept}");
+        };
+        let delay = after.map_or(delay, |after| after.max(delay));
+        if delay > LONGEST_WAIT {
+            bail!(
+                "{why} and asks to wait for {} minutes; start again then{kept}",
+                delay.as_secs().div_ceil(60)
+            );
+        }
+        say(&format!(
+            "fetch  {name}: {why}; trying again in {:.0?}",
+            delay
+        ));
+        thread::sleep(delay);
+    }
+}
+
+/// One request, and its bytes into the part.
+fn attempt(
+    client: &Client,
+    request: &dyn Fn() -> Result<Request, Failure>,
+    part: &mut Part,
+    name: &str,
+) -> Result<Option<Digest>, Attempt> {
+    let request = request()?;
+    let known = part
+        .origin()
+        .filter(|origin| origin.address == request.address);
+    if let Some(origin) = &known
+        && origin.length == Some(part.len())
+    {
+        return Ok(origin.digest.clone()); // ended between the last byte and its name
+    }
+    let have = known.as_ref().map(|origin| (part.len(), origin));
+    let Reply {
+        origin,
+        from,
+        mut body,
+    } = web::get(client, &request, have)?;
+    if from == 0 {
+        part.begin(&origin).map_err(|error| disk(error, part))?;
+    }
+    if let Some(length) = origin.length {
+        part.check_room(length).map_err(Failure::Lasting)?;
+    }
+    let mut transfer = Transfer::new(name, origin.length, part.len());
+    let mut buffer = vec![0; 1 << 17];
+    let mut came = false;
+    let ended = loop {
+        match body.read(&mut buffer) {
+            Ok(0) => break Ok(()),
+            Ok(n) => {
+                part.append(&buffer[..n])
+                    .map_err(|error| disk(error, part))?;
+                transfer.advance(n as u64);
+                came = true;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(format!("the line broke ({})", web::reasons(&error))),
+        }
+    };
+    transfer.finish();
+    let ended = ended.and_then(|()| match origin.length {
+        Some(length) if part.len() < length => Err("the line broke".to_string()),
+        _ => Ok(()),
+    });
+    match ended {
+        Ok(()) => match origin.length {
+            Some(length) if part.len() > length => {
+                let error = anyhow!("the server sent more than the {length} bytes that it stated");
+                Err(Failure::Lasting(error).into())
+            }
+            _ => Ok(origin.digest),
+        },
+        Err(why) if came => Err(Attempt::Broken(why)),
+        Err(why) => Err(Failure::Passing {
+            error: anyhow!(why),
+            after: None,
+        }
+        .into()),
+    }
+}
+
+fn disk(error: io::Error, part: &Part) -> Failure {
+    let path = part.path().display();
+    Failure::Lasting(match error.kind() {
+        io::ErrorKind::StorageFull => anyhow!(
+            "the disk is full after {}; make room{}",
+            DecimalBytes(part.len()),
+            part.what_is_kept()
+        ),
+        _ => anyhow!("cannot write {path}: {error}"),
+    })
+}

@@ -1,0 +1,113 @@
+//! Where a download stands: a bar on a terminal, a line now and then elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
+
+use super::{duration, say};
+
+/// Plain lines come no closer together than this.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Shows bytes as they arrive.
+pub struct Transfer {
+    name: String,
+    /// All bytes of the file, where the server says how many.
+    total: Option<u64>,
+    have: u64,
+    /// When this began, and with how many bytes.
+    begun: (Instant, u64),
+    bar: Option<ProgressBar>,
+    last: Instant,
+}
+
+impl Transfer {
+    /// A transfer of the file called `name`, of whose `total` bytes `have` are here already.
+    pub fn new(name: &str, total: Option<u64>, have: u64) -> Self {
+        let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
+        let bar = terminal.then(|| {
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            let template = if total.is_some() {
+                "{msg}  {bar:24.cyan} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
+            } else {
+                "{msg}  {spinner} {decimal_bytes}  {decimal_bytes_per_sec}"
+            };
+            // A template that indicatif refuses would leave its default style, which is still a bar.
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("━╸ "));
+            }
+            bar.set_message(name.to_string());
+            bar.set_position(have);
+            bar.reset_eta();
+            bar
+        });
+        let now = Instant::now();
+        Self {
+            name: name.to_string(),
+            total,
+            have,
+            begun: (now, have),
+            bar,
+            last: now,
+        }
+    }
+
+    /// More bytes are here.
+    pub fn advance(&mut self, bytes: u64) {
+        self.have += bytes;
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.have);
+        } else if self.last.elapsed() >= LINE_EVERY {
+            self.last = Instant::now();
+            say(&self.line());
+        }
+    }
+
+    /// Takes the bar away; whoever used it says how it ended.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self) -> String {
+        let (begun, first) = self.begun;
+        let speed = (self.have - first) as f64 / begun.elapsed().as_secs_f64().max(1e-3);
+        let mut line = format!("fetch  {}: {}", self.name, DecimalBytes(self.have));
+        if let Some(total) = self.total {
+            line.push_str(&format!(" of {}", DecimalBytes(total)));
+        }
+        line.push_str(&format!(", {}/s", DecimalBytes(speed as u64)));
+        if let Some(total) = self.total
+            && speed > 0.0
+        {
+            let left = total.saturating_sub(self.have) as f64 / speed;
+            line.push_str(&format!(", {} left", duration(left)));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_size_speed_and_time_left() {
+        let mut transfer = Transfer::new("model.pth", Some(3_000_000_000), 1_000_000_000);
+        transfer.begun.0 = Instant::now() - Duration::from_secs(10);
+        transfer.advance(500_000_000);
+        let line = transfer.line();
+        let wanted = "fetch  model.pth: 1.50 GB of 3.00 GB, ";
+        assert!(
+            line.starts_with(wanted) && line.ends_with("/s, 30s left"),
+            "{line}"
+        );
+        let unknown = Transfer::new("data.jsonl", None, 0).line();
+        assert!(
+            !unknown.contains(" of ") && !unknown.contains("left"),
+            "{unknown}"
+        );
+    }
+}

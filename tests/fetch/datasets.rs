@@ -1,0 +1,387 @@
+//! Datasets of the hub become JSON lines.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
+use serde_json::{Value, json};
+use state_tune::fetch::{self, Patience, Remote};
+use state_tune::memory;
+
+use crate::common::Dir;
+use crate::hub::{COMMIT, LINE, Shelf, command, run};
+use crate::server::Server;
+
+const OTHER: &str = "{\"input\": \"b\", \"output\": \"B\"}\n";
+
+/// Looks at a dataset, and gives back what was said and the lines it became.
+fn look(server: &Server, name: &str, flags: &[&str]) -> (Option<i32>, String, String) {
+    let dir = Dir::new();
+    let dataset = format!("--huggingface_dataset={name}");
+    let flags = [&["--dry_run", "--data_path=d.jsonl", &dataset], flags].concat();
+    let (code, said) = run(&mut command(&dir, server, &flags));
+    let lines = fs::read_to_string(dir.path("d.jsonl")).unwrap_or_default();
+    // A file that is no table stays where it can be looked at.
+    let mut names = dir.names();
+    names
+        .retain(|name| !(name == "d.jsonl.shards" && said.contains("which is now d.jsonl.shards")));
+    let whole = if code == Some(0) {
+        vec!["d.jsonl"]
+    } else {
+        Vec::new()
+    };
+    assert_eq!(names, whole, "{said}");
+    (code, said, lines)
+}
+
+#[track_caller]
+fn becomes(server: &Server, name: &str, flags: &[&str], wanted: &str) {
+    let (code, said, lines) = look(server, name, flags);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(rows(&lines), rows(wanted), "{said}");
+}
+
+/// Lines as values: 1e16 and 1e+16 are one number, and space between values is none of ours.
+fn rows(lines: &str) -> Vec<Value> {
+    lines
+        .split_terminator('\n')
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn refuses(server: &Server, name: &str, flags: &[&str], words: &[&str]) {
+    let (code, said, _) = look(server, name, flags);
+    assert_eq!(code, Some(1), "{said}");
+    let error = said.lines().last().unwrap();
+    assert!(words.iter().all(|word| error.contains(word)), "{said}");
+}
+
+/// A Parquet file that pyarrow wrote, and what pyarrow and Python's json say it holds.
+const PARQUET: &[u8] = include_bytes!("../data/pyarrow.parquet");
+const PARQUET_LINES: &str = include_str!("../data/pyarrow.jsonl");
+
+#[test]
+fn parquet_comes_first_then_the_hubs_conversion_then_other_tables() {
+    let shelf = Shelf::default()
+        .file("datasets/me/mine/README.md", "about")
+        .file("datasets/me/mine/data/train-00000-of-00001.jsonl", LINE);
+    becomes(&shelf.clone().serve(), "me/mine", &[], LINE);
+    let converted = shelf.file(
+        "datasets/me/mine@refs/convert/parquet/default/train/0000.parquet",
+        PARQUET,
+    );
+    let templates = ["--prompt_formatter={text}", "--response_formatter=x{text}"];
+    becomes(
+        &converted.clone().serve(),
+        "me/mine",
+        &templates,
+        PARQUET_LINES,
+    );
+    // Of another revision there is no conversion.
+    becomes(
+        &converted.clone().serve(),
+        &format!("me/mine@{COMMIT}"),
+        &[],
+        LINE,
+    );
+    let own = converted.file(
+        "datasets/me/mine/data/validation-00000-of-00001.parquet",
+        PARQUET,
+    );
+    let flags = [&templates[..], &["--dataset_split=validation"]].concat();
+    becomes(&own.serve(), "me/mine", &flags, PARQUET_LINES);
+}
+
+#[test]
+fn shards_come_in_order_and_splits_by_name() {
+    let server = Shelf::default()
+        .file("datasets/me/mine/train-00001-of-00002.jsonl", OTHER)
+        .file("datasets/me/mine/train-00000-of-00002.jsonl", LINE)
+        .file("datasets/me/mine/dev.jsonl", OTHER)
+        .file("datasets/me/mine/dataset_infos.json", "{}")
+        .serve();
+    becomes(&server, "me/mine", &[], &format!("{LINE}{OTHER}"));
+    becomes(&server, "me/mine", &["--dataset_split=validation"], OTHER);
+    let wanted = ["no split \"test\"", "it has train, validation"];
+    refuses(&server, "me/mine", &["--dataset_split=test"], &wanted);
+}
+
+#[test]
+fn configurations_are_those_of_the_card() {
+    let card = json!({"configs": [
+        {"config_name": "one", "data_files": "one/*.jsonl"},
+        {"config_name": "two", "data_files": [
+            {"split": "train", "path": ["two/a.jsonl", "two/b*.jsonl"]},
+            {"split": "held_out", "path": "two/c.jsonl"},
+        ]},
+    ]});
+    let shelf = Shelf::default()
+        .file("datasets/me/mine/one/x.jsonl", LINE)
+        .file("datasets/me/mine/two/a.jsonl", OTHER)
+        .file("datasets/me/mine/two/b1.jsonl", LINE)
+        .file("datasets/me/mine/two/c.jsonl", OTHER);
+    let server = shelf.clone().card("me/mine", card.clone()).serve();
+    becomes(&server, "me/mine:one", &[], LINE);
+    becomes(&server, "me/mine:two", &[], &format!("{OTHER}{LINE}"));
+    becomes(&server, "me/mine:two", &["--dataset_split=held_out"], OTHER);
+    refuses(
+        &server,
+        "me/mine",
+        &[],
+        &["name one as me/mine:NAME", "one, two"],
+    );
+    refuses(
+        &server,
+        "me/mine:three",
+        &[],
+        &["no configuration \"three\"", "one, two"],
+    );
+    let mut card = card;
+    card["configs"][0]["default"] = json!(true);
+    becomes(&shelf.card("me/mine", card).serve(), "me/mine", &[], LINE);
+}
+
+#[test]
+fn arrays_and_tables_become_lines() {
+    let array = "\u{FEFF}[\n  {\"input\": \"a\\nb\",\n   \"output\": \"ü\", \"deep\": {\"x\": [1, null]}},\n  {\"input\": \"c\", \"output\": \"d\"}\n]\n";
+    let server = Shelf::default()
+        .file("datasets/me/mine/train.json", array)
+        .serve();
+    let (code, said, lines) = look(&server, "me/mine", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let wanted: Vec<Value> = serde_json::from_str(array.trim_start_matches('\u{FEFF}')).unwrap();
+    assert_eq!(rows(&lines), wanted);
+
+    let table = "\u{FEFF}input,output,n,x,day\n\"a, \"\"b\"\"\nc\",ü,1,0.5,2024-01-01\nNA,d,2,,x\n";
+    let server = Shelf::default()
+        .file("datasets/me/mine/train.csv", table)
+        .serve();
+    let flags = ["--prompt_formatter={n}", "--response_formatter={output}"];
+    let wanted = "{\"input\":\"a, \\\"b\\\"\\nc\",\"output\":\"ü\",\"n\":1,\"x\":0.5,\"day\":\"2024-01-01\"}\n\
+                  {\"input\":null,\"output\":\"d\",\"n\":2,\"x\":null,\"day\":\"x\"}\n";
+    becomes(&server, "me/mine", &flags, wanted);
+    let server = Shelf::default()
+        .file("datasets/me/mine/train.tsv", "input\toutput\na,b\tc\n")
+        .serve();
+    becomes(
+        &server,
+        "me/mine",
+        &[],
+        "{\"input\":\"a,b\",\"output\":\"c\"}\n",
+    );
+}
+
+#[test]
+fn what_is_missing_or_broken_is_said() {
+    let server = Shelf::default()
+        .file("datasets/me/mine/README.md", "about")
+        .file("datasets/me/mine/data.zip", "zip")
+        .file(
+            "datasets/me/broken/train.jsonl",
+            format!("{LINE}{{\"input\": \n"),
+        )
+        .file(
+            "datasets/me/torn/train.parquet",
+            &PARQUET[..PARQUET.len() / 2],
+        )
+        .file("datasets/me/empty/train.jsonl", "\n")
+        .serve();
+    refuses(
+        &server,
+        "me/mine",
+        &[],
+        &["nothing that can be read as a table", "README.md, data.zip"],
+    );
+    refuses(
+        &server,
+        "me/none",
+        &[],
+        &["knows no dataset me/none", "HF_TOKEN"],
+    );
+    refuses(&server, "me/mine@v2", &[], &["no branch, tag or commit v2"]);
+    refuses(
+        &server,
+        "me/broken",
+        &[],
+        &["train.jsonl of me/broken", "line 2"],
+    );
+    refuses(&server, "me/torn", &[], &["train.parquet of me/torn"]);
+    refuses(&server, "me/empty", &[], &["has no rows"]);
+}
+
+/// Row `i` of a dataset of any size, as Python's `datasets` would print it.
+fn row(i: i64) -> Value {
+    let turns: Vec<Value> = (0..i % 3)
+        .map(|turn| json!({"role": if turn == 0 { "user" } else { "assistant" }, "content": format!("ü{turn} of {i}")}))
+        .collect();
+    let note = (i % 5 != 0).then(|| format!("\"note\"\t{i} 漢字 🙂"));
+    json!({
+        "id": i,
+        "input": format!("what is {i}?"),
+        "output": "Arr, ".repeat((i % 40) as usize + 1),
+        "note": note,
+        // Halves, which 32 bits hold exactly.
+        "score": i as f32 / 2.0,
+        "turns": turns,
+    })
+}
+
+/// The first `count` of those rows as Parquet, compressed, in row groups of 10,000.
+fn parquet(count: i64) -> Vec<u8> {
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_max_row_group_row_count(Some(10_000))
+        .build();
+    let batch = |ids: std::ops::Range<i64>| {
+        let rows: Vec<Value> = ids.clone().map(row).collect();
+        let texts = |key: &str| -> ArrayRef {
+            Arc::new(StringArray::from_iter(
+                rows.iter().map(|row| row[key].as_str()),
+            ))
+        };
+        let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, true));
+        let turn = StructBuilder::from_fields(fields.to_vec(), 0);
+        let mut turns = ListBuilder::new(turn);
+        for row in &rows {
+            for turn in row["turns"].as_array().unwrap() {
+                let values = turns.values();
+                for (i, key) in ["role", "content"].into_iter().enumerate() {
+                    let text = values.field_builder::<StringBuilder>(i).unwrap();
+                    text.append_value(turn[key].as_str().unwrap());
+                }
+                values.append(true);
+            }
+            turns.append(true);
+        }
+        RecordBatch::try_from_iter_with_nullable([
+            (
+                "id",
+                Arc::new(Int64Array::from_iter_values(ids.clone())) as ArrayRef,
+                true,
+            ),
+            ("input", texts("input"), true),
+            ("output", texts("output"), true),
+            ("note", texts("note"), true),
+            (
+                "score",
+                Arc::new(Float32Array::from_iter_values(ids.map(|i| i as f32 / 2.0))),
+                true,
+            ),
+            ("turns", Arc::new(turns.finish()), true),
+        ])
+        .unwrap()
+    };
+    let schema = batch(0..1).schema();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
+    for start in (0..count).step_by(1000) {
+        writer
+            .write(&batch(start..count.min(start + 1000)))
+            .unwrap();
+    }
+    writer.into_inner().unwrap()
+}
+
+const CHILD: &str = "FETCH_TEST_CHILD";
+
+/// Run by the test below in a process of its own, whose peak of memory is then that of fetching alone.
+#[test]
+fn child_that_fetches_and_tells_its_peak() {
+    let Some(target) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let remote = Remote::Dataset {
+        dataset: "me/mine".parse().unwrap(),
+        split: "train".to_string(),
+    };
+    let target = std::path::Path::new(&target);
+    fetch::ensure(target, "--data_path", Some(&remote), &Patience::default()).unwrap();
+    println!("peak={}", memory::peak().unwrap());
+}
+
+/// Fetches so many rows, and gives back the lines and the peak of memory.
+fn fetched(count: i64) -> (String, u64) {
+    let server = Shelf::default()
+        .file("datasets/me/mine/train.parquet", parquet(count))
+        .serve();
+    let dir = Dir::new();
+    let target = dir.path("d.jsonl");
+    // `command` knows which settings the hub must not see; the program is this one.
+    let settings = command(&dir, &server, &[]);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    for (name, value) in settings.get_envs() {
+        match value {
+            Some(value) => child.env(name, value),
+            None => child.env_remove(name),
+        };
+    }
+    child.args([
+        "--exact",
+        "datasets::child_that_fetches_and_tells_its_peak",
+        "--nocapture",
+    ]);
+    let (code, said) = run(child.env(CHILD, &target));
+    assert_eq!(code, Some(0), "{said}");
+    let peak = said
+        .split("peak=")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    (fs::read_to_string(target).unwrap(), peak.parse().unwrap())
+}
+
+#[test]
+fn two_hundred_thousand_rows_become_lines_in_the_memory_of_twenty_thousand() {
+    const ROWS: i64 = 200_000;
+    let (lines, peak) = fetched(ROWS);
+    let mut count = 0;
+    for (i, line) in (0..).zip(lines.split_terminator('\n')) {
+        let found: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(found, row(i));
+        count += 1;
+    }
+    assert_eq!(count, ROWS);
+    let (_, small) = fetched(ROWS / 10);
+    let (megabytes, more) = (lines.len() >> 20, peak.saturating_sub(small) >> 20);
+    println!(
+        "{megabytes} MiB of lines; peaks {} and {} MiB",
+        small >> 20,
+        peak >> 20
+    );
+    assert!(
+        more < 16 && megabytes > 40,
+        "{more} MiB more for {megabytes} MiB of lines"
+    );
+}
+
+#[test]
+fn pyarrow_says_the_same_of_many_rows() {
+    let Some(python) = std::env::var_os("ORACLE_PYTHON") else {
+        println!("skipped: ORACLE_PYTHON names no Python with pyarrow");
+        return;
+    };
+    let dir = Dir::new();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/parquet.py");
+    let written = Command::new(python)
+        .arg(script)
+        .args([dir.path("p"), dir.path("l")])
+        .arg("200000")
+        .status()
+        .unwrap();
+    assert!(written.success());
+    let parquet = fs::read(dir.path("p")).unwrap();
+    let server = Shelf::default()
+        .file("datasets/me/mine/train.parquet", parquet)
+        .serve();
+    let wanted = fs::read_to_string(dir.path("l")).unwrap();
+    let flags = ["--prompt_formatter={i64}", "--response_formatter=x{text}"];
+    becomes(&server, "me/mine", &flags, &wanted);
+}
