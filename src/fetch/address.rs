@@ -1,7 +1,7 @@
 //! Addresses of files: what `--model_url` and `--data_url` take.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
@@ -177,19 +177,17 @@ fn hub_file(
 }
 
 impl Address {
-    /// The last part of the path, for progress lines.
+    /// The last part of the path, for progress lines. It may come from a stranger's repository, so nothing in it speaks
+    /// to the terminal.
     pub fn file_name(&self) -> String {
         let path = match self {
-            Self::Web(url) => url.path(),
-            Self::Hub(file) => &file.path,
-            Self::B2 { key, .. } => key,
-            Self::File(path) => return path.display().to_string(),
+            Self::Web(url) => url.path().to_string(),
+            Self::Hub(file) => file.path.clone(),
+            Self::B2 { key, .. } => key.clone(),
+            Self::File(path) => path.display().to_string(),
         };
-        let name = Path::new(path).file_name();
-        name.map_or_else(
-            || path.to_string(),
-            |name| name.to_string_lossy().into_owned(),
-        )
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        name.replace(char::is_control, "?")
     }
 }
 
@@ -281,6 +279,18 @@ mod tests {
             ("file:///tmp/a%20b", "file:///tmp/a b"),
         ] {
             assert_eq!(shown(text), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_says_nothing_to_the_terminal() {
+        for (text, name) in [
+            ("https://example.org/a/b.pth?x=/y", "b.pth"),
+            ("hf://me/mine/d/\u{1b}[31ma.pth", "?[31ma.pth"),
+            ("b2://bucket/d/a\nb", "a?b"),
+            ("file:///d/a.pth", "a.pth"),
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().file_name(), name);
         }
     }
 

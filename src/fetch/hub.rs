@@ -47,7 +47,7 @@ impl Hub {
             .connect_timeout(patience.connect)
             .read_timeout(patience.stall)
             .build()
-            .context("cannot set up HTTP")?;
+            .map_err(|error| web::no_https(&error))?;
         let client = HFClientBuilder::new().client(client).build();
         let (endpoint, client) = client
             .and_then(|client| {
@@ -215,9 +215,9 @@ impl Hub {
             HFError::Request { source, .. } => {
                 let source = source.without_url();
                 anyhow!(
-                    "no answer from {endpoint}: {}; is the network there? (proxies are taken from HTTPS_PROXY and \
-                     HTTP_PROXY)",
-                    web::reasons(&source)
+                    "no answer from {endpoint}: {}; {}",
+                    web::reasons(&source),
+                    web::IS_IT_THERE
                 )
             }
             error => anyhow!("{endpoint}: {}", web::reasons(&error)),

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::Sha256;
@@ -71,6 +71,12 @@ pub struct Part {
 impl Part {
     /// Opens the part of `target`, or begins one. `None` when another process brought `target` meanwhile.
     pub fn open(target: &Path) -> Result<Option<Self>> {
+        let directory = files::directory_of(target);
+        ensure!(
+            directory.is_dir(),
+            "there is no directory {}; make it first",
+            directory.display()
+        );
         let path = beside(target, ".part");
         let what = || format!("cannot write {}", path.display());
         loop {

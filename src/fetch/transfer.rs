@@ -116,9 +116,7 @@ fn complete(
             }
             Err(Attempt::Failed(Failure::Unreachable(error))) => {
                 if !met && tries >= FIRST_TRIES {
-                    return Err(error.context(
-                        "is the network there? (proxies are taken from HTTPS_PROXY and HTTP_PROXY)",
-                    ));
+                    bail!("{error}; {}", web::IS_IT_THERE);
                 }
                 (error.to_string(), None)
             }

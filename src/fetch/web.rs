@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
@@ -46,6 +46,10 @@ pub const PLAIN: Advice = Advice {
     not_found: "there is nothing at this address; look for a typing error",
 };
 
+/// What to say when nobody answers.
+pub const IS_IT_THERE: &str =
+    "is the network there? (proxies are taken from HTTPS_PROXY and HTTP_PROXY)";
+
 /// A server's answer that brings bytes.
 pub struct Reply {
     /// What the bytes belong to.
@@ -80,7 +84,16 @@ pub fn client(patience: &Patience) -> Result<Client> {
         .timeout(patience.stall)
         .redirect(Policy::none())
         .build()
-        .context("cannot set up HTTP")
+        .map_err(|error| no_https(&error))
+}
+
+/// The one reason that was ever seen: a bare container knows no certificate authorities.
+pub fn no_https(error: &reqwest::Error) -> anyhow::Error {
+    anyhow!(
+        "cannot set up HTTPS: {}; install CA certificates (in most containers the package ca-certificates), or set \
+         SSL_CERT_FILE to a file of them",
+        reasons(error)
+    )
 }
 
 /// Asks for a file, or for the rest of it: `have` bytes are here, and belong to the origin beside them.

@@ -139,6 +139,24 @@ fn a_disk_that_is_too_small_is_seen_before_and_one_that_fills_keeps_the_part() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_container_without_certificates_is_told_what_it_lacks() {
+    let dir = Dir::new();
+    for url in [
+        "--data_url=https://127.0.0.1:9/d.jsonl",
+        "--data_url=hf://me/mine/d.jsonl",
+    ] {
+        let mut command = dir.command(&["--dry_run", "--data_path=d.jsonl", url]);
+        let nowhere = dir.path("nowhere");
+        let (code, said) = run(command
+            .env("SSL_CERT_FILE", &nowhere)
+            .env("SSL_CERT_DIR", &nowhere));
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("install CA certificates"), "{said}");
+    }
+}
+
+#[test]
 fn what_is_secret_in_an_address_is_shown_nowhere() {
     let dir = Dir::new();
     for url in [
