@@ -9,8 +9,8 @@
 //! logits are the largest thing a step computes, and are fetched just once.
 
 mod cpu;
-#[cfg(test)]
-mod reference;
+#[doc(hidden)]
+pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 

@@ -9,8 +9,8 @@
 //! with s the logistic function; 1 - s(x) is computed as s(-x), which keeps its digits where s is near 1.
 
 mod cpu;
-#[cfg(test)]
-mod reference;
+#[doc(hidden)]
+pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 

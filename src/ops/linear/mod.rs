@@ -13,8 +13,8 @@
 pub(crate) mod amx;
 mod cpu;
 mod panel;
-#[cfg(test)]
-mod reference;
+#[doc(hidden)]
+pub mod reference;
 mod rows;
 mod tile;
 

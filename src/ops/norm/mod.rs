@@ -11,8 +11,8 @@
 //! get no gradient. (Ba, Kiros, Hinton 2016; Wu and He 2018.)
 
 mod cpu;
-#[cfg(test)]
-pub(super) mod reference;
+#[doc(hidden)]
+pub mod reference;
 
 use std::ops::Deref;
 

@@ -12,8 +12,8 @@
 //! One pass over x each way: these are the widest loops of a block beside its products, and memory bounds them.
 
 mod cpu;
-#[cfg(test)]
-mod reference;
+#[doc(hidden)]
+pub mod reference;
 
 use candle_core::{Result, Storage, Tensor, bail};
 use std::ops::Deref;

@@ -18,8 +18,8 @@
 //! (Peng et al. 2024, "Eagle and Finch", for the forward.)
 
 mod cpu;
-#[cfg(test)]
-mod reference;
+#[doc(hidden)]
+pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
