@@ -11,7 +11,8 @@
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
 //! data/          jsonl, template, example (tokens and where the completion starts), survey, walk, batch (packed flat)
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs; beside them
-//!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays)
+//!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays),
+//!                output (memory that is written once)
 //! tokenizer/     the World vocabulary
 //! pth/           PyTorch's zip and pickle, read and written
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only room that touches the network

@@ -15,11 +15,11 @@ pub mod gates;
 pub mod level;
 pub mod linear;
 pub mod norm;
+pub(crate) mod output;
 pub mod token_shift;
 pub(crate) mod vector;
 pub mod wkv;
 
-use std::marker::PhantomData;
 use std::ops::{Deref, Range};
 
 use anyhow::Context;
@@ -126,39 +126,4 @@ pub(crate) fn floats(tensor: &Tensor) -> Result<Floats<impl Deref<Target = Stora
 /// A tensor of its own from freshly computed elements.
 pub(crate) fn tensor(data: Vec<f32>, shape: impl Into<candle_core::Shape>) -> Result<Tensor> {
     Tensor::from_vec(data, shape.into(), &candle_core::Device::Cpu)
-}
-
-/// An output that tasks write disjoint parts of.
-pub(crate) struct Parts<'a> {
-    start: *mut f32,
-    len: usize,
-    whole: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: only `part` gives access, and its callers keep the parts apart.
-unsafe impl Send for Parts<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Parts<'_> {}
-
-impl<'a> Parts<'a> {
-    pub fn new(whole: &'a mut [f32]) -> Self {
-        Self {
-            start: whole.as_mut_ptr(),
-            len: whole.len(),
-            whole: PhantomData,
-        }
-    }
-
-    /// One part, to be written.
-    ///
-    /// # Safety
-    ///
-    /// While it lives, nobody else has a part that overlaps it.
-    #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the caller keeps parts apart")]
-    pub unsafe fn part(&self, range: Range<usize>) -> &mut [f32] {
-        assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: inside the output by the assert, and unshared by the caller's word.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
-    }
 }

@@ -1,11 +1,9 @@
 //! The gates on the CPU, row by row, into the form that the next product takes.
 
-use rayon::prelude::*;
-
-use crate::ops::Parts;
 use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Product, Rows};
 use crate::ops::norm::{self, Params};
+use crate::ops::output::{Output, chunks, cleared};
 use crate::ops::vector::sigmoid;
 
 /// Elements that a task takes at once: enough to outweigh its hand-over.
@@ -32,8 +30,8 @@ pub fn norm_silu_backward(
     product: Product,
 ) -> (Vec<f32>, Rows) {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let mut dy = vec![0.0; y.len()];
-    let out = Parts::new(&mut dy);
+    let mut dy = Output::new(y.len());
+    let out = dy.parts();
     let mut d_gate = Rows::fill(product, [y.len() / channels, channels], 1, |range, rows| {
         let (mut normal, mut d_normal) = (vec![0.0; channels], vec![0.0; channels]);
         for t in range {
@@ -50,21 +48,21 @@ pub fn norm_silu_backward(
             rows.put(0, t, &normal);
             // SAFETY: ranges of rows are disjoint between tasks.
             let dy = unsafe { out.part(row) };
-            norm::row_backward(level, norm, &d_normal, y, dy);
+            norm::row_backward(level, norm, &d_normal, y, cleared(dy, 0.0));
         }
     });
+    // SAFETY: `Rows::fill` asks for every row.
+    let dy = unsafe { dy.finish() };
     (dy, d_gate.swap_remove(0))
 }
 
 /// x + sigmoid(r) * v
 pub fn sigmoid_mul_onto(x: &[f32], r: &[f32], v: &[f32]) -> Vec<f32> {
     let level = Level::current();
-    let mut z = vec![0.0; x.len()];
-    z.par_chunks_mut(PIECE)
-        .zip(x.par_chunks(PIECE))
-        .zip(r.par_chunks(PIECE).zip(v.par_chunks(PIECE)))
-        .for_each(|((z, x), (r, v))| sigmoid_mul(level, x, r, v, z));
-    z
+    chunks(x.len(), PIECE, 0.0, |piece, z| {
+        let start = piece * PIECE;
+        sigmoid_mul(level, &x[start..], &r[start..], &v[start..], z);
+    })
 }
 
 /// [dr, dv] from dz, rows of `channels`.

@@ -13,8 +13,8 @@ use super::panel::{self, Side, widen};
 use super::rows::{LINE, Line, Rows, Unit, round};
 use super::tile::{Block, HEIGHT, Kernel, Tile, WIDTH};
 use super::{Element, Matrix};
-use crate::ops::Parts;
 use crate::ops::level::vectorised;
+use crate::ops::output::{Output, chunks};
 use crate::ops::vector::{LANES, Vector, dot};
 
 /// Units summed before a sum goes to memory: a panel of them is 128 KB.
@@ -32,23 +32,14 @@ const STRIPE: usize = 64;
 /// Numbers of W widened at once for a single row; they stay in registers and L1.
 const STRIP: usize = 256;
 
-/// Whether a product replaces what its output holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Onto {
-    /// The output holds nothing yet.
-    Nothing,
-    /// The product is added to the output.
-    Sum,
-}
-
-/// left times W, or W transposed, onto `out` `[rows, n]`.
-pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto) {
+/// left times W, or W transposed, plus `to` if there is one: `[rows, n]`.
+pub fn multiply(left: &Rows, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<f32> {
     let [rows, _] = left.dims();
     if rows == 0 {
-        return;
+        return Vec::new();
     }
     if rows == 1 && side == Side::Forward {
-        return single(left, w, out, onto);
+        return single(left, w, to);
     }
     let (unit, level) = (left.unit(), left.level());
     let kernel = Kernel::of(level, unit);
@@ -58,25 +49,21 @@ pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto
     let height = (BLOCK / units.min(DEPTH))
         .min(rows)
         .next_multiple_of(kernel.height);
-    let out = Parts::new(out);
+    let mut out = Output::new(rows * columns);
+    let parts = out.parts();
 
-    let mut packed = Vec::new();
     for first in (0..units).step_by(DEPTH) {
         let depth = DEPTH.min(units - first);
-        let onto = if first == 0 { onto } else { Onto::Sum };
         let panel_lines = depth * WIDTH / LINE;
         let most = (PACKED / (depth * WIDTH)).max(1);
         let all = columns.div_ceil(WIDTH);
         for start in (0..all).step_by(most) {
             let panels = start..(start + most).min(all);
-            packed.resize(most.min(all) * panel_lines, Line::ZERO);
-            packed
-                .par_chunks_exact_mut(panel_lines)
-                .zip(panels.clone())
-                .for_each(|(lines, panel)| {
-                    let out = Line::units_mut(lines);
-                    panel::pack(level, side, w, unit, first, panel * WIDTH, out);
-                });
+            let len = panels.len() * panel_lines;
+            let packed = chunks(len, panel_lines, Line::ZERO, |i, lines| {
+                let (column, out) = ((start + i) * WIDTH, Line::units_mut(lines));
+                panel::pack(level, side, w, unit, first, column, out);
+            });
 
             let task = |(rows, panels): (Range<usize>, Range<usize>)| {
                 let mut tile = Tile([[0.0; WIDTH]; HEIGHT]);
@@ -96,12 +83,18 @@ pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto
                         for (i, sums) in tile.0[..block.rows].iter().enumerate() {
                             let start = (row + i) * columns + column;
                             // SAFETY: no other task has these rows and columns.
-                            let out = unsafe { out.part(start..start + width) };
-                            match onto {
-                                Onto::Nothing => out.copy_from_slice(&sums[..width]),
-                                Onto::Sum => {
-                                    out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                                }
+                            let out = unsafe { parts.part(start..start + width) };
+                            if first > 0 {
+                                // SAFETY: the sums of the units before were written here.
+                                let out = unsafe { out.assume_init_mut() };
+                                out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+                            } else if let Some(to) = to {
+                                let sums = sums.iter().zip(&to[start..]);
+                                out.iter_mut().zip(sums).for_each(|(out, (sum, to))| {
+                                    out.write(to + sum);
+                                });
+                            } else {
+                                out.write_copy_of_slice(&sums[..width]);
                             }
                         }
                     }
@@ -119,34 +112,33 @@ pub fn multiply(left: &Rows, w: &Matrix, side: Side, out: &mut [f32], onto: Onto
             tasks.into_par_iter().for_each(task);
         }
     }
+    // SAFETY: the tasks' rows and panels are the whole.
+    unsafe { out.finish() }
 }
 
 /// One row times W transposed.
-fn single(left: &Rows, w: &Matrix, out: &mut [f32], onto: Onto) {
+fn single(left: &Rows, w: &Matrix, to: Option<&[f32]>) -> Vec<f32> {
     let (x, level) = (left.row(0), left.level());
-    out.par_chunks_mut(STRIPE)
-        .enumerate()
-        .for_each(|(stripe, out)| {
-            stripe_of_single(level, w, stripe * STRIPE, &x, left.unit(), out, onto);
-        });
+    chunks(w.rows, STRIPE, 0.0, |stripe, out| {
+        let first = stripe * STRIPE;
+        if let Some(to) = to {
+            out.copy_from_slice(&to[first..][..out.len()]);
+        }
+        stripe_of_single(level, w, first, &x, left.unit(), out);
+    })
 }
 
 vectorised! {
-    /// Some rows of W, from `first` on, times x.
+    /// Some rows of W, from `first` on, times x, added to `out`.
     fn stripe_of_single(
         w: &Matrix,
         first: usize,
         x: &[f32],
         unit: Unit,
         out: &mut [f32],
-        onto: Onto,
     ) {
         for (row, out) in (first..).zip(out) {
-            let product = dot_row::<V>(w, row, x, unit);
-            match onto {
-                Onto::Nothing => *out = product,
-                Onto::Sum => *out += product,
-            }
+            *out += dot_row::<V>(w, row, x, unit);
         }
     }
 }

@@ -23,7 +23,6 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 use safetensors::Dtype;
 
-use self::cpu::Onto;
 use self::panel::Side;
 use self::rows::Unit;
 pub use self::rows::{Rows, Writer};
@@ -146,11 +145,8 @@ impl Matrix {
         if left.unit() != Unit::of(self.product, left.level()) {
             bail!("{:?} rows for a {:?} product", left.unit(), self.product);
         }
-        let (mut out, onto) = match to {
-            Some(to) => (floats(to)?.to_vec(), Onto::Sum),
-            None => (vec![0.0; n * outer], Onto::Nothing),
-        };
-        cpu::multiply(left, self, side, &mut out, onto);
+        let to = to.map(floats).transpose()?;
+        let out = cpu::multiply(left, self, side, to.as_deref());
         tensor(out, (n, outer))
     }
 

@@ -13,6 +13,7 @@ use super::Product;
 use super::tile::HEIGHT;
 use crate::ops::floats;
 use crate::ops::level::{Level, vectorised};
+use crate::ops::output::{Output, cleared};
 
 /// Units in a cache line, and in a step of the widest kernel.
 pub const LINE: usize = 16;
@@ -168,39 +169,41 @@ impl Rows {
         };
         // A kernel may read a whole tile of rows.
         let height = rows.next_multiple_of(HEIGHT);
-        let mut made: Vec<Self> = (0..count)
-            .map(|_| Self {
-                lines: vec![Line::ZERO; height * stride],
+        let mut outs: Vec<Output<Line>> =
+            (0..count).map(|_| Output::new(height * stride)).collect();
+        // Each task's rows of each matrix.
+        let mut pieces: Vec<Vec<_>> = (0..height.div_ceil(PIECE)).map(|_| Vec::new()).collect();
+        for out in &mut outs {
+            for (piece, part) in pieces
+                .iter_mut()
+                .zip(out.memory().chunks_mut(PIECE * stride))
+            {
+                piece.push(part);
+            }
+        }
+        pieces.into_par_iter().enumerate().for_each(|(i, parts)| {
+            let parts = parts.into_iter().map(|part| cleared(part, Line::ZERO));
+            let mut writer = Writer {
+                first: i * PIECE,
+                stride,
+                unit,
+                level,
+                parts: parts.collect(),
+            };
+            let range = writer.first.min(rows)..(writer.first + PIECE).min(rows);
+            fill(range, &mut writer);
+        });
+        outs.into_iter()
+            .map(|out| Self {
+                // SAFETY: the pieces are the whole, and each was cleared.
+                lines: unsafe { out.finish() },
                 stride,
                 rows,
                 columns,
                 unit,
                 level,
             })
-            .collect();
-
-        let mut writers: Vec<Writer> = (0..rows.div_ceil(PIECE))
-            .map(|piece| Writer {
-                first: piece * PIECE,
-                stride,
-                unit,
-                level,
-                parts: Vec::with_capacity(count),
-            })
-            .collect();
-        for matrix in &mut made {
-            for (writer, part) in writers
-                .iter_mut()
-                .zip(matrix.lines.chunks_mut(PIECE * stride))
-            {
-                writer.parts.push(part);
-            }
-        }
-        writers.into_par_iter().for_each(|mut writer| {
-            let range = writer.first..(writer.first + PIECE).min(rows);
-            fill(range, &mut writer);
-        });
-        made
+            .collect()
     }
 
     /// One matrix, each row computed by itself.

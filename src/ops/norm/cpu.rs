@@ -1,8 +1,7 @@
 //! Normalisation on the CPU: rows in parallel, each group read three times (mean, variance, values) while it is in cache.
 
-use rayon::prelude::*;
-
 use crate::ops::level::{Level, vectorised};
+use crate::ops::output::chunks;
 use crate::ops::vector::{LANES, Vector, dot, sum, sum_of};
 
 /// A norm's plain numbers.
@@ -19,23 +18,25 @@ const PIECE: usize = 32;
 
 pub fn forward(x: &[f32], norm: Params) -> Vec<f32> {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let mut y = vec![0.0; x.len()];
-    y.par_chunks_mut(channels)
-        .zip(x.par_chunks(channels))
-        .with_min_len(PIECE)
-        .for_each(|(y, x)| row(level, norm, x, y));
-    y
+    let size = PIECE * channels;
+    chunks(x.len(), size, 0.0, |piece, y| {
+        let x = &x[piece * size..];
+        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
+            row(level, norm, x, y);
+        }
+    })
 }
 
 pub fn backward(dy: &[f32], x: &[f32], norm: Params) -> Vec<f32> {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(channels)
-        .zip(x.par_chunks(channels))
-        .zip(dy.par_chunks(channels))
-        .with_min_len(PIECE)
-        .for_each(|((dx, x), dy)| row_backward(level, norm, dy, x, dx));
-    dx
+    let size = PIECE * channels;
+    chunks(x.len(), size, 0.0, |piece, dx| {
+        let inputs = dy[piece * size..].chunks_exact(channels);
+        let inputs = inputs.zip(x[piece * size..].chunks_exact(channels));
+        for (dx, (dy, x)) in dx.chunks_exact_mut(channels).zip(inputs) {
+            row_backward(level, norm, dy, x, dx);
+        }
+    })
 }
 
 vectorised! {

@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::Offsets;
 use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Product, Rows};
 use crate::ops::norm::{self, Params};
+use crate::ops::output::chunks;
 
 /// Rows that a backward task takes at once.
 const PIECE: usize = 32;
@@ -57,24 +56,21 @@ pub fn backward(
 ) -> (Vec<f32>, Vec<f32>) {
     let (channels, level) = (norm.weight.len(), Level::current());
     let rows = offsets.rows();
-    let mut dx = vec![0.0; x.len()];
-    dx.par_chunks_mut(PIECE * channels)
-        .enumerate()
-        .for_each(|(piece, dx)| {
-            let mut da = vec![0.0; channels];
-            for (t, dx) in (piece * PIECE..).zip(dx.chunks_mut(channels)) {
-                let row = t * channels..(t + 1) * channels;
-                da.fill(0.0);
-                for (d, mix) in d_mixed.iter().zip(mixes) {
-                    add_scaled(level, mix, &d[row.clone()], &mut da);
-                    if t + 1 < rows && !offsets.is_start(t + 1) {
-                        add_rest(level, mix, &d[row.end..row.end + channels], &mut da);
-                    }
+    let dx = chunks(x.len(), PIECE * channels, 0.0, |piece, dx| {
+        let mut da = vec![0.0; channels];
+        for (t, dx) in (piece * PIECE..).zip(dx.chunks_mut(channels)) {
+            let row = t * channels..(t + 1) * channels;
+            da.fill(0.0);
+            for (d, mix) in d_mixed.iter().zip(mixes) {
+                add_scaled(level, mix, &d[row.clone()], &mut da);
+                if t + 1 < rows && !offsets.is_start(t + 1) {
+                    add_rest(level, mix, &d[row.end..row.end + channels], &mut da);
                 }
-                norm::row_backward(level, norm, &da, &x[row.clone()], dx);
-                add(level, &d_out[row], dx);
             }
-        });
+            norm::row_backward(level, norm, &da, &x[row.clone()], dx);
+            add(level, &d_out[row], dx);
+        }
+    });
 
     let mut dfirst = vec![0.0; channels];
     for &start in offsets.starts() {

@@ -8,34 +8,35 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Inputs;
-use crate::ops::Parts;
 use crate::ops::level::{Level, vectorised};
+use crate::ops::output::{Output, Parts, cleared};
 use crate::ops::vector::{LANES, Vector, dot, sum_of};
 
 /// (y `[N, C]`, end states `[sequences, H, K, K]`).
 pub fn forward(x: &Inputs) -> (Vec<f32>, Vec<f32>) {
     let (size, level) = (x.head_size, Level::current());
-    let mut y = vec![0.0; x.r.len()];
+    let mut y = Output::new(x.r.len());
     let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
-    let out = Parts::new(&mut y);
+    let out = y.parts();
     end.par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each(|(end, task)| head_forward(level, &task, x, &out, end));
-    (y, end)
+    // SAFETY: every head of every row belongs to a task, which writes it.
+    (unsafe { y.finish() }, end)
 }
 
 /// dr, dk, dv `[N, C]` and the learned state's gradient `[H, K, K]`.
 pub fn backward(dy: &[f32], x: &Inputs) -> [Vec<f32>; 4] {
     let (size, level) = (x.head_size, Level::current());
-    let [mut dr, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; dy.len()]);
+    let mut outs = [(); 3].map(|()| Output::new(dy.len()));
     let mut starts = vec![0.0; x.offsets.sequences() * x.state.len()];
-    let outs = [&mut dr, &mut dk, &mut dv].map(|out| Parts::new(out));
+    let parts = outs.each_mut().map(Output::parts);
     starts
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each(|(start, task)| {
-            head_backward_r(level, &task, dy, x, &outs[0]);
-            head_backward_kv(level, &task, dy, x, &outs[1..], start);
+            head_backward_r(level, &task, dy, x, &parts[0]);
+            head_backward_kv(level, &task, dy, x, &parts[1..], start);
         });
     // In order, so that the same batch gives the same sum.
     let mut dstate = vec![0.0; x.state.len()];
@@ -44,6 +45,8 @@ pub fn backward(dy: &[f32], x: &Inputs) -> [Vec<f32>; 4] {
             *sum += g;
         }
     }
+    // SAFETY: as above.
+    let [dr, dk, dv] = outs.map(|out| unsafe { out.finish() });
     [dr, dk, dv, dstate]
 }
 
@@ -66,7 +69,7 @@ vectorised! {
             let (r, k, v) = (task.row(x.r, t), task.row(x.k, t), task.row(x.v, t));
             let bonus = V::splat(task.bonus_of::<V>(r, k));
             // SAFETY: no other task has this head of this sequence.
-            let y = unsafe { y.part(task.at(t)) };
+            let y = cleared(unsafe { y.part(task.at(t)) }, 0.0);
             for (column, y) in s.columns().zip(y.chunks_mut(LANES)) {
                 let v = V::load(&v[column.start..]);
                 let mut sums = [bonus.mul(v), V::zero()];
@@ -91,7 +94,7 @@ vectorised! {
             let (k, v, dy) = (task.row(x.k, t), task.row(x.v, t), task.row(dy, t));
             let v_dy = V::splat(dot::<V>(v, dy));
             // SAFETY: no other task has this head of this sequence.
-            let dr = unsafe { dr.part(task.at(t)) };
+            let dr = cleared(unsafe { dr.part(task.at(t)) }, 0.0);
             for (column, dr) in s.columns().zip(dr.chunks_mut(LANES)) {
                 let k = V::load(&k[column.start..]);
                 let decay = V::load(&task.decay[column.start..]);
@@ -126,7 +129,8 @@ vectorised! {
             let bonus = V::splat(task.bonus_of::<V>(r, k));
             g_v.fill(V::zero());
             // SAFETY: no other task has this head of this sequence.
-            let (dk, dv) = unsafe { (dkv[0].part(task.at(t)), dkv[1].part(task.at(t))) };
+            let [dk, dv] = [0, 1].map(|i| unsafe { dkv[i].part(task.at(t)) });
+            let (dk, dv) = (cleared(dk, 0.0), cleared(dv, 0.0));
             for (column, dv) in g.columns().zip(dv.chunks_mut(LANES)) {
                 let v = V::load(&v[column.start..]);
                 let dy = V::load(&dy[column.start..]);

@@ -1,0 +1,105 @@
+//! Memory that an op writes its output to.
+//!
+//! Zeroed ahead, an output would be gone through once more than it needs to be, by one thread while the others wait.
+//! Here each task gets its part as the allocator left it, and either writes it as such or has it [`cleared`] in its own
+//! core's cache.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// A vector of `len` elements, filled in chunks of `size` in parallel; `fill` gets each with its number, `zero` all over.
+pub fn chunks<T: Copy + Send + Sync>(
+    len: usize,
+    size: usize,
+    zero: T,
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let mut out = Output::new(len);
+    out.memory()
+        .par_chunks_mut(size)
+        .enumerate()
+        .for_each(|(i, chunk)| fill(i, cleared(chunk, zero)));
+    // SAFETY: the chunks are the whole, and each was cleared.
+    unsafe { out.finish() }
+}
+
+/// `zero` everywhere in a part.
+#[inline(always)]
+pub fn cleared<T: Copy>(part: &mut [MaybeUninit<T>], zero: T) -> &mut [T] {
+    part.fill(MaybeUninit::new(zero));
+    // SAFETY: every element was just written.
+    unsafe { part.assume_init_mut() }
+}
+
+/// A vector to be written.
+pub struct Output<T> {
+    data: Vec<T>,
+    len: usize,
+}
+
+impl<T> Output<T> {
+    pub fn new(len: usize) -> Self {
+        Self {
+            data: Vec::with_capacity(len),
+            len,
+        }
+    }
+
+    /// All of it, to be written.
+    pub fn memory(&mut self) -> &mut [MaybeUninit<T>] {
+        &mut self.data.spare_capacity_mut()[..self.len]
+    }
+
+    /// What was written.
+    ///
+    /// # Safety
+    ///
+    /// Every element was.
+    pub unsafe fn finish(mut self) -> Vec<T> {
+        // SAFETY: `memory` reached so far, and the caller says that it is written.
+        unsafe { self.data.set_len(self.len) };
+        self.data
+    }
+}
+
+impl Output<f32> {
+    /// The same, for tasks whose parts are not chunks of it.
+    pub fn parts(&mut self) -> Parts<'_> {
+        let memory = self.memory();
+        Parts {
+            start: memory.as_mut_ptr(),
+            len: memory.len(),
+            whole: PhantomData,
+        }
+    }
+}
+
+/// An output that tasks write disjoint parts of.
+pub struct Parts<'a> {
+    start: *mut MaybeUninit<f32>,
+    len: usize,
+    whole: PhantomData<&'a mut [MaybeUninit<f32>]>,
+}
+
+// SAFETY: only `part` gives access, and its callers keep the parts apart.
+unsafe impl Send for Parts<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Parts<'_> {}
+
+impl Parts<'_> {
+    /// One part, to be written.
+    ///
+    /// # Safety
+    ///
+    /// While it lives, nobody else has a part that overlaps it.
+    #[inline(always)]
+    #[expect(clippy::mut_from_ref, reason = "the caller keeps parts apart")]
+    pub unsafe fn part(&self, range: Range<usize>) -> &mut [MaybeUninit<f32>] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the output by the assert, and unshared by the caller's word.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
