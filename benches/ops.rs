@@ -27,8 +27,8 @@ const N_FFN: usize = 2688;
 const N_HEAD: usize = 12;
 const HEAD_SIZE: usize = N_EMBD / N_HEAD;
 const VOCAB: usize = 65_536;
-/// Rows of logits.
-const SCORED: usize = 256;
+/// Rows of logits, as many as the head has at one time.
+const SCORED: usize = 512;
 /// Added to a variance.
 const EPS: f32 = 1e-5;
 

@@ -103,3 +103,38 @@ impl Parts<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_come_cleared_and_in_order_the_last_one_short() {
+        for len in [0, 1, 7, 8, 1000] {
+            let got = chunks(len, 7, 0, |i, chunk| {
+                assert!(chunk.iter().all(|&x| x == 0));
+                assert_eq!(chunk.len(), (len - 7 * i).min(7));
+                for (at, x) in chunk.iter_mut().enumerate() {
+                    *x = 7 * i + at;
+                }
+            });
+            assert_eq!(got, (0..len).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn parts_out_of_order_make_a_whole() {
+        let mut out = Output::new(10);
+        let parts = out.parts();
+        for range in [6..10, 0..1, 1..6] {
+            // SAFETY: the last part is gone when the next is asked for.
+            let part = unsafe { parts.part(range.clone()) };
+            for (x, at) in cleared(part, 0.0).iter_mut().zip(range) {
+                *x = at as f32;
+            }
+        }
+        // SAFETY: the parts are the whole.
+        let got = unsafe { out.finish() };
+        assert_eq!(got, (0..10).map(|x| x as f32).collect::<Vec<_>>());
+    }
+}
