@@ -2,9 +2,9 @@
 //!
 //! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the kernel; `reference.rs`
 //! is the same thing slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
-//! float64 and let candle find the gradient. All of them see *flat* activations `[N, C]`: the rows of all sequences
-//! one after another, no batch axis and no padding. Where sequences begin and end matters to two ops only
-//! ([`token_shift`] and [`wkv`]), which take [`Offsets`].
+//! float64 and let candle find the gradient, and a bench can time it beside the kernel. All of them see *flat*
+//! activations `[N, C]`: the rows of all sequences one after another, no batch axis and no padding. Where sequences
+//! begin and end matters to two ops only ([`token_shift`] and [`wkv`]), which take [`Offsets`].
 //!
 //! Activations and gradients are f32. The one place where a narrower type enters is the product with a frozen matrix
 //! ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32.
