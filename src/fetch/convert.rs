@@ -1,8 +1,10 @@
 //! Tables as JSON lines: Parquet, CSV, JSON arrays and JSON lines, a few rows at a time, whatever their size.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
 
 use anyhow::{Context, Result, anyhow, bail};
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -43,15 +45,38 @@ impl Format {
 /// Writes each row of `file` as a line, a JSON object with all of its columns. Returns how many there were.
 pub fn to_lines(format: Format, file: File, out: &mut impl Write) -> Result<u64> {
     match format {
-        Format::Parquet => {
+        Format::Parquet => guarded(|| {
             let rows = ParquetRecordBatchReaderBuilder::try_new(file)?
                 .with_batch_size(BATCH)
                 .build()?;
             tables(rows, out)
-        }
+        }),
         Format::Json => json(BufReader::new(file), out),
         Format::Csv => csv(file, out),
     }
+}
+
+thread_local! {
+    /// Whether a panic on this thread is expected, and says nothing.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` with the Parquet reader, which panics on some damaged files: that is an error here.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    // Nothing of what `work` held is used again but the lines written, which are thrown away with the error.
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(false);
+    done.unwrap_or_else(|_| bail!("the Parquet file is damaged"))
 }
 
 fn tables(rows: impl RecordBatchReader, out: &mut impl Write) -> Result<u64> {

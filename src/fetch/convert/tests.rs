@@ -61,7 +61,18 @@ fn formats_by_name() {
 
 const PARQUET: &[u8] = include_bytes!("../../../tests/data/pyarrow.parquet");
 
+/// Found by the test below: with this byte, the reader panics.
+#[test]
+fn a_panic_of_the_reader_is_an_error() {
+    let mut content = PARQUET.to_vec();
+    content[2266] = 131;
+    let error = lines(Format::Parquet, &content).unwrap_err();
+    assert!(error.to_string().contains("damaged"), "{error}");
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
     /// Whatever is wrong with a file, it is an error and no panic.
     #[test]
     fn damaged_parquet_is_an_error_or_a_table(
