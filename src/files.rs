@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
@@ -138,6 +138,29 @@ pub fn directory_of(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// Where a path leads, links followed, even if there is no file yet: two paths to one place become equal.
+pub fn settled(path: &Path) -> PathBuf {
+    /// As many links as Linux follows; a longer chain is a circle, which will fail when it is written.
+    const LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS {
+        if let Ok(whole) = std::fs::canonicalize(&path) {
+            return whole;
+        }
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let parent = std::fs::canonicalize(&parent).unwrap_or(parent);
+        match (std::fs::read_link(&path), path.file_name()) {
+            (Ok(link), _) => path = parent.join(link),
+            (Err(_), Some(name)) => return parent.join(name),
+            (Err(_), None) => return path,
+        }
+    }
+    path
 }
 
 /// An empty file in the directory of `path`, with the permissions that `File::create` would give (tempfile's default

@@ -37,6 +37,12 @@ pub enum End {
 
 /// Shows both answers, each under its heading.
 pub fn run(options: &Options) -> Result<()> {
+    let state = &options.state;
+    ensure!(
+        state.exists(),
+        "--save_filename {} does not exist; tune a state first, or name another with --save_filename",
+        state.display()
+    );
     fetch::ensure(
         &options.model,
         "--model_location",
@@ -46,12 +52,6 @@ pub fn run(options: &Options) -> Result<()> {
     let checkpoint = Checkpoint::open(&options.model)?;
     let model = Rwkv5::load(&checkpoint, options.product)
         .with_context(|| format!("cannot use the model {}", options.model.display()))?;
-    let state = &options.state;
-    ensure!(
-        state.exists(),
-        "--save_filename {} does not exist; tune a state first, or name another with --save_filename",
-        state.display()
-    );
     let tuned = state_file::read(state, model.config())
         .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?;
     let prompt = Tokenizer::world().encode(&options.prompt);

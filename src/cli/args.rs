@@ -88,8 +88,8 @@ pub struct Args {
     /// Stop before training: look at the flags and the data, and say what they come to
     #[arg(
         long,
-        num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false",
-        value_parser = clap::value_parser!(bool),
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
         value_name = "BOOL",
         help_heading = "Training"
     )]

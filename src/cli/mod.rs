@@ -172,9 +172,13 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
     let dataset = match not_empty(huggingface_dataset) {
         Some(name) => {
             let dataset: Dataset = name.parse().map_err(|error| {
-                usage(&format!(
-                    "invalid value '{name}' for '--huggingface_dataset <NAME>': {error}"
-                ))
+                // An address may hold a password.
+                let name = if name.contains("://") {
+                    "an address"
+                } else {
+                    &name
+                };
+                usage(&format!("--huggingface_dataset takes no {name:?}: {error}"))
             })?;
             if dataset_split.is_empty() {
                 return Err(usage(

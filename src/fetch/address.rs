@@ -93,7 +93,7 @@ impl FromStr for Address {
             }
             "hf" => hub_path(rest).map(Self::Hub),
             "b2" => match rest.split_once('/') {
-                Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(Self::B2 {
+                Some((bucket, key)) if !bucket.is_empty() && is_plain(key) => Ok(Self::B2 {
                     bucket: bucket.to_string(),
                     key: key.to_string(),
                 }),
@@ -166,14 +166,30 @@ fn hub_file(
     revision: String,
     path: &[&str],
 ) -> Option<HubFile> {
-    let parts = [owner, name, &revision];
-    let whole = !path.is_empty() && parts.iter().chain(path).all(|part| !part.is_empty());
-    whole.then(|| HubFile {
-        kind,
-        repo: format!("{owner}/{name}"),
-        revision,
-        path: path.join("/"),
-    })
+    HubFile::new(kind, format!("{owner}/{name}"), revision, path.join("/"))
+}
+
+/// Whether every part of a path is a name: a stranger's path must not lead out of where it is put.
+fn is_plain(path: &str) -> bool {
+    let is_name = |part: &str| {
+        !matches!(part, "" | "." | "..") && !part.contains(|c: char| c == '\\' || c.is_control())
+    };
+    path.split('/').all(is_name)
+}
+
+impl HubFile {
+    /// `None` where one of them is no plain path.
+    pub fn new(kind: RepoKind, repo: String, revision: String, path: String) -> Option<Self> {
+        let plain = [&repo, &revision, &path]
+            .into_iter()
+            .all(|part| is_plain(part));
+        plain.then_some(Self {
+            kind,
+            repo,
+            revision,
+            path,
+        })
+    }
 }
 
 impl Address {
@@ -286,8 +302,9 @@ mod tests {
     fn a_name_says_nothing_to_the_terminal() {
         for (text, name) in [
             ("https://example.org/a/b.pth?x=/y", "b.pth"),
-            ("hf://me/mine/d/\u{1b}[31ma.pth", "?[31ma.pth"),
-            ("b2://bucket/d/a\nb", "a?b"),
+            ("hf://me/mine/d/a.pth", "a.pth"),
+            ("b2://bucket/d/a b", "a b"),
+            ("file:///d/a%1b[31m", "a?[31m"),
             ("file:///d/a.pth", "a.pth"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().file_name(), name);
@@ -311,6 +328,12 @@ mod tests {
             ),
             ("b2://bucket", "names no file"),
             ("b2://bucket/", "names no file"),
+            ("b2://bucket/a/../b", "names no file"),
+            ("hf://me/mine/../b", "names no file"),
+            ("hf://me/mine//etc/passwd", "names no file"),
+            ("hf://me/../b/c", "names no file"),
+            ("hf://me/mine/a\\b", "names no file"),
+            ("hf://me/mine/\u{1b}[31m", "names no file"),
             ("file:///", "names no file"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();

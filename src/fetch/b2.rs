@@ -75,6 +75,7 @@ pub fn request(client: &Client, bucket: &str, key: &str) -> Result<Request, Fail
         address: address.to_string(),
         authorization: Some(authorization),
         advice: FILE_ADVICE,
+        is_hub: false,
     })
 }
 
@@ -95,6 +96,7 @@ fn authorize(client: &Client) -> Result<Authorized, Failure> {
         url,
         authorization: None,
         advice: KEY_ADVICE,
+        is_hub: false,
     };
     let reply = web::get(client, &request, None)?;
     reply.body.json().map_err(|error| {
@@ -109,9 +111,10 @@ fn authorize(client: &Client) -> Result<Authorized, Failure> {
 
 /// A web address that a path can be put to.
 fn at(text: &str) -> Result<Url> {
-    let url = Url::parse(text).with_context(|| format!("{text:?} is no address of B2"))?;
+    // Not quoted: it may hold a login.
+    let url = Url::parse(text).context("not an address of B2 (is B2_ENVIRONMENT set?)")?;
     if url.cannot_be_a_base() {
-        bail!("{text:?} is no address of B2");
+        bail!("not an address of B2 (is B2_ENVIRONMENT set?)");
     }
     Ok(url)
 }

@@ -15,7 +15,7 @@ use serde::de::{DeserializeSeed, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// Rows held in memory at once.
-const BATCH: usize = 256;
+const BATCH: usize = 32;
 
 /// What pandas, and so the hub's own reader of CSV, takes for no value.
 const CSV_NULLS: &str = "^(|#N/A|#N/A N/A|#NA|-1\\.#IND|-1\\.#QNAN|-NaN|-nan|1\\.#IND|1\\.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null)$";
@@ -109,6 +109,8 @@ fn wide(kind: &DataType) -> DataType {
     match kind {
         DataType::Float16 | DataType::Float32 => DataType::Float64,
         DataType::Dictionary(_, values) => wide(values),
+        // As texts, so that a date that no calendar has becomes null and not the text of an error.
+        DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => DataType::Utf8,
         DataType::List(item) => DataType::List(wide_field(item)),
         DataType::LargeList(item) => DataType::LargeList(wide_field(item)),
         DataType::FixedSizeList(item, n) => DataType::FixedSizeList(wide_field(item), *n),

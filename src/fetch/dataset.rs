@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -16,7 +16,7 @@ use hf_hub::repository::DatasetInfo;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::address::{HubFile, MAIN, RepoKind};
+use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::convert::{self, Format};
 use super::hub::{CONVERTED, Hub};
 use super::part::Part;
@@ -97,30 +97,22 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
     let Chosen { revision, paths } = choose(&hub, dataset, split)?;
 
     // The files as they are on the hub, kept until all of them have become rows: fetching goes on where it stopped.
-    let mut shelf = target.as_os_str().to_owned();
-    shelf.push(".shards");
-    let shelf = Path::new(&shelf);
+    let shelf = Shelf::beside(target);
     let mut shards = Vec::new();
     for (i, path) in paths.iter().enumerate() {
-        let file = HubFile {
-            kind: RepoKind::Dataset,
-            repo: dataset.repo.clone(),
-            revision: revision.clone(),
-            path: path.clone(),
-        };
-        let known = Sha256::digest(format!("{}@{revision}/{path}", dataset.repo));
-        let known: String = known[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        let shard = shelf.join(known);
+        let file = HubFile::new(
+            RepoKind::Dataset,
+            dataset.repo.clone(),
+            revision.clone(),
+            path.clone(),
+        )
+        .with_context(|| format!("{path:?} of {dataset} is no path that is fetched"))?;
+        let shard = shelf.place(&file)?;
         if !shard.exists() {
-            fs::create_dir_all(shelf)
-                .with_context(|| format!("cannot make the directory {}", shelf.display()))?;
             if paths.len() > 1 {
                 say(&format!("fetch  file {} of {}", i + 1, paths.len()));
             }
-            bring(&super::Address::Hub(file), &shard, Some(&hub), patience)?;
+            bring(&Address::Hub(file), &shard, Some(&hub), patience)?;
         }
         shards.push((path, shard));
     }
@@ -128,41 +120,98 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
     let mut rows = 0;
     part.clear()
         .with_context(|| format!("cannot write {}", part.path().display()))?;
-    {
-        let mut out = BufWriter::new(&mut part);
-        for (path, shard) in &shards {
-            let format = Format::of(path).ok_or_else(|| anyhow!("{path} is no table"))?;
-            let file =
-                File::open(shard).with_context(|| format!("cannot read {}", shard.display()))?;
-            rows += convert::to_lines(format, file, &mut out).with_context(|| {
-                let shard = shard.display();
-                format!("cannot make JSON lines of {path} of {dataset}, which is now {shard}")
-            })?;
+    let mut out = BufWriter::new(&mut part);
+    for (path, shard) in &shards {
+        let format = Format::of(path).ok_or_else(|| anyhow!("{path} is no table"))?;
+        let read = File::open(shard).with_context(|| format!("cannot read {}", shard.display()))?;
+        match convert::to_lines(format, read, &mut out) {
+            Ok(more) => rows += more,
+            Err(error) if is_disk_full(&error) => bail!(
+                "the disk is full; make room and start again (what was fetched is kept in {})",
+                shelf.0.display()
+            ),
+            Err(error) => {
+                // Kept, it would be in the way of a better one.
+                let _ = fs::remove_file(shard);
+                shelf.clear([]);
+                return Err(error.context(format!(
+                    "{path} of {dataset} cannot be read as a table; name another split or file"
+                )));
+            }
         }
-        out.flush()
-            .with_context(|| format!("cannot write {}", target.display()))?;
     }
+    let written = out.flush();
+    drop(out);
+    written.with_context(|| format!("cannot write {}", target.display()))?;
     if rows > 0 {
         part.seal()?;
     }
-    // What is left of it costs room and nothing else.
-    let _ = fs::remove_dir_all(shelf);
+    shelf.clear(shards.iter().map(|(_, shard)| shard.as_path()));
     ensure!(rows > 0, "the split {split} of {dataset} has no rows");
     say(&format!("fetch  {}: {rows} rows", target.display()));
     Ok(())
 }
 
+/// The directory where a dataset's files lie until they are rows: `data.jsonl.shards`.
+struct Shelf(PathBuf);
+
+impl Shelf {
+    fn beside(target: &Path) -> Self {
+        let mut path = target.as_os_str().to_owned();
+        path.push(".shards");
+        Self(PathBuf::from(path))
+    }
+
+    /// Where a file lies, named so that another version of it has another place.
+    fn place(&self, file: &HubFile) -> Result<PathBuf> {
+        let shelf = &self.0;
+        fs::create_dir_all(shelf)
+            .with_context(|| format!("cannot make the directory {}", shelf.display()))?;
+        let HubFile {
+            repo,
+            revision,
+            path,
+            ..
+        } = file;
+        let known = Sha256::digest(format!("{repo}@{revision}/{path}"));
+        let known: String = known[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        Ok(shelf.join(known))
+    }
+
+    /// Takes away what was put here, and the directory if nothing else lies in it.
+    fn clear<'a>(&self, shards: impl IntoIterator<Item = &'a Path>) {
+        // What is left costs room and nothing else.
+        for shard in shards {
+            let _ = fs::remove_file(shard);
+        }
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+fn is_disk_full(error: &anyhow::Error) -> bool {
+    let full = |cause: &(dyn std::error::Error + 'static)| {
+        // Some of the crates in between keep the error's words alone.
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        kind == Some(io::ErrorKind::StorageFull) || cause.to_string().contains("os error 28")
+    };
+    error.chain().any(full)
+}
+
 fn choose(hub: &Hub, dataset: &Dataset, split: &str) -> Result<Chosen> {
     let info = hub.dataset(&dataset.repo, &dataset.revision)?;
-    let commit = info.sha.clone().unwrap_or(dataset.revision.clone());
+    let commit = commit(&info, &dataset.revision)?;
     let files = files(&info);
     let own = |format| layout(&info, &files, format);
     let mut layouts = vec![(commit.clone(), own(Format::Parquet))];
     if layouts[0].1.is_empty() && dataset.revision == MAIN {
-        layouts.push((
-            CONVERTED.to_string(),
-            by_folders(&hub.converted(&dataset.repo)?),
-        ));
+        // At its commit too, or files of two conversions could meet.
+        if let Some(converted) = hub.converted(&dataset.repo)? {
+            let folders = by_folders(&self::files(&converted));
+            layouts.push((self::commit(&converted, CONVERTED)?, folders));
+        }
     }
     for format in [Format::Json, Format::Csv] {
         layouts.push((commit.clone(), own(format)));
@@ -222,6 +271,16 @@ fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
+/// The commit that the hub names for a revision.
+fn commit(info: &DatasetInfo, revision: &str) -> Result<String> {
+    let commit = info.sha.as_deref().unwrap_or(revision);
+    ensure!(
+        info.sha.is_none() || commit.chars().all(|c| c.is_ascii_hexdigit()),
+        "the hub names a commit that is none: {commit:?}"
+    );
+    Ok(commit.to_string())
+}
+
 fn files(info: &DatasetInfo) -> Vec<String> {
     let siblings = info.siblings.iter().flatten();
     let mut files: Vec<String> = siblings.map(|file| file.rfilename.clone()).collect();
@@ -257,10 +316,7 @@ fn layout(info: &DatasetInfo, files: &[String], format: Format) -> Layout {
                 let rest = folder.map_or(Some(path.as_str()), |dir| path.strip_prefix(dir));
                 rest.is_some_and(|rest| folder.is_none() || rest.starts_with('/'))
             };
-            for path in tables().filter(inside) {
-                let split = split_of(path).to_string();
-                splits.entry(split).or_default().push(path.clone());
-            }
+            *splits = by_names(tables().filter(inside));
         }
         for (split, pattern) in patterns(&config["data_files"]) {
             let pattern = match folder {
@@ -276,11 +332,7 @@ fn layout(info: &DatasetInfo, files: &[String], format: Format) -> Layout {
         }
     }
     if layout.is_empty() {
-        let splits = layout.entry("default".to_string()).or_default();
-        for path in tables() {
-            let split = split_of(path).to_string();
-            splits.entry(split).or_default().push(path.clone());
-        }
+        layout.insert("default".to_string(), by_names(tables()));
     }
     for splits in layout.values_mut() {
         splits.retain(|_, paths| !paths.is_empty());
@@ -327,12 +379,13 @@ fn patterns(value: &Value) -> Vec<(String, String)> {
 }
 
 /// The hub's conversion lies in folders: `config/split/0000.parquet`. Of a large dataset it holds the first gigabytes
-/// only, as `partial-split`, which is not the split.
+/// only, as `partial-split`, which is left out: it is not the split.
 fn by_folders(paths: &[String]) -> Layout {
     let mut layout = Layout::new();
     for path in paths {
         let parts: Vec<&str> = path.split('/').collect();
         if let [config, split, file] = parts[..]
+            && !split.starts_with("partial-")
             && Format::of(file) == Some(Format::Parquet)
         {
             let splits = layout.entry(config.to_string()).or_default();
@@ -357,19 +410,51 @@ fn is_about(path: &str) -> bool {
     ) || path.split('/').any(|part| part.starts_with('.'))
 }
 
-/// The split that a file's name or folder tells, as the hub guesses it: a word of the path, the last one first.
-fn split_of(path: &str) -> &'static str {
+/// Splits by the files' names, as the hub guesses them, by the first of three rules that finds any: shards under `data`
+/// are of the split they name, `data/any_name-00000-of-00002.parquet`; a word such as `test` in a path; or else all of
+/// them are for training.
+fn by_names<'a>(paths: impl Iterator<Item = &'a String> + Clone) -> BTreeMap<String, Vec<String>> {
+    let rules: [fn(&str) -> Option<&str>; 3] = [split_of_shard, split_of_word, |_| Some("train")];
+    for rule in rules {
+        let mut splits: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for path in paths.clone() {
+            if let Some(split) = rule(path) {
+                splits
+                    .entry(split.to_string())
+                    .or_default()
+                    .push(path.clone());
+            }
+        }
+        if !splits.is_empty() {
+            return splits;
+        }
+    }
+    BTreeMap::new()
+}
+
+fn split_of_shard(path: &str) -> Option<&str> {
+    let (start, of) = path.strip_prefix("data/")?.split_once("-of-")?;
+    let (split, number) = start.rsplit_once('-')?;
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let plain = split
+        .chars()
+        .all(|c| c.is_alphanumeric() || "_.".contains(c));
+    (is_number(number) && of.get(..5).is_some_and(is_number) && plain).then_some(split)
+}
+
+/// The last word of the path that names a split, the file's own name first.
+fn split_of_word(path: &str) -> Option<&str> {
     for part in path.rsplit('/') {
         for word in part.split(|c: char| !c.is_ascii_alphabetic()) {
             match word.to_ascii_lowercase().as_str() {
-                "train" | "training" => return "train",
-                "validation" | "valid" | "val" | "dev" => return "validation",
-                "test" | "testing" | "eval" | "evaluation" => return "test",
+                "train" | "training" => return Some("train"),
+                "validation" | "valid" | "val" | "dev" => return Some("validation"),
+                "test" | "testing" | "eval" | "evaluation" => return Some("test"),
                 _ => {}
             }
         }
     }
-    "train"
+    None
 }
 
 #[cfg(test)]

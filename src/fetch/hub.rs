@@ -1,17 +1,21 @@
 //! The Hugging Face hub. The hf-hub crate knows its cache, its settings and its lists of files; the bytes of a file come
 //! by `transfer`, which can go on where it stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
-use hf_hub::repository::{DatasetInfo, RepoTreeEntry};
+use anyhow::{Context, Result, anyhow, ensure};
+use hf_hub::repository::DatasetInfo;
 use hf_hub::{HFClientBuilder, HFClientSync, HFError, HFRepositorySync, RepoTypeDataset, split_id};
+use reqwest::Url;
 use reqwest::header::HeaderValue;
-use reqwest::{StatusCode, Url};
+use serde_json::{Value, json};
 
 use super::Patience;
 use super::address::{Address, HubFile, MAIN, RepoKind};
+use super::transfer::LONGEST_WAIT;
 use super::web::{self, Advice, Request};
+use crate::report::say;
 
 /// The hub's branch to which it converts every dataset.
 pub const CONVERTED: &str = "refs/convert/parquet";
@@ -33,10 +37,10 @@ const WITH_TOKEN: Advice = Advice {
 /// A connection to the hub.
 pub struct Hub {
     client: HFClientSync,
-    /// The hub's address, without a slash at its end.
-    endpoint: String,
+    endpoint: Url,
     authorization: Option<HeaderValue>,
     offline: bool,
+    tries: usize,
 }
 
 impl Hub {
@@ -48,17 +52,27 @@ impl Hub {
             .read_timeout(patience.stall)
             .build()
             .map_err(|error| web::no_https(&error))?;
-        let client = HFClientBuilder::new().client(client).build();
+        let token = token();
+        let mut builder = HFClientBuilder::new().client(client);
+        // One reading of these settings for both: hf-hub takes an empty address for one, and a token's line end for a
+        // part of it.
+        if std::env::var("HF_ENDPOINT").is_ok_and(|endpoint| endpoint.is_empty()) {
+            builder = builder.endpoint("https://huggingface.co");
+        }
+        if let Some(token) = &token {
+            builder = builder.token(token);
+        }
+        let client = builder.build();
         let (endpoint, client) = client
             .and_then(|client| {
-                let endpoint = client.endpoint().to_string();
+                let endpoint = Url::parse(client.endpoint())?;
                 Ok((endpoint, HFClientSync::from_inner(client)?))
             })
             .map_err(|error| match error {
                 HFError::Url(error) => anyhow!("HF_ENDPOINT is not an address: {error}"),
                 error => anyhow!("cannot set up the hub's client: {}", web::reasons(&error)),
             })?;
-        let authorization = match token() {
+        let authorization = match &token {
             Some(token) => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
                     .map_err(|_| anyhow!("the hub's token (HF_TOKEN) holds what no token holds"))?;
@@ -67,16 +81,41 @@ impl Hub {
             }
             None => None,
         };
+        ensure!(
+            matches!(endpoint.scheme(), "http" | "https"),
+            "HF_ENDPOINT is not an address; it begins with https:// or http://"
+        );
         Ok(Self {
             client,
             endpoint,
             authorization,
             offline: is_set("HF_HUB_OFFLINE"),
+            tries: patience.tries,
         })
     }
 
-    /// Where the hub's cache on this machine holds a file, if it does.
+    /// Where the hub's cache on this machine holds a file, if it does, and the hub, where it may be asked, says that it is
+    /// still the one.
     pub fn cached(&self, file: &HubFile) -> Option<PathBuf> {
+        let found = self.in_cache(file)?;
+        if self.offline {
+            return Some(found);
+        }
+        let (owner, name) = split_id(&file.repo);
+        let commit = match file.kind {
+            RepoKind::Model => {
+                let model = self.client.model(owner, name);
+                model.info().revision(&file.revision).send().ok()?.sha?
+            }
+            RepoKind::Dataset => self.dataset(&file.repo, &file.revision).ok()?.sha?,
+        };
+        self.in_cache(&HubFile {
+            revision: commit,
+            ..file.clone()
+        })
+    }
+
+    fn in_cache(&self, file: &HubFile) -> Option<PathBuf> {
         let (owner, name) = split_id(&file.repo);
         let HubFile { revision, path, .. } = file;
         let found = match file.kind {
@@ -97,14 +136,16 @@ impl Hub {
                 .local_files_only(true)
                 .send(),
         };
-        // The cache's names are links; what they lead to may be gone.
-        found.ok()?.canonicalize().ok()
+        // The cache's names are links; what they lead to may be gone, and must be the cache's own.
+        let found = found.ok()?.canonicalize().ok()?;
+        let cache = hf_hub::resolve_cache_dir().canonicalize().ok()?;
+        (found.is_file() && found.starts_with(cache)).then_some(found)
     }
 
     /// How to ask for a file. Errors when the hub may not be asked.
     pub fn request(&self, file: &HubFile) -> Result<Request> {
         self.check_online()?;
-        let mut url = Url::parse(&self.endpoint).context("HF_ENDPOINT is not an address")?;
+        let mut url = self.endpoint.clone();
         url.path_segments_mut()
             .map_err(|()| anyhow!("HF_ENDPOINT is not an address"))?
             .pop_if_empty()
@@ -118,44 +159,73 @@ impl Hub {
             address: Address::Hub(file.clone()).to_string(),
             authorization: self.authorization.clone(),
             advice: self.advice(),
+            is_hub: true,
         })
     }
 
-    /// What the hub says of a dataset at a revision: its commit, its files, its card.
+    /// What the hub says of a dataset at a revision: its commit, its files, its card. Offline, what the cache holds of it.
     pub fn dataset(&self, repo: &str, revision: &str) -> Result<DatasetInfo> {
-        self.check_online()?;
-        // Asked for no revision, the hub tells a dataset that is missing from a revision that is.
-        let other = (revision != MAIN).then_some(revision);
-        let info = self.repository(repo).info().maybe_revision(other).send();
+        if self.offline {
+            return self.cached_dataset(repo, revision);
+        }
+        let info = self.ask(repo, revision);
         info.map_err(|error| self.explain(error, repo, revision))
     }
 
-    /// The paths of the hub's own conversion of a dataset to Parquet; none if there is no such conversion.
-    pub fn converted(&self, repo: &str) -> Result<Vec<String>> {
-        let tree = self
-            .repository(repo)
-            .list_tree()
-            .revision(CONVERTED)
-            .recursive(true)
-            .send();
-        match tree {
-            Ok(entries) => Ok(entries
-                .into_iter()
-                .filter_map(|entry| match entry {
-                    RepoTreeEntry::File { path, .. } => Some(path),
-                    RepoTreeEntry::Directory { .. } => None,
-                })
-                .collect()),
-            Err(
-                HFError::RevisionNotFound { .. }
-                | HFError::RepoNotFound { .. }
-                | HFError::EntryNotFound { .. },
-            ) => Ok(Vec::new()),
-            Err(HFError::Http { context }) if context.status == StatusCode::NOT_FOUND => {
-                Ok(Vec::new())
-            }
+    /// The same of the hub's own conversion of a dataset to Parquet; `None` if there is no such conversion.
+    pub fn converted(&self, repo: &str) -> Result<Option<DatasetInfo>> {
+        if self.offline {
+            return Ok(self.cached_dataset(repo, CONVERTED).ok());
+        }
+        match self.ask(repo, CONVERTED) {
+            Ok(info) => Ok(Some(info)),
+            Err(HFError::RevisionNotFound { .. } | HFError::RepoNotFound { .. }) => Ok(None),
             Err(error) => Err(self.explain(error, repo, CONVERTED)),
         }
+    }
+
+    /// Asks, and waits if the hub wants fewer requests and says for how long.
+    fn ask(&self, repo: &str, revision: &str) -> Result<DatasetInfo, HFError> {
+        // Asked for no revision, the hub tells a dataset that is missing from a revision that is.
+        let other = (revision != MAIN).then_some(revision);
+        let mut tries = self.tries;
+        loop {
+            let answer = self.repository(repo).info().maybe_revision(other).send();
+            match answer {
+                Err(HFError::RateLimited {
+                    retry_after: Some(after),
+                    ..
+                }) if tries > 0 && after <= LONGEST_WAIT => {
+                    say(&format!(
+                        "fetch  {repo}: the hub wants fewer requests; trying again in {after:?}"
+                    ));
+                    thread::sleep(after);
+                    tries -= 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    fn cached_dataset(&self, repo: &str, revision: &str) -> Result<DatasetInfo> {
+        let snapshot = self
+            .repository(repo)
+            .snapshot_download()
+            .revision(revision)
+            .local_files_only(true)
+            .send();
+        let Ok(snapshot) = snapshot else {
+            return Err(self.offline_error());
+        };
+        let mut files = Vec::new();
+        list(&snapshot, "", &mut files);
+        let siblings: Vec<Value> = files
+            .iter()
+            .map(|file| json!({"rfilename": file}))
+            .collect();
+        let commit = snapshot.file_name().and_then(|name| name.to_str());
+        let info = json!({"id": repo, "sha": commit, "siblings": siblings});
+        serde_json::from_value(info).context("cannot read the hub's cache")
     }
 
     fn repository(&self, repo: &str) -> HFRepositorySync<RepoTypeDataset> {
@@ -165,13 +235,17 @@ impl Hub {
 
     fn check_online(&self) -> Result<()> {
         if self.offline {
-            bail!(
-                "HF_HUB_OFFLINE is set, and the hub's cache {} does not hold it; unset HF_HUB_OFFLINE, or put the file \
-                 there yourself",
-                hf_hub::resolve_cache_dir().display()
-            );
+            return Err(self.offline_error());
         }
         Ok(())
+    }
+
+    fn offline_error(&self) -> anyhow::Error {
+        anyhow!(
+            "HF_HUB_OFFLINE is set, and the hub's cache {} does not hold it; unset HF_HUB_OFFLINE, or put the file \
+             there yourself",
+            hf_hub::resolve_cache_dir().display()
+        )
     }
 
     fn advice(&self) -> Advice {
@@ -183,7 +257,8 @@ impl Hub {
     }
 
     fn explain(&self, error: HFError, repo: &str, revision: &str) -> anyhow::Error {
-        let endpoint = &self.endpoint;
+        let endpoint = web::without_secrets(&self.endpoint);
+        let endpoint = endpoint.trim_end_matches('/');
         let has_token = self.authorization.is_some();
         match error {
             HFError::AuthRequired { .. } | HFError::RepoNotFound { .. } if !has_token => anyhow!(
@@ -207,7 +282,12 @@ impl Hub {
             HFError::RateLimited { .. } => {
                 anyhow!("{endpoint} wants fewer requests; try again in a while, or set HF_TOKEN")
             }
-            HFError::Http { context } => anyhow!("{endpoint} answered {}", context.status),
+            HFError::Http { context } => {
+                anyhow!(
+                    "{endpoint} answered {}; try again in a while",
+                    context.status
+                )
+            }
             HFError::Request { source, .. } if source.is_decode() => anyhow!(
                 "{endpoint} answered something else than a hub does: {}",
                 web::reasons(&source.without_url())
@@ -221,6 +301,21 @@ impl Hub {
                 )
             }
             error => anyhow!("{endpoint}: {}", web::reasons(&error)),
+        }
+    }
+}
+
+/// The files under a directory of the cache, by their paths in it.
+fn list(directory: &Path, prefix: &str, files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let path = entry.path();
+        if path.is_dir() {
+            list(&path, &format!("{prefix}{name}/"), files);
+        } else {
+            files.push(format!("{prefix}{name}"));
         }
     }
 }

@@ -28,6 +28,7 @@ pub use dataset::Dataset;
 
 use self::hub::Hub;
 use self::part::Part;
+use crate::files;
 use crate::report::{DecimalBytes, say};
 
 /// Where a file comes from when it is not on disk.
@@ -83,12 +84,21 @@ pub fn ensure(path: &Path, flag: &str, remote: Option<&Remote>, patience: &Patie
         return Ok(());
     }
     let Some(remote) = remote else {
-        let path = path.display();
-        bail!("{flag} {path} does not exist; put the file there or name another with {flag}");
+        let (path, url_flag) = (
+            path.display(),
+            flag.replace("location", "url").replace("path", "url"),
+        );
+        bail!(
+            "{flag} {path} does not exist; put the file there, name another with {flag}, or say with {url_flag} where \
+             it is to be had"
+        );
     };
+    // A link to a place where nothing is yet stays a link.
+    let settled = path.is_symlink().then(|| files::settled(path));
+    let target = settled.as_deref().unwrap_or(path);
     let fetched = match remote {
-        Remote::Url { address, .. } => bring(address, path, None, patience),
-        Remote::Dataset { dataset, split } => dataset::fetch(path, dataset, split, patience),
+        Remote::Url { address, .. } => bring(address, target, None, patience),
+        Remote::Dataset { dataset, split } => dataset::fetch(target, dataset, split, patience),
     };
     fetched.with_context(|| format!("cannot fetch {flag} {} from {remote}", path.display()))
 }
@@ -104,6 +114,7 @@ fn bring(address: &Address, target: &Path, hub: Option<&Hub>, patience: &Patienc
                 address: address.to_string(),
                 authorization: None,
                 advice: web::PLAIN,
+                is_hub: false,
             };
             let request = || Ok(request.clone());
             transfer::download(&client, &request, target, &name, patience)
@@ -121,13 +132,8 @@ fn bring(address: &Address, target: &Path, hub: Option<&Hub>, patience: &Patienc
                     &own
                 }
             };
-            if let Some(cached) = hub.cached(file)
-                && link_or_copy(&cached, target)?
-            {
-                say(&format!(
-                    "fetch  {name}: the hub's cache on this machine has it"
-                ));
-                return Ok(());
+            if let Some(cached) = hub.cached(file) {
+                return copy(&cached, target);
             }
             let request = hub.request(file)?;
             let request = || Ok(request.clone());
@@ -135,17 +141,6 @@ fn bring(address: &Address, target: &Path, hub: Option<&Hub>, patience: &Patienc
         }
         Address::File(path) => copy(path, target),
     }
-}
-
-/// A second name for a file, which costs no room, or else a copy. False when there is no such file after all.
-fn link_or_copy(from: &Path, target: &Path) -> Result<bool> {
-    if !from.is_file() {
-        return Ok(false);
-    }
-    if fs::hard_link(from, target).is_err() {
-        copy(from, target)?;
-    }
-    Ok(true)
 }
 
 fn copy(from: &Path, target: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Beside it stands `model.pth.part.json`, which says what the bytes are a part of, so that another run can go on.
 //! Whoever fetches holds a lock on the part; a second process waits, and finds the file there.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,15 @@ pub struct Origin {
 pub enum Digest {
     Sha1(String),
     Sha256(String),
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sha1(hash) => write!(f, "SHA-1 {hash}"),
+            Self::Sha256(hash) => write!(f, "SHA-256 {hash}"),
+        }
+    }
 }
 
 impl Origin {
@@ -146,6 +156,12 @@ impl Part {
             files::replace(&self.sidecar, |file| file.write_all(&text))?;
         }
         Ok(())
+    }
+
+    /// Gives up the last byte, so that it can be asked for once more.
+    pub fn shorten(&mut self) -> io::Result<()> {
+        self.len = self.len.saturating_sub(1);
+        self.file.set_len(self.len)
     }
 
     /// Throws away what is here.

@@ -18,7 +18,7 @@ use crate::report::{DecimalBytes, Transfer, say};
 const FIRST_TRIES: usize = 3;
 
 /// A server that wants to be left alone for longer is told of instead.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// How one attempt ended that failed.
 enum Attempt {
@@ -83,7 +83,7 @@ fn complete(
                     part.clear()?;
                     if !went_on {
                         bail!(
-                            "the bytes that arrived do not have the hash that the server states ({digest:?}) and were \
+                            "the bytes that arrived do not have the hash that the server states ({digest}) and were \
                              thrown away; try again, and if it stays so the file is damaged at its source"
                         );
                     }
@@ -151,10 +151,12 @@ fn attempt(
     let known = part
         .origin()
         .filter(|origin| origin.address == request.address);
-    if let Some(origin) = &known
-        && origin.length == Some(part.len())
+    if known
+        .as_ref()
+        .is_some_and(|origin| origin.length == Some(part.len()))
     {
-        return Ok(origin.digest.clone()); // ended between the last byte and its name
+        // An earlier run ended between the last byte and the name. The server shall say that it is still this file.
+        part.shorten().map_err(|error| disk(error, part))?;
     }
     let have = known.as_ref().map(|origin| (part.len(), origin));
     let Reply {
@@ -192,7 +194,10 @@ fn attempt(
     match ended {
         Ok(()) => match origin.length {
             Some(length) if part.len() > length => {
-                let error = anyhow!("the server sent more than the {length} bytes that it stated");
+                part.clear().map_err(|error| disk(error, part))?;
+                let error = anyhow!(
+                    "the server sent more than the {length} bytes that it stated; download the file yourself"
+                );
                 Err(Failure::Lasting(error).into())
             }
             _ => Ok(origin.digest),

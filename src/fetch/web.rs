@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Result, anyhow};
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
-    IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
+    HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
 };
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
@@ -29,6 +29,8 @@ pub struct Request {
     pub authorization: Option<HeaderValue>,
     /// What to do about a refusal.
     pub advice: Advice,
+    /// Whether an ETag names the file's content, as the hub's do, and is its SHA-256 if it looks like one.
+    pub is_hub: bool,
 }
 
 /// What to tell whom a server refuses.
@@ -117,11 +119,17 @@ pub fn get(
     }
     let (reply, linked) = follow(client, request, &headers)?;
     let status = reply.status();
-    let origin = origin(&request.address, &reply, linked);
+    let origin = origin(request, &reply, linked);
     match (status, have) {
         (StatusCode::OK | StatusCode::PARTIAL_CONTENT, _) if is_web_page(&reply) => {
             Err(Failure::Lasting(anyhow!(
                 "{} sent a web page and not a file; open it in a browser to see why",
+                without_secrets(reply.url())
+            )))
+        }
+        (StatusCode::OK | StatusCode::PARTIAL_CONTENT, _) if is_encoded(&reply) => {
+            Err(Failure::Lasting(anyhow!(
+                "{} sent the file compressed, which was not asked for; download it yourself",
                 without_secrets(reply.url())
             )))
         }
@@ -132,9 +140,15 @@ pub fn get(
         }),
         (StatusCode::PARTIAL_CONTENT, Some((from, before))) => {
             let begins_right = content_range(&reply).is_some_and(|(start, _)| start == Some(from));
-            if begins_right && before.is_same_content(&origin) {
+            // A part need not repeat what was said of the whole. Without its length, its end would not be known.
+            let whole = Origin {
+                length: origin.length.or(before.length),
+                digest: origin.digest.clone().or(before.digest.clone()),
+                ..origin
+            };
+            if begins_right && before.is_same_content(&whole) && whole.length.is_some() {
                 Ok(Reply {
-                    origin,
+                    origin: whole,
                     from,
                     body: reply,
                 })
@@ -202,7 +216,7 @@ fn follow(
     )))
 }
 
-fn origin(address: &str, reply: &Response, linked: Linked) -> Origin {
+fn origin(request: &Request, reply: &Response, linked: Linked) -> Origin {
     let text = |name: &str| {
         let value = reply.headers().get(name)?;
         value.to_str().ok().map(str::to_string)
@@ -210,8 +224,10 @@ fn origin(address: &str, reply: &Response, linked: Linked) -> Origin {
     let is_hex = |text: &String, length: usize| {
         text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit())
     };
+    let hubs_own = request.is_hub.then(|| text(ETAG.as_str())).flatten();
     let linked_etag = linked
         .etag
+        .or(hubs_own)
         .map(|etag| etag.trim_start_matches("W/").trim_matches('"').to_string());
     let sha256 = linked_etag.clone().filter(|etag| is_hex(etag, 64));
     let sha1 = text("x-bz-content-sha1")
@@ -222,7 +238,7 @@ fn origin(address: &str, reply: &Response, linked: Linked) -> Origin {
         _ => reply.content_length(),
     };
     Origin {
-        address: address.to_string(),
+        address: request.address.clone(),
         version: linked_etag.or_else(|| text("x-bz-file-id")),
         // A weak one does not promise the same bytes.
         etag: text(ETAG.as_str()).filter(|etag| !etag.starts_with("W/")),
@@ -248,6 +264,15 @@ fn is_web_page(reply: &Response) -> bool {
         .is_some_and(|kind| kind.trim_start().starts_with("text/html"))
 }
 
+/// Whether the bytes that come are not the file's own.
+fn is_encoded(reply: &Response) -> bool {
+    reply
+        .headers()
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|encoding| encoding != "identity")
+}
+
 fn refusal(reply: &Response, request: &Request) -> Failure {
     let status = reply.status();
     let host = reply.url().host_str().unwrap_or("the server");
@@ -260,6 +285,9 @@ fn refusal(reply: &Response, request: &Request) -> Failure {
         StatusCode::UNAUTHORIZED => unauthorized,
         StatusCode::FORBIDDEN => forbidden,
         StatusCode::NOT_FOUND | StatusCode::GONE => not_found,
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            "the proxy wants a login; put it into HTTPS_PROXY or HTTP_PROXY, http://user:password@proxy"
+        }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => "",
         _ if status.is_server_error() => "",
         _ => "the server does not serve this",

@@ -25,7 +25,7 @@ use crate::data::{Example, Survey, Walker, example};
 use crate::fetch::{self, Patience};
 use crate::model::{Checkpoint, Config, Rwkv5};
 use crate::report::{self, Log, Progress, Step, Summary, say};
-use crate::{memory, state_file};
+use crate::{files, memory, state_file};
 
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
 const SMOOTHING: f64 = 0.95;
@@ -38,6 +38,7 @@ const ASSUMED_FREE: u64 = 4 << 30;
 pub fn run(options: &Options) -> Result<Stop> {
     // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
     let examples = survey(options)?;
+    check_places(options)?;
     fetch::ensure(
         &options.model,
         "--model_location",
@@ -210,6 +211,7 @@ pub fn run(options: &Options) -> Result<Stop> {
 /// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
 pub fn dry_run(options: &Options) -> Result<()> {
     let examples = survey(options)?;
+    check_places(options)?;
     let model = options.model.display();
     if options.model.exists() {
         let model = load_model(options)?;
@@ -229,7 +231,19 @@ pub fn dry_run(options: &Options) -> Result<()> {
         ));
     }
     say_steps(options, examples.len());
-    say("--dry_run: nothing was learnt, and nothing written");
+    say("--dry_run: nothing was learnt, and no state written");
+    Ok(())
+}
+
+/// Errors when the run's files could not be written, as far as that can be told without a model: it may be long in
+/// coming.
+fn check_places(options: &Options) -> Result<()> {
+    files::check_writable(&files::settled(&options.save))
+        .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
+    if let Some(log) = &options.log_file {
+        files::check_writable(&files::settled(log))
+            .with_context(|| format!("cannot write --log_file {}", log.display()))?;
+    }
     Ok(())
 }
 
@@ -256,6 +270,7 @@ fn survey(options: &Options) -> Result<Vec<Example>> {
     let data = options.data.display();
     match &options.data_remote {
         Some(remote) if !options.data.exists() => say(&format!("data   {data}, from {remote}")),
+        None if !options.data.exists() => {}
         _ => say(&format!("data   {data}, the file that is there")),
     }
     fetch::ensure(

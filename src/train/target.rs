@@ -24,7 +24,7 @@ impl Target {
     /// Errors when the state could not be written, or would take the place of something that is no state of this
     /// model: a model, notes, the state of a larger model.
     pub fn check(save: &Path, config: &Config) -> Result<Self> {
-        let path = settled(save);
+        let path = files::settled(save);
         let what = || format!("cannot write --save_filename {}", save.display());
         let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
         ensure!(
@@ -67,13 +67,13 @@ impl Target {
 
 /// Errors when the log would be written into one of the run's other files.
 pub fn check_log(log: &Path, options: &Options, target: &Target) -> Result<()> {
-    let settled_log = settled(log);
+    let settled_log = files::settled(log);
     for (other, whose) in [
-        (settled(&options.model), "is also --model_location"),
-        (settled(&options.data), "is also --data_path"),
+        (files::settled(&options.model), "is also --model_location"),
+        (files::settled(&options.data), "is also --data_path"),
         (target.path.clone(), "is also --save_filename"),
         (
-            settled(&target.curve),
+            files::settled(&target.curve),
             "is where --save_filename puts its loss curve",
         ),
     ] {
@@ -85,29 +85,6 @@ pub fn check_log(log: &Path, options: &Options, target: &Target) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where a path leads, links followed, even if there is no file yet: two paths to one place become equal.
-fn settled(path: &Path) -> PathBuf {
-    /// As many links as Linux follows; a longer chain is a circle, which will fail when it is written.
-    const LINKS: usize = 40;
-    let mut path = path.to_path_buf();
-    for _ in 0..LINKS {
-        if let Ok(whole) = fs::canonicalize(&path) {
-            return whole;
-        }
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        let parent = fs::canonicalize(&parent).unwrap_or(parent);
-        match (fs::read_link(&path), path.file_name()) {
-            (Ok(link), _) => path = parent.join(link),
-            (Err(_), Some(name)) => return parent.join(name),
-            (Err(_), None) => return path,
-        }
-    }
-    path
 }
 
 /// Whether a file begins like an SVG picture: an earlier curve, which may be replaced.

@@ -16,7 +16,7 @@ use state_tune::memory;
 
 use crate::common::Dir;
 use crate::hub::{COMMIT, LINE, Shelf, command, run};
-use crate::server::Server;
+use crate::server::{Answer, Server};
 
 const OTHER: &str = "{\"input\": \"b\", \"output\": \"B\"}\n";
 
@@ -27,10 +27,7 @@ fn look(server: &Server, name: &str, flags: &[&str]) -> (Option<i32>, String, St
     let flags = [&["--dry_run", "--data_path=d.jsonl", &dataset], flags].concat();
     let (code, said) = run(&mut command(&dir, server, &flags));
     let lines = fs::read_to_string(dir.path("d.jsonl")).unwrap_or_default();
-    // A file that is no table stays where it can be looked at.
-    let mut names = dir.names();
-    names
-        .retain(|name| !(name == "d.jsonl.shards" && said.contains("which is now d.jsonl.shards")));
+    let names = dir.names();
     let whole = if code == Some(0) {
         vec!["d.jsonl"]
     } else {
@@ -384,4 +381,114 @@ fn pyarrow_says_the_same_of_many_rows() {
     let wanted = fs::read_to_string(dir.path("l")).unwrap();
     let flags = ["--prompt_formatter={i64}", "--response_formatter=x{text}"];
     becomes(&server, "me/mine", &flags, &wanted);
+}
+
+#[test]
+fn a_strangers_paths_and_commits_lead_nowhere() {
+    let dir = Dir::new();
+    dir.write("secret.jsonl", LINE);
+    let secret = dir.path("secret.jsonl").display().to_string();
+    for (path, commit) in [
+        (secret.as_str(), COMMIT),
+        ("a/../../../secret.jsonl", COMMIT),
+        ("a.jsonl", "../../secret"),
+        ("a.jsonl", "main?x"),
+    ] {
+        let info =
+            json!({"_id": "1", "id": "me/mine", "sha": commit, "siblings": [{"rfilename": path}]});
+        let server = Server::start(move |asked| match asked.path.as_str() {
+            "/api/datasets/me/mine" => Answer::new(200, info.to_string()),
+            _ => Answer::new(404, ""),
+        });
+        let flags = [
+            "--dry_run",
+            "--data_path=d.jsonl",
+            "--huggingface_dataset=me/mine",
+        ];
+        let (code, said) = run(&mut command(&dir, &server, &flags));
+        assert_eq!(code, Some(1), "{path} {commit}: {said}");
+        let words = [
+            "no path that is fetched",
+            "a commit that is none",
+            "no table",
+            "there is no such file",
+            "holds nothing that can be read",
+        ];
+        assert!(
+            words.iter().any(|word| said.contains(word)),
+            "{path} {commit}: {said}"
+        );
+        assert!(!dir.path("d.jsonl").exists());
+    }
+}
+
+#[test]
+fn a_part_of_a_conversion_is_not_the_split() {
+    let server = Shelf::default()
+        .file("datasets/me/mine/a.jsonl", LINE)
+        .file(
+            "datasets/me/mine@refs/convert/parquet/default/partial-train/0000.parquet",
+            PARQUET,
+        )
+        .serve();
+    becomes(&server, "me/mine", &[], LINE);
+}
+
+#[test]
+fn what_lies_among_the_shards_is_not_taken_away() {
+    let server = Shelf::default()
+        .file("datasets/me/mine/train.jsonl", LINE)
+        .serve();
+    let dir = Dir::new();
+    fs::create_dir(dir.path("d.jsonl.shards")).unwrap();
+    dir.write("d.jsonl.shards/notes.txt", "mine");
+    let flags = [
+        "--dry_run",
+        "--data_path=d.jsonl",
+        "--huggingface_dataset=me/mine",
+    ];
+    let (code, said) = run(&mut command(&dir, &server, &flags));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::read_dir(dir.path("d.jsonl.shards")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_hub_that_wants_fewer_requests_is_asked_again_when_it_says() {
+    let shelf = Shelf::default().file("datasets/me/mine/train.jsonl", LINE);
+    let server = Server::start(move |asked| match asked.before {
+        // The hub's crate tries six times by itself, at once.
+        0..6 => Answer::new(429, "").with("retry-after", "1"),
+        _ => shelf.answer(asked),
+    });
+    becomes(&server, "me/mine", &[], LINE);
+}
+
+#[test]
+fn two_at_once_make_one_file() {
+    let shelf = Shelf::default().file("datasets/me/mine/train.jsonl", LINE.repeat(2000));
+    let server = Server::start(move |asked| shelf.answer(asked).slow(2000));
+    let dir = Dir::new();
+    let start = || {
+        let flags = [
+            "--dry_run",
+            "--data_path=d.jsonl",
+            "--huggingface_dataset=me/mine",
+        ];
+        let mut command = command(&dir, &server, &flags);
+        command.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let runs: Vec<_> = (0..3).map(|_| start()).collect();
+    for mut run in runs {
+        assert!(run.wait().unwrap().success());
+    }
+    assert_eq!(
+        fs::read_to_string(dir.path("d.jsonl")).unwrap(),
+        LINE.repeat(2000)
+    );
+    let files = server
+        .asked()
+        .iter()
+        .filter(|asked| asked.path.starts_with("/cdn/"))
+        .count();
+    assert_eq!((files, dir.names()), (1, vec!["d.jsonl".to_string()]));
 }

@@ -13,6 +13,9 @@ use crate::server::{Answer, Asked, Server, bytes};
 /// The hub's commit of everything here.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
+/// The commit of every conversion to Parquet.
+pub const CONVERTED: &str = "fedcba9876543210fedcba9876543210fedcba98";
+
 /// What the imitation holds.
 #[derive(Clone, Default)]
 pub struct Shelf {
@@ -62,29 +65,28 @@ impl Shelf {
             if let Some((repo, revision)) = rest.split_once("/revision/") {
                 return self.info(repo, revision);
             }
-            if let Some((repo, revision)) = rest.split_once("/tree/") {
-                return self.tree(repo, revision);
-            }
             return self.info(rest, "main");
         }
+        if let Some(rest) = path.strip_prefix("/api/models/") {
+            let repo = rest.split("/revision/").next().unwrap();
+            return json_answer(&json!({"id": repo, "sha": COMMIT}));
+        }
         if let Some((repo, rest)) = path[1..].split_once("/resolve/") {
-            for revision in ["main", COMMIT, "refs/convert/parquet"] {
+            for (revision, at) in [
+                ("main", ""),
+                (COMMIT, ""),
+                (CONVERTED, "@refs/convert/parquet"),
+            ] {
                 if let Some(file) = rest.strip_prefix(&format!("{revision}/")) {
-                    return self.resolve(repo, revision, file);
+                    return self.resolve(&format!("{repo}{at}/{file}"));
                 }
             }
         }
         Answer::new(404, "{\"error\": \"Not found\"}").with("x-error-code", "RepoNotFound")
     }
 
-    fn resolve(&self, repo: &str, revision: &str, file: &str) -> Answer {
-        let at = if revision.starts_with("refs/") {
-            format!("@{revision}")
-        } else {
-            String::new()
-        };
-        let place = format!("{repo}{at}/{file}");
-        let Some(content) = self.files.get(&place) else {
+    fn resolve(&self, place: &str) -> Answer {
+        let Some(content) = self.files.get(place) else {
             return Answer::new(404, "Entry not found").with("x-error-code", "EntryNotFound");
         };
         let hash: String = Sha256::digest(content)
@@ -104,14 +106,19 @@ impl Shelf {
     }
 
     fn info(&self, repo: &str, revision: &str) -> Answer {
-        let files = self.paths(&format!("datasets/{repo}/"));
+        let missing =
+            |what: &str| Answer::new(404, "{\"error\": \"not found\"}").with("x-error-code", what);
+        let (commit, files) = match revision {
+            "main" | COMMIT => (COMMIT, self.paths(&format!("datasets/{repo}/"))),
+            other => (CONVERTED, self.paths(&format!("datasets/{repo}@{other}/"))),
+        };
         if files.is_empty() {
-            return Answer::new(404, "{\"error\": \"Repository not found\"}")
-                .with("x-error-code", "RepoNotFound");
-        }
-        if revision != "main" && revision != COMMIT {
-            return Answer::new(404, "{\"error\": \"Invalid rev id\"}")
-                .with("x-error-code", "RevisionNotFound");
+            let what = if revision == "main" {
+                "RepoNotFound"
+            } else {
+                "RevisionNotFound"
+            };
+            return missing(what);
         }
         let siblings: Vec<Value> = files
             .iter()
@@ -120,23 +127,13 @@ impl Shelf {
         let info = json!({
             "_id": "621ffdd236468d709f181d58",
             "id": repo,
-            "sha": COMMIT,
+            "sha": commit,
             "private": false,
             "gated": false,
             "siblings": siblings,
             "cardData": self.cards.get(repo),
         });
         json_answer(&info)
-    }
-
-    fn tree(&self, repo: &str, revision: &str) -> Answer {
-        let files = self.paths(&format!("datasets/{repo}@{revision}/"));
-        if files.is_empty() {
-            return Answer::new(404, "{\"error\": \"Invalid rev id: refs/convert/parquet\"}")
-                .with("x-error-code", "RevisionNotFound");
-        }
-        let entry = |file: &&str| json!({"type": "file", "oid": "0", "size": 1, "path": file});
-        json_answer(&files.iter().map(entry).collect())
     }
 }
 
@@ -198,7 +195,7 @@ fn a_file_of_the_hub_by_every_spelling() {
 }
 
 #[test]
-fn a_token_is_sent_to_the_hub_alone_and_shown_nowhere() {
+fn a_token_is_sent_for_files_and_for_questions_and_shown_nowhere() {
     let shelf = Shelf::default()
         .file("datasets/me/mine/a.jsonl", LINE)
         .token("hf_secret");
@@ -235,44 +232,107 @@ fn a_token_is_sent_to_the_hub_alone_and_shown_nowhere() {
     // The imitation's files lie on the same host; a real hub's do not, and `web` tests that a login stays at home.
     assert!(cdn.header("authorization").is_some());
 
-    // What `hf auth login` leaves.
+    // What `hf auth login` leaves; and a line's end is no part of a token, for the list of files neither.
     let dir = Dir::new();
     fs::create_dir(dir.path(".hub")).unwrap();
     dir.write(".hub/token", "hf_secret\n");
     let (code, said) = run(&mut command(&dir, &server, &flags));
     assert_eq!(code, Some(0), "{said}");
+    let flags = [
+        "--dry_run",
+        "--data_path=e.jsonl",
+        "--huggingface_dataset=me/mine",
+    ];
+    let (code, said) = run(command(&dir, &server, &flags).env("HF_TOKEN", "hf_secret\n"));
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
-fn what_the_cache_holds_is_not_fetched_and_offline_nothing_is() {
+fn a_login_in_the_hubs_address_is_shown_nowhere() {
     let server = Shelf::default().file("me/mine/a.jsonl", LINE).serve();
     let dir = Dir::new();
-    let cache = dir.path(".hub/hub/models--me--mine");
+    for endpoint in ["http://me:sesame@127.0.0.1:9", "me:sesame@127.0.0.1:9"] {
+        for flag in [
+            "--data_url=hf://me/mine/a.jsonl",
+            "--huggingface_dataset=me/mine",
+        ] {
+            let mut command = command(&dir, &server, &["--dry_run", "--data_path=d.jsonl", flag]);
+            let (code, said) = run(command.env("HF_ENDPOINT", endpoint));
+            assert!(code == Some(1) && !said.contains("sesame"), "{said}");
+        }
+    }
+    let address = "--huggingface_dataset=https://me:sesame@huggingface.co/me/mine";
+    let (code, said) = run(&mut command(&dir, &server, &["--dry_run", address]));
+    assert!(code == Some(2) && !said.contains("sesame"), "{said}");
+}
+
+/// Puts a file into the cache of the directory as the hub's tools do, at a commit to which `main` leads.
+fn cache(dir: &Dir, repo: &str, file: &str, content: &str, commit: &str) {
+    let cache = dir.path(".hub/hub").join(repo);
     fs::create_dir_all(cache.join("refs")).unwrap();
     fs::create_dir_all(cache.join("blobs")).unwrap();
-    fs::create_dir_all(cache.join("snapshots").join(COMMIT)).unwrap();
-    fs::write(cache.join("refs/main"), COMMIT).unwrap();
-    fs::write(cache.join("blobs/b"), LINE).unwrap();
-    fs::copy(
-        cache.join("blobs/b"),
-        cache.join("snapshots").join(COMMIT).join("a.jsonl"),
-    )
-    .unwrap();
+    let snapshot = cache.join("snapshots").join(commit);
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::write(cache.join("refs/main"), commit).unwrap();
+    fs::write(cache.join("blobs/b"), content).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../../blobs/b", snapshot.join(file)).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn what_the_cache_holds_is_copied_and_offline_nothing_is_asked() {
+    let server = Shelf::default().file("me/mine/a.jsonl", LINE).serve();
+    let dir = Dir::new();
+    cache(&dir, "models--me--mine", "a.jsonl", LINE, COMMIT);
+    cache(&dir, "datasets--me--rows", "train.jsonl", LINE, COMMIT);
     let url = |file: &str| format!("--data_url=hf://me/mine/{file}");
+    let offline = |flags: &[&str]| run(command(&dir, &server, flags).env("HF_HUB_OFFLINE", "1"));
 
-    let flags = ["--dry_run", "--data_path=d.jsonl", &url("a.jsonl")];
-    let (code, said) = run(command(&dir, &server, &flags).env("HF_HUB_OFFLINE", "1"));
+    let (code, said) = offline(&["--dry_run", "--data_path=d.jsonl", &url("a.jsonl")]);
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("cache on this machine has it"), "{said}");
     assert_eq!(fs::read_to_string(dir.path("d.jsonl")).unwrap(), LINE);
+    fs::write(dir.path("d.jsonl"), "edited").unwrap();
+    let blob = dir.path(".hub/hub/models--me--mine/blobs/b");
+    assert_eq!(
+        fs::read_to_string(blob).unwrap(),
+        LINE,
+        "the cache is the hub's"
+    );
+    let rows = [
+        "--dry_run",
+        "--data_path=r.jsonl",
+        "--huggingface_dataset=me/rows",
+    ];
+    let (code, said) = offline(&rows);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::read_to_string(dir.path("r.jsonl")).unwrap(), LINE);
+    for flag in [&url("b.jsonl"), "--huggingface_dataset=me/none"] {
+        let (code, said) = offline(&["--dry_run", "--data_path=e.jsonl", flag]);
+        assert!(
+            code == Some(1) && said.contains("HF_HUB_OFFLINE is set"),
+            "{said}"
+        );
+    }
+    assert!(server.asked().is_empty(), "offline, nobody is asked");
 
-    let flags = ["--dry_run", "--data_path=e.jsonl", &url("b.jsonl")];
-    let (code, said) = run(command(&dir, &server, &flags).env("HF_HUB_OFFLINE", "1"));
+    // Where the hub may be asked, it is used if the hub has no newer one.
+    let flags = ["--dry_run", "--data_path=f.jsonl", &url("a.jsonl")];
+    let (code, said) = run(&mut command(&dir, &server, &flags));
+    assert_eq!(code, Some(0), "{said}");
     assert!(
-        code == Some(1) && said.contains("HF_HUB_OFFLINE is set"),
+        server
+            .asked()
+            .iter()
+            .all(|asked| asked.path.starts_with("/api/")),
         "{said}"
     );
-    assert!(server.asked().is_empty(), "offline, nobody is asked");
+    let old = "0000000000000000000000000000000000000000";
+    let dir = Dir::new();
+    cache(&dir, "models--me--mine", "a.jsonl", "old", old);
+    let (code, said) = run(&mut command(&dir, &server, &flags));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(fs::read_to_string(dir.path("f.jsonl")).unwrap(), LINE);
 }
 
 #[test]

@@ -413,3 +413,78 @@ fn a_file_address_is_copied() {
     }
     assert_eq!(dir.names(), ["model", "model source"]);
 }
+
+#[test]
+fn a_rest_that_does_not_say_of_how_much_is_held_to_what_was_said_before() {
+    for short in [false, true] {
+        let content = bytes(LEN);
+        let served = content.clone();
+        let server = Server::start(move |asked| match asked.range() {
+            None => Answer::file(asked, &served, "\"1\"").cut(1000),
+            Some(from) => {
+                // Once a rest that is too short as well.
+                let end = if short && asked.before == 1 {
+                    from + 10
+                } else {
+                    served.len()
+                };
+                Answer::new(206, &served[from..end])
+                    .with("content-range", &format!("bytes {from}-{}/*", end - 1))
+                    .with("etag", "\"1\"")
+            }
+        });
+        let dir = Dir::new();
+        get(&dir, &format!("{}/model", server.url), "model").unwrap();
+        is_whole(&dir, &content);
+        assert_eq!(server.asked().len(), 2 + usize::from(short));
+    }
+}
+
+#[test]
+fn compressed_bytes_are_not_the_file() {
+    let server = Server::start(|_| Answer::new(200, "x").with("content-encoding", "gzip"));
+    let dir = Dir::new();
+    let error = get(&dir, &format!("{}/model", server.url), "model").unwrap_err();
+    assert!(error.contains("compressed"), "{error}");
+    is_not_there(&dir, &[]);
+}
+
+#[test]
+fn a_part_with_all_its_bytes_is_still_asked_for() {
+    for changed in [false, true] {
+        let (old, new) = (bytes(LEN), bytes(LEN + 1)[1..].to_vec());
+        let (first, second) = (old.clone(), new.clone());
+        let server = Server::start(move |asked| match asked.before {
+            0 => Answer::file(asked, &first, "\"1\"").cut(1000),
+            _ if changed => Answer::file(asked, &second, "\"2\""),
+            _ => Answer::file(asked, &first, "\"1\""),
+        });
+        let dir = Dir::new();
+        let address = format!("{}/model", server.url);
+        let once = Patience { tries: 0, ..HASTY };
+        let remote = Remote::Url {
+            flag: "--model_url",
+            address: address.parse().unwrap(),
+        };
+        fetch::ensure(&dir.path("model"), "--model_location", Some(&remote), &once).unwrap_err();
+        // As a run leaves it that is killed between the last byte and the name.
+        fs::write(dir.path("model.part"), &old).unwrap();
+        get(&dir, &address, "model").unwrap();
+        is_whole(&dir, if changed { &new } else { &old });
+        assert_eq!(server.asked()[1].range(), Some(LEN - 1));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_to_where_nothing_is_yet_stays_a_link() {
+    let content = bytes(LEN);
+    let served = content.clone();
+    let server = Server::start(move |asked| Answer::file(asked, &served, "\"1\""));
+    let dir = Dir::new();
+    fs::create_dir(dir.path("large")).unwrap();
+    std::os::unix::fs::symlink("large/model", dir.path("model")).unwrap();
+    get(&dir, &format!("{}/model", server.url), "model").unwrap();
+    assert!(dir.path("model").is_symlink());
+    assert!(fs::read(dir.path("large/model")).unwrap() == content);
+}

@@ -6,6 +6,7 @@ Without ROWS, the few rows of tests/data: every kind of value that a dataset of 
 of texts, lists and numbers, in row groups of 10,000.
 """
 
+import datetime as dt
 import json
 import random
 import sys
@@ -30,6 +31,10 @@ SCHEMA = pa.schema(
         ("messages", pa.list_(INNER)),
         ("deep", pa.struct([("scores", pa.list_(pa.float32())), ("tag", pa.string())])),
         ("nothing", pa.null()),
+        ("day", pa.date32()),
+        ("when", pa.timestamp("us")),
+        ("utc", pa.timestamp("ms", tz="UTC")),
+        ("paris", pa.timestamp("s", tz="Europe/Paris")),
         ('odd "name"\n', pa.string()),
     ]
 )
@@ -52,6 +57,10 @@ def few():
         "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": None}],
         "deep": {"scores": [1.0, None, 2.5], "tag": "x"},
         "nothing": None,
+        "day": dt.date(2024, 2, 29),
+        "when": dt.datetime(2024, 2, 29, 12, 30, 15, 250000),
+        "utc": dt.datetime(2024, 2, 29, 12, 30, 15, tzinfo=dt.timezone.utc),
+        "paris": dt.datetime(2024, 7, 1, 12, 0, 0, tzinfo=dt.timezone.utc),
         'odd "name"\n': "",
     }
     yield {name: "-" if name == "text" else None for name in SCHEMA.names}
@@ -97,13 +106,24 @@ def many(rows):
         }
 
 
+def plain(value):
+    """What JSON has no kind for: times as RFC 3339 writes them, in UTC, and numpy's floats as numbers."""
+    if isinstance(value, dt.datetime) and value.tzinfo:
+        value = value.astimezone(dt.timezone.utc)
+    if isinstance(value, dt.datetime) and value.microsecond:
+        return value.isoformat(timespec="milliseconds")
+    if isinstance(value, dt.date):
+        return value.isoformat().replace("+00:00", "Z")
+    return float(value)
+
+
 def main():
     parquet, lines, *rows = sys.argv[1:]
     table = pa.Table.from_pylist(list(many(int(rows[0])) if rows else few()), schema=SCHEMA)
     pq.write_table(table, parquet, row_group_size=10_000 if rows else 2)
     with open(lines, "w", encoding="utf-8") as out:
         for row in pq.read_table(parquet).to_pylist():
-            out.write(json.dumps(row, ensure_ascii=False, default=float) + "\n")
+            out.write(json.dumps(row, ensure_ascii=False, default=plain) + "\n")
 
 
 main()

@@ -43,20 +43,56 @@ fn names() {
 #[test]
 fn splits_by_names() {
     for (path, split) in [
-        ("data/train-00000-of-00002.parquet", "train"),
-        ("train/a.parquet", "train"),
-        ("validation.csv", "validation"),
-        ("my_dev_set.jsonl", "validation"),
-        ("val/a.jsonl", "validation"),
-        ("test_1.json", "test"),
-        ("EVAL/x.json", "test"),
+        ("train/a.parquet", Some("train")),
+        ("validation.csv", Some("validation")),
+        ("my_dev_set.jsonl", Some("validation")),
+        ("val/a.jsonl", Some("validation")),
+        ("test_1.json", Some("test")),
+        ("EVAL/x.json", Some("test")),
         // The file's own name counts more than its folder's, and a word is whole.
-        ("test/train.json", "train"),
-        ("contest.json", "train"),
-        ("anything.json", "train"),
+        ("test/train.json", Some("train")),
+        ("contest.json", None),
     ] {
-        assert_eq!(split_of(path), split, "{path}");
+        assert_eq!(split_of_word(path), split, "{path}");
     }
+    for (path, split) in [
+        ("data/train-00000-of-00002.parquet", Some("train")),
+        (
+            "data/train_sft-00001-of-00002-abc.parquet",
+            Some("train_sft"),
+        ),
+        ("data/train-0-of-2.parquet", None),
+        ("train-00000-of-00002.parquet", None),
+    ] {
+        assert_eq!(split_of_shard(path), split, "{path}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_finds_any_file_decides_for_all() {
+    let splits = |paths: &[&str]| {
+        let paths: Vec<String> = paths.iter().map(|path| path.to_string()).collect();
+        let splits = by_names(paths.iter()).into_iter();
+        let splits: Vec<String> = splits
+            .map(|(split, paths)| format!("{split}: {}", paths.join(" ")))
+            .collect();
+        splits.join("; ")
+    };
+    assert_eq!(splits(&["a.json", "b.json"]), "train: a.json b.json");
+    // What no rule names is left out once another file is named.
+    assert_eq!(
+        splits(&["other.json", "test.json", "train.json"]),
+        "test: test.json; train: train.json"
+    );
+    assert_eq!(
+        splits(&[
+            "data/train_gen-00000-of-00001.json",
+            "data/train_sft-00000-of-00001.json",
+            "test.json"
+        ]),
+        "train_gen: data/train_gen-00000-of-00001.json; train_sft: data/train_sft-00000-of-00001.json"
+    );
+    assert_eq!(splits(&[]), "");
 }
 
 #[test]
@@ -75,9 +111,9 @@ fn the_conversions_folders_are_configurations_and_splits() {
         train,
         &["default/train/0000.parquet", "default/train/0001.parquet"]
     );
-    assert_eq!(layout["default"].len(), 2);
-    assert!(
-        !layout["default"].contains_key("test"),
+    assert_eq!(
+        layout["default"].len(),
+        1,
         "a part of a split is not the split"
     );
     assert_eq!(layout.len(), 2);
