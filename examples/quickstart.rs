@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use state_tune::data::template::Template;
 use state_tune::data::{Batch, Formats, Walk, example};
-use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
+use state_tune::model::{Checkpoint, Rwkv5, State};
 use state_tune::ops::{self, linear::Product};
 use state_tune::train::{Init, Options, Recompute, Tune};
 use state_tune::{sample, state_file, train};
@@ -64,9 +64,7 @@ fn quickstart() -> Result<()> {
     let loss = |state: &State| -> Result<f64> {
         let batch = batch(state);
         let scale = 1.0 / batch.targets.len() as f64;
-        Ok(model
-            .loss_and_gradient(&batch, state, Intermediates::Recompute, scale)?
-            .0)
+        model.loss(&batch, state, scale)
     };
     println!(
         "\nloss on {} unseen examples: {:.4} before, {:.4} after",

@@ -7,6 +7,7 @@
 //! cli/           the only place that knows clap, flags and their environment variables; ends in plain option structs
 //! train/         the training story: mod.rs is the loop; options, learner, plan, stop rules, target
 //! sample         test mode: greedy, base then tuned, recurrent
+//! convert        a state from one format to another; inspect: what a file is
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
 //! data/          jsonl, template, example (tokens and where the completion starts), survey, walk, batch (packed flat)
@@ -25,16 +26,18 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > train, sample > state_file > model > data > ops, tokenizer, pth, fetch > report > files, memory
+//! main > cli > inspect > convert, train, sample > state_file > model > data > ops, tokenizer, pth, fetch > report > files, memory
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `report`, exit codes only in `main`, `unsafe` only
 //! in `ops` and `files`. `tests/layers.rs` holds the source to it.
 
 pub mod cli;
+pub mod convert;
 pub mod data;
 pub mod fetch;
 pub mod files;
+pub mod inspect;
 pub mod memory;
 pub mod model;
 pub mod ops;

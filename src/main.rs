@@ -8,7 +8,7 @@ use state_tune::cli::{self, Command, Machine};
 use state_tune::ops::level::Level;
 use state_tune::report;
 use state_tune::train::{self, Stop};
-use state_tune::{ops, sample};
+use state_tune::{convert, inspect, ops, sample};
 
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
@@ -47,6 +47,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         },
         Command::DryRun { options } => {
             train::dry_run(&options)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Convert { options } => {
+            ops::with_threads(None, || convert::run(&options))??;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Inspect { path } => {
+            inspect::run(&path)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Sample { options, machine } => {

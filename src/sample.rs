@@ -21,6 +21,8 @@ pub struct Options {
     pub state: PathBuf,
     pub prompt: String,
     pub max_tokens: usize,
+    /// Take a state that was tuned on another model of the same shape.
+    pub force: bool,
     pub product: Product,
 }
 
@@ -52,7 +54,14 @@ pub fn run(options: &Options) -> Result<()> {
     let checkpoint = Checkpoint::open(&options.model)?;
     let model = Rwkv5::load(&checkpoint, options.product)
         .with_context(|| format!("cannot use the model {}", options.model.display()))?;
-    let tuned = state_file::read(state, model.config())
+    let read = || -> Result<State, state_file::Error> {
+        let found = state_file::open(state, None)?;
+        if !options.force {
+            found.check_model(model.fingerprint())?;
+        }
+        found.fit(model.config())
+    };
+    let tuned = read()
         .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?;
     let prompt = Tokenizer::world().encode(&options.prompt);
     ensure!(

@@ -9,7 +9,7 @@ use state_tune::data::{Batch, Example};
 use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
 use state_tune::ops::linear::{Element, Product};
 use state_tune::sample;
-use state_tune::state_file;
+use state_tune::state_file::{self, Format};
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::plan::Plan;
 use state_tune::train::{Init, Learner, Tune};
@@ -317,7 +317,7 @@ fn a_state_pytorch_wrote_comes_back_as_it_was_when_written_again() {
     let state = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.pth");
-    state_file::write(&path, &state, Element::Bf16).unwrap();
+    state_file::write(&path, &state, Element::Bf16, Format::State, None).unwrap();
     // Tensor for tensor, with types and shapes: the two files say the same.
     assert_eq!(
         state_tune::pth::read(&path).unwrap(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom up; a room uses only rooms of a lower rank.
-const RANKS: [(&str, usize); 15] = [
+const RANKS: [(&str, usize); 17] = [
     ("files", 0),
     ("memory", 0),
     ("report", 1),
@@ -17,9 +17,11 @@ const RANKS: [(&str, usize); 15] = [
     ("state_file", 5),
     ("train", 6),
     ("sample", 6),
-    ("cli", 7),
-    ("main", 8),
-    ("lib", 8),
+    ("convert", 6),
+    ("inspect", 7),
+    ("cli", 8),
+    ("main", 9),
+    ("lib", 9),
 ];
 
 /// Words that only some rooms may write, and why a program splits at all.

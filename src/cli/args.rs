@@ -24,7 +24,9 @@ use crate::train::{Init, Recompute, Tune};
     args_override_self = true,
     after_help = "Every flag is also read from the environment, as a variable named like the flag\n\
                   (env -- '--learningrate=0.02' state-tune) or as STATE_TUNE_LEARNINGRATE. The command line wins.\n\
-                  Dashes may stand for underscores. In texts, \\n is a newline."
+                  Dashes may stand for underscores. In texts, \\n is a newline.\n\n\
+                  `state-tune convert` turns a state into another format, `state-tune inspect` says what a file is;\n\
+                  each explains itself with --help."
 )]
 pub struct Args {
     /// How far each step goes (Adam's learning rate)
@@ -96,11 +98,11 @@ pub struct Args {
     pub dry_run: bool,
 
     /// The prompt's text; {key} is that key's value in the line of data
-    #[arg(long, default_value = "user: {input}\\n\\nassistant:", value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
+    #[arg(long, default_value = DEFAULT_PROMPT, value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
     pub prompt_formatter: Template,
 
     /// The completion's text, which is learnt
-    #[arg(long, default_value = " {output}", value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
+    #[arg(long, default_value = DEFAULT_RESPONSE, value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
     pub response_formatter: Template,
 
     /// Keep only this many of the prompt's last tokens; -1 keeps all
@@ -176,6 +178,16 @@ pub struct Args {
     #[arg(long, default_value = "50", value_parser = count, allow_hyphen_values = true, value_name = "N", help_heading = "Testing")]
     pub max_tokens: usize,
 
+    /// Answer from a state that was tuned on another model of the same shape
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL",
+        help_heading = "Testing"
+    )]
+    pub force: bool,
+
     /// auto, cpu, or cuda[:N]; this version computes on the CPU
     #[arg(
         long,
@@ -216,6 +228,9 @@ pub struct Args {
     #[arg(long, value_parser = threads, allow_hyphen_values = true, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
 }
+
+pub const DEFAULT_PROMPT: &str = "user: {input}\\n\\nassistant:";
+pub const DEFAULT_RESPONSE: &str = " {output}";
 
 const WALKS: &[(&str, Walk)] = &[
     ("random", Walk::Random),
@@ -317,10 +332,18 @@ fn number(text: &str) -> Result<f64, String> {
     }
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub fn positive(text: &str) -> Result<f64, String> {
     match number(text)? {
         number if number > 0.0 => Ok(number),
         _ => Err("must be above 0".into()),
+    }
+}
+
+/// A share of a mixture.
+pub fn share(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("must be between 0 and 1".into()),
     }
 }
 
@@ -376,7 +399,7 @@ fn newlines(text: &str) -> String {
     text.replace("\\n", "\n")
 }
 
-fn template(text: &str) -> Result<Template, String> {
+pub fn template(text: &str) -> Result<Template, String> {
     Template::parse(&newlines(text)).map_err(|error| error.to_string())
 }
 

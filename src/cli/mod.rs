@@ -5,19 +5,22 @@
 
 mod args;
 mod environment;
+mod tools;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use self::args::{Args, Device};
+use self::tools::{Convert, Tool};
 use crate::data::Formats;
 use crate::fetch::{Dataset, Remote};
 use crate::ops::level::Level;
 use crate::ops::linear::Product;
-use crate::{sample, train};
+use crate::{convert, sample, train};
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -27,10 +30,18 @@ pub enum Command {
         machine: Machine,
     },
     /// Look at what a training run would use, and stop.
-    DryRun { options: Box<train::Options> },
+    DryRun {
+        options: Box<train::Options>,
+    },
     Sample {
         options: sample::Options,
         machine: Machine,
+    },
+    Convert {
+        options: Box<convert::Options>,
+    },
+    Inspect {
+        path: PathBuf,
     },
 }
 
@@ -60,6 +71,13 @@ pub fn parse(
     let mut typed = arguments.into_iter();
     let name = typed.next().unwrap_or_else(|| "state-tune".into());
     let typed: Vec<OsString> = typed.collect();
+    let is_tool = |first: &OsString| tools::NAMES.iter().any(|name| first == name);
+    if typed.first().is_some_and(is_tool) {
+        let tools = Tool::command().mut_subcommand("convert", |convert| convert.mut_args(dashes));
+        let tool = tools.try_get_matches_from([&name].into_iter().chain(&typed));
+        let tool = tool.and_then(|matches| Tool::from_arg_matches(&matches));
+        return understand_tool(tool.map_err(|error| exit(&error, ""))?);
+    }
     let variables = environment::as_arguments(variables);
     let all = [&name].into_iter().chain(&variables).chain(&typed);
     let matches = command().try_get_matches_from(all).map_err(|error| {
@@ -82,15 +100,17 @@ pub fn parse(
 
 /// clap's description of the command line, for this module and for the test that holds the README to it.
 pub fn command() -> clap::Command {
-    let dashes = |arg: clap::Arg| {
-        let name = arg.get_id().as_str().to_string();
-        if name.contains('_') {
-            arg.alias(name.replace('_', "-"))
-        } else {
-            arg
-        }
-    };
     Args::command().mut_args(dashes)
+}
+
+/// Lets dashes stand for underscores.
+fn dashes(arg: clap::Arg) -> clap::Arg {
+    let name = arg.get_id().as_str().to_string();
+    if name.contains('_') && !arg.is_positional() {
+        arg.alias(name.replace('_', "-"))
+    } else {
+        arg
+    }
 }
 
 fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
@@ -119,6 +139,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         log_file,
         prompt,
         max_tokens,
+        force,
         device,
         dtype,
         cpu,
@@ -160,6 +181,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
             state: save_filename,
             prompt,
             max_tokens,
+            force,
             // Answering reads every weight once for each token, whatever it is multiplied as: bf16 would save nothing.
             product: dtype.unwrap_or(Product::F32),
         };
@@ -227,6 +249,60 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         Command::DryRun { options }
     } else {
         Command::Train { options, machine }
+    })
+}
+
+fn understand_tool(tool: Tool) -> Result<Command, Exit> {
+    let Convert {
+        files,
+        to,
+        from,
+        model,
+        fold,
+        mix,
+        state_scale,
+        data_path,
+        prompt_formatter,
+        response_formatter,
+        force,
+    } = match tool {
+        Tool::Inspect { file } => return Ok(Command::Inspect { path: file }),
+        Tool::Convert(convert) => convert,
+    };
+    let (input, mix, output) = match (<[PathBuf; 2]>::try_from(files), mix) {
+        (Ok([input, output]), None) => (input, None, output),
+        (Err(files), Some(share)) if files.len() == 3 => {
+            let mut files = files.into_iter();
+            let mut next = || files.next().unwrap_or_default();
+            let (input, other) = (next(), next());
+            (input, Some((other, share)), next())
+        }
+        (_, Some(_)) => return Err(usage("--mix takes two states and the output: A B OUT")),
+        (_, None) => {
+            return Err(usage(
+                "give one state and the output, or --mix with two states",
+            ));
+        }
+    };
+    Ok(Command::Convert {
+        options: Box::new(convert::Options {
+            input,
+            mix,
+            output,
+            to,
+            from,
+            model,
+            fold,
+            scale: state_scale,
+            data: data_path,
+            formats: Formats {
+                prompt: prompt_formatter,
+                response: response_formatter,
+                prompt_cutoff: None,
+                completion_cutoff: None,
+            },
+            force,
+        }),
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::state_file::Format;
 use crate::train::{Init, Recompute, Tune};
 
 /// Parses a command line and an environment.
@@ -134,8 +135,10 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         state,
         prompt,
         max_tokens,
+        force,
         product,
     } = options;
+    assert!(!force);
     assert_eq!(model, Path::new("model.pth"));
     assert_eq!(model_remote, None);
     assert_eq!(state, Path::new("state.pth"));
@@ -150,6 +153,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
     let product = |flags: &[&str]| match parsed(flags, &[]).unwrap() {
         Command::Train { options, .. } | Command::DryRun { options } => options.product,
         Command::Sample { options, .. } => options.product,
+        other => panic!("it should train or answer: {other:?}"),
     };
     assert_eq!(product(&["--cpu=plain"]), Product::F32);
     assert_eq!(product(&["--cpu=avx512bf16"]), Product::Bf16);
@@ -195,7 +199,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
 fn options(command: &Command) -> &train::Options {
     match command {
         Command::Train { options, .. } | Command::DryRun { options } => options,
-        Command::Sample { .. } => panic!("it should train: {command:?}"),
+        other => panic!("it should train: {other:?}"),
     }
 }
 
@@ -206,8 +210,9 @@ fn every_flag_is_taken_in_every_spelling() {
         .map(|argument| argument.get_id().to_string())
         .collect();
     let tried = EVERY_FLAG.iter().map(|(flag, ..)| flag.to_string());
-    // Read only in a test run; it has a test of its own below.
-    let tried: BTreeSet<String> = tried.chain(["max_tokens".to_string()]).collect();
+    // Read only in a test run; they have a test of their own below.
+    let tested = ["max_tokens", "force"].map(str::to_string);
+    let tried: BTreeSet<String> = tried.chain(tested).collect();
     assert_eq!(known, tried, "each flag is tried here");
 
     for (flag, value, arrives) in EVERY_FLAG {
@@ -228,12 +233,15 @@ fn every_flag_is_taken_in_every_spelling() {
 }
 
 #[test]
-fn the_longest_answer_is_taken_in_every_spelling() {
+fn flags_of_a_test_run_are_taken_in_every_spelling() {
     for typed in [
         ["--prompt=x", "--max_tokens=9"].as_slice(),
         &["--prompt=x", "--max-tokens", "9"],
     ] {
         assert_eq!(sample(typed).max_tokens, 9);
+    }
+    for typed in ["--force", "--force=true"] {
+        assert!(sample(&["--prompt=x", typed]).force);
     }
 }
 
@@ -493,6 +501,49 @@ fn a_split_belongs_to_the_dataset_and_a_dry_run_needs_no_value() {
     }
     let message = misuse(&["--dry_run", "--prompt=Hi"], &[]);
     assert!(message.contains("--dry_run"), "{message}");
+}
+
+#[test]
+fn tools_are_words_and_take_nothing_from_the_environment() {
+    let converted = |typed: &[&str]| match parsed(typed, &[("STATE_TUNE_TO", "web-rwkv")]) {
+        Ok(Command::Convert { options }) => *options,
+        other => panic!("{typed:?} should convert, but gave {other:?}"),
+    };
+    let one = converted(&["convert", "a", "b", "--to=time_state"]);
+    assert_eq!((one.input, one.output), ("a".into(), "b".into()));
+    assert_eq!((one.to, one.from, one.mix), (Format::TimeState, None, None));
+    assert_eq!((one.scale, one.fold, one.force), (1.0, false, false));
+    assert_eq!(one.formats.prompt, template("user: {input}\n\nassistant:"));
+    let typed = [
+        "convert",
+        "a",
+        "b",
+        "c",
+        "--mix=0.3",
+        "--to=state",
+        "--state_scale=2",
+        "--fold",
+    ];
+    let two = converted(&typed);
+    assert_eq!(two.mix, Some(("b".into(), 0.3)));
+    assert_eq!((two.scale, two.fold, two.output), (2.0, true, "c".into()));
+    let inspected = parsed(&["inspect", "a"], &[]);
+    assert!(matches!(inspected, Ok(Command::Inspect { path }) if path == Path::new("a")));
+    for (typed, words) in [
+        (&["convert", "a", "b"][..], "--to"),
+        (&["convert", "a", "--to=state"], "values"),
+        (&["convert", "a", "b", "c", "--to=state"], "--mix"),
+        (&["convert", "a", "b", "--mix=0.3", "--to=state"], "A B OUT"),
+        (
+            &["convert", "a", "b", "c", "--mix=1.1", "--to=state"],
+            "between 0 and 1",
+        ),
+        (&["convert", "a", "b", "--to=pth"], "time_state"),
+        (&["inspect"], "FILE"),
+    ] {
+        let message = misuse(typed, &[]);
+        assert!(message.contains(words), "{typed:?}: {message}");
+    }
 }
 
 #[test]

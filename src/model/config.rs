@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::{Result, bail, ensure};
+use sha2::{Digest, Sha256};
 
 use super::checkpoint::Checkpoint;
 
@@ -96,6 +97,24 @@ impl Config {
             n_ffn,
         })
     }
+}
+
+/// A hash, in hexadecimal, of the sizes and of every layer's decays and norms: little to read, and training changes
+/// all of them.
+pub fn fingerprint(checkpoint: &Checkpoint, config: &Config) -> Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(config.to_string());
+    for i in 0..config.n_layer {
+        for name in ["att.time_decay", "ln1.weight", "ln1.bias"] {
+            let name = format!("blocks.{i}.{name}");
+            let count = checkpoint.shape(&name)?.iter().product();
+            for number in checkpoint.numbers(&name, count)? {
+                hasher.update(number.to_le_bytes());
+            }
+        }
+    }
+    let hash = hasher.finalize();
+    Ok(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The number in `blocks.N.rest`.

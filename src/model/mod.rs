@@ -40,6 +40,7 @@ pub enum Intermediates {
 /// A frozen model.
 pub struct Rwkv5 {
     config: Config,
+    fingerprint: String,
     embedding: Matrix,
     ln0: Norm,
     blocks: Vec<Block>,
@@ -58,6 +59,7 @@ impl Rwkv5 {
             .collect::<Result<_>>()?;
         Ok(Self {
             config,
+            fingerprint: config::fingerprint(checkpoint, &config)?,
             embedding,
             ln0,
             blocks,
@@ -67,6 +69,11 @@ impl Rwkv5 {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Tells this model from others of the same shape, whatever type its file keeps the same numbers in.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// How the checkpoint stores its numbers; a learnt state is saved alike.
@@ -158,6 +165,27 @@ impl Rwkv5 {
             None => None,
         };
         Ok((loss, State::from_layers(d_soft_prompt, &layers)?))
+    }
+
+    /// The loss of a batch, summed over its scored rows and times `scale`.
+    pub fn loss(&self, batch: &Batch, state: &State, scale: f64) -> Result<f64> {
+        let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
+        }
+        let head = &self.head;
+        Ok(head
+            .loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?
+            .0)
+    }
+
+    /// The state after the soft prompt, which it holds in place of one: reading goes on from either alike. A state
+    /// without a soft prompt stays as it is.
+    pub fn fold(&self, state: &State) -> Result<State> {
+        match state.soft_prompt {
+            Some(_) => Ok(self.forward(&[], state)?.1),
+            None => Ok(state.clone()),
+        }
     }
 
     /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after them). A soft prompt

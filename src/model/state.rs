@@ -56,6 +56,32 @@ impl State {
     }
 }
 
+impl State {
+    /// Shifts and matrices times `factor`. A soft prompt stays: the norm behind it would undo any factor.
+    pub fn scaled(&self, factor: f64) -> Result<Self> {
+        Ok(Self {
+            soft_prompt: self.soft_prompt.clone(),
+            shifts: (&self.shifts * factor)?,
+            wkv: (&self.wkv * factor)?,
+        })
+    }
+
+    /// On the line from this state (0) to another (1). Both or neither have a soft prompt.
+    pub fn mixed(&self, other: &Self, share: f64) -> Result<Self> {
+        let mix = |a: &Tensor, b: &Tensor| (a * (1.0 - share))? + (b * share)?;
+        let soft_prompt = match (&self.soft_prompt, &other.soft_prompt) {
+            (Some(a), Some(b)) => Some(mix(a, b)?),
+            (None, None) => None,
+            _ => candle_core::bail!("one of the states has a soft prompt and the other has none"),
+        };
+        Ok(Self {
+            soft_prompt,
+            shifts: mix(&self.shifts, &other.shifts)?,
+            wkv: mix(&self.wkv, &other.wkv)?,
+        })
+    }
+}
+
 /// The part of a state that one layer starts from.
 #[derive(Clone, Debug)]
 pub struct LayerState {

@@ -18,6 +18,8 @@ use crate::memory;
 
 /// The pickles of large models have some hundred kilobytes; this bounds the work of running one.
 const LONGEST_PICKLE: u64 = 4 << 20;
+/// A note is a few lines.
+const LONGEST_NOTE: u64 = 64 << 10;
 /// Deflate's densest code spends 2 bits on 258 bytes.
 const MOST_INFLATION: u64 = 1032;
 
@@ -60,6 +62,15 @@ impl<'a> Archive<'a> {
     /// The bytes of a storage. A deflated one is unpacked anew at every call.
     pub fn storage(&mut self, key: &str) -> Result<Bytes, Error> {
         self.entry(&format!("data/{key}"), u64::MAX)
+    }
+
+    /// The bytes of an entry that other programs do not look at, if it is there.
+    pub fn note(&mut self, name: &str) -> Result<Option<Bytes>, Error> {
+        match self.entry(name, LONGEST_NOTE) {
+            Ok(note) => Ok(Some(note)),
+            Err(Error::MissingEntry { .. }) => Ok(None),
+            Err(other) => Err(other),
+        }
     }
 
     /// The bytes of the entry `name` (without the prefix), which may have at most `most`.

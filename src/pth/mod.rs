@@ -32,7 +32,7 @@ use safetensors::Dtype;
 use crate::files::Bytes;
 
 pub use error::Error;
-pub use write::write;
+pub use write::{write, write_with_note};
 
 /// How deep lists, tuples and dictionaries may lie in each other. Checkpoints stay below ten. The limit keeps
 /// recursion over a value, its drop included, well inside a thread's stack.
@@ -93,6 +93,11 @@ pub enum Value {
 /// what its bytes can hold unpacked.
 pub fn read(path: &Path) -> Result<Value, Error> {
     parse(&Bytes::map(path)?)
+}
+
+/// A further entry of a `.pth` file, of which `torch.load` takes no notice.
+pub fn read_note(path: &Path, name: &str) -> Result<Option<Bytes>, Error> {
+    archive::Archive::open(&Bytes::map(path)?)?.note(name)
 }
 
 fn parse(file: &Bytes) -> Result<Value, Error> {

@@ -17,22 +17,31 @@ use super::{Error, MOST_DEEP, STORAGES, Tensor, Value, opcode};
 use crate::files;
 
 /// Writes `value` so that `torch.load(path, weights_only=True)` returns it: tensors on the CPU without gradient, a
-/// [`Value::Dict`] as a plain `dict`. The file appears whole or not at all.
+/// [`Value::Dict`] as an `OrderedDict`, as PyTorch saves a model's own. The file appears whole or not at all.
 ///
 /// Dictionary keys must be strings, tensors must have the bytes their shape says and one of PyTorch's storage dtypes,
 /// and nothing may lie more than 64 deep.
 pub fn write(path: &Path, value: &Value) -> Result<(), Error> {
+    write_with_note(path, value, None)
+}
+
+/// The same with a further entry, a name and its bytes, of which `torch.load` takes no notice.
+pub fn write_with_note(
+    path: &Path,
+    value: &Value,
+    note: Option<(&str, &[u8])>,
+) -> Result<(), Error> {
     let mut pickle = Pickle {
         code: vec![opcode::PROTO, 2],
         tensors: Vec::new(),
     };
     pickle.value(value, MOST_DEEP)?;
     pickle.code.push(opcode::STOP);
-    files::replace(path, |file| archive(file, &pickle))?;
+    files::replace(path, |file| archive(file, &pickle, note))?;
     Ok(())
 }
 
-fn archive(file: &mut File, pickle: &Pickle) -> io::Result<()> {
+fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &[u8])>) -> io::Result<()> {
     let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(file);
     let mut entry = |name: &str, bytes: &[u8]| -> io::Result<()> {
@@ -50,6 +59,9 @@ fn archive(file: &mut File, pickle: &Pickle) -> io::Result<()> {
         entry(&format!("data/{key}"), &tensor.data)?;
     }
     entry("version", b"3\n")?;
+    if let Some((name, bytes)) = note {
+        entry(name, bytes)?;
+    }
     zip.finish()?;
     Ok(())
 }
@@ -91,7 +103,8 @@ impl<'v> Pickle<'v> {
                 self.code.push(opcode::TUPLE);
             }
             Value::Dict(pairs) => {
-                self.code.extend([opcode::EMPTY_DICT, opcode::MARK]);
+                self.ordered_dict();
+                self.code.push(opcode::MARK);
                 for (key, item) in pairs {
                     let Value::Str(key) = key else {
                         return Err(Error::WriteKey {
@@ -133,6 +146,12 @@ impl<'v> Pickle<'v> {
         self.code.extend(format!("{module}\n{name}\n").as_bytes());
     }
 
+    /// An empty one.
+    fn ordered_dict(&mut self) {
+        self.global("collections", "OrderedDict");
+        self.code.extend([opcode::EMPTY_TUPLE, opcode::REDUCE]);
+    }
+
     fn ints(&mut self, ints: &[usize]) {
         self.code.push(opcode::MARK);
         for &int in ints {
@@ -167,13 +186,8 @@ impl<'v> Pickle<'v> {
         self.ints(shape);
         self.ints(&strides);
         self.code.push(opcode::NEWFALSE);
-        self.global("collections", "OrderedDict");
-        self.code.extend([
-            opcode::EMPTY_TUPLE,
-            opcode::REDUCE,
-            opcode::TUPLE,
-            opcode::REDUCE,
-        ]);
+        self.ordered_dict();
+        self.code.extend([opcode::TUPLE, opcode::REDUCE]);
         self.tensors.push(tensor);
         Ok(())
     }

@@ -25,7 +25,8 @@ use crate::data::{Example, Survey, Walker, example};
 use crate::fetch::{self, Patience};
 use crate::model::{Checkpoint, Config, Rwkv5};
 use crate::report::{self, Log, Progress, Step, Summary, say};
-use crate::{files, memory, state_file};
+use crate::state_file::{self, Format};
+use crate::{files, memory};
 
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
 const SMOOTHING: f64 = 0.95;
@@ -48,7 +49,7 @@ pub fn run(options: &Options) -> Result<Stop> {
     let model = load_model(options)?;
     let config = model.config();
     check_examples(&examples, options, config)?;
-    let target = Target::check(&options.save, config)?;
+    let target = Target::check(&options.save, &model)?;
     let mut log = open_log(options, &target)?;
 
     // What is learnt, in which order, and how long.
@@ -165,7 +166,8 @@ pub fn run(options: &Options) -> Result<Stop> {
     };
     let mut written = Vec::new();
     if let Some(state) = &learnt {
-        state_file::write(&target.path, state, model.element())
+        let (element, fingerprint) = (model.element(), Some(model.fingerprint()));
+        state_file::write(&target.path, state, element, Format::State, fingerprint)
             .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
         written.push(("state", options.save.display().to_string()));
     }
@@ -216,7 +218,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
     if options.model.exists() {
         let model = load_model(options)?;
         check_examples(&examples, options, model.config())?;
-        let target = Target::check(&options.save, model.config())?;
+        let target = Target::check(&options.save, &model)?;
         if let Some(log) = &options.log_file {
             target::check_log(log, options, &target)?;
         }

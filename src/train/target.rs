@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::Options;
 use crate::files;
-use crate::model::Config;
-use crate::state_file;
+use crate::model::Rwkv5;
+use crate::state_file::{self, Format};
 
 /// Where the state goes, and whether a state lies there already.
 pub struct Target {
@@ -23,7 +23,7 @@ pub struct Target {
 impl Target {
     /// Errors when the state could not be written, or would take the place of something that is no state of this
     /// model: a model, notes, the state of a larger model.
-    pub fn check(save: &Path, config: &Config) -> Result<Self> {
+    pub fn check(save: &Path, model: &Rwkv5) -> Result<Self> {
         let path = files::settled(save);
         let what = || format!("cannot write --save_filename {}", save.display());
         let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -37,7 +37,12 @@ impl Target {
             ensure!(found.is_file(), "{}: it is a {}", what(), kind(&found));
             if found.len() > 0 {
                 let advice = "the file there is not replaced; move it away or give another name";
-                state_file::read(&path, config).with_context(|| format!("{}: {advice}", what()))?;
+                let own = || -> Result<(), state_file::Error> {
+                    let found = state_file::open(&path, Some(Format::State))?;
+                    found.check_model(model.fingerprint())?;
+                    found.fit(model.config()).map(drop)
+                };
+                own().with_context(|| format!("{}: {advice}", what()))?;
                 replaces = true;
             }
         }

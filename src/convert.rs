@@ -1,0 +1,189 @@
+//! `state-tune convert`: a state from one format to another, on the way folded, mixed or scaled.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::data::{Batch, Example, Formats, example};
+use crate::files;
+use crate::model::{Checkpoint, Rwkv5, State};
+use crate::ops::linear::{Element, Product};
+use crate::report::say;
+use crate::state_file::{self, Format, Found};
+
+/// Examples whose loss is computed at once.
+const BATCH: usize = 8;
+
+/// What to convert, and to what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub input: PathBuf,
+    /// A second state, and how far to go towards it.
+    pub mix: Option<(PathBuf, f64)>,
+    pub output: PathBuf,
+    pub to: Format,
+    /// What the inputs are, where they do not show it.
+    pub from: Option<Format>,
+    /// The model that the state belongs to.
+    pub model: Option<PathBuf>,
+    pub fold: bool,
+    pub scale: f64,
+    /// Data by which to tell what a format loses.
+    pub data: Option<PathBuf>,
+    pub formats: Formats,
+    /// Take a state of another model, and replace a file that is there.
+    pub force: bool,
+}
+
+/// Converts, and says what was lost.
+pub fn run(options: &Options) -> Result<()> {
+    let output = options.output.display();
+    let inputs = [&options.input]
+        .into_iter()
+        .chain(options.mix.as_ref().map(|(other, _)| other))
+        .chain(&options.model);
+    for input in inputs {
+        let is_same = same_file::is_same_file(input, &options.output).unwrap_or(false);
+        ensure!(!is_same, "{output} is also an input; give another name");
+    }
+    ensure!(
+        options.force || !options.output.exists(),
+        "{output} is there already; give another name, or --force to replace it"
+    );
+    files::check_writable(&options.output).with_context(|| format!("cannot write {output}"))?;
+
+    let model = match &options.model {
+        Some(path) => Some(load(path)?),
+        None => None,
+    };
+    let Found {
+        state,
+        element,
+        format,
+        tag,
+    } = open(&options.input, options, model.as_ref())?;
+    let (input, n_layer) = (options.input.display(), state.wkv.dim(0)?);
+    say(&format!("from   {input} ({format}, {n_layer} layers)"));
+    let state = match &options.mix {
+        Some((path, share)) => {
+            let other = open(path, options, model.as_ref())?.state;
+            let mixed = state.mixed(&other, *share);
+            mixed.with_context(|| format!("cannot mix {input} with {}", path.display()))?
+        }
+        None => state,
+    };
+    let state = state.scaled(options.scale)?;
+    let state = match &model {
+        Some(model) if options.fold => model.fold(&state)?,
+        None if options.fold => {
+            bail!("--fold runs the model over the soft prompt; name the model with --model")
+        }
+        _ => state,
+    };
+
+    tell_losses(options, model.as_ref(), &state)?;
+    // What the state was tuned on: the model that is named, or what the file says.
+    let known = tag.and_then(|tag| tag.model);
+    let fingerprint = model.as_ref().map(Rwkv5::fingerprint).or(known.as_deref());
+    let element = model.as_ref().map_or(element, Rwkv5::element);
+    match (options.to, &options.model, fingerprint) {
+        (Format::Model, Some(model), Some(fingerprint)) => {
+            state_file::write_into_model(&options.output, &state, model, fingerprint)
+        }
+        (Format::Model, ..) => {
+            bail!("--to model puts the state into a copy of a model; name the model with --model")
+        }
+        (to, ..) => state_file::write(&options.output, &state, element, to, fingerprint),
+    }
+    .with_context(|| format!("cannot write {output}"))?;
+    say(&format!("to     {output} ({})", options.to));
+    Ok(())
+}
+
+fn load(path: &Path) -> Result<Rwkv5> {
+    Rwkv5::load(&Checkpoint::open(path)?, Product::F32)
+        .with_context(|| format!("cannot use the model {}", path.display()))
+}
+
+fn open(path: &Path, options: &Options, model: Option<&Rwkv5>) -> Result<Found> {
+    let read = || -> Result<Found, state_file::Error> {
+        let found = state_file::open(path, options.from)?;
+        if let Some(model) = model {
+            if !options.force {
+                found.check_model(model.fingerprint())?;
+            }
+            found.clone().fit(model.config())?;
+        }
+        Ok(found)
+    };
+    read().with_context(|| format!("cannot use the state {}", path.display()))
+}
+
+/// Says what the format has no place for, and what that costs on the data, if there are any.
+fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Result<()> {
+    let lost = options.to.loses(state)?;
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let (to, what) = (options.to, lost.join(" and "));
+    let advice = if state.soft_prompt.is_some() && !options.fold {
+        "--fold keeps what a soft prompt does; for such a format, train with --tune wkv"
+    } else {
+        "for such a format, train with --tune wkv"
+    };
+    let (Some(model), Some(data)) = (model, &options.data) else {
+        say(&format!(
+            "lost   {to} has no place for {what}: answers will differ ({advice}; --model and --data_path tell how much)"
+        ));
+        return Ok(());
+    };
+    let examples = example::read(data, &options.formats)?;
+    let left = left_by(options.to, state)?;
+    let (before, after) = (
+        loss(model, &examples, state)?,
+        loss(model, &examples, &left)?,
+    );
+    say(&format!(
+        "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",
+        data.display()
+    ));
+    Ok(())
+}
+
+/// What readers of the format start from.
+fn left_by(to: Format, state: &State) -> Result<State> {
+    let lost = to.loses(state)?;
+    let keeps_shifts = !lost.contains(&"the token shifts");
+    Ok(State {
+        soft_prompt: None,
+        shifts: if keeps_shifts {
+            state.shifts.clone()
+        } else {
+            state.shifts.zeros_like()?
+        },
+        wkv: state.wkv.clone(),
+    })
+}
+
+/// The mean loss of all completion tokens that something predicts.
+fn loss(model: &Rwkv5, examples: &[Example], state: &State) -> Result<f64> {
+    let (mut sum, mut count) = (0.0, 0);
+    for some in examples.chunks(BATCH) {
+        let batch = Batch::pack(some, state.soft_prompt.is_some());
+        if !batch.targets.is_empty() {
+            sum += model.loss(&batch, state, 1.0)?;
+            count += batch.targets.len();
+        }
+    }
+    ensure!(count > 0, "the data have no token that is predicted");
+    Ok(sum / count as f64)
+}
+
+/// `Element` names a type as PyTorch does.
+pub fn type_name(element: Element) -> &'static str {
+    match element {
+        Element::Bf16 => "bf16",
+        Element::F16 => "f16",
+        Element::F32 => "f32",
+    }
+}

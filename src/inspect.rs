@@ -1,0 +1,89 @@
+//! `state-tune inspect`: what a file is.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Tensor;
+
+use crate::convert::type_name;
+use crate::model::{Checkpoint, Config, Rwkv5};
+use crate::ops::linear::Product;
+use crate::report::say;
+use crate::state_file::{self, Found};
+
+/// Says what a state or a model is. Errors when it is neither, with both reasons.
+pub fn run(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let why_no_state = match state_file::open(path, None) {
+        Ok(found) => return state(&found).with_context(|| format!("cannot read {shown}")),
+        Err(error @ state_file::Error::Unclear { .. }) => bail!("{shown}: {error}"),
+        Err(error) => error,
+    };
+    match Checkpoint::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
+        Ok((config, checkpoint)) => model(&config, &checkpoint, path),
+        Err(why_no_model) => bail!(
+            "{shown} can be used neither as a state ({why_no_state}) nor as a model ({why_no_model:#})"
+        ),
+    }
+}
+
+fn model(config: &Config, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
+    let model = Rwkv5::load(checkpoint, Product::F32)
+        .with_context(|| format!("cannot use the model {}", path.display()))?;
+    say(&format!("model        {config}"));
+    say(&format!("type         {}", type_name(model.element())));
+    say(&format!("tensors      {}", checkpoint.names().count()));
+    say(&format!("fingerprint  {}", model.fingerprint()));
+    Ok(())
+}
+
+fn state(found: &Found) -> Result<()> {
+    let Found {
+        format,
+        state,
+        element,
+        tag,
+    } = found;
+    let (n_layer, n_head, head_size, _) = state.wkv.dims4()?;
+    say(&format!("state        {format}"));
+    match tag {
+        Some(tag) => {
+            let model = tag.model.as_deref().unwrap_or("unknown");
+            say(&format!("written by   {}", printable(&tag.program)));
+            say(&format!(
+                "tuned on     the model with the fingerprint {}",
+                printable(model)
+            ));
+        }
+        None => say("written by   another program, or an earlier state-tune: it has no tag"),
+    }
+    say(&format!(
+        "sizes        {n_layer} layers, n_embd {}, {n_head} heads of {head_size}",
+        n_head * head_size
+    ));
+    say(&format!("type         {}", type_name(*element)));
+    match &state.soft_prompt {
+        Some(soft_prompt) => say(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
+        None => say("soft prompt  none"),
+    }
+    say("norms        layer  att shift  ffn shift        wkv");
+    for i in 0..n_layer {
+        let layer = state.layer(i)?;
+        say(&format!(
+            "             {i:5}  {:9.4}  {:9.4}  {:9.4}",
+            norm(&layer.att_shift)?,
+            norm(&layer.ffn_shift)?,
+            norm(&layer.wkv)?
+        ));
+    }
+    Ok(())
+}
+
+fn norm(tensor: &Tensor) -> Result<f32> {
+    Ok(tensor.sqr()?.sum_all()?.sqrt()?.to_scalar()?)
+}
+
+/// A tag is a stranger's text.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "?")
+}

@@ -1,0 +1,356 @@
+//! Reading a state, whatever its format.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
+
+use super::tag::{self, Tag};
+use super::{Error, Format};
+use crate::files::Bytes;
+use crate::model::{Config, State};
+use crate::ops::linear::{self, Element};
+use crate::pth::{self, Value};
+
+/// A state as a file holds it. Shifts that a format does not have are zeros, which is what its readers start from.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub format: Format,
+    pub state: State,
+    /// The type of its shifts, or of its matrices where there are none.
+    pub element: Element,
+    pub tag: Option<Tag>,
+}
+
+impl Found {
+    /// The state, if its shapes are the model's.
+    pub fn fit(self, config: &Config) -> Result<State, Error> {
+        let (shifts, wkv) = State::shapes(config);
+        let fits = |part, found: &Tensor, expected: &[usize]| {
+            if found.dims() == expected {
+                return Ok(());
+            }
+            Err(Error::Misfit {
+                part,
+                found: found.dims().to_vec(),
+                expected: expected.to_vec(),
+            })
+        };
+        fits("time_shifts", &self.state.shifts, &shifts)?;
+        fits("time_mix", &self.state.wkv, &wkv)?;
+        if let Some(soft_prompt) = &self.state.soft_prompt {
+            fits("softprompt", soft_prompt, &[config.n_embd])?;
+        }
+        Ok(self.state)
+    }
+
+    /// Errors when the file says that it was tuned on another model.
+    pub fn check_model(&self, fingerprint: &str) -> Result<(), Error> {
+        match self.tag.as_ref().and_then(|tag| tag.model.as_ref()) {
+            Some(model) if model != fingerprint => Err(Error::OtherModel {
+                found: model.clone(),
+                expected: fingerprint.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reads a state. `format` is what the user says it is; what the file shows clearly must not contradict it.
+pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
+    let bytes = Bytes::map(path).map_err(pth::Error::from)?;
+    let found = if bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK") {
+        safetensors(&bytes, format)?
+    } else {
+        let value = pth::read(path)?;
+        let tag = pth::read_note(path, tag::NAME)?.and_then(|text| Tag::parse(&text));
+        pickled(value, tag)?
+    };
+    match format {
+        Some(wanted) if wanted != found.format => Err(Error::OtherFormat {
+            found: found.format,
+            wanted,
+        }),
+        _ => Ok(found),
+    }
+}
+
+fn pickled(value: Value, tag: Option<Tag>) -> Result<Found, Error> {
+    let (format, parts) = match value {
+        Value::Dict(pairs) => dictionary(named(pairs)?)?,
+        Value::List(items) | Value::Tuple(items) => match ours(&items) {
+            Some(parts) => (Format::State, parts),
+            None => (Format::RwkvLive, live(&items)?),
+        },
+        Value::Tensor(_) => return Err(not_a_state("a single tensor")),
+        _ => return Err(not_a_state("a single value")),
+    };
+    parts.found(format, tag)
+}
+
+fn not_a_state(found: &str) -> Error {
+    Error::NotAState {
+        found: found.to_string(),
+    }
+}
+
+/// The tensors of a state as they lie in the file.
+struct Parts {
+    soft_prompt: Option<pth::Tensor>,
+    /// One for all layers, or two for each: any number of them that is a whole.
+    shifts: Vec<pth::Tensor>,
+    /// One for all layers, or one for each.
+    wkv: Vec<pth::Tensor>,
+}
+
+impl Parts {
+    fn found(self, format: Format, tag: Option<Tag>) -> Result<Found, Error> {
+        const SQUARE: &str = "(layers, 1, heads, size, size) or (heads, size, size)";
+        let wkv = self.wkv.first().ok_or_else(|| not_a_state("no matrices"))?;
+        let part = match format {
+            Format::State => "time_mix",
+            Format::Original => "wkvstate",
+            _ => "time_state",
+        };
+        let shape = |found: &[usize]| Error::Shape {
+            part,
+            found: found.to_vec(),
+            expected: SQUARE,
+        };
+        let (n_layer, n_head, size) = match (wkv.shape.as_slice(), self.wkv.len()) {
+            (&[l, 1, h, k, v], 1) if k == v && format == Format::State => (l, h, k),
+            (&[h, k, v], l) if k == v && format != Format::State => (l, h, k),
+            (found, _) => return Err(shape(found)),
+        };
+        if n_layer == 0 || n_head == 0 || size == 0 {
+            return Err(shape(&wkv.shape));
+        }
+        if let Some(other) = self.wkv.iter().find(|other| other.shape != wkv.shape) {
+            return Err(shape(&other.shape));
+        }
+        let n_embd = n_head * size;
+        let first = self.shifts.first().unwrap_or(wkv);
+        let element = Element::of(first.dtype).ok_or(Error::Type {
+            part,
+            dtype: first.dtype,
+        })?;
+
+        let wkv = numbers(part, &self.wkv)?.reshape((n_layer, n_head, size, size))?;
+        let wkv = match format {
+            Format::State | Format::TimeState | Format::Model => {
+                wkv.transpose(2, 3)?.contiguous()?
+            }
+            Format::Original | Format::WebRwkv | Format::RwkvLive => wkv,
+        };
+        let rows = (2 * n_layer, n_embd);
+        let shifts = if self.shifts.is_empty() {
+            Tensor::zeros(rows, candle_core::DType::F32, &Device::Cpu)?
+        } else {
+            let shifts = numbers("time_shifts", &self.shifts)?;
+            if shifts.elem_count() != rows.0 * rows.1 {
+                return Err(Error::Misfit {
+                    part: "time_shifts",
+                    found: first.shape.clone(),
+                    expected: vec![rows.0, 1, 1, rows.1],
+                });
+            }
+            shifts.reshape(rows)?
+        };
+        let soft_prompt = match &self.soft_prompt {
+            Some(tensor) if tensor.shape != [1, 0, n_embd] => {
+                if tensor.shape != [1, 1, n_embd] {
+                    return Err(Error::Misfit {
+                        part: "softprompt",
+                        found: tensor.shape.clone(),
+                        expected: vec![1, 1, n_embd],
+                    });
+                }
+                let numbers = numbers("softprompt", std::slice::from_ref(tensor))?;
+                Some(numbers.reshape(n_embd)?)
+            }
+            _ => None,
+        };
+        Ok(Found {
+            format,
+            state: State {
+                soft_prompt,
+                shifts,
+                wkv,
+            },
+            element,
+            tag,
+        })
+    }
+}
+
+/// Our own list. PyTorch users may have saved lists for tuples; both are taken.
+fn ours(items: &[Value]) -> Option<Parts> {
+    let [
+        Value::Tensor(soft_prompt),
+        Value::List(rest) | Value::Tuple(rest),
+    ] = items
+    else {
+        return None;
+    };
+    let [Value::Tensor(shifts), Value::Tensor(wkv)] = rest.as_slice() else {
+        return None;
+    };
+    Some(Parts {
+        soft_prompt: Some(soft_prompt.clone()),
+        shifts: vec![shifts.clone()],
+        wkv: vec![wkv.clone()],
+    })
+}
+
+/// The `rwkv` package's list: att shift, matrix, ffn shift, layer by layer.
+fn live(items: &[Value]) -> Result<Parts, Error> {
+    let mut parts = Parts {
+        soft_prompt: None,
+        shifts: Vec::new(),
+        wkv: Vec::new(),
+    };
+    for layer in items.chunks(3) {
+        let [Value::Tensor(att), Value::Tensor(wkv), Value::Tensor(ffn)] = layer else {
+            return Err(not_a_state("a list of other things"));
+        };
+        parts.shifts.extend([att.clone(), ffn.clone()]);
+        parts.wkv.push(wkv.clone());
+    }
+    Ok(parts)
+}
+
+fn named(pairs: Vec<(Value, Value)>) -> Result<BTreeMap<String, pth::Tensor>, Error> {
+    let mut tensors = BTreeMap::new();
+    for pair in pairs {
+        let (Value::Str(name), Value::Tensor(tensor)) = pair else {
+            return Err(not_a_state("a dictionary of other things than tensors"));
+        };
+        tensors.insert(name, tensor);
+    }
+    Ok(tensors)
+}
+
+fn dictionary(mut tensors: BTreeMap<String, pth::Tensor>) -> Result<(Format, Parts), Error> {
+    let has = |suffix: &str| tensors.keys().any(|name| name.ends_with(suffix));
+    let is_model = tensors.contains_key("emb.weight");
+    if has(".att.wkvstate") {
+        let wkv = layers(&mut tensors, "att.wkvstate")?;
+        let att = layers(&mut tensors, "att.shift.state")?;
+        let ffn = layers(&mut tensors, "ffn.shift.state")?;
+        only(&tensors)?;
+        let shifts = att.into_iter().zip(ffn).flat_map(|(att, ffn)| [att, ffn]);
+        let parts = Parts {
+            soft_prompt: None,
+            shifts: shifts.collect(),
+            wkv,
+        };
+        return Ok((Format::Original, parts));
+    }
+    if has(".att.time_state") {
+        let wkv = layers(&mut tensors, "att.time_state")?;
+        if !is_model {
+            only(&tensors)?;
+        }
+        let parts = Parts {
+            soft_prompt: None,
+            shifts: Vec::new(),
+            wkv,
+        };
+        let format = if is_model {
+            Format::Model
+        } else {
+            Format::TimeState
+        };
+        return Ok((format, parts));
+    }
+    Err(not_a_state(if is_model {
+        "a model without a state"
+    } else {
+        "a dictionary of other tensors"
+    }))
+}
+
+/// The tensors `blocks.{i}.{name}`, taken out, in order.
+fn layers(
+    tensors: &mut BTreeMap<String, pth::Tensor>,
+    name: &str,
+) -> Result<Vec<pth::Tensor>, Error> {
+    let mut found = Vec::new();
+    while let Some(tensor) = tensors.remove(&format!("blocks.{}.{name}", found.len())) {
+        found.push(tensor);
+    }
+    let suffix = format!(".{name}");
+    match tensors.keys().find(|key| key.ends_with(&suffix)) {
+        Some(name) => Err(Error::Layers { name: name.clone() }),
+        None if found.is_empty() => Err(not_a_state("a dictionary that lacks some of its parts")),
+        None => Ok(found),
+    }
+}
+
+/// Errors when anything is left that is no part of a state.
+fn only(tensors: &BTreeMap<String, pth::Tensor>) -> Result<(), Error> {
+    match tensors.keys().next() {
+        Some(name) => Err(Error::Layers { name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// web-rwkv's file, or a `time_state` that somebody saved as safetensors.
+fn safetensors(bytes: &Bytes, format: Option<Format>) -> Result<Found, Error> {
+    let broken = |error: &dyn std::fmt::Display| {
+        not_a_state(&format!("a safetensors file that is damaged ({error})"))
+    };
+    let whole = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| broken(&error))?;
+    let tag = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|notes| Tag::parse(notes.get(tag::NAME)?.as_bytes()));
+    let mut tensors: BTreeMap<String, pth::Tensor> = whole
+        .iter()
+        .map(|(name, view)| {
+            let tensor = pth::Tensor {
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                data: view.data().to_vec().into(),
+            };
+            (name.to_string(), tensor)
+        })
+        .collect();
+    if tensors.contains_key("emb.weight") {
+        return Err(not_a_state("a model"));
+    }
+    let wkv = layers(&mut tensors, "att.time_state")?;
+    only(&tensors)?;
+    let tagged = tag.as_ref().and_then(|tag| Format::named(&tag.format));
+    let dtype = wkv[0].dtype;
+    let format = match (format, tagged, dtype) {
+        (_, Some(Format::WebRwkv), _) | (None, None, Dtype::F16) => Format::WebRwkv,
+        (Some(said @ (Format::WebRwkv | Format::TimeState)), _, _) => said,
+        _ => return Err(Error::Unclear { dtype }),
+    };
+    let parts = Parts {
+        soft_prompt: None,
+        shifts: Vec::new(),
+        wkv,
+    };
+    parts.found(format, tag)
+}
+
+/// All numbers of some tensors as f32, flat, one tensor after another.
+fn numbers(part: &'static str, tensors: &[pth::Tensor]) -> Result<Tensor, Error> {
+    let mut numbers = Vec::new();
+    for tensor in tensors {
+        let element = Element::of(tensor.dtype).ok_or(Error::Type {
+            part,
+            dtype: tensor.dtype,
+        })?;
+        numbers.extend(linear::widen(element, &tensor.data));
+    }
+    if !numbers.iter().all(|x: &f32| x.is_finite()) {
+        return Err(Error::NotFinite { part });
+    }
+    let count = numbers.len();
+    Ok(Tensor::from_vec(numbers, count, &Device::Cpu)?)
+}

@@ -1,0 +1,40 @@
+//! What a file of ours says of itself beside its numbers: an entry of the zip archive that `torch.load` does not look at,
+//! or safetensors' metadata.
+
+use serde::{Deserialize, Serialize};
+
+use super::Format;
+
+/// The tag's name, in either kind of file.
+pub const NAME: &str = "state-tune.json";
+
+/// The tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// The program that wrote the file.
+    pub program: String,
+    /// The format's name.
+    pub format: String,
+    /// The fingerprint of the model that the state was tuned on, where it was known.
+    pub model: Option<String>,
+}
+
+impl Tag {
+    pub fn new(format: Format, model: Option<&str>) -> Self {
+        Self {
+            program: concat!("state-tune ", env!("CARGO_PKG_VERSION")).to_string(),
+            format: format.to_string(),
+            model: model.map(str::to_string),
+        }
+    }
+
+    pub fn text(&self) -> String {
+        // Three texts cannot fail to become JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// The tag in a file, if it is one that this version understands.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+}
