@@ -1,5 +1,6 @@
 //! `state-tune convert`: a state from one format to another, on the way folded, mixed or scaled.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,6 +9,7 @@ use crate::data::{Batch, Example, Formats, example};
 use crate::files;
 use crate::model::{Checkpoint, Rwkv5, State};
 use crate::ops::linear::{Element, Product};
+use crate::pth;
 use crate::report::say;
 use crate::state_file::{self, Format, Found};
 
@@ -31,46 +33,54 @@ pub struct Options {
     /// Data by which to tell what a format loses.
     pub data: Option<PathBuf>,
     pub formats: Formats,
-    /// Take a state of another model, and replace a file that is there.
+    /// Take a state of another model.
     pub force: bool,
 }
 
 /// Converts, and says what was lost.
 pub fn run(options: &Options) -> Result<()> {
     let output = options.output.display();
+    let target = files::settled(&options.output);
     let inputs = [&options.input]
         .into_iter()
         .chain(options.mix.as_ref().map(|(other, _)| other))
-        .chain(&options.model);
+        .chain(&options.model)
+        .chain(&options.data);
     for input in inputs {
-        let is_same = same_file::is_same_file(input, &options.output).unwrap_or(false);
-        ensure!(!is_same, "{output} is also an input; give another name");
+        ensure!(
+            files::settled(input) != target,
+            "{output} is also an input; give another name"
+        );
     }
     ensure!(
-        options.force || !options.output.exists(),
-        "{output} is there already; give another name, or --force to replace it"
+        fs::symlink_metadata(&target).is_err(),
+        "{output} is there already; move it away or give another name"
     );
-    files::check_writable(&options.output).with_context(|| format!("cannot write {output}"))?;
+    files::check_writable(&target).with_context(|| format!("cannot write {output}"))?;
 
     let model = match &options.model {
         Some(path) => Some(load(path)?),
         None => None,
     };
-    let Found {
-        state,
-        element,
-        format,
-        tag,
-    } = open(&options.input, options, model.as_ref())?;
-    let (input, n_layer) = (options.input.display(), state.wkv.dim(0)?);
-    say(&format!("from   {input} ({format}, {n_layer} layers)"));
+    let first = open(&options.input, options, model.as_ref())?;
+    let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
+    say(&format!(
+        "from   {input} ({}, {n_layer} layers)",
+        first.format
+    ));
+    let mut tuned_on = first.model().map(str::to_string);
     let state = match &options.mix {
         Some((path, share)) => {
-            let other = open(path, options, model.as_ref())?.state;
-            let mixed = state.mixed(&other, *share);
-            mixed.with_context(|| format!("cannot mix {input} with {}", path.display()))?
+            let other = open(path, options, model.as_ref())?;
+            let what = || format!("cannot mix {input} with {}", path.display());
+            if let (Some(model), false) = (&tuned_on, options.force) {
+                other.check_model(model).with_context(what)?;
+            }
+            // Of a mixture is known only what is known of both.
+            tuned_on = tuned_on.filter(|model| other.model() == Some(model));
+            first.state.mixed(&other.state, *share).with_context(what)?
         }
-        None => state,
+        None => first.state.clone(),
     };
     let state = state.scaled(options.scale)?;
     let state = match &model {
@@ -82,18 +92,27 @@ pub fn run(options: &Options) -> Result<()> {
     };
 
     tell_losses(options, model.as_ref(), &state)?;
-    // What the state was tuned on: the model that is named, or what the file says.
-    let known = tag.and_then(|tag| tag.model);
-    let fingerprint = model.as_ref().map(Rwkv5::fingerprint).or(known.as_deref());
-    let element = model.as_ref().map_or(element, Rwkv5::element);
+    // The model that is named, or what the files say.
+    let fingerprint = model
+        .as_ref()
+        .map(Rwkv5::fingerprint)
+        .or(tuned_on.as_deref());
+    let is_computed = options.fold || options.mix.is_some() || options.scale != 1.0;
+    let element = if is_computed {
+        Element::F32
+    } else {
+        first.element
+    };
     match (options.to, &options.model, fingerprint) {
-        (Format::Model, Some(model), Some(fingerprint)) => {
-            state_file::write_into_model(&options.output, &state, model, fingerprint)
+        (Format::Model, Some(path), Some(fingerprint)) => {
+            pth::read(path)
+                .with_context(|| format!("--to model needs a .pth, not {}", path.display()))?;
+            state_file::write_into_model(&target, &state, path, fingerprint)
         }
         (Format::Model, ..) => {
             bail!("--to model puts the state into a copy of a model; name the model with --model")
         }
-        (to, ..) => state_file::write(&options.output, &state, element, to, fingerprint),
+        (to, ..) => state_file::write(&target, &state, element, to, fingerprint),
     }
     .with_context(|| format!("cannot write {output}"))?;
     say(&format!("to     {output} ({})", options.to));
@@ -137,7 +156,14 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
         ));
         return Ok(());
     };
-    let examples = example::read(data, &options.formats)?;
+    let mut examples = example::read(data, &options.formats)?;
+    // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing to compare it with.
+    examples.retain(|example| example.prompt_len > 0);
+    ensure!(
+        !examples.is_empty(),
+        "{} has no example with a prompt; the loss is told by such",
+        data.display()
+    );
     let left = left_by(options.to, state)?;
     let (before, after) = (
         loss(model, &examples, state)?,
@@ -170,12 +196,9 @@ fn loss(model: &Rwkv5, examples: &[Example], state: &State) -> Result<f64> {
     let (mut sum, mut count) = (0.0, 0);
     for some in examples.chunks(BATCH) {
         let batch = Batch::pack(some, state.soft_prompt.is_some());
-        if !batch.targets.is_empty() {
-            sum += model.loss(&batch, state, 1.0)?;
-            count += batch.targets.len();
-        }
+        sum += model.loss(&batch, state, 1.0)?;
+        count += batch.targets.len();
     }
-    ensure!(count > 0, "the data have no token that is predicted");
     Ok(sum / count as f64)
 }
 

@@ -9,13 +9,19 @@ use crate::convert::type_name;
 use crate::model::{Checkpoint, Config, Rwkv5};
 use crate::ops::linear::Product;
 use crate::report::say;
-use crate::state_file::{self, Found};
+use crate::state_file::{self, Format, Found};
 
 /// Says what a state or a model is. Errors when it is neither, with both reasons.
 pub fn run(path: &Path) -> Result<()> {
     let shown = path.display();
     let why_no_state = match state_file::open(path, None) {
-        Ok(found) => return state(&found).with_context(|| format!("cannot read {shown}")),
+        Ok(found) => {
+            if found.format == Format::Model {
+                let checkpoint = Checkpoint::open(path)?;
+                model(&Config::of(&checkpoint)?, &checkpoint, path)?;
+            }
+            return state(&found).with_context(|| format!("cannot read {shown}"));
+        }
         Err(error @ state_file::Error::Unclear { .. }) => bail!("{shown}: {error}"),
         Err(error) => error,
     };

@@ -108,8 +108,9 @@ fn through_every_format_and_back() {
         );
         let keeps_all = format == Format::State;
         assert_eq!(said.contains("lost   "), !keeps_all, "{said}");
-        does(&dir, &["convert", name, "back", "--to=state", "--force"]);
-        let back = state_file::open(&dir.path("back"), Some(Format::State))
+        let back = format!("{name}.back");
+        does(&dir, &["convert", name, &back, "--to=state"]);
+        let back = state_file::open(&dir.path(&back), Some(Format::State))
             .unwrap()
             .state;
         // Matrices of 32 bits go through types of 16, but for two formats.
@@ -288,11 +289,11 @@ fn what_does_not_belong_together_is_refused() {
     refuses(
         &dir,
         &["convert", &tuned, "o", "--to=state"],
-        &["there already", "--force"],
+        &["there already"],
     );
     refuses(
         &dir,
-        &["convert", "o", "o", "--to=state", "--force"],
+        &["convert", "o", "o", "--to=state"],
         &["also an input"],
     );
     refuses(
@@ -347,6 +348,69 @@ fn what_does_not_belong_together_is_refused() {
         run.status.code() == Some(1) && error.contains("is not replaced"),
         "{error}"
     );
+}
+
+#[test]
+fn states_of_two_models_are_not_mixed() {
+    let dir = Dir::new();
+    let state = state_file::open(Path::new(&tuned()), None).unwrap().state;
+    for (name, model) in [("a", Some("f00d")), ("b", Some("beef")), ("c", None)] {
+        state_file::write(&dir.path(name), &state, Element::F32, Format::State, model).unwrap();
+    }
+    refuses(
+        &dir,
+        &["convert", "a", "b", "o", "--to=state", "--mix=0.5"],
+        &["cannot mix", "f00d", "beef"],
+    );
+    for (other, known) in [("a", Some("f00d")), ("c", None)] {
+        let out = format!("a{other}");
+        does(
+            &dir,
+            &["convert", "a", other, &out, "--to=state", "--mix=0.5"],
+        );
+        let found = state_file::open(&dir.path(&out), None).unwrap();
+        assert_eq!(found.model(), known);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn no_input_is_replaced_and_no_pipe_is_waited_for() {
+    let dir = Dir::new();
+    let (tuned, tiny_model) = (tuned(), tiny("model.pth"));
+    fs::copy(tiny("eval.jsonl"), dir.path("d.jsonl")).unwrap();
+    let data = [
+        "convert",
+        &tuned,
+        "d.jsonl",
+        "--to=state",
+        "--model",
+        &tiny_model,
+        "--data_path=d.jsonl",
+    ];
+    refuses(&dir, &data, &["also an input"]);
+    let made = Command::new("mkfifo").arg(dir.path("pipe")).status();
+    if made.is_ok_and(|made| made.success()) {
+        refuses(
+            &dir,
+            &["convert", "pipe", "o", "--to=state"],
+            &["special file"],
+        );
+        refuses(
+            &dir,
+            &["convert", &tuned, "pipe", "--to=state"],
+            &["there already"],
+        );
+        refuses(
+            &dir,
+            &["convert", &tuned, "o", "--to=model", "--model=pipe"],
+            &["special file"],
+        );
+    }
+    fs::create_dir(dir.path("large")).unwrap();
+    std::os::unix::fs::symlink("large/o", dir.path("link")).unwrap();
+    does(&dir, &["convert", &tuned, "link", "--to=state"]);
+    assert!(dir.path("link").is_symlink() && dir.path("large/o").is_file());
 }
 
 #[test]

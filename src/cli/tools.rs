@@ -61,7 +61,7 @@ pub struct Convert {
     pub state_scale: f64,
 
     /// Data by which to tell what a format loses; needs --model
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "model")]
     pub data_path: Option<PathBuf>,
 
     /// As in training
@@ -72,7 +72,7 @@ pub struct Convert {
     #[arg(long, default_value = DEFAULT_RESPONSE, value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
     pub response_formatter: Template,
 
-    /// Take a state of another model, and replace a file that is there
+    /// Take a state that was tuned on another model of the same shape
     #[arg(long)]
     pub force: bool,
 }

@@ -112,7 +112,8 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
             if paths.len() > 1 {
                 say(&format!("fetch  file {} of {}", i + 1, paths.len()));
             }
-            bring(&Address::Hub(file), &shard, Some(&hub), patience)?;
+            let brought = bring(&Address::Hub(file), &shard, Some(&hub), patience);
+            brought.inspect_err(|_| shelf.clear([]))?;
         }
         shards.push((path, shard));
     }

@@ -68,6 +68,13 @@ impl State {
 
     /// On the line from this state (0) to another (1). Both or neither have a soft prompt.
     pub fn mixed(&self, other: &Self, share: f64) -> Result<Self> {
+        if self.wkv.dims() != other.wkv.dims() || self.shifts.dims() != other.shifts.dims() {
+            candle_core::bail!(
+                "one has matrices of {:?}, the other of {:?}",
+                self.wkv.dims(),
+                other.wkv.dims()
+            );
+        }
         let mix = |a: &Tensor, b: &Tensor| (a * (1.0 - share))? + (b * share)?;
         let soft_prompt = match (&self.soft_prompt, &other.soft_prompt) {
             (Some(a), Some(b)) => Some(mix(a, b)?),

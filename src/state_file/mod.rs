@@ -42,11 +42,15 @@ pub enum Error {
          knows, found {found}"
     )]
     NotAState { found: String },
+    #[error(
+        "its tensors come to {bytes} bytes, out of a file of {file}; save it again with torch.save"
+    )]
+    Swollen { bytes: usize, file: usize },
     #[error("it is of the format {found}, not {wanted}")]
     OtherFormat { found: Format, wanted: Format },
     #[error(
         "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as [key, value] or as \
-         [value, key], and nothing in the file tells; say which with --from web-rwkv or --from time_state"
+         [value, key], and nothing in the file tells; say which by `state-tune convert` with --from web-rwkv or --from time_state"
     )]
     Unclear { dtype: Dtype },
     #[error("it has {name}, but not one of every layer before it, or something else beside them")]

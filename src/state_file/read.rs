@@ -45,11 +45,16 @@ impl Found {
         Ok(self.state)
     }
 
+    /// The fingerprint of the model that the state was tuned on, if the file says it.
+    pub fn model(&self) -> Option<&str> {
+        self.tag.as_ref()?.model.as_deref()
+    }
+
     /// Errors when the file says that it was tuned on another model.
     pub fn check_model(&self, fingerprint: &str) -> Result<(), Error> {
-        match self.tag.as_ref().and_then(|tag| tag.model.as_ref()) {
+        match self.model() {
             Some(model) if model != fingerprint => Err(Error::OtherModel {
-                found: model.clone(),
+                found: model.to_string(),
                 expected: fingerprint.to_string(),
             }),
             _ => Ok(()),
@@ -64,8 +69,10 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
         safetensors(&bytes, format)?
     } else {
         let value = pth::read(path)?;
-        let tag = pth::read_note(path, tag::NAME)?.and_then(|text| Tag::parse(&text));
-        pickled(value, tag)?
+        // A note that cannot be read is nobody's tag; the state is none the worse for it.
+        let note = pth::read_note(path, tag::NAME).ok().flatten();
+        let tag = note.and_then(|text| Tag::parse(&text));
+        pickled(value, tag, bytes.len())?
     };
     match format {
         Some(wanted) if wanted != found.format => Err(Error::OtherFormat {
@@ -76,7 +83,7 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
     }
 }
 
-fn pickled(value: Value, tag: Option<Tag>) -> Result<Found, Error> {
+fn pickled(value: Value, tag: Option<Tag>, file: usize) -> Result<Found, Error> {
     let (format, parts) = match value {
         Value::Dict(pairs) => dictionary(named(pairs)?)?,
         Value::List(items) | Value::Tuple(items) => match ours(&items) {
@@ -86,6 +93,7 @@ fn pickled(value: Value, tag: Option<Tag>) -> Result<Found, Error> {
         Value::Tensor(_) => return Err(not_a_state("a single tensor")),
         _ => return Err(not_a_state("a single value")),
     };
+    parts.check_size(file)?;
     parts.found(format, tag)
 }
 
@@ -105,6 +113,18 @@ struct Parts {
 }
 
 impl Parts {
+    /// Errors when many tensors share a few bytes of the file, or a little of it unpacks to a lot.
+    fn check_size(&self, file: usize) -> Result<(), Error> {
+        /// So much a file may unpack to beyond its own size.
+        const ALLOWED: usize = 64 << 20;
+        let tensors = self.soft_prompt.iter().chain(&self.shifts).chain(&self.wkv);
+        let bytes: usize = tensors.map(|tensor| tensor.data.len()).sum();
+        if bytes > file.saturating_add(ALLOWED) {
+            return Err(Error::Swollen { bytes, file });
+        }
+        Ok(())
+    }
+
     fn found(self, format: Format, tag: Option<Tag>) -> Result<Found, Error> {
         const SQUARE: &str = "(layers, 1, heads, size, size) or (heads, size, size)";
         let wkv = self.wkv.first().ok_or_else(|| not_a_state("no matrices"))?;
@@ -147,15 +167,23 @@ impl Parts {
         let shifts = if self.shifts.is_empty() {
             Tensor::zeros(rows, candle_core::DType::F32, &Device::Cpu)?
         } else {
-            let shifts = numbers("time_shifts", &self.shifts)?;
-            if shifts.elem_count() != rows.0 * rows.1 {
+            let (count, expected) = match format {
+                Format::State => (1, vec![rows.0, 1, 1, n_embd]),
+                Format::RwkvLive => (rows.0, vec![n_embd]),
+                _ => (rows.0, vec![1, 1, n_embd]),
+            };
+            let odd = |shift: &&pth::Tensor| shift.shape != expected;
+            if let Some(found) = self.shifts.iter().find(odd).or_else(|| {
+                let is_whole = self.shifts.len() == count;
+                (!is_whole).then_some(first)
+            }) {
                 return Err(Error::Misfit {
                     part: "time_shifts",
-                    found: first.shape.clone(),
-                    expected: vec![rows.0, 1, 1, rows.1],
+                    found: found.shape.clone(),
+                    expected,
                 });
             }
-            shifts.reshape(rows)?
+            numbers("time_shifts", &self.shifts)?.reshape(rows)?
         };
         let soft_prompt = match &self.soft_prompt {
             Some(tensor) if tensor.shape != [1, 0, n_embd] => {
@@ -226,7 +254,7 @@ fn named(pairs: Vec<(Value, Value)>) -> Result<BTreeMap<String, pth::Tensor>, Er
         let (Value::Str(name), Value::Tensor(tensor)) = pair else {
             return Err(not_a_state("a dictionary of other things than tensors"));
         };
-        tensors.insert(name, tensor);
+        tensors.insert(name.replace("_orig_mod.", ""), tensor);
     }
     Ok(tensors)
 }
@@ -239,6 +267,9 @@ fn dictionary(mut tensors: BTreeMap<String, pth::Tensor>) -> Result<(Format, Par
         let att = layers(&mut tensors, "att.shift.state")?;
         let ffn = layers(&mut tensors, "ffn.shift.state")?;
         only(&tensors)?;
+        if att.len() != wkv.len() || ffn.len() != wkv.len() {
+            return Err(not_a_state("a dictionary that lacks some of its parts"));
+        }
         let shifts = att.into_iter().zip(ffn).flat_map(|(att, ffn)| [att, ffn]);
         let parts = Parts {
             soft_prompt: None,
@@ -326,7 +357,8 @@ fn safetensors(bytes: &Bytes, format: Option<Format>) -> Result<Found, Error> {
     let tagged = tag.as_ref().and_then(|tag| Format::named(&tag.format));
     let dtype = wkv[0].dtype;
     let format = match (format, tagged, dtype) {
-        (_, Some(Format::WebRwkv), _) | (None, None, Dtype::F16) => Format::WebRwkv,
+        (_, Some(tagged @ (Format::WebRwkv | Format::TimeState)), _) => tagged,
+        (None, _, Dtype::F16) => Format::WebRwkv,
         (Some(said @ (Format::WebRwkv | Format::TimeState)), _, _) => said,
         _ => return Err(Error::Unclear { dtype }),
     };
@@ -353,4 +385,15 @@ fn numbers(part: &'static str, tensors: &[pth::Tensor]) -> Result<Tensor, Error>
     }
     let count = numbers.len();
     Ok(Tensor::from_vec(numbers, count, &Device::Cpu)?)
+}
+
+/// For the test of it: making such a file would take a pickle that no writer writes.
+#[cfg(test)]
+pub fn check_size_of(wkv: Vec<pth::Tensor>, file: usize) -> Result<(), Error> {
+    let parts = Parts {
+        soft_prompt: None,
+        shifts: Vec::new(),
+        wkv,
+    };
+    parts.check_size(file)
 }

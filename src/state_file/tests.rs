@@ -302,6 +302,73 @@ fn other_files_are_no_states() {
         pth::write(&path, &value).unwrap();
         assert!(open(&path, None).is_err(), "{value:?}");
     }
+    // Shifts that would have to be guessed at.
+    let original = |att: &[usize], ffn: &[usize], more: bool| {
+        let mut pairs = vec![
+            pair("blocks.0.att.wkvstate", tensor(&[2, 3, 3])),
+            pair("blocks.0.att.shift.state", tensor(att)),
+            pair("blocks.0.ffn.shift.state", tensor(ffn)),
+        ];
+        if more {
+            pairs.push(pair("blocks.1.att.shift.state", tensor(att)));
+        }
+        Value::Dict(pairs)
+    };
+    let ours = |shifts: &[usize]| {
+        let rest = vec![tensor(shifts), tensor(&[2, 1, 2, 3, 3])];
+        Value::List(vec![tensor(&[1, 0, 6]), Value::Tuple(rest)])
+    };
+    let good = [original(&[1, 1, 6], &[1, 1, 6], false), ours(&[4, 1, 1, 6])];
+    for value in good {
+        pth::write(&path, &value).unwrap();
+        open(&path, None).unwrap();
+    }
+    for value in [
+        original(&[1, 1, 7], &[1, 1, 5], false),
+        original(&[1, 1, 6], &[1, 1, 6], true),
+        ours(&[6, 1, 1, 4]),
+        ours(&[2, 2, 1, 6]),
+    ] {
+        pth::write(&path, &value).unwrap();
+        assert!(open(&path, None).is_err(), "{value:?}");
+    }
     std::fs::write(&path, b"\x08\0\0\0\0\0\0\0{}      ").unwrap();
     assert!(open(&path, None).is_err(), "safetensors without a tensor");
+}
+
+#[test]
+fn a_small_file_does_not_become_a_large_state() {
+    let found = |copies: usize, file: usize| {
+        let matrix = pth::Tensor {
+            dtype: Dtype::F32,
+            shape: vec![1, 1024, 1024],
+            data: vec![0; 4 << 20].into(), // shared by all, as a pickle can say
+        };
+        let parts = (0..copies).map(|_| matrix.clone()).collect();
+        read::check_size_of(parts, file)
+    };
+    found(16, 1000).unwrap();
+    assert!(matches!(found(17, 1000), Err(Error::Swollen { .. })));
+    found(17, 4 << 20).unwrap();
+}
+
+#[test]
+fn a_compiled_models_names_are_put_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let (compiled, merged) = (
+        directory.path().join("c.pth"),
+        directory.path().join("m.pth"),
+    );
+    let Value::Dict(pairs) = pth::read(&from_python("model.pth")).unwrap() else {
+        panic!("a model is a dictionary");
+    };
+    let pairs = pairs.into_iter().map(|(name, tensor)| match name {
+        Value::Str(name) => (Value::Str(format!("_orig_mod.{name}")), tensor),
+        other => (other, tensor),
+    });
+    pth::write(&compiled, &Value::Dict(pairs.collect())).unwrap();
+    write_into_model(&merged, &state(false), &compiled, "f00d").unwrap();
+    let found = open(&merged, None).unwrap();
+    assert_eq!(found.format, Format::Model);
+    is_the_state(&found);
 }

@@ -50,6 +50,12 @@ pub fn write_into_model(
             found: "a model that is no dictionary".to_string(),
         });
     };
+    // torch.compile's prefix, which no reader of such a file expects.
+    for (name, _) in &mut tensors {
+        if let Value::Str(name) = name {
+            *name = name.replace("_orig_mod.", "");
+        }
+    }
     tensors
         .retain(|(name, _)| !matches!(name, Value::Str(name) if name.ends_with(".att.time_state")));
     if let Value::Dict(matrices) = value(state, Element::Bf16, Format::TimeState)? {
