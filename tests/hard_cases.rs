@@ -544,7 +544,7 @@ fn a_state_of_another_model_is_refused_with_both_shapes_and_left_alone() {
     dir.write("data.jsonl", LINE);
     let before = fs::read(dir.path("state.pth")).unwrap();
     let model = small_model();
-    let both = ["state.pth", "[8, 1, 1, 128]", "[4, 1, 1, 64]"];
+    let both = ["state.pth", "[8, 128]", "[4, 64]"];
     dir.refuses(&["--model_location", &model, "--prompt=1"], 1, &both);
     let train = with(&["--model_location", &model, "--data_path=data.jsonl"]);
     dir.refuses(&train, 1, &both);
