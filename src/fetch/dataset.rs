@@ -355,6 +355,14 @@ fn patterns(value: &Value) -> Vec<(String, String)> {
         }
     };
     let mut found = Vec::new();
+    if let Value::Object(splits) = value
+        && !splits.contains_key("path")
+    {
+        for (split, value) in splits {
+            found.extend(texts(value).into_iter().map(|text| (split.clone(), text)));
+        }
+        return found;
+    }
     let entries = match value {
         Value::Array(entries) => entries.as_slice(),
         other => std::slice::from_ref(other),

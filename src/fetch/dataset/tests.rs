@@ -132,5 +132,10 @@ fn patterns_of_a_card_in_every_form() {
         found(r#"[{"split": "test", "path": ["a", "b"]}, {"path": "c"}]"#),
         [pair("test", "a"), pair("test", "b"), pair("train", "c")]
     );
+    assert_eq!(
+        found(r#"{"test": "a", "train": ["b", "c"]}"#),
+        [pair("test", "a"), pair("train", "b"), pair("train", "c")]
+    );
+    assert_eq!(found(r#"{"path": "a"}"#), [pair("train", "a")]);
     assert_eq!(found("null"), []);
 }
