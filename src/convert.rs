@@ -201,12 +201,3 @@ fn loss(model: &Rwkv5, examples: &[Example], state: &State) -> Result<f64> {
     }
     Ok(sum / count as f64)
 }
-
-/// `Element` names a type as PyTorch does.
-pub fn type_name(element: Element) -> &'static str {
-    match element {
-        Element::Bf16 => "bf16",
-        Element::F16 => "f16",
-        Element::F32 => "f32",
-    }
-}

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 
-use crate::convert::type_name;
 use crate::model::{Checkpoint, Config, Rwkv5};
 use crate::ops::linear::Product;
 use crate::report::say;
@@ -37,7 +36,7 @@ fn model(config: &Config, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
     let model = Rwkv5::load(checkpoint, Product::F32)
         .with_context(|| format!("cannot use the model {}", path.display()))?;
     say(&format!("model        {config}"));
-    say(&format!("type         {}", type_name(model.element())));
+    say(&format!("type         {}", model.element()));
     say(&format!("tensors      {}", checkpoint.names().count()));
     say(&format!("fingerprint  {}", model.fingerprint()));
     Ok(())
@@ -67,7 +66,7 @@ fn state(found: &Found) -> Result<()> {
         "sizes        {n_layer} layers, n_embd {}, {n_head} heads of {head_size}",
         n_head * head_size
     ));
-    say(&format!("type         {}", type_name(*element)));
+    say(&format!("type         {}", element));
     match &state.soft_prompt {
         Some(soft_prompt) => say(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
         None => say("soft prompt  none"),

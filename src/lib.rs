@@ -26,7 +26,7 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > inspect > convert, train, sample > state_file > model > data > ops, tokenizer, pth, fetch > report > files, memory
+//! main > cli > convert, inspect, train, sample > state_file > model > data > ops, tokenizer, pth, fetch > report > files, memory
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `report`, exit codes only in `main`, `unsafe` only

@@ -18,10 +18,10 @@ const RANKS: [(&str, usize); 17] = [
     ("train", 6),
     ("sample", 6),
     ("convert", 6),
-    ("inspect", 7),
-    ("cli", 8),
-    ("main", 9),
-    ("lib", 9),
+    ("inspect", 6),
+    ("cli", 7),
+    ("main", 8),
+    ("lib", 8),
 ];
 
 /// Words that only some rooms may write, and why a program splits at all.

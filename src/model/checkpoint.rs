@@ -109,11 +109,12 @@ impl Checkpoint {
 }
 
 /// A safetensors file begins with the length of a JSON object, which follows.
-fn looks_like_safetensors(bytes: &[u8]) -> bool {
+pub fn looks_like_safetensors(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK")
 }
 
-fn safetensors(bytes: &Bytes) -> Result<BTreeMap<String, pth::Tensor>> {
+/// The tensors of a safetensors file by name, left where they lie.
+pub fn safetensors(bytes: &Bytes) -> Result<BTreeMap<String, pth::Tensor>> {
     let broken = "not a whole safetensors file; download or export it again";
     let (header, metadata) = SafeTensors::read_metadata(bytes).context(broken)?;
     // `read_metadata` looks at the header alone; that every tensor lies inside the file is checked by `slice`.

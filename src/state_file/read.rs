@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use super::tag::{self, Tag};
 use super::{Error, Format};
 use crate::files::Bytes;
-use crate::model::{Config, State};
+use crate::model::{Config, State, checkpoint};
 use crate::ops::linear::{self, Element};
 use crate::pth::{self, Value};
 
@@ -65,7 +65,7 @@ impl Found {
 /// Reads a state. `format` is what the user says it is; what the file shows clearly must not contradict it.
 pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
     let bytes = Bytes::map(path).map_err(pth::Error::from)?;
-    let found = if bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK") {
+    let found = if checkpoint::looks_like_safetensors(&bytes) {
         safetensors(&bytes, format)?
     } else {
         let value = pth::read(path)?;
@@ -329,26 +329,13 @@ fn only(tensors: &BTreeMap<String, pth::Tensor>) -> Result<(), Error> {
 
 /// web-rwkv's file, or a `time_state` that somebody saved as safetensors.
 fn safetensors(bytes: &Bytes, format: Option<Format>) -> Result<Found, Error> {
-    let broken = |error: &dyn std::fmt::Display| {
-        not_a_state(&format!("a safetensors file that is damaged ({error})"))
-    };
-    let whole = SafeTensors::deserialize(bytes).map_err(|error| broken(&error))?;
-    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| broken(&error))?;
-    let tag = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|notes| Tag::parse(notes.get(tag::NAME)?.as_bytes()));
-    let mut tensors: BTreeMap<String, pth::Tensor> = whole
-        .iter()
-        .map(|(name, view)| {
-            let tensor = pth::Tensor {
-                dtype: view.dtype(),
-                shape: view.shape().to_vec(),
-                data: view.data().to_vec().into(),
-            };
-            (name.to_string(), tensor)
-        })
-        .collect();
+    let mut tensors =
+        checkpoint::safetensors(bytes).map_err(|error| not_a_state(&format!("{error:#}")))?;
+    let notes = SafeTensors::read_metadata(bytes).ok();
+    let tag = notes.and_then(|(_, notes)| {
+        let text = notes.metadata().as_ref()?.get(tag::NAME)?;
+        Tag::parse(text.as_bytes())
+    });
     if tensors.contains_key("emb.weight") {
         return Err(not_a_state("a model"));
     }

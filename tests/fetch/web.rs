@@ -21,14 +21,21 @@ const HASTY: Patience = Patience {
     tries: 4,
 };
 
+/// One try, as of a run that is cut off.
+const ONCE: Patience = Patience { tries: 0, ..HASTY };
+
 /// Fetches `address` to `file` in a directory.
 fn get(dir: &Dir, address: &str, file: &str) -> Result<(), String> {
+    get_with(dir, address, file, &HASTY)
+}
+
+fn get_with(dir: &Dir, address: &str, file: &str, patience: &Patience) -> Result<(), String> {
     let remote = Remote::Url {
         flag: "--model_url",
         address: address.parse().unwrap(),
     };
     let path = dir.path(file);
-    fetch::ensure(&path, "--model_location", Some(&remote), &HASTY)
+    fetch::ensure(&path, "--model_location", Some(&remote), patience)
         .map_err(|error| format!("{error:#}"))
 }
 
@@ -293,14 +300,7 @@ fn what_was_damaged_on_disk_is_found_by_its_hash_and_fetched_anew() {
     let dir = Dir::new();
     let address = format!("{}/model", server.url);
     // One run is cut off and gives up, since the server does not exist for it any more.
-    let mut once = HASTY;
-    once.tries = 0;
-    let remote = Remote::Url {
-        flag: "--model_url",
-        address: address.parse().unwrap(),
-    };
-    let target = dir.path("model");
-    fetch::ensure(&target, "--model_location", Some(&remote), &once).unwrap_err();
+    get_with(&dir, &address, "model", &ONCE).unwrap_err();
     is_not_there(&dir, &["model.part", "model.part.json"]);
     let mut part = fs::read(dir.path("model.part")).unwrap();
     assert_eq!(part.len(), 1000);
@@ -461,12 +461,7 @@ fn a_part_with_all_its_bytes_is_still_asked_for() {
         });
         let dir = Dir::new();
         let address = format!("{}/model", server.url);
-        let once = Patience { tries: 0, ..HASTY };
-        let remote = Remote::Url {
-            flag: "--model_url",
-            address: address.parse().unwrap(),
-        };
-        fetch::ensure(&dir.path("model"), "--model_location", Some(&remote), &once).unwrap_err();
+        get_with(&dir, &address, "model", &ONCE).unwrap_err();
         // As a run leaves it that is killed between the last byte and the name.
         fs::write(dir.path("model.part"), &old).unwrap();
         get(&dir, &address, "model").unwrap();

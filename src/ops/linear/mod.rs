@@ -18,6 +18,7 @@ pub mod reference;
 mod rows;
 mod tile;
 
+use std::fmt;
 use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
@@ -44,6 +45,17 @@ pub enum Element {
     Bf16,
     F16,
     F32,
+}
+
+/// As PyTorch's users call them.
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        })
+    }
 }
 
 impl Element {
