@@ -4,6 +4,7 @@
 //! nobody reads standard output any more, training goes on and the state is saved.
 
 mod curve;
+mod history;
 mod log;
 mod progress;
 mod summary;
@@ -12,16 +13,17 @@ mod transfer;
 use std::io::{self, Write};
 
 pub use curve::write as write_curve;
+pub use history::{Eval, History};
 pub use indicatif::DecimalBytes;
 pub use log::Log;
 pub use progress::Progress;
 pub use summary::Summary;
 pub use transfer::Transfer;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What is told of one training step, and how one line of `--log_file` reads.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// From 1.
     pub step: usize,
