@@ -11,10 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use state_tune::data::template::Template;
-use state_tune::data::{Batch, Formats, Walk, example};
+use state_tune::data::{Formats, Walk, example};
 use state_tune::model::{Checkpoint, Rwkv5, State};
 use state_tune::ops::{self, linear::Product};
-use state_tune::train::{Init, Options, Recompute, Tune};
+use state_tune::train::schedule::Shape;
+use state_tune::train::{
+    Adam, Evaluation, HeldOut, Init, Keep, Options, Recompute, Schedule, Tune,
+};
 use state_tune::{sample, state_file, train};
 
 const QUESTIONS: [&str; 3] = [
@@ -60,12 +63,7 @@ fn quickstart() -> Result<()> {
     }
 
     let unseen = example::read(&tiny.join("eval.jsonl"), &options.formats)?;
-    let batch = |state: &State| Batch::pack(&unseen, state.soft_prompt.is_some());
-    let loss = |state: &State| -> Result<f64> {
-        let batch = batch(state);
-        let scale = 1.0 / batch.targets.len() as f64;
-        model.loss(&batch, state, scale)
-    };
+    let loss = |state: &State| Ok::<_, anyhow::Error>(model.score(&unseen, state)?.loss);
     println!(
         "\nloss on {} unseen examples: {:.4} before, {:.4} after",
         unseen.len(),
@@ -94,7 +92,26 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         },
         save,
         log_file: None,
-        learning_rate: 0.1,
+        resume: false,
+        save_every: 300.0,
+        evaluation: Evaluation {
+            examples: HeldOut::None,
+            every: 0,
+            keep: Keep::Last,
+            patience: 0,
+        },
+        schedule: Schedule {
+            shape: Shape::Constant,
+            peak: 0.1,
+            last: 0.1,
+            warmup: 0,
+        },
+        adam: Adam {
+            beta1: 0.9,
+            beta2: 0.999,
+            weight_decay: 0.0,
+        },
+        grad_clip: 0.0,
         batch_size: 8,
         walk: Walk::Shuffled,
         seed: 3,
@@ -110,5 +127,7 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         max_time: 600.0,
         product: Product::F32,
         recompute: Recompute::Auto,
+        micro_batch: None,
+        flags: Vec::new(),
     })
 }

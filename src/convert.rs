@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::data::{Batch, Example, Formats, example};
+use crate::data::{Formats, example};
 use crate::files;
 use crate::model::{Checkpoint, Rwkv5, State};
 use crate::ops::linear::{Element, Product};
 use crate::pth;
 use crate::report::say;
 use crate::state_file::{self, Format, Found};
-
-/// Examples whose loss is computed at once.
-const BATCH: usize = 8;
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
@@ -166,8 +163,8 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
     );
     let left = left_by(options.to, state)?;
     let (before, after) = (
-        loss(model, &examples, state)?,
-        loss(model, &examples, &left)?,
+        model.score(&examples, state)?.loss,
+        model.score(&examples, &left)?.loss,
     );
     say(&format!(
         "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",
@@ -189,15 +186,4 @@ fn left_by(to: Format, state: &State) -> Result<State> {
         },
         wkv: state.wkv.clone(),
     })
-}
-
-/// The mean loss of all completion tokens that something predicts.
-fn loss(model: &Rwkv5, examples: &[Example], state: &State) -> Result<f64> {
-    let (mut sum, mut count) = (0.0, 0);
-    for some in examples.chunks(BATCH) {
-        let batch = Batch::pack(some, state.soft_prompt.is_some());
-        sum += model.loss(&batch, state, 1.0)?;
-        count += batch.targets.len();
-    }
-    Ok(sum / count as f64)
 }

@@ -4,6 +4,7 @@
 //! be half-written. Both needs are met here: [`Bytes`] is a slice of a mapped file (or of memory that a deflated zip
 //! entry was unpacked to), and [`replace`] writes beside its target, syncs, and renames.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
@@ -164,7 +165,7 @@ pub fn settled(path: &Path) -> PathBuf {
 }
 
 /// An empty file in the directory of `path`, with the permissions that `File::create` would give (tempfile's default
-/// is to let nobody but the owner read), removed when dropped.
+/// is to let nobody but the owner read), removed when dropped. It is locked meanwhile, for [`sweep`].
 fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -172,8 +173,8 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    builder
-        .prefix(".state-tune-")
+    let file = builder
+        .prefix(&temporary_prefix(path))
         .tempfile_in(directory_of(path))
         .map_err(|error| match error.kind() {
             // tempfile names the temporary file, which nobody asked for.
@@ -182,7 +183,38 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
                 format!("there is no directory {}", directory_of(path).display()),
             ),
             kind => io::Error::from(kind),
-        })
+        })?;
+    // Where a file system has no locks, `sweep` gets none either.
+    let _ = file.as_file().lock();
+    Ok(file)
+}
+
+fn temporary_prefix(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".state-tune-");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push("-");
+    prefix
+}
+
+/// Removes what programs that were killed left of writing `path`: temporary files that nobody holds a lock on.
+pub fn sweep(path: &Path) {
+    let prefix = temporary_prefix(path);
+    let Ok(entries) = std::fs::read_dir(directory_of(path)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_ours = name
+            .as_encoded_bytes()
+            .starts_with(prefix.as_encoded_bytes());
+        if is_ours
+            && let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            // What cannot be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(test)]
@@ -220,5 +252,42 @@ mod tests {
             "no temporary file stays behind"
         );
         assert_eq!(&*Bytes::map(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn what_a_killed_program_left_is_swept_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.pth");
+        let names = || {
+            let mut names: Vec<_> = std::fs::read_dir(directory.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        let in_use = temporary_beside(&path).unwrap();
+        let used = in_use
+            .path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_string();
+        for name in [
+            ".state-tune-state.pth-abc",
+            ".state-tune-other.pth-abc",
+            "state.pth-abc",
+        ] {
+            std::fs::write(directory.path().join(name), "half").unwrap();
+        }
+        sweep(&path);
+        let mut left = vec![
+            ".state-tune-other.pth-abc".to_string(),
+            used,
+            "state.pth-abc".to_string(),
+        ];
+        left.sort();
+        assert_eq!(names(), left);
     }
 }

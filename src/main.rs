@@ -41,9 +41,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train { options, machine } => match on(machine, || train::run(&options))? {
             Stop::Signal(signal) => Ok(ExitCode::from(128 + signal as u8)),
-            Stop::ExitLoss { .. } | Stop::MaxEpochs { .. } | Stop::MaxTime { .. } => {
-                Ok(ExitCode::SUCCESS)
-            }
+            Stop::ExitLoss { .. }
+            | Stop::MaxEpochs { .. }
+            | Stop::MaxTime { .. }
+            | Stop::Patience { .. } => Ok(ExitCode::SUCCESS),
         },
         Command::DryRun { options } => {
             train::dry_run(&options)?;

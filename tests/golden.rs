@@ -12,7 +12,7 @@ use state_tune::sample;
 use state_tune::state_file::{self, Format};
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::plan::Plan;
-use state_tune::train::{Init, Learner, Tune};
+use state_tune::train::{Adam, Init, Learner, Tune};
 
 /// f32 against float64, forward and gradients, relative by norm.
 const F32: f64 = 1e-5;
@@ -141,6 +141,13 @@ fn norm(tensor: &Tensor) -> f64 {
     values.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
+/// As PyTorch has it.
+const ADAM: Adam = Adam {
+    beta1: 0.9,
+    beta2: 0.999,
+    weight_decay: 0.0,
+};
+
 #[test]
 fn logits_and_end_state() {
     for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
@@ -243,7 +250,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
                     shift: true,
                     wkv: true,
                 };
-                let mut learner = Learner::new(case.model.config(), tune, init, 0.01, 0).unwrap();
+                let mut learner = Learner::new(case.model.config(), tune, init, 0).unwrap();
                 for (step, &want) in losses.iter().enumerate() {
                     let batch: Vec<&Example> = (0..3)
                         .map(|i| &examples[(step * 3 + i) % examples.len()])
@@ -255,7 +262,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
                         want,
                         F32_TRAINED_LOSS,
                     );
-                    learner.update(&gradient).unwrap();
+                    learner.update(&gradient, &ADAM, 0.01).unwrap();
                 }
                 let end = learner.state();
                 case.close(

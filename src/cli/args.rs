@@ -10,7 +10,8 @@ use crate::data::Walk;
 use crate::data::template::Template;
 use crate::ops::level::Level;
 use crate::ops::linear::Product;
-use crate::train::{Init, Recompute, Tune};
+use crate::train::schedule::Shape;
+use crate::train::{Init, Keep, Recompute, Tune};
 
 /// Teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
 ///
@@ -87,6 +88,39 @@ pub struct Args {
     )]
     pub seed: u64,
 
+    /// The learning rate's way from --learningrate to --lr_final: constant, cosine, linear or exponential
+    #[arg(
+        long,
+        value_parser = one_of(SHAPES), default_value = "constant",
+        value_name = "SHAPE",
+        help_heading = "Training"
+    )]
+    pub lr_schedule: Shape,
+
+    /// The learning rate of the last step, unless the schedule is constant [default: a hundredth of --learningrate]
+    #[arg(long, value_parser = positive, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
+    pub lr_final: Option<f64>,
+
+    /// Steps in which the learning rate rises to --learningrate
+    #[arg(long, default_value = "0", value_parser = steps, allow_hyphen_values = true, value_name = "N", help_heading = "Training")]
+    pub warmup_steps: usize,
+
+    /// Cut the gradient of each group (soft prompt, shifts, wkv) down to this norm; 0 does not
+    #[arg(long, default_value = "0", value_parser = not_negative, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
+    pub grad_clip: f64,
+
+    /// Adam's decay of its mean of gradients
+    #[arg(long, default_value = "0.9", value_parser = beta, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
+    pub adam_beta1: f64,
+
+    /// Adam's decay of its mean of squared gradients
+    #[arg(long, default_value = "0.999", value_parser = beta, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
+    pub adam_beta2: f64,
+
+    /// The share of the learning rate that each step takes off what is learnt (AdamW)
+    #[arg(long, default_value = "0", value_parser = not_negative, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Training")]
+    pub weight_decay: f64,
+
     /// Stop before training: look at the flags and the data, and say what they come to
     #[arg(
         long,
@@ -96,6 +130,50 @@ pub struct Args {
         help_heading = "Training"
     )]
     pub dry_run: bool,
+
+    /// Examples that are not learnt from, to see how well they are predicted; JSON lines as --data_path
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "eval_split",
+        help_heading = "Evaluation"
+    )]
+    pub eval_path: Option<PathBuf>,
+
+    /// Put this share of the data aside for that instead, such as 0.1
+    #[arg(long, value_parser = part, allow_hyphen_values = true, value_name = "SHARE", help_heading = "Evaluation")]
+    pub eval_split: Option<f64>,
+
+    /// Steps between two evaluations; 0 evaluates at the start and at the end only
+    #[arg(long, default_value = "50", value_parser = steps, allow_hyphen_values = true, value_name = "N", help_heading = "Evaluation")]
+    pub eval_every: usize,
+
+    /// Which state is saved: the last one, or the one that predicts the held-out examples best
+    #[arg(
+        long,
+        value_parser = one_of(KEEPS), default_value = "last",
+        value_name = "WHICH",
+        help_heading = "Evaluation"
+    )]
+    pub keep: Keep,
+
+    /// Stop after this many evaluations in a row without a better one; 0 never does
+    #[arg(long, default_value = "0", value_parser = steps, allow_hyphen_values = true, value_name = "N", help_heading = "Evaluation")]
+    pub patience: usize,
+
+    /// Go on from the checkpoint beside --save_filename, if there is one
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL",
+        help_heading = "Checkpoints"
+    )]
+    pub resume: bool,
+
+    /// Seconds between two checkpoints (--save_filename with .ckpt after it); 0 writes one after every step
+    #[arg(long, default_value = "300", value_parser = not_negative, allow_hyphen_values = true, value_name = "SECONDS", help_heading = "Checkpoints")]
+    pub save_every: f64,
 
     /// The prompt's text; {key} is that key's value in the line of data
     #[arg(long, default_value = DEFAULT_PROMPT, value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
@@ -224,6 +302,10 @@ pub struct Args {
     )]
     pub recompute: Recompute,
 
+    /// Most tokens computed at once; a larger batch is computed in parts [default: as many as memory holds]
+    #[arg(long, value_parser = count, allow_hyphen_values = true, value_name = "N", help_heading = "Machine")]
+    pub micro_batch: Option<usize>,
+
     /// Threads to compute with [default: one for each core]
     #[arg(long, value_parser = threads, allow_hyphen_values = true, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
@@ -243,6 +325,15 @@ const INITS: &[(&str, Init)] = &[
     ("ones", Init::Ones),
     ("random", Init::Random),
 ];
+
+const SHAPES: &[(&str, Shape)] = &[
+    ("constant", Shape::Constant),
+    ("cosine", Shape::Cosine),
+    ("linear", Shape::Linear),
+    ("exponential", Shape::Exponential),
+];
+
+const KEEPS: &[(&str, Keep)] = &[("last", Keep::Last), ("best", Keep::Best)];
 
 const RECOMPUTES: &[(&str, Recompute)] = &[
     ("auto", Recompute::Auto),
@@ -337,6 +428,33 @@ pub fn positive(text: &str) -> Result<f64, String> {
         number if number > 0.0 => Ok(number),
         _ => Err("must be above 0".into()),
     }
+}
+
+fn not_negative(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if number >= 0.0 => Ok(number),
+        _ => Err("must not be below 0".into()),
+    }
+}
+
+/// A share of examples: some, and not all.
+fn part(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if number > 0.0 && number < 1.0 => Ok(number),
+        _ => Err("must be between 0 and 1, such as 0.1".into()),
+    }
+}
+
+/// 1 would never forget, and divide by zero.
+fn beta(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if (0.0..1.0).contains(&number) => Ok(number),
+        _ => Err("must be at least 0 and below 1".into()),
+    }
+}
+
+fn steps(text: &str) -> Result<usize, String> {
+    between(text, 0, 1_000_000_000)
 }
 
 /// A share of a mixture.

@@ -20,6 +20,7 @@ use crate::data::Formats;
 use crate::fetch::{Dataset, Remote};
 use crate::ops::level::Level;
 use crate::ops::linear::Product;
+use crate::train::{Adam, Evaluation, HeldOut, Keep, Schedule};
 use crate::{convert, sample, train};
 
 /// What the program is asked to do.
@@ -124,7 +125,21 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         tune,
         init,
         seed,
+        lr_schedule,
+        lr_final,
+        warmup_steps,
+        grad_clip,
+        adam_beta1,
+        adam_beta2,
+        weight_decay,
         dry_run,
+        eval_path,
+        eval_split,
+        eval_every,
+        keep,
+        patience,
+        resume,
+        save_every,
         prompt_formatter,
         response_formatter,
         prompt_cutoff,
@@ -144,6 +159,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         dtype,
         cpu,
         recompute,
+        micro_batch,
         threads,
     } = args;
     let machine = Machine {
@@ -219,6 +235,16 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
     } else {
         data_url.or(dataset)
     };
+    let held_out = match (eval_path, eval_split) {
+        (Some(path), _) => HeldOut::File(path),
+        (None, Some(share)) => HeldOut::Share(share),
+        (None, None) => HeldOut::None,
+    };
+    if held_out == HeldOut::None && (keep == Keep::Best || patience > 0) {
+        return Err(usage(
+            "--keep best and --patience go by held-out examples; name some with --eval_path or --eval_split",
+        ));
+    }
     let options = train::Options {
         model: model_location,
         model_remote,
@@ -232,7 +258,26 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         },
         save: save_filename,
         log_file,
-        learning_rate: learningrate,
+        resume,
+        save_every,
+        evaluation: Evaluation {
+            examples: held_out,
+            every: eval_every,
+            keep,
+            patience,
+        },
+        schedule: Schedule {
+            shape: lr_schedule,
+            peak: learningrate,
+            last: lr_final.unwrap_or(learningrate / 100.0),
+            warmup: warmup_steps,
+        },
+        adam: Adam {
+            beta1: adam_beta1,
+            beta2: adam_beta2,
+            weight_decay,
+        },
+        grad_clip,
         batch_size: batchsize,
         walk: dataset_walk,
         seed,
@@ -243,6 +288,8 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         max_time,
         product: dtype.unwrap_or_else(|| fastest(cpu)),
         recompute,
+        micro_batch,
+        flags: flags(matches),
     };
     let options = Box::new(options);
     Ok(if dry_run {
@@ -250,6 +297,23 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
     } else {
         Command::Train { options, machine }
     })
+}
+
+/// Every training flag with its value, for checkpoints and reports: as it was given, or its default. Addresses are left
+/// out, since they may hold a password.
+fn flags(matches: &ArgMatches) -> Vec<(String, String)> {
+    let mut flags = Vec::new();
+    for arg in command().get_arguments() {
+        let name = arg.get_id().as_str();
+        let heading = arg.get_help_heading().unwrap_or_default();
+        if ["resume", "dry_run"].contains(&name) || name.ends_with("_url") || heading == "Testing" {
+            continue;
+        }
+        let values = matches.get_raw(name).into_iter().flatten();
+        let values: Vec<_> = values.map(|value| value.to_string_lossy()).collect();
+        flags.push((format!("--{name}"), values.join(" ")));
+    }
+    flags
 }
 
 fn understand_tool(tool: Tool) -> Result<Command, Exit> {

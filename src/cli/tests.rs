@@ -7,6 +7,7 @@ use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
 use crate::state_file::Format;
+use crate::train::schedule::Shape;
 use crate::train::{Init, Recompute, Tune};
 
 /// Parses a command line and an environment.
@@ -78,7 +79,12 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         formats,
         save,
         log_file,
-        learning_rate,
+        resume,
+        save_every,
+        evaluation,
+        schedule,
+        adam,
+        grad_clip,
         batch_size,
         walk,
         seed,
@@ -89,8 +95,33 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         max_time,
         product,
         recompute,
+        micro_batch,
+        flags,
     } = *options;
-    assert_eq!(learning_rate, 0.01);
+    let constant = Schedule {
+        shape: Shape::Constant,
+        peak: 0.01,
+        last: 0.0001,
+        warmup: 0,
+    };
+    assert_eq!(schedule, constant);
+    let adam_of_pytorch = Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        weight_decay: 0.0,
+    };
+    assert_eq!((adam, grad_clip), (adam_of_pytorch, 0.0));
+    assert_eq!((resume, save_every), (false, 300.0));
+    assert_eq!(evaluation.examples, HeldOut::None);
+    assert_eq!(
+        (evaluation.every, evaluation.keep, evaluation.patience),
+        (50, Keep::Last, 0)
+    );
+    assert_eq!(micro_batch, None);
+    assert!(
+        flags.contains(&("--learningrate".to_string(), "0.01".to_string())),
+        "{flags:?}"
+    );
     assert_eq!(batch_size, 8);
     assert_eq!(exit_loss, 0.5);
     assert_eq!(max_epochs, 10.0);
@@ -165,8 +196,8 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
-    ("learningrate", "1e-2", |c| options(c).learning_rate == 0.01),
+const EVERY_FLAG: [(&str, &str, Arrives); 41] = [
+    ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
     ("max_epochs", "0.25", |c| options(c).max_epochs == 0.25),
@@ -175,6 +206,18 @@ const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
     ("tune", "wkv", |c| options(c).tune == Tune { softprompt: false, shift: false, wkv: true }),
     ("init", "random", |c| options(c).init == Init::Random),
     ("seed", "18446744073709551615", |c| options(c).seed == u64::MAX),
+    ("lr_schedule", "cosine", |c| options(c).schedule.shape == Shape::Cosine),
+    ("lr_final", "1e-5", |c| options(c).schedule.last == 1e-5),
+    ("warmup_steps", "9", |c| options(c).schedule.warmup == 9),
+    ("grad_clip", "1.5", |c| options(c).grad_clip == 1.5),
+    ("adam_beta1", "0.8", |c| options(c).adam.beta1 == 0.8),
+    ("adam_beta2", "0", |c| options(c).adam.beta2 == 0.0),
+    ("weight_decay", "0.1", |c| options(c).adam.weight_decay == 0.1),
+    ("eval_path", "e.jsonl", |c| options(c).evaluation.examples == HeldOut::File("e.jsonl".into())),
+    ("eval_split", "0.1", |c| options(c).evaluation.examples == HeldOut::Share(0.1)),
+    ("eval_every", "0", |c| options(c).evaluation.every == 0),
+    ("resume", "true", |c| options(c).resume),
+    ("save_every", "0", |c| options(c).save_every == 0.0),
     ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
     ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
     ("prompt_cutoff", "0", |c| options(c).formats.prompt_cutoff == Some(0)),
@@ -193,6 +236,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
     ("dtype", "bf16", |c| options(c).product == Product::Bf16),
     ("cpu", "plain", |c| matches!(c, Command::Train { machine: Machine { level: Some(Level::Plain), .. }, .. })),
     ("recompute", "always", |c| options(c).recompute == Recompute::Always),
+    ("micro_batch", "512", |c| options(c).micro_batch == Some(512)),
     ("threads", "2", |c| matches!(c, Command::Train { machine: Machine { threads: Some(2), .. }, .. })),
 ];
 
@@ -210,8 +254,8 @@ fn every_flag_is_taken_in_every_spelling() {
         .map(|argument| argument.get_id().to_string())
         .collect();
     let tried = EVERY_FLAG.iter().map(|(flag, ..)| flag.to_string());
-    // Read only in a test run; they have a test of their own below.
-    let tested = ["max_tokens", "force"].map(str::to_string);
+    // Read only in a test run, or of use only with another; they have tests of their own below.
+    let tested = ["max_tokens", "force", "keep", "patience"].map(str::to_string);
     let tried: BTreeSet<String> = tried.chain(tested).collect();
     assert_eq!(known, tried, "each flag is tried here");
 
@@ -243,6 +287,23 @@ fn flags_of_a_test_run_are_taken_in_every_spelling() {
     for typed in ["--force", "--force=true"] {
         assert!(sample(&["--prompt=x", typed]).force);
     }
+}
+
+#[test]
+fn what_goes_by_held_out_examples_needs_some() {
+    let with = |flag| train(&["--eval_split=0.2", flag]).evaluation;
+    assert_eq!(with("--keep=best").keep, Keep::Best);
+    assert_eq!(with("--patience=3").patience, 3);
+    for flag in ["--keep=best", "--patience=3"] {
+        assert!(misuse(&[flag], &[]).contains("--eval_split"));
+    }
+    assert!(misuse(&["--eval_split=0.2", "--eval_path=e"], &[]).contains("--eval_path"));
+}
+
+#[test]
+fn flags_that_are_remembered_hold_no_address() {
+    let flags = train(&["--data_url=https://me:secret@example.org/d.jsonl"]).flags;
+    assert!(!format!("{flags:?}").contains("secret"));
 }
 
 #[test]
@@ -303,7 +364,7 @@ fn negative_numbers_and_exponents_are_numbers() {
         &["--prompt_cutoff", "-1", "--completion_cutoff", "-1"],
     ] {
         let options = train(typed);
-        assert_eq!(options.learning_rate, 0.01);
+        assert_eq!(options.schedule.peak, 0.01);
         assert_eq!(options.formats.prompt_cutoff, None);
         assert_eq!(options.formats.completion_cutoff, None);
     }

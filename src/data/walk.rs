@@ -20,6 +20,7 @@ pub struct Walker {
     walk: Walk,
     order: Vec<usize>,
     next: usize,
+    drawn: usize,
     rng: StdRng,
 }
 
@@ -30,7 +31,20 @@ impl Walker {
             walk,
             order: (0..count).collect(),
             next: 0,
+            drawn: 0,
             rng: StdRng::seed_from_u64(seed),
+        }
+    }
+
+    /// How many examples were met so far: with the seed, all that the further walk depends on.
+    pub fn drawn(&self) -> usize {
+        self.drawn
+    }
+
+    /// Passes by so many examples.
+    pub fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.step();
         }
     }
 
@@ -40,6 +54,7 @@ impl Walker {
     }
 
     fn step(&mut self) -> usize {
+        self.drawn += 1;
         let count = self.order.len();
         if self.walk == Walk::Random {
             return self.rng.random_range(0..count);
@@ -68,6 +83,17 @@ mod tests {
         let mut walker = Walker::new(Walk::Sequential, 3, 0);
         assert_eq!(walker.batch(2), [0, 1]);
         assert_eq!(walker.batch(5), [2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_another_stopped() {
+        for walk in [Walk::Random, Walk::Sequential, Walk::Shuffled] {
+            let (mut one, mut other) = (Walker::new(walk, 7, 3), Walker::new(walk, 7, 3));
+            one.batch(5);
+            one.batch(20);
+            other.skip(one.drawn());
+            assert_eq!(one.batch(30), other.batch(30));
+        }
     }
 
     #[test]

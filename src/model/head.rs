@@ -39,6 +39,24 @@ impl Head {
         Ok(self.projection.forward(&normal)?)
     }
 
+    /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed, and how many of them a greedy choice would hit.
+    pub fn score(&self, x: &Tensor, scored: &[u32], targets: &[u32]) -> Result<(f64, usize)> {
+        let (mut loss, mut hits) = (0.0, 0);
+        let chunk = self.chunk();
+        for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
+            let x = x.index_select(&Tensor::new(scored, &Device::Cpu)?, 0)?;
+            let (part, some) = cross_entropy::score(&self.logits(&x)?, targets)?;
+            loss += part;
+            hits += some;
+        }
+        Ok((loss, hits))
+    }
+
+    /// Rows whose logits there may be at one time.
+    fn chunk(&self) -> usize {
+        (LOGITS / self.projection.dims()[0]).max(1)
+    }
+
     /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed and times `scale`, and dL/dx `[N, C]`.
     pub fn loss_and_gradient(
         &self,
@@ -47,8 +65,7 @@ impl Head {
         targets: &[u32],
         scale: f64,
     ) -> Result<(f64, Tensor)> {
-        let [vocab_size, _] = self.projection.dims();
-        let chunk = (LOGITS / vocab_size).max(1);
+        let chunk = self.chunk();
         let mut loss = 0.0;
         let mut d_scored = Vec::new();
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {

@@ -14,6 +14,7 @@ mod time_mix;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
 pub use checkpoint::Checkpoint;
 pub use config::{Config, Version};
@@ -21,7 +22,7 @@ pub use state::{LayerState, State};
 
 use self::block::Block;
 use self::head::Head;
-use crate::data::Batch;
+use crate::data::{Batch, Example, batch};
 use crate::ops::Offsets;
 use crate::ops::linear::{Element, Matrix, Product};
 use crate::ops::norm::Norm;
@@ -31,10 +32,22 @@ const LN_EPS: f32 = 1e-5;
 const LN_X_EPS: f32 = 64e-5;
 
 /// Whether the backward pass finds a block's intermediate values kept, or computes them again from the block's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Intermediates {
     Keep,
     Recompute,
+}
+
+/// Rows of examples that are scored at once: enough for products to be fast, and little memory.
+const SCORED_ROWS: usize = 2048;
+
+/// How well examples are predicted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The mean loss of their completions' tokens.
+    pub loss: f64,
+    /// The share of those tokens that a greedy choice would hit.
+    pub accuracy: f64,
 }
 
 /// A frozen model.
@@ -167,16 +180,27 @@ impl Rwkv5 {
         Ok((loss, State::from_layers(d_soft_prompt, &layers)?))
     }
 
-    /// The loss of a batch, summed over its scored rows and times `scale`.
-    pub fn loss(&self, batch: &Batch, state: &State, scale: f64) -> Result<f64> {
-        let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
+    /// How well examples are predicted from `state`, however many they are.
+    pub fn score(&self, examples: &[Example], state: &State) -> Result<Score> {
+        let soft_prompt = state.soft_prompt.is_some();
+        let rows: Vec<usize> = examples.iter().map(|e| e.rows(soft_prompt)).collect();
+        let (mut loss, mut hits, mut tokens) = (0.0, 0, 0);
+        for part in batch::split(&rows, SCORED_ROWS) {
+            let batch = Batch::pack(&examples[part], soft_prompt);
+            let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
+            for (i, block) in self.blocks.iter().enumerate() {
+                x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
+            }
+            let (part, some) = self.head.score(&x, &batch.scored, &batch.targets)?;
+            loss += part;
+            hits += some;
+            tokens += batch.targets.len();
         }
-        let head = &self.head;
-        Ok(head
-            .loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?
-            .0)
+        ensure!(tokens > 0, "there is no completion to score");
+        Ok(Score {
+            loss: loss / tokens as f64,
+            accuracy: hits as f64 / tokens as f64,
+        })
     }
 
     /// The state after the soft prompt, which it holds in place of one: reading goes on from either alike. A state

@@ -1,10 +1,13 @@
-//! `--log_file`: one JSON object a line for each step, written through at once so that it can be followed.
+//! `--log_file`: one JSON object a line for each step and each evaluation, written through at once so that it can be followed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::Step;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Eval, Step};
 
 /// An open log.
 pub struct Log(File);
@@ -17,8 +20,18 @@ impl Log {
         ))
     }
 
-    pub fn write(&mut self, step: &Step) -> io::Result<()> {
-        let mut line = serde_json::to_string(step)?;
+    pub fn step(&mut self, step: &Step) -> io::Result<()> {
+        self.line(step)
+    }
+
+    pub fn eval(&mut self, eval: &Eval) -> io::Result<()> {
+        self.line(
+            &json!({ "step": eval.step, "eval_loss": eval.loss, "eval_accuracy": eval.accuracy }),
+        )
+    }
+
+    fn line(&mut self, what: &impl Serialize) -> io::Result<()> {
+        let mut line = serde_json::to_string(what)?;
         line.push('\n');
         self.0.write_all(line.as_bytes())
     }

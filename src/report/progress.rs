@@ -22,8 +22,8 @@ enum View {
 }
 
 impl Progress {
-    /// Progress over `steps` steps: a bar when standard output and standard error are a terminal.
-    pub fn new(steps: usize) -> Self {
+    /// Progress over `steps` steps, of which some may be done: a bar when standard output and standard error are a terminal.
+    pub fn new(steps: usize, done: usize) -> Self {
         let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
         let view = if terminal {
             let bar = ProgressBar::new(steps as u64);
@@ -31,6 +31,7 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template("{bar:24.cyan} {pos}/{len}  {msg}") {
                 bar.set_style(style.progress_chars("━╸ "));
             }
+            bar.set_position(done as u64);
             View::Bar(bar)
         } else {
             View::Lines { last: None }

@@ -1,44 +1,54 @@
 //! What a run came to, in a few lines at its end.
 
-use super::duration;
+use super::{History, duration};
 
 /// The facts of a finished run.
-pub struct Summary {
-    pub steps: usize,
+pub struct Summary<'a> {
+    pub history: &'a History,
+    /// Step and held-out loss of the best state, if there are held-out examples.
+    pub best: Option<(usize, f64)>,
     pub why: String,
-    pub first_loss: f64,
-    pub last_loss: f64,
     pub seconds: f64,
-    pub tokens_per_s: f64,
     /// Bytes, the mapped model included.
     pub peak_memory: Option<u64>,
     /// What was written, and where: `("state", "state.pth")`.
     pub files: Vec<(&'static str, String)>,
 }
 
-impl Summary {
+impl Summary<'_> {
     pub fn text(&self) -> String {
         let Self {
-            steps,
+            history: History { steps, evals },
+            best,
             why,
-            first_loss,
-            last_loss,
             seconds,
-            tokens_per_s,
             peak_memory,
             files,
         } = self;
+        let rows: usize = steps.iter().map(|step| step.tokens_seen).sum();
+        let tokens_per_s = rows as f64 / seconds;
         let mut text = format!(
-            "{steps} steps in {}, {tokens_per_s:.0} tokens/s",
+            "{} steps in {}, {tokens_per_s:.0} tokens/s",
+            steps.len(),
             duration(*seconds)
         );
         if let Some(bytes) = peak_memory {
             let gigabytes = *bytes as f64 / f64::from(1 << 30);
             text.push_str(&format!(", {gigabytes:.2} GiB of memory at most"));
         }
-        text.push_str(&format!(
-            "; stopped: {why}\nloss {first_loss:.4} at first, {last_loss:.4} at last"
-        ));
+        text.push_str(&format!("; stopped: {why}"));
+        if let (Some(first), Some(last)) = (steps.first(), steps.last()) {
+            text.push_str(&format!(
+                "\nloss {:.4} at first, {:.4} at last",
+                first.loss, last.loss
+            ));
+        }
+        if let (Some(first), Some(last), Some((step, loss))) = (evals.first(), evals.last(), best) {
+            text.push_str(&format!(
+                "\nheld-out loss {:.4} at first, {:.4} at last, {loss:.4} at best, after step {step}",
+                first.loss, last.loss
+            ));
+        }
         for (what, path) in files {
             text.push_str(&format!("\n{what:<11} {path}"));
         }

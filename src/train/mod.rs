@@ -1,44 +1,61 @@
 //! Training: learn the state that a frozen model starts from.
 //!
-//! [`run`] is the whole story, read from top to bottom. Its parts are small and have tests of their own: [`learner`]
-//! (parameters, gradient, Adam), [`stop`] (limits and signals), [`plan`] (how much is computed at once), [`target`]
-//! (whether the result can be written).
+//! [`run`] is the whole story, read from top to bottom. Its parts are small and have tests of their own: [`step`] (a
+//! batch forward and backward), [`learner`] (parameters, gradient), [`adam`], [`schedule`] (learning rates), [`stop`]
+//! (limits and signals), [`plan`] (how much is computed at once), [`standing`] (where a run stands), [`checkpoint`] (that
+//! as a file), [`target`] (whether the result can be written).
 
+mod adam;
+mod checkpoint;
 pub mod learner;
 mod options;
 pub mod plan;
+pub mod schedule;
+mod standing;
+mod step;
 pub mod stop;
 mod target;
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+pub use adam::Adam;
 pub use learner::Learner;
-pub use options::{Init, Options, Recompute, Tune};
+pub use options::{Evaluation, HeldOut, Init, Keep, Options, Recompute, Tune};
+pub use schedule::Schedule;
 pub use stop::Stop;
 
+use self::checkpoint::{Checkpoint, Checkpoints, Subject};
 use self::plan::Plan;
+use self::standing::Standing;
+use self::step::Work;
 use self::stop::{Limits, Signals};
 use self::target::Target;
-use crate::data::{Example, Survey, Walker, example};
+use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
-use crate::model::{Checkpoint, Config, Rwkv5};
-use crate::report::{self, Log, Progress, Step, Summary, say};
+use crate::model::{self, Config, Rwkv5};
+use crate::report::{self, Log, Progress, Summary, say};
 use crate::state_file::{self, Format};
 use crate::{files, memory};
 
-/// Weight of the past in `loss_avg`: a memory of about twenty steps.
-const SMOOTHING: f64 = 0.95;
-
 /// Free memory to plan with where the system does not tell: 4 GiB.
 const ASSUMED_FREE: u64 = 4 << 30;
+
+/// The examples of a run.
+pub struct Data {
+    /// To learn from.
+    pub examples: Vec<Example>,
+    /// To see how well is predicted what was not learnt from; may be empty.
+    pub held_out: Vec<Example>,
+}
 
 /// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
 /// state is saved.
 pub fn run(options: &Options) -> Result<Stop> {
     // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
-    let examples = survey(options)?;
+    let data = survey(options)?;
     check_places(options)?;
     fetch::ensure(
         &options.model,
@@ -47,122 +64,89 @@ pub fn run(options: &Options) -> Result<Stop> {
         &Patience::default(),
     )?;
     let model = load_model(options)?;
-    let config = model.config();
-    check_examples(&examples, options, config)?;
+    check_examples(&data, options, model.config())?;
     let target = Target::check(&options.save, &model)?;
     let mut log = open_log(options, &target)?;
 
-    // What is learnt, in which order, and how long.
-    let mut learner = Learner::new(
-        config,
-        options.tune,
-        options.init,
-        options.learning_rate,
-        options.seed,
-    )?;
-    let mut walker = Walker::new(options.walk, examples.len(), options.seed);
+    // What is learnt, in which order, how long, and from where on.
     let limits = Limits {
-        steps: stop::steps(options.max_epochs, examples.len(), options.batch_size),
+        steps: stop::steps(options.max_epochs, data.examples.len(), options.batch_size),
         exit_loss: options.exit_loss,
         max_epochs: options.max_epochs,
         max_time: options.max_time,
     };
-    let longest = examples
-        .iter()
-        .map(|example| example.rows(options.tune.softprompt))
-        .max()
-        .unwrap_or(0);
-    let plan = Plan::new(
+    let mut standing = Standing::new(
+        options,
         &model,
-        options.recompute,
-        longest.saturating_mul(options.batch_size),
-        memory::free().unwrap_or(ASSUMED_FREE),
+        data.examples.len(),
+        plan(options, &model, &data),
+    )?;
+    let subject = Subject::new(
+        &model,
+        &data.examples,
+        &data.held_out,
+        options.tune.to_string(),
     );
-    introduce(options, config, &target);
-    say_steps(options, examples.len());
+    introduce(options, model.config(), &target);
+    say_steps(options, data.examples.len());
+    take_up(&mut standing, &subject, &target, options)?;
 
-    let mut progress = Progress::new(limits.steps);
+    let mut progress = Progress::new(limits.steps, standing.learner.steps());
+    let voice = progress.voice();
     let signals = Signals::catch(progress.voice()).context("cannot listen for Ctrl-C")?;
-    let mut losses: Vec<(f64, f64)> = Vec::new();
-    let mut rows_seen = 0;
-    let mut last_good = None;
-    let begun = Instant::now();
-    let ended: Result<Stop> = loop {
-        // Forward and backward.
-        let step = losses.len() + 1;
-        let step_begun = Instant::now();
-        let batch: Vec<&Example> = walker
-            .batch(options.batch_size)
-            .into_iter()
-            .map(|i| &examples[i])
-            .collect();
-        let (loss, gradient) = learner.gradient(&model, &batch, &plan)?;
-        let norms = learner.norms(&gradient)?;
-        if !loss.is_finite() || !norms.are_finite() {
-            break Err(diverged(step, Diverged::before(loss), options));
-        }
-
-        // Step. What gave a finite loss is worth keeping once there is an update in it.
-        last_good = if step > 1 {
-            Some(learner.snapshot()?)
-        } else {
-            None
+    let work = Work {
+        options,
+        model: &model,
+        data: &data,
+        steps: limits.steps,
+    };
+    standing.begun = Instant::now();
+    let mut checkpoints = Checkpoints::new(&target.checkpoint, &subject, options);
+    let mut learn = || -> Result<Stop> {
+        let mut stop = match standing.history.steps.last() {
+            Some(last) => limits.reached(last.step, last.loss, last.seconds, None),
+            None => None,
         };
-        learner.update(&gradient)?;
-        if let Err(error) = state_file::check(&learner.state(), model.element()) {
-            break Err(diverged(step, Diverged::Update(error), options));
-        }
+        // How well the start does, too.
+        let mut is_due = standing.history.evals.is_empty();
+        loop {
+            if is_due && !data.held_out.is_empty() {
+                let eval = standing.evaluate(&model, &data.held_out)?;
+                voice(&eval.to_string());
+                if let Some(log) = &mut log {
+                    log.eval(&eval)?;
+                }
+            }
+            stop = stop.or_else(|| standing.in_vain(options.evaluation.patience));
+            if let Some(stop) = stop {
+                return Ok(stop);
+            }
+            if let Err(error) = checkpoints.when_due(&standing) {
+                voice(&format!(
+                    "note   {error:#}; the run goes on, and will try again"
+                ));
+            }
 
-        // Report.
-        let loss_avg = losses.last().map_or(loss, |&(_, past)| {
-            SMOOTHING * past + (1.0 - SMOOTHING) * loss
-        });
-        losses.push((loss, loss_avg));
-        let seconds = begun.elapsed().as_secs_f64();
-        let rows: usize = batch
-            .iter()
-            .map(|example| example.rows(options.tune.softprompt))
-            .sum();
-        rows_seen += rows;
-        let report = Step {
-            step,
-            epoch: 1 + (step - 1) * options.batch_size / examples.len(),
-            loss,
-            loss_avg,
-            tokens: batch
-                .iter()
-                .map(|example| example.scored(options.tune.softprompt))
-                .sum(),
-            tokens_seen: rows,
-            tokens_per_s: rows as f64 / step_begun.elapsed().as_secs_f64(),
-            seconds,
-            lr: options.learning_rate,
-            grad_norm_softprompt: norms.softprompt,
-            grad_norm_shift: norms.shift,
-            grad_norm_wkv: norms.wkv,
-        };
-        progress.step(&report, limits.left(step, seconds));
-        if let (Some(log), Some(path)) = (&mut log, &options.log_file)
-            && let Err(error) = log.write(&report)
-        {
-            // The step itself went well.
-            last_good = Some(learner.snapshot()?);
-            break Err(anyhow::Error::new(error)
-                .context(format!("cannot write --log_file {}", path.display())));
-        }
-
-        // Stop?
-        if let Some(stop) = limits.reached(step, loss, seconds, signals.caught()) {
-            break Ok(stop);
+            let report = step::step(&work, &mut standing)?;
+            progress.step(&report, limits.left(report.step, report.seconds));
+            if let Some(log) = &mut log {
+                log.step(&report)?;
+            }
+            let signal = signals.caught();
+            stop = limits.reached(report.step, report.loss, report.seconds, signal);
+            // Whoever sends a signal does not want to wait.
+            is_due = signal.is_none() && options.evaluation.is_due(report.step, stop.is_some());
+            standing.history.steps.push(report);
         }
     };
+    let ended = learn();
     progress.finish();
 
     // Save, whatever ended the run: a run that went wrong still has its last good state.
-    let seconds = begun.elapsed().as_secs_f64();
-    let learnt = match &ended {
-        Ok(_) => Some(learner.state()),
-        Err(_) => last_good,
+    let learnt = match (&ended, standing.best.as_ref(), options.evaluation.keep) {
+        (_, Some(best), Keep::Best) => Some(best.state.clone()),
+        (Ok(_), ..) => Some(standing.learner.state()),
+        (Err(_), ..) => standing.last_good.clone(),
     };
     let mut written = Vec::new();
     if let Some(state) = &learnt {
@@ -170,34 +154,31 @@ pub fn run(options: &Options) -> Result<Stop> {
         state_file::write(&target.path, state, element, Format::State, fingerprint)
             .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
         written.push(("state", options.save.display().to_string()));
-    }
-    if learnt.is_some() && !losses.is_empty() {
         let curve = target.curve.display();
-        report::write_curve(&target.curve, &losses)
+        report::write_curve(&target.curve, &standing.history)
             .with_context(|| format!("cannot write {curve}"))?;
         written.push(("loss curve", curve.to_string()));
     }
     if let Some(log_file) = &options.log_file {
         written.push(("log", log_file.display().to_string()));
     }
-    if let (Some(&(first_loss, _)), Some(&(last_loss, _))) = (losses.first(), losses.last()) {
-        let why = match &ended {
+    // Last, since it says that all else is done.
+    if ended.is_ok() {
+        checkpoints.write(&standing)?;
+        written.push(("checkpoint", target.checkpoint.display().to_string()));
+    }
+    let summary = Summary {
+        history: &standing.history,
+        best: standing.best.as_ref().map(|best| (best.step, best.loss)),
+        why: match &ended {
             Ok(stop) => stop.to_string(),
             Err(error) => error.to_string(),
-        };
-        let tokens_per_s = rows_seen as f64 / seconds;
-        let summary = Summary {
-            steps: losses.len(),
-            why,
-            first_loss,
-            last_loss,
-            seconds,
-            tokens_per_s,
-            peak_memory: memory::peak(),
-            files: written,
-        };
-        say(&summary.text());
-    }
+        },
+        seconds: standing.seconds(),
+        peak_memory: memory::peak(),
+        files: written,
+    };
+    say(&summary.text());
     match (ended, learnt) {
         (Ok(stop), _) => Ok(stop),
         (Err(error), Some(_)) => bail!(
@@ -210,14 +191,45 @@ pub fn run(options: &Options) -> Result<Stop> {
     }
 }
 
+/// Goes on from a checkpoint, where that is asked for and there is one, and says what it comes to.
+fn take_up(
+    standing: &mut Standing,
+    subject: &Subject,
+    target: &Target,
+    options: &Options,
+) -> Result<()> {
+    let path = target.checkpoint.display();
+    if !target.checkpoint.exists() {
+        if options.resume {
+            say(&format!(
+                "resume there is no {path}; starting from the beginning"
+            ));
+        }
+        return Ok(());
+    }
+    if !options.resume {
+        say(&format!(
+            "note   {path} is there from an earlier run and will be replaced; --resume would go on from it"
+        ));
+        return Ok(());
+    }
+    let checkpoint = Checkpoint::read(&target.checkpoint)?;
+    say(&format!("resume {path}, after step {}", checkpoint.steps()));
+    for (flag, then, now) in checkpoint.changes(&options.flags) {
+        say(&format!("note   {flag} is {now:?} now; it was {then:?}"));
+    }
+    let restored = checkpoint.restore(standing, subject);
+    restored.with_context(|| format!("cannot go on from {path}"))
+}
+
 /// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
 pub fn dry_run(options: &Options) -> Result<()> {
-    let examples = survey(options)?;
+    let data = survey(options)?;
     check_places(options)?;
     let model = options.model.display();
     if options.model.exists() {
         let model = load_model(options)?;
-        check_examples(&examples, options, model.config())?;
+        check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
         if let Some(log) = &options.log_file {
             target::check_log(log, options, &target)?;
@@ -232,7 +244,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
             "model  {model} is not there; training will need it, or a --model_url"
         ));
     }
-    say_steps(options, examples.len());
+    say_steps(options, data.examples.len());
     say("--dry_run: nothing was learnt, and no state written");
     Ok(())
 }
@@ -268,7 +280,7 @@ fn say_steps(options: &Options, examples: usize) {
 }
 
 /// Gets the data, says where from and what it is like, and gives back its examples.
-fn survey(options: &Options) -> Result<Vec<Example>> {
+fn survey(options: &Options) -> Result<Data> {
     let data = options.data.display();
     match &options.data_remote {
         Some(remote) if !options.data.exists() => say(&format!("data   {data}, from {remote}")),
@@ -285,11 +297,56 @@ fn survey(options: &Options) -> Result<Vec<Example>> {
     if let Some(survey) = Survey::of(&examples) {
         say(&survey.to_string());
     }
-    Ok(examples)
+    let data = match &options.evaluation.examples {
+        HeldOut::None => Data {
+            examples,
+            held_out: Vec::new(),
+        },
+        HeldOut::File(path) => {
+            let held_out = example::read(path, &options.formats).context("--eval_path")?;
+            say(&format!(
+                "eval   {} examples of {}",
+                held_out.len(),
+                path.display()
+            ));
+            Data { examples, held_out }
+        }
+        HeldOut::Share(share) => {
+            let all = examples.len();
+            let parts = held_out::put_aside(examples, *share);
+            let (examples, held_out) = parts.with_context(|| {
+                format!("--eval_split {share} of {all} examples leaves none to learn from; give a smaller share or more data")
+            })?;
+            say(&format!(
+                "eval   {} of the examples, which are not learnt from",
+                held_out.len()
+            ));
+            Data { examples, held_out }
+        }
+    };
+    Ok(data)
+}
+
+/// How much is computed at once: as much as the largest batch needs and memory holds.
+fn plan(options: &Options, model: &Rwkv5, data: &Data) -> Plan {
+    let rows = data
+        .examples
+        .iter()
+        .map(|example| example.rows(options.tune.softprompt));
+    let plan = Plan::new(
+        model,
+        options.recompute,
+        rows.max().unwrap_or(0).saturating_mul(options.batch_size),
+        memory::free().unwrap_or(ASSUMED_FREE),
+    );
+    Plan {
+        most_rows: options.micro_batch.unwrap_or(plan.most_rows),
+        ..plan
+    }
 }
 
 fn load_model(options: &Options) -> Result<Rwkv5> {
-    let checkpoint = Checkpoint::open(&options.model)?;
+    let checkpoint = model::Checkpoint::open(&options.model)?;
     Rwkv5::load(&checkpoint, options.product)
         .with_context(|| format!("cannot use the model {}", options.model.display()))
 }
@@ -304,54 +361,22 @@ fn open_log(options: &Options, target: &Target) -> Result<Option<Log>> {
     })?))
 }
 
-/// What was found not to be finite.
-enum Diverged {
-    Loss(f64),
-    Gradient,
-    Update(state_file::Error),
-}
-
-impl Diverged {
-    /// Of a loss and gradient that are not both finite.
-    fn before(loss: f64) -> Self {
-        if loss.is_finite() {
-            Self::Gradient
-        } else {
-            Self::Loss(loss)
-        }
-    }
-}
-
-fn diverged(step: usize, what: Diverged, options: &Options) -> anyhow::Error {
-    let what = match what {
-        // Before the first update the learning rate has done nothing yet.
-        Diverged::Loss(loss) if step == 1 => {
-            let model = options.model.display();
-            return anyhow::anyhow!(
-                "the loss is {loss} at step 1, before anything was learnt: the model {model} is broken, or overflows \
-                 with this --init"
-            );
-        }
-        Diverged::Loss(loss) => format!("the loss is {loss}"),
-        Diverged::Gradient => "the gradient is not finite".to_string(),
-        Diverged::Update(state_file::Error::NotFinite { part }) => {
-            format!("the update puts {part} beyond what the state's file can hold")
-        }
-        Diverged::Update(error) => error.to_string(),
-    };
-    anyhow::anyhow!(
-        "{what} at step {step}: lower --learningrate (now {:?})",
-        options.learning_rate
-    )
-}
-
 /// Errors that only data and model together show.
-fn check_examples(examples: &[Example], options: &Options, config: &Config) -> Result<()> {
+fn check_examples(data: &Data, options: &Options, config: &Config) -> Result<()> {
+    let held_out_in = match &options.evaluation.examples {
+        HeldOut::File(path) => path,
+        HeldOut::None | HeldOut::Share(_) => &options.data,
+    };
+    check_some(&data.examples, &options.data, options.tune, config)?;
+    check_some(&data.held_out, held_out_in, options.tune, config)
+}
+
+fn check_some(examples: &[Example], path: &Path, tune: Tune, config: &Config) -> Result<()> {
     for example in examples {
         let at = || {
             format!(
                 "cannot use the data in {}: line {}",
-                options.data.display(),
+                path.display(),
                 example.line
             )
         };
@@ -366,7 +391,7 @@ fn check_examples(examples: &[Example], options: &Options, config: &Config) -> R
                 config.vocab_size
             );
         }
-        if example.scored(options.tune.softprompt) == 0 {
+        if example.scored(tune.softprompt) == 0 {
             bail!(
                 "{}: the prompt is empty and the completion a single token, which nothing predicts without a soft \
                  prompt; add softprompt to --tune or remove the line",

@@ -1,7 +1,10 @@
 //! What a training run is asked to do.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use super::adam::Adam;
+use super::schedule::Schedule;
 use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
 use crate::ops::linear::Product;
@@ -19,7 +22,16 @@ pub struct Options {
     /// Where the state goes. The loss curve goes beside it.
     pub save: PathBuf,
     pub log_file: Option<PathBuf>,
-    pub learning_rate: f64,
+    /// Go on from the checkpoint beside the state, if there is one.
+    pub resume: bool,
+    /// Seconds between two checkpoints; 0 is after every step.
+    pub save_every: f64,
+    pub evaluation: Evaluation,
+    /// The learning rate of each step.
+    pub schedule: Schedule,
+    pub adam: Adam,
+    /// Cut the gradient of each group down to this norm; 0 does not.
+    pub grad_clip: f64,
     /// Examples in a step.
     pub batch_size: usize,
     pub walk: Walk,
@@ -35,6 +47,46 @@ pub struct Options {
     pub max_time: f64,
     pub product: Product,
     pub recompute: Recompute,
+    /// Most rows computed at once; `None` is as many as memory holds.
+    pub micro_batch: Option<usize>,
+    /// What was asked for, flag by flag, as a checkpoint and a report say it.
+    pub flags: Vec<(String, String)>,
+}
+
+/// How a run is held against examples that it does not learn from.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    pub examples: HeldOut,
+    /// Steps between two looks; 0 is at the start and at the end only.
+    pub every: usize,
+    pub keep: Keep,
+    /// Stop after so many looks without a better loss; 0 never does.
+    pub patience: usize,
+}
+
+impl Evaluation {
+    /// Whether it is time to look, after step `step`.
+    pub fn is_due(&self, step: usize, is_last: bool) -> bool {
+        is_last || (self.every > 0 && step.is_multiple_of(self.every))
+    }
+}
+
+/// Where the examples come from that are not learnt from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HeldOut {
+    None,
+    File(PathBuf),
+    /// This share of the data.
+    Share(f64),
+}
+
+/// Which state is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The one at the end.
+    Last,
+    /// The one with the lowest loss on held-out examples.
+    Best,
 }
 
 /// What the learnt numbers are before the first step.
@@ -54,6 +106,22 @@ pub struct Tune {
     pub softprompt: bool,
     pub shift: bool,
     pub wkv: bool,
+}
+
+impl fmt::Display for Tune {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let groups = [
+            (self.softprompt, "softprompt"),
+            (self.shift, "shift"),
+            (self.wkv, "wkv"),
+        ];
+        let names: Vec<&str> = groups
+            .iter()
+            .filter(|group| group.0)
+            .map(|group| group.1)
+            .collect();
+        f.write_str(&names.join(","))
+    }
 }
 
 /// Whether a block's intermediate values are kept for the backward pass or computed again.

@@ -1,10 +1,12 @@
 //! How much of a batch is computed at once, and how much of it is remembered.
 
+use serde::{Deserialize, Serialize};
+
 use super::Recompute;
 use crate::model::{Intermediates, Rwkv5};
 
 /// How a step's batch is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     pub intermediates: Intermediates,
     /// Rows of one part of a batch.

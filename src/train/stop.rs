@@ -19,6 +19,8 @@ pub enum Stop {
     MaxEpochs { max_epochs: f64 },
     /// `--max_time` is over.
     MaxTime { max_time: f64 },
+    /// The loss on held-out examples has not become better for so many evaluations.
+    Patience { evals: usize },
     /// The signal with this number asked for it.
     Signal(i32),
 }
@@ -31,6 +33,12 @@ impl fmt::Display for Stop {
             }
             Self::MaxEpochs { max_epochs } => write!(f, "--max_epochs {max_epochs} done"),
             Self::MaxTime { max_time } => write!(f, "--max_time {max_time} seconds are over"),
+            Self::Patience { evals } => {
+                write!(
+                    f,
+                    "{evals} evaluations in a row were no better (--patience)"
+                )
+            }
             Self::Signal(SIGINT) => write!(f, "interrupted"),
             Self::Signal(SIGTERM) => write!(f, "asked to terminate"),
             Self::Signal(signal) => write!(f, "signal {signal}"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Options;
+use super::{Options, checkpoint};
 use crate::files;
 use crate::model::Rwkv5;
 use crate::state_file::{self, Format};
@@ -17,6 +17,8 @@ pub struct Target {
     pub path: PathBuf,
     /// The loss curve's place: `state.loss.svg` beside `state.pth`, as the user named it.
     pub curve: PathBuf,
+    /// The checkpoint's place, beside the state.
+    pub checkpoint: PathBuf,
     pub replaces: bool,
 }
 
@@ -62,9 +64,21 @@ impl Target {
                 curve.display()
             );
         }
+        let checkpoint = checkpoint::path_beside(&path);
+        if fs::symlink_metadata(&checkpoint).is_ok() && !checkpoint::is_one(&checkpoint) {
+            bail!(
+                "cannot write the checkpoint {}: what is there is no checkpoint of ours and is not replaced; move it \
+                 away or give another --save_filename",
+                checkpoint.display()
+            );
+        }
+        for written in [&path, &curve, &checkpoint] {
+            files::sweep(written);
+        }
         Ok(Self {
             path,
             curve,
+            checkpoint,
             replaces,
         })
     }
@@ -80,6 +94,10 @@ pub fn check_log(log: &Path, options: &Options, target: &Target) -> Result<()> {
         (
             files::settled(&target.curve),
             "is where --save_filename puts its loss curve",
+        ),
+        (
+            target.checkpoint.clone(),
+            "is where --save_filename puts its checkpoint",
         ),
     ] {
         if settled_log == other {

@@ -3,6 +3,8 @@
 
 use std::sync::Mutex;
 
+use rayon::prelude::*;
+
 use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Product, Rows};
 use crate::ops::vector::{LANES, exp};
@@ -29,6 +31,33 @@ pub fn loss_and_gradient(
         .into_inner()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     (losses.iter().sum(), gradient)
+}
+
+/// (the summed loss, how many targets are their row's first largest logit).
+pub fn score(logits: &[f32], targets: &[u32]) -> (f64, usize) {
+    let level = Level::current();
+    let vocab = logits.len() / targets.len();
+    let rows = logits.par_chunks(vocab).zip(targets);
+    let scores: Vec<(f64, bool)> = rows
+        .map(|(logits, &target)| row_score(level, logits, target as usize))
+        .collect();
+    let loss = scores.iter().map(|(loss, _)| loss).sum();
+    (
+        loss,
+        scores.iter().filter(|(_, is_first)| *is_first).count(),
+    )
+}
+
+vectorised! {
+    /// One row's loss, and whether its target is the first of the largest logits.
+    fn row_score(logits: &[f32], target: usize) -> (f64, bool) {
+        let max = max(logits);
+        let mut piece = [0.0; 64 * LANES];
+        let pieces = logits.chunks(piece.len());
+        let sum: f64 = pieces.map(|logits| exponentials(logits, max, &mut piece[..logits.len()])).sum();
+        let is_first = logits[target] == max && logits[..target].iter().all(|&logit| logit < max);
+        (sum.ln() - f64::from(logits[target] - max), is_first)
+    }
 }
 
 vectorised! {

@@ -24,6 +24,22 @@ pub fn loss_and_gradient(
     scale: f32,
     product: Product,
 ) -> Result<(f64, Rows)> {
+    check(logits, targets)?;
+    Ok(cpu::loss_and_gradient(
+        &floats(logits)?,
+        targets,
+        scale,
+        product,
+    ))
+}
+
+/// (the summed loss, how many of the targets a greedy choice would hit: the first of the largest logits).
+pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
+    check(logits, targets)?;
+    Ok(cpu::score(&floats(logits)?, targets))
+}
+
+fn check(logits: &Tensor, targets: &[u32]) -> Result<()> {
     let (rows, vocab) = logits.dims2()?;
     if rows != targets.len() || rows == 0 {
         bail!("logits {:?} for {} targets", logits.shape(), targets.len());
@@ -31,12 +47,7 @@ pub fn loss_and_gradient(
     if let Some(target) = targets.iter().find(|&&target| target as usize >= vocab) {
         bail!("target {target} in a vocabulary of {vocab}");
     }
-    Ok(cpu::loss_and_gradient(
-        &floats(logits)?,
-        targets,
-        scale,
-        product,
-    ))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -78,6 +89,17 @@ mod tests {
             &want,
             10.0 * F32,
         );
+
+        let (loss, hits) = score(&f32(&logits)?, &targets)?;
+        assert!((loss - want_loss).abs() <= 8e-6 * rows as f64, "{loss}");
+        assert_eq!(hits, reference::hits(&f32(&logits)?, &targets)?);
+        Ok(())
+    }
+
+    #[test]
+    fn of_equal_logits_the_first_is_the_choice() -> Result<()> {
+        let logits = tensor(vec![1.0, 3.0, 3.0, 1.0, 3.0, 3.0], (2, 3))?;
+        assert_eq!(score(&logits, &[1, 2])?.1, 1);
         Ok(())
     }
 

@@ -8,3 +8,9 @@ pub fn loss(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let targets = Tensor::new(targets, logits.device())?.unsqueeze(1)?;
     (log_sum - shifted.gather(&targets, 1)?)?.sum_all()
 }
+
+/// How many targets are their row's largest logit, where no two are equal.
+pub fn hits(logits: &Tensor, targets: &[u32]) -> Result<usize> {
+    let choices: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
+    Ok(choices.iter().zip(targets).filter(|(a, b)| a == b).count())
+}

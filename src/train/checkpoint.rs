@@ -1,0 +1,286 @@
+//! `state.pth.ckpt`: where a run stands, so that a later one goes on as if it had never been interrupted.
+//!
+//! One safetensors file: what is learnt and Adam's moments in full precision, the best state so far, and under `run`
+//! the bytes of a JSON object with everything else ([`Record`]). Random state is a seed and how much was drawn with it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use candle_core::{Device, Tensor};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Options;
+use super::learner::named;
+use super::plan::Plan;
+use super::standing::{Best, Standing};
+use crate::data::Example;
+use crate::files::{self, Bytes};
+use crate::model::checkpoint::safetensors;
+use crate::model::{Rwkv5, State};
+use crate::report::History;
+
+/// Tells a checkpoint from other safetensors files, and names what wrote it.
+const TAG: &str = "state-tune-checkpoint";
+
+/// What a run is about. A checkpoint goes on only with the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The model's fingerprint.
+    pub model: String,
+    /// Hashes of the tokens that are learnt and of those held out.
+    pub examples: String,
+    pub held_out: String,
+    /// The groups that are learnt.
+    pub tune: String,
+}
+
+/// A checkpoint's numbers and texts.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    subject: Subject,
+    /// Every flag and its value.
+    flags: Vec<(String, String)>,
+    steps: usize,
+    /// Examples drawn from the walk.
+    drawn: usize,
+    seconds: f64,
+    plan: Plan,
+    /// Step and held-out loss of the best state.
+    best: Option<(usize, f64)>,
+    history: History,
+}
+
+/// A checkpoint that was read.
+#[derive(Debug)]
+pub struct Checkpoint {
+    record: Record,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// Where the checkpoint of a run lies that writes `state`.
+pub fn path_beside(state: &Path) -> PathBuf {
+    let mut path = OsString::from(state);
+    path.push(".ckpt");
+    path.into()
+}
+
+impl Subject {
+    pub fn new(model: &Rwkv5, examples: &[Example], held_out: &[Example], tune: String) -> Self {
+        Self {
+            model: model.fingerprint().to_string(),
+            examples: hash(examples),
+            held_out: hash(held_out),
+            tune,
+        }
+    }
+}
+
+fn hash(examples: &[Example]) -> String {
+    let mut hasher = Sha256::new();
+    for example in examples {
+        hasher.update(example.tokens.len().to_le_bytes());
+        hasher.update(example.prompt_len.to_le_bytes());
+        for token in &example.tokens {
+            hasher.update(token.to_le_bytes());
+        }
+    }
+    let hash = hasher.finalize();
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The checkpoints of a run, one in the place of another.
+pub struct Checkpoints<'a> {
+    path: &'a Path,
+    subject: &'a Subject,
+    options: &'a Options,
+    last: Instant,
+}
+
+impl<'a> Checkpoints<'a> {
+    pub fn new(path: &'a Path, subject: &'a Subject, options: &'a Options) -> Self {
+        Self {
+            path,
+            subject,
+            options,
+            last: Instant::now(),
+        }
+    }
+
+    /// Writes one if the last one, or the last attempt, is long enough ago.
+    pub fn when_due(&mut self, standing: &Standing) -> Result<()> {
+        let is_due = self.last.elapsed().as_secs_f64() >= self.options.save_every;
+        if is_due && standing.learner.steps() > 0 {
+            self.last = Instant::now();
+            self.write(standing)?;
+        }
+        Ok(())
+    }
+
+    /// Writes where a run stands, atomically.
+    pub fn write(&self, standing: &Standing) -> Result<()> {
+        let written = write(self.path, standing, self.subject, &self.options.flags);
+        written.with_context(|| format!("cannot write the checkpoint {}", self.path.display()))
+    }
+}
+
+fn write(
+    path: &Path,
+    standing: &Standing,
+    subject: &Subject,
+    flags: &[(String, String)],
+) -> Result<()> {
+    let record = Record {
+        subject: subject.clone(),
+        flags: flags.to_vec(),
+        steps: standing.learner.steps(),
+        drawn: standing.walker.drawn(),
+        seconds: standing.seconds(),
+        plan: standing.plan,
+        best: standing.best.as_ref().map(|best| (best.step, best.loss)),
+        history: standing.history.clone(),
+    };
+    let mut parts = vec![("run".to_string(), Dtype::U8, serde_json::to_vec(&record)?)];
+    let mut shapes = vec![vec![parts[0].2.len()]];
+    let best = standing.best.iter().flat_map(|best| {
+        let State {
+            soft_prompt,
+            shifts,
+            wkv,
+        } = &best.state;
+        let soft_prompt = soft_prompt.iter().map(|soft| ("best.softprompt", soft));
+        soft_prompt.chain([("best.shift", shifts), ("best.wkv", wkv)])
+    });
+    let best = best.map(|(name, tensor)| (name.to_string(), tensor.clone()));
+    for (name, tensor) in standing.learner.tensors().into_iter().chain(best) {
+        let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        parts.push((name, Dtype::F32, bytes));
+        shapes.push(tensor.dims().to_vec());
+    }
+    let views: Vec<(&str, TensorView)> = parts
+        .iter()
+        .zip(shapes)
+        .map(|((name, dtype, bytes), shape)| {
+            Ok((name.as_str(), TensorView::new(*dtype, shape, bytes)?))
+        })
+        .collect::<Result<_>>()?;
+    let version = concat!("state-tune ", env!("CARGO_PKG_VERSION")).to_string();
+    let bytes = safetensors::serialize(views, Some(HashMap::from([(TAG.to_string(), version)])))?;
+    files::replace(path, |file| file.write_all(&bytes))?;
+    Ok(())
+}
+
+/// Whether a file is a checkpoint of ours, by its tag.
+pub fn is_one(path: &Path) -> bool {
+    let tagged = || -> Option<bool> {
+        let bytes = Bytes::map(path).ok()?;
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).ok()?;
+        Some(metadata.metadata().as_ref()?.contains_key(TAG))
+    };
+    tagged().unwrap_or(false)
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint. Errors when the file is none, or not whole.
+    pub fn read(path: &Path) -> Result<Self> {
+        let read = || -> Result<Self> {
+            let bytes = Bytes::map(path)?;
+            let mut parts = safetensors(&bytes)?;
+            let run = parts
+                .remove("run")
+                .context("it is no checkpoint of a run")?;
+            let record =
+                serde_json::from_slice(&run.data).context("its record of the run is damaged")?;
+            let mut tensors = BTreeMap::new();
+            for (name, part) in parts {
+                ensure!(
+                    part.dtype == Dtype::F32,
+                    "{name} is of type {:?}, not f32",
+                    part.dtype
+                );
+                let numbers = part.data.chunks_exact(4);
+                let numbers: Vec<f32> = numbers
+                    .map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]]))
+                    .collect();
+                tensors.insert(name, Tensor::from_vec(numbers, part.shape, &Device::Cpu)?);
+            }
+            Ok(Self { record, tensors })
+        };
+        read().with_context(|| format!("cannot use the checkpoint {}", path.display()))
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> usize {
+        self.record.steps
+    }
+
+    /// Flags whose value is not what it was: (flag, then, now).
+    pub fn changes<'a>(
+        &'a self,
+        now: &'a [(String, String)],
+    ) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
+        now.iter().filter_map(|(flag, value)| {
+            let (_, then) = self.record.flags.iter().find(|(name, _)| name == flag)?;
+            (then != value).then_some((flag.as_str(), then.as_str(), value.as_str()))
+        })
+    }
+
+    /// Brings a run that has not begun to where this checkpoint stands. Errors when it is about something else.
+    pub fn restore(self, standing: &mut Standing, subject: &Subject) -> Result<()> {
+        let Self { record, tensors } = self;
+        for (what, then, now) in [
+            ("model", &record.subject.model, &subject.model),
+            (
+                "training examples",
+                &record.subject.examples,
+                &subject.examples,
+            ),
+            (
+                "held-out examples",
+                &record.subject.held_out,
+                &subject.held_out,
+            ),
+            ("--tune", &record.subject.tune, &subject.tune),
+        ] {
+            ensure!(
+                then == now,
+                "it belongs to a run with another {what} ({then}, now {now}); give the same, or leave out --resume"
+            );
+        }
+        ensure!(
+            record.steps == record.history.steps.len(),
+            "it tells of {} steps and holds {}",
+            record.steps,
+            record.history.steps.len()
+        );
+        standing.learner.restore(&tensors, record.steps)?;
+        standing.walker.skip(record.drawn);
+        if let Some((step, loss)) = record.best {
+            let state = best_state(&tensors, &standing.learner.state())?;
+            standing.best = Some(Best { step, loss, state });
+        }
+        standing.plan = record.plan;
+        standing.before = record.seconds;
+        standing.begun = Instant::now();
+        standing.history = record.history;
+        Ok(())
+    }
+}
+
+/// The best state's tensors, which look like those of `like`.
+fn best_state(tensors: &BTreeMap<String, Tensor>, like: &State) -> Result<State> {
+    let soft_prompt = like.soft_prompt.as_ref();
+    let soft_prompt = soft_prompt.map(|soft| named(tensors, "best.softprompt", soft));
+    Ok(State {
+        soft_prompt: soft_prompt.transpose()?,
+        shifts: named(tensors, "best.shift", &like.shifts)?,
+        wkv: named(tensors, "best.wkv", &like.wkv)?,
+    })
+}

@@ -1,0 +1,93 @@
+//! Where a run stands: all that its further course depends on, and what a checkpoint holds.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use super::plan::Plan;
+use super::{Learner, Options, Stop};
+use crate::data::{Example, Walker};
+use crate::model::{Rwkv5, State};
+use crate::report::{Eval, History};
+
+/// A run between two steps.
+pub struct Standing {
+    pub learner: Learner,
+    pub walker: Walker,
+    pub plan: Plan,
+    pub history: History,
+    /// The best state on the held-out examples, if there are some.
+    pub best: Option<Best>,
+    /// How long it had trained when this program took it up, and when that was.
+    pub before: f64,
+    pub begun: Instant,
+    /// The last state that gave a finite loss, once there is an update in it.
+    pub last_good: Option<State>,
+}
+
+/// A state and how good it is.
+pub struct Best {
+    pub step: usize,
+    /// On the held-out examples.
+    pub loss: f64,
+    pub state: State,
+}
+
+impl Standing {
+    /// A run of so many examples that has not begun.
+    pub fn new(options: &Options, model: &Rwkv5, examples: usize, plan: Plan) -> Result<Self> {
+        Ok(Self {
+            learner: Learner::new(model.config(), options.tune, options.init, options.seed)?,
+            walker: Walker::new(options.walk, examples, options.seed),
+            plan,
+            history: History::default(),
+            best: None,
+            before: 0.0,
+            begun: Instant::now(),
+            last_good: None,
+        })
+    }
+
+    /// How long it has trained, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.before + self.begun.elapsed().as_secs_f64()
+    }
+
+    /// Holds the state as it is now against examples that are not learnt from, and keeps it if it is the best so far.
+    pub fn evaluate(&mut self, model: &Rwkv5, held_out: &[Example]) -> Result<Eval> {
+        let state = self.learner.state();
+        let score = model.score(held_out, &state)?;
+        let step = self.learner.steps();
+        let eval = Eval {
+            step,
+            loss: score.loss,
+            accuracy: score.accuracy,
+        };
+        self.history.evals.push(eval.clone());
+        // A loss that is no number is below nothing.
+        if self
+            .best
+            .as_ref()
+            .map_or(score.loss.is_finite(), |best| score.loss < best.loss)
+        {
+            self.best = Some(Best {
+                step,
+                loss: score.loss,
+                state: self.learner.snapshot()?,
+            });
+        }
+        Ok(eval)
+    }
+
+    /// Why to stop, if the last `patience` evaluations were no better than one before; 0 never does.
+    pub fn in_vain(&self, patience: usize) -> Option<Stop> {
+        let best = self.best.as_ref().map_or(0, |best| best.step);
+        let evals = self
+            .history
+            .evals
+            .iter()
+            .filter(|eval| eval.step > best)
+            .count();
+        (patience > 0 && evals >= patience).then_some(Stop::Patience { evals })
+    }
+}

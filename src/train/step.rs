@@ -1,0 +1,114 @@
+//! One step: a batch forward and backward, and Adam; and what is said when numbers stop being numbers.
+
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+
+use super::learner;
+use super::standing::Standing;
+use super::{Data, Options};
+use crate::data::Example;
+use crate::model::Rwkv5;
+use crate::report::Step;
+use crate::state_file;
+
+/// Weight of the past in `loss_avg`: a memory of about twenty steps.
+const SMOOTHING: f64 = 0.95;
+
+/// What every step of a run has before it.
+pub struct Work<'a> {
+    pub options: &'a Options,
+    pub model: &'a Rwkv5,
+    pub data: &'a Data,
+    /// Steps of the whole run.
+    pub steps: usize,
+}
+
+/// Makes a step. Errors when a loss, a gradient or an update is not finite; `standing.last_good` is then worth saving.
+pub fn step(work: &Work, standing: &mut Standing) -> Result<Step> {
+    let &Work {
+        options,
+        model,
+        data,
+        steps,
+    } = work;
+    let (begun, step) = (Instant::now(), standing.learner.steps() + 1);
+    let epoch = 1 + standing.walker.drawn() / data.examples.len();
+    let drawn = standing.walker.batch(options.batch_size);
+    let batch: Vec<&Example> = drawn.into_iter().map(|i| &data.examples[i]).collect();
+
+    // Forward and backward.
+    let learner = &mut standing.learner;
+    let (loss, gradient) = learner.gradient(model, &batch, &standing.plan)?;
+    let norms = learner.norms(&gradient)?;
+    if !loss.is_finite() || !norms.are_finite() {
+        return Err(diverged(loss, step, options));
+    }
+
+    // Step. What gave a finite loss is worth keeping once there is an update in it.
+    standing.last_good = match step {
+        1 => None,
+        _ => Some(learner.snapshot()?),
+    };
+    let gradient = match options.grad_clip > 0.0 {
+        true => learner::clip(&gradient, &norms, options.grad_clip)?,
+        false => gradient,
+    };
+    let lr = options.schedule.rate(step, steps);
+    learner.update(&gradient, &options.adam, lr)?;
+    state_file::check(&learner.state(), model.element()).map_err(|error| {
+        let what = match error {
+            state_file::Error::NotFinite { part } => {
+                format!("the update puts {part} beyond what the state's file can hold")
+            }
+            error => error.to_string(),
+        };
+        lower_the_rate(&what, step, options)
+    })?;
+
+    let past = standing.history.steps.last();
+    let loss_avg = past.map_or(loss, |past| {
+        SMOOTHING * past.loss_avg + (1.0 - SMOOTHING) * loss
+    });
+    let soft_prompt = options.tune.softprompt;
+    let rows: usize = batch.iter().map(|example| example.rows(soft_prompt)).sum();
+    Ok(Step {
+        step,
+        epoch,
+        loss,
+        loss_avg,
+        tokens: batch
+            .iter()
+            .map(|example| example.scored(soft_prompt))
+            .sum(),
+        tokens_seen: rows,
+        tokens_per_s: rows as f64 / begun.elapsed().as_secs_f64(),
+        seconds: standing.seconds(),
+        lr,
+        grad_norm_softprompt: norms.softprompt,
+        grad_norm_shift: norms.shift,
+        grad_norm_wkv: norms.wkv,
+    })
+}
+
+/// What to say of a loss and a gradient that are not both finite.
+fn diverged(loss: f64, step: usize, options: &Options) -> anyhow::Error {
+    // Before the first update the learning rate has done nothing yet.
+    if step == 1 && !loss.is_finite() {
+        let model = options.model.display();
+        return anyhow!(
+            "the loss is {loss} at step 1, before anything was learnt: the model {model} is broken, or overflows with \
+             this --init"
+        );
+    }
+    let what = match loss.is_finite() {
+        false => format!("the loss is {loss}"),
+        true => "the gradient is not finite".to_string(),
+    };
+    lower_the_rate(&what, step, options)
+}
+
+fn lower_the_rate(what: &str, step: usize, options: &Options) -> anyhow::Error {
+    let rate = options.schedule.peak;
+    anyhow!("{what} at step {step}: lower --learningrate (now {rate:?})")
+}
