@@ -18,7 +18,7 @@ use state_tune::train::schedule::Shape;
 use state_tune::train::{
     Adam, Evaluation, HeldOut, Init, Keep, Options, Recompute, Schedule, Tune,
 };
-use state_tune::{sample, state_file, train};
+use state_tune::{generate, state_file, train};
 
 const QUESTIONS: [&str; 3] = [
     "What is the capital of France?",
@@ -48,17 +48,18 @@ fn quickstart() -> Result<()> {
     let model = Rwkv5::load(&Checkpoint::open(&options.model)?, options.product)?;
     let tuned = state_file::read(&options.save, model.config())?;
     let base = State::zeros(model.config())?;
+    let greedy = generate::Settings::greedy(40);
     println!();
     for question in QUESTIONS {
         let prompt = format!("user: {question}\n\nassistant:");
         println!("{question}");
         println!(
             "  base model  {}",
-            sample::answer(&model, &prompt, &base, 40)?.0
+            generate::answer(&model, &prompt, &base, &greedy)?.0
         );
         println!(
             "  tuned state {}",
-            sample::answer(&model, &prompt, &tuned, 40)?.0
+            generate::answer(&model, &prompt, &tuned, &greedy)?.0
         );
     }
 

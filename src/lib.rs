@@ -6,8 +6,9 @@
 //! main.rs        parse, run, print the error once, exit code
 //! cli/           the only place that knows clap, flags and their environment variables; ends in plain option structs
 //! train/         the training story: mod.rs is the loop; options, learner, plan, stop rules, target
-//! sample         test mode: greedy, base then tuned, recurrent
+//! sample/        test mode, base and tuned: one prompt, a file of prompts, a talk
 //! convert        a state from one format to another; inspect: what a file is
+//! generate/      text from a model token by token: what is drawn, what ends it
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
 //! data/          jsonl, template, example (tokens and where the completion starts), survey, walk, batch (packed flat)
@@ -26,7 +27,8 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > convert, inspect, train, sample > state_file > model > data > ops, tokenizer, pth, fetch > report > files, memory
+//! main > cli > convert, inspect, train, sample > generate > state_file > model > data > ops, tokenizer, pth, fetch > report >
+//!     files, memory
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `report`, exit codes only in `main`, `unsafe` only
@@ -37,6 +39,7 @@ pub mod convert;
 pub mod data;
 pub mod fetch;
 pub mod files;
+pub mod generate;
 pub mod inspect;
 pub mod memory;
 pub mod model;

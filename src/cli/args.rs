@@ -16,7 +16,8 @@ use crate::train::{Init, Keep, Recompute, Tune};
 /// Teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
 ///
 /// Without --prompt it trains: reads --model_location and --data_path, writes --save_filename. With --prompt it shows
-/// what the model answers, first without and then with that state.
+/// what the model answers, first without and then with that state; --prompts does so for a file of prompts, and
+/// --interactive is a talk.
 #[derive(Parser, Debug)]
 #[command(
     name = "state-tune",
@@ -78,7 +79,7 @@ pub struct Args {
     )]
     pub init: Init,
 
-    /// Decides random orders and a random start; the same seed gives the same run
+    /// Decides random orders, a random start and drawn answers; the same seed gives the same run
     #[arg(
         long,
         default_value = "1", value_parser = seed,
@@ -252,9 +253,31 @@ pub struct Args {
     #[arg(long, value_parser = prompt, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Testing")]
     pub prompt: Option<String>,
 
+    /// Answer each line of this file instead, an object as in the data or a string, and write JSON lines
+    #[arg(long, value_name = "FILE", help_heading = "Testing")]
+    pub prompts: Option<PathBuf>,
+
+    /// Talk with the tuned state instead, a line a turn; --prompt_formatter takes what is typed as {input}
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL",
+        help_heading = "Testing"
+    )]
+    pub interactive: bool,
+
     /// Longest answer, in tokens
     #[arg(long, default_value = "50", value_parser = count, allow_hyphen_values = true, value_name = "N", help_heading = "Testing")]
     pub max_tokens: usize,
+
+    /// How freely tokens are drawn; 0 always takes the likeliest
+    #[arg(long, default_value = "0", value_parser = temperature, allow_hyphen_values = true, value_name = "NUMBER", help_heading = "Testing")]
+    pub temperature: f64,
+
+    /// Draw only among the likeliest tokens, as few as have this much of the probability together; 1 is all
+    #[arg(long, default_value = "1", value_parser = top_p, allow_hyphen_values = true, value_name = "SHARE", help_heading = "Testing")]
+    pub top_p: f64,
 
     /// Answer from a state that was tuned on another model of the same shape
     #[arg(
@@ -462,6 +485,20 @@ pub fn share(text: &str) -> Result<f64, String> {
     match number(text)? {
         number if (0.0..=1.0).contains(&number) => Ok(number),
         _ => Err("must be between 0 and 1".into()),
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if number >= 0.0 => Ok(number),
+        _ => Err("must be 0 or above".into()),
+    }
+}
+
+fn top_p(text: &str) -> Result<f64, String> {
+    match number(text)? {
+        number if number > 0.0 && number <= 1.0 => Ok(number),
+        _ => Err("must be above 0 and at most 1".into()),
     }
 }
 

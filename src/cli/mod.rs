@@ -17,9 +17,12 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use self::args::{Args, Device};
 use self::tools::{Convert, Tool};
 use crate::data::Formats;
+use crate::data::template::Template;
 use crate::fetch::{Dataset, Remote};
+use crate::generate::Settings;
 use crate::ops::level::Level;
 use crate::ops::linear::Product;
+use crate::sample::Ask;
 use crate::train::{Adam, Evaluation, HeldOut, Keep, Schedule};
 use crate::{convert, sample, train};
 
@@ -35,7 +38,7 @@ pub enum Command {
         options: Box<train::Options>,
     },
     Sample {
-        options: sample::Options,
+        options: Box<sample::Options>,
         machine: Machine,
     },
     Convert {
@@ -153,7 +156,11 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         save_filename,
         log_file,
         prompt,
+        prompts,
+        interactive,
         max_tokens,
+        temperature,
+        top_p,
         force,
         device,
         dtype,
@@ -185,22 +192,41 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
     };
     let model_remote = url("--model_url", model_url)?;
 
-    if let Some(prompt) = prompt {
+    let ask = match (prompt, prompts, interactive) {
+        (None, None, false) => None,
+        (Some(prompt), None, false) => Some(Ask::Prompt(prompt)),
+        (None, Some(path), false) => Some(Ask::Prompts {
+            path,
+            formatter: prompt_formatter.clone(),
+        }),
+        (None, None, true) => Some(Ask::Interactive {
+            formatter: typed_into(&prompt_formatter)?,
+        }),
+        _ => return Err(usage("give only one of --prompt, --prompts, --interactive")),
+    };
+    if let Some(ask) = ask {
         if dry_run {
             return Err(usage(
-                "--dry_run looks at a training run; leave out --prompt",
+                "--dry_run looks at a training run; leave out --prompt, --prompts and --interactive",
             ));
         }
         let options = sample::Options {
             model: model_location,
             model_remote,
             state: save_filename,
-            prompt,
-            max_tokens,
+            ask,
+            settings: Settings {
+                max_tokens,
+                temperature,
+                top_p,
+                seed,
+                stop: None,
+            },
             force,
             // Answering reads every weight once for each token, whatever it is multiplied as: bf16 would save nothing.
             product: dtype.unwrap_or(Product::F32),
         };
+        let options = Box::new(options);
         return Ok(Command::Sample { options, machine });
     }
 
@@ -314,6 +340,25 @@ fn flags(matches: &ArgMatches) -> Vec<(String, String)> {
         flags.push((format!("--{name}"), values.join(" ")));
     }
     flags
+}
+
+/// The formatter, if what is typed is all that it needs.
+fn typed_into(formatter: &Template) -> Result<Template, Exit> {
+    let mut keys: Vec<&str> = formatter.keys().collect();
+    keys.dedup();
+    if keys == [sample::KEY] {
+        return Ok(formatter.clone());
+    }
+    keys.retain(|&key| key != sample::KEY);
+    let has = match keys.first() {
+        Some(key) => format!("uses {{{key}}}"),
+        None => "has no key".to_string(),
+    };
+    Err(usage(&format!(
+        "--interactive puts each line typed into --prompt_formatter as {{{}}}, but the formatter {has}; \
+         give another --prompt_formatter",
+        sample::KEY
+    )))
 }
 
 fn understand_tool(tool: Tool) -> Result<Command, Exit> {

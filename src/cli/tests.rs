@@ -34,7 +34,7 @@ fn train(typed: &[&str]) -> train::Options {
 
 fn sample(typed: &[&str]) -> sample::Options {
     match parsed(typed, &[]) {
-        Ok(Command::Sample { options, .. }) => options,
+        Ok(Command::Sample { options, .. }) => *options,
         other => panic!("{typed:?} should answer a prompt, but gave {other:?}"),
     }
 }
@@ -164,17 +164,24 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         model,
         model_remote,
         state,
-        prompt,
-        max_tokens,
+        ask,
+        settings,
         force,
         product,
-    } = options;
+    } = *options;
     assert!(!force);
     assert_eq!(model, Path::new("model.pth"));
     assert_eq!(model_remote, None);
     assert_eq!(state, Path::new("state.pth"));
-    assert_eq!(prompt, "Hi");
-    assert_eq!(max_tokens, 50);
+    assert_eq!(ask, Ask::Prompt("Hi".into()));
+    let defaults = Settings {
+        max_tokens: 50,
+        temperature: 0.0,
+        top_p: 1.0,
+        seed: 1,
+        stop: None,
+    };
+    assert_eq!(settings, defaults);
     assert_eq!(product, Product::F32);
     assert_eq!((machine.threads, machine.level), (None, None));
 }
@@ -196,7 +203,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 41] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 43] = [
     ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -231,7 +238,9 @@ const EVERY_FLAG: [(&str, &str, Arrives); 41] = [
     ("dry_run", "true", |c| matches!(c, Command::DryRun { .. })),
     ("save_filename", "s.pth", |c| options(c).save == Path::new("s.pth")),
     ("log_file", "l.jsonl", |c| options(c).log_file.as_deref() == Some(Path::new("l.jsonl"))),
-    ("prompt", "- a\\nb", |c| matches!(c, Command::Sample { options, .. } if options.prompt == "- a\nb")),
+    ("prompt", "- a\\nb", |c| asked(c) == &Ask::Prompt("- a\nb".into())),
+    ("prompts", "p.jsonl", |c| asked(c) == &Ask::Prompts { path: "p.jsonl".into(), formatter: template(PROMPT) }),
+    ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
     ("device", "cpu", |c| matches!(c, Command::Train { .. })), // the options do not hold it yet
     ("dtype", "bf16", |c| options(c).product == Product::Bf16),
     ("cpu", "plain", |c| matches!(c, Command::Train { machine: Machine { level: Some(Level::Plain), .. }, .. })),
@@ -247,6 +256,15 @@ fn options(command: &Command) -> &train::Options {
     }
 }
 
+const PROMPT: &str = "user: {input}\n\nassistant:";
+
+fn asked(command: &Command) -> &Ask {
+    match command {
+        Command::Sample { options, .. } => &options.ask,
+        other => panic!("it should answer: {other:?}"),
+    }
+}
+
 #[test]
 fn every_flag_is_taken_in_every_spelling() {
     let known: BTreeSet<String> = command()
@@ -255,7 +273,15 @@ fn every_flag_is_taken_in_every_spelling() {
         .collect();
     let tried = EVERY_FLAG.iter().map(|(flag, ..)| flag.to_string());
     // Read only in a test run, or of use only with another; they have tests of their own below.
-    let tested = ["max_tokens", "force", "keep", "patience"].map(str::to_string);
+    let tested = [
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "force",
+        "keep",
+        "patience",
+    ]
+    .map(str::to_string);
     let tried: BTreeSet<String> = tried.chain(tested).collect();
     assert_eq!(known, tried, "each flag is tried here");
 
@@ -282,8 +308,12 @@ fn flags_of_a_test_run_are_taken_in_every_spelling() {
         ["--prompt=x", "--max_tokens=9"].as_slice(),
         &["--prompt=x", "--max-tokens", "9"],
     ] {
-        assert_eq!(sample(typed).max_tokens, 9);
+        assert_eq!(sample(typed).settings.max_tokens, 9);
     }
+    let typed = ["--prompt=x", "--temperature=.5", "--top-p=0.9", "--seed=7"];
+    let settings = sample(&typed).settings;
+    assert_eq!((settings.temperature, settings.top_p), (0.5, 0.9));
+    assert_eq!(settings.seed, 7);
     for typed in ["--force", "--force=true"] {
         assert!(sample(&["--prompt=x", typed]).force);
     }
@@ -326,7 +356,8 @@ fn the_command_line_beats_a_spelt_variable_and_that_a_shouted_one() {
 fn of_a_repeated_flag_the_last_counts() {
     assert_eq!(train(&["--batchsize=1", "--batchsize", "2"]).batch_size, 2);
     assert_eq!(train(&["--exit-loss=1", "--exit_loss=2"]).exit_loss, 2.0);
-    assert_eq!(sample(&["--prompt=one", "--prompt=two"]).prompt, "two");
+    let two = Ask::Prompt("two".into());
+    assert_eq!(sample(&["--prompt=one", "--prompt=two"]).ask, two);
 }
 
 #[test]
@@ -384,12 +415,13 @@ fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
     ]);
     assert_eq!(typed.formats.prompt, template("a\nb\n{c}"));
     assert_eq!(typed.formats.response, template("\n"));
-    assert_eq!(sample(&["--prompt", "a\\n\\nb:"]).prompt, "a\n\nb:");
+    let prompt = Ask::Prompt("a\n\nb:".into());
+    assert_eq!(sample(&["--prompt", "a\\n\\nb:"]).ask, prompt);
 }
 
 #[test]
 fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
-    let wrong: [(&str, &[&str]); 21] = [
+    let wrong: [(&str, &[&str]); 24] = [
         (
             "learningrate",
             &["0", "-1", "nan", "inf", "1e999", "fast", " "],
@@ -412,6 +444,9 @@ fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
         ("recompute", &["sometimes"]),
         ("threads", &["0", "-1", "1025", "many"]),
         ("max_tokens", &["0", "-1", "1000000001"]),
+        ("temperature", &["-0.1", "nan", "inf", "hot"]),
+        ("top_p", &["0", "-0.5", "1.01", "nan", "most"]),
+        ("interactive", &["perhaps"]),
         // Nothing can be said by these but that they are empty, which shows no value.
         ("prompt", &[""]),
         ("save_filename", &[""]),
@@ -446,6 +481,7 @@ fn empty_names_of_files_are_refused() {
         "--data_path",
         "--save_filename",
         "--log_file",
+        "--prompts",
     ] {
         let message = misuse(&[&format!("{flag}=")], &[]);
         assert!(message.contains(flag), "{message}");
@@ -464,6 +500,36 @@ fn an_empty_prompt_is_refused_and_does_not_start_a_training() {
             "{message}"
         );
     }
+}
+
+#[test]
+fn one_way_of_asking_is_enough() {
+    let ways = ["--prompt=x", "--prompts=p.jsonl", "--interactive"];
+    for (i, way) in ways.iter().enumerate() {
+        let message = misuse(&[way, ways[(i + 1) % 3]], &[]);
+        assert!(message.contains("only one of"), "{message}");
+        let message = misuse(&[way, "--dry_run"], &[]);
+        assert!(message.contains("--dry_run"), "{message}");
+    }
+    misuse(&["--interactive"], &[("STATE_TUNE_PROMPT", "x")]);
+    sample(&["--interactive=false", "--prompt=x"]);
+}
+
+#[test]
+fn a_talk_needs_a_formatter_for_what_is_typed_and_nothing_else() {
+    for (formatter, words) in [
+        ("{question}", "{question}"),
+        ("{context} {input}", "{context}"),
+        ("as it stands", "no key"),
+    ] {
+        let message = misuse(&["--interactive", "--prompt_formatter", formatter], &[]);
+        assert!(
+            message.contains("--prompt_formatter") && message.contains(words),
+            "{message}"
+        );
+        sample(&["--prompts=p", "--prompt_formatter", formatter]);
+    }
+    sample(&["--interactive", "--prompt_formatter={input}, {input}"]);
 }
 
 #[test]

@@ -81,10 +81,7 @@ enum Value {
 impl Row {
     /// Reads one line (`line` is its number, for errors). Of equal keys the last counts, as in Python.
     pub fn parse(line: usize, bytes: &[u8]) -> Result<Row, DataError> {
-        let text = std::str::from_utf8(bytes).map_err(|error| DataError::NotUtf8 {
-            line,
-            byte: error.valid_up_to() + 1,
-        })?;
+        let text = utf8(line, bytes)?;
         let not_json = |error| not_json(line, text, &error);
         if !text.trim_start().starts_with('{') {
             let other: &RawValue = serde_json::from_str(text).map_err(not_json)?;
@@ -100,6 +97,14 @@ impl Row {
             .map(|(key, raw)| (key, value(raw.get())))
             .collect();
         Ok(Row { line, values })
+    }
+
+    /// A row of one value that comes from no file.
+    pub fn of(key: &str, text: String) -> Row {
+        Row {
+            line: 1,
+            values: BTreeMap::from([(key.to_owned(), Value::Text(text))]),
+        }
     }
 
     /// The number of the line in its file, from 1.
@@ -126,13 +131,36 @@ impl Row {
     }
 }
 
+/// The text of a line that is a JSON string; `None` if it is anything else.
+pub fn string(line: usize, bytes: &[u8]) -> Result<Option<String>, DataError> {
+    let text = utf8(line, bytes)?;
+    if !text.trim_start().starts_with('"') {
+        return Ok(None);
+    }
+    let string = serde_json::from_str(text);
+    string
+        .map(Some)
+        .map_err(|error| not_json(line, text, &error))
+}
+
 /// Reads all rows of a file. A byte order mark, CRLF line ends and blank lines do no harm; line
 /// numbers count every line.
 pub fn read(path: &Path) -> Result<Vec<Row>, DataError> {
-    read_from(BufReader::new(File::open(path)?))
+    read_as(path, Row::parse)
 }
 
-fn read_from(mut reader: impl BufRead) -> Result<Vec<Row>, DataError> {
+/// As [`read`], with what `parse` makes of each line's number and bytes.
+pub fn read_as<T>(
+    path: &Path,
+    parse: impl FnMut(usize, &[u8]) -> Result<T, DataError>,
+) -> Result<Vec<T>, DataError> {
+    read_from(BufReader::new(File::open(path)?), parse)
+}
+
+fn read_from<T>(
+    mut reader: impl BufRead,
+    mut parse: impl FnMut(usize, &[u8]) -> Result<T, DataError>,
+) -> Result<Vec<T>, DataError> {
     let mut rows = Vec::new();
     let mut buffer = Vec::new();
     for line in 1.. {
@@ -146,7 +174,7 @@ fn read_from(mut reader: impl BufRead) -> Result<Vec<Row>, DataError> {
         }
         let bytes = bytes.trim_ascii_end();
         if !bytes.is_empty() {
-            rows.push(Row::parse(line, bytes)?);
+            rows.push(parse(line, bytes)?);
         }
     }
     if rows.is_empty() {
@@ -154,6 +182,13 @@ fn read_from(mut reader: impl BufRead) -> Result<Vec<Row>, DataError> {
     } else {
         Ok(rows)
     }
+}
+
+fn utf8(line: usize, bytes: &[u8]) -> Result<&str, DataError> {
+    std::str::from_utf8(bytes).map_err(|error| DataError::NotUtf8 {
+        line,
+        byte: error.valid_up_to() + 1,
+    })
 }
 
 fn value(json: &str) -> Value {

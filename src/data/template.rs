@@ -80,6 +80,14 @@ impl Template {
         Ok(Template { pieces })
     }
 
+    /// The keys it uses, in their order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Key(key) => Some(key.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
     /// The text with a row's values in it; values are inserted as they are, braces and all.
     pub fn render(&self, row: &Row) -> Result<String, DataError> {
         let mut text = String::new();

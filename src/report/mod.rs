@@ -10,7 +10,8 @@ mod progress;
 mod summary;
 mod transfer;
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use curve::write as write_curve;
 pub use history::{Eval, History};
@@ -48,10 +49,29 @@ pub struct Step {
     pub grad_norm_wkv: Option<f64>,
 }
 
+static OUTPUT_IS_DATA: AtomicBool = AtomicBool::new(false);
+
+/// From here on standard output is for another program, and [`say`] speaks on standard error.
+pub fn leave_output_to_data() {
+    OUTPUT_IS_DATA.store(true, Ordering::Relaxed);
+}
+
 /// A line on standard output.
 pub fn say(line: &str) {
     // A reader that went away is no reason to stop.
-    let _ = writeln!(io::stdout(), "{line}");
+    let _ = if OUTPUT_IS_DATA.load(Ordering::Relaxed) {
+        writeln!(io::stderr(), "{line}")
+    } else {
+        writeln!(io::stdout(), "{line}")
+    };
+}
+
+/// Text for a person who types at a terminal; a pipe does not get it.
+pub fn invite(text: &str) -> io::Result<()> {
+    if io::stdin().is_terminal() && io::stdout().is_terminal() {
+        stream(text)?;
+    }
+    Ok(())
 }
 
 /// Text on standard output as it comes, without a line's end. Errors when nobody reads any more.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn rows(file: &[u8]) -> Result<Vec<Row>, DataError> {
-    read_from(file)
+    read_from(file, Row::parse)
 }
 
 fn message<T: std::fmt::Debug>(result: Result<T, DataError>) -> String {

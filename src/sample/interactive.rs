@@ -1,0 +1,134 @@
+//! `--interactive`: a talk, one line a turn. Each turn is read on from where the last answer ended, so that it costs its
+//! own tokens only. A blank line stands between turns, as between a prompt's in training.
+
+use std::io::{self, BufRead, Read};
+
+use anyhow::{Context, Result};
+
+use super::{Sides, show};
+use crate::data::jsonl::Row;
+use crate::data::template::Template;
+use crate::generate::{Settings, Talk};
+use crate::report;
+use crate::tokenizer::Tokenizer;
+
+/// What a typed line is called in `--prompt_formatter`.
+pub const KEY: &str = "input";
+
+/// Bytes of a line, its end included: far more than is typed, and a bound on memory where a pipe holds no line's end.
+const LONGEST: usize = 1 << 16;
+
+const SIGN: &str = "> ";
+
+const COMMANDS: &str = "/reset (begin anew), /base and /tuned (who answers), /quit";
+
+/// Answers the lines of standard input from the tuned state, until they end or one of them says `/quit`.
+pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<()> {
+    let tokenizer = Tokenizer::world();
+    let mut input = io::stdin().lock();
+    let begin = |state| Talk::new(&sides.model, state, settings);
+    let mut state = &sides.tuned;
+    let mut talk = begin(state);
+    let mut between = None;
+    report::invite(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
+    for number in 1.. {
+        report::invite(SIGN)?;
+        let line = match next_line(&mut input).context("cannot read standard input")? {
+            None => {
+                report::invite("\n")?;
+                break;
+            }
+            Some(Ok(line)) => line,
+            Some(Err(fault)) => {
+                report::complain(&format!("line {number} {fault}; it is left out"));
+                continue;
+            }
+        };
+        match line.trim() {
+            "" => continue,
+            "/quit" => break,
+            command @ ("/reset" | "/base" | "/tuned") => {
+                state = match command {
+                    "/base" => &sides.base,
+                    "/tuned" => &sides.tuned,
+                    _ => state,
+                };
+                talk = begin(state);
+                between = None;
+                continue;
+            }
+            word if is_command(word) => {
+                report::complain(&format!(
+                    "line {number}: {word} is none of {COMMANDS}; it is left out"
+                ));
+                continue;
+            }
+            _ => {}
+        }
+        let prompt = formatter.render(&Row::of(KEY, line))?;
+        // Tokenised by itself, as the prompt is in training.
+        let turn = [between, Some(prompt.as_str())].into_iter().flatten();
+        let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();
+        show(&mut talk, &turn, settings)?;
+        between = Some("\n\n");
+    }
+    Ok(())
+}
+
+/// Whether a line is a slash and a word, which is a command, mistyped perhaps, rather than a text.
+fn is_command(line: &str) -> bool {
+    line.strip_prefix('/')
+        .is_some_and(|word| word.chars().all(|c| c.is_ascii_alphabetic()))
+}
+
+/// The next line without its end, or in words what is wrong with it; `None` when there is none.
+fn next_line(input: &mut impl BufRead) -> io::Result<Option<Result<String, &'static str>>> {
+    let mut bytes = Vec::new();
+    input
+        .by_ref()
+        .take(LONGEST as u64)
+        .read_until(b'\n', &mut bytes)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if bytes.len() == LONGEST && !bytes.ends_with(b"\n") {
+        input.skip_until(b'\n')?;
+        return Ok(Some(Err("is too long")));
+    }
+    Ok(Some(match String::from_utf8(bytes) {
+        Ok(line) => Ok(line.trim_end_matches(['\r', '\n']).to_string()),
+        Err(_) => Err("is not UTF-8"),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_one_by_one_and_faults_end_with_theirs() {
+        let long = "x".repeat(LONGEST);
+        let fits = &long[1..];
+        let text = [
+            b"a b \r\n\n\xff\n".as_slice(),
+            long.as_bytes(),
+            b"more\n",
+            fits.as_bytes(),
+            b"\nlast",
+        ]
+        .concat();
+        let mut input = text.as_slice();
+        let mut next = || next_line(&mut input).unwrap();
+        for wanted in [
+            Ok("a b "),
+            Ok(""),
+            Err("is not UTF-8"),
+            Err("is too long"),
+            Ok(fits),
+            Ok("last"),
+        ] {
+            assert_eq!(next(), Some(wanted.map(str::to_string)));
+        }
+        assert_eq!(next(), None);
+    }
+}

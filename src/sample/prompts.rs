@@ -1,0 +1,78 @@
+//! `--prompts`: a file of prompts, and one JSON object for each with both answers.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use super::Sides;
+use crate::data::jsonl::{self, Row};
+use crate::data::template::Template;
+use crate::generate::{self, End, Settings};
+use crate::report;
+
+/// A prompt, and where it stands in its file.
+pub struct Prompt {
+    line: usize,
+    text: String,
+}
+
+/// A line of the output.
+#[derive(Serialize)]
+struct Answered<'a> {
+    line: usize,
+    prompt: &'a str,
+    base: String,
+    base_end: End,
+    tuned: String,
+    tuned_end: End,
+}
+
+/// Reads the prompts: an object is put through `formatter`, a string stands as it is.
+pub fn read(path: &Path, formatter: &Template) -> Result<Vec<Prompt>> {
+    let parse = |line, bytes: &[u8]| {
+        let text = match jsonl::string(line, bytes)? {
+            Some(text) => text,
+            None => formatter.render(&Row::parse(line, bytes)?)?,
+        };
+        Ok(Prompt { line, text })
+    };
+    let read = || -> Result<Vec<Prompt>> {
+        let prompts = jsonl::read_as(path, parse)?;
+        for Prompt { line, text } in &prompts {
+            ensure!(
+                !text.is_empty(),
+                "line {line}: the prompt is empty; give the model something to answer"
+            );
+        }
+        Ok(prompts)
+    };
+    read().with_context(|| {
+        format!(
+            "cannot use --prompts {} (each line an object for --prompt_formatter, or a string)",
+            path.display()
+        )
+    })
+}
+
+/// Answers each prompt by both sides, and says so before the next.
+pub fn answer(sides: &Sides, prompts: &[Prompt], settings: &Settings) -> Result<()> {
+    for Prompt { line, text } in prompts {
+        let answer = |state| {
+            generate::answer(&sides.model, text, state, settings)
+                .with_context(|| format!("line {line}"))
+        };
+        let (base, base_end) = answer(&sides.base)?;
+        let (tuned, tuned_end) = answer(&sides.tuned)?;
+        let answered = Answered {
+            line: *line,
+            prompt: text,
+            base,
+            base_end,
+            tuned,
+            tuned_end,
+        };
+        report::stream(&(serde_json::to_string(&answered)? + "\n"))?;
+    }
+    Ok(())
+}
