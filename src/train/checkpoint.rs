@@ -235,23 +235,24 @@ impl Checkpoint {
     /// Brings a run that has not begun to where this checkpoint stands. Errors when it is about something else.
     pub fn restore(self, standing: &mut Standing, subject: &Subject) -> Result<()> {
         let Self { record, tensors } = self;
+        let (then, now) = (&record.subject, subject);
         for (what, then, now) in [
-            ("model", &record.subject.model, &subject.model),
+            ("the model is not the same", &then.model, &now.model),
             (
-                "training examples",
-                &record.subject.examples,
-                &subject.examples,
+                "the training examples are not the same",
+                &then.examples,
+                &now.examples,
             ),
             (
-                "held-out examples",
-                &record.subject.held_out,
-                &subject.held_out,
+                "the held-out examples are not the same",
+                &then.held_out,
+                &now.held_out,
             ),
-            ("--tune", &record.subject.tune, &subject.tune),
+            ("--tune is not the same", &then.tune, &now.tune),
         ] {
             ensure!(
                 then == now,
-                "it belongs to a run with another {what} ({then}, now {now}); give the same, or leave out --resume"
+                "{what} (it says {then}, here it is {now}); give what that run had, or leave out --resume"
             );
         }
         ensure!(

@@ -102,11 +102,15 @@ pub fn run(options: &Options) -> Result<Stop> {
     };
     standing.begun = Instant::now();
     let mut checkpoints = Checkpoints::new(&target.checkpoint, &subject, options);
+    // A run that is taken up may have come to its end.
+    let finished = standing.finished(&limits, options.evaluation.patience);
+    if let Some(stop) = finished {
+        say(&format!(
+            "note   that run had finished: {stop}; a higher limit would let it go on"
+        ));
+    }
     let mut learn = || -> Result<Stop> {
-        let mut stop = match standing.history.steps.last() {
-            Some(last) => limits.reached(last.step, last.loss, last.seconds, None),
-            None => None,
-        };
+        let mut stop = finished;
         // How well the start does, too.
         let mut is_due = standing.history.evals.is_empty();
         loop {
@@ -129,8 +133,12 @@ pub fn run(options: &Options) -> Result<Stop> {
 
             let report = step::step(&work, &mut standing)?;
             progress.step(&report, limits.left(report.step, report.seconds));
-            if let Some(log) = &mut log {
-                log.step(&report)?;
+            if let Some(log) = &mut log
+                && let Err(error) = log.step(&report)
+            {
+                // The step itself went well.
+                standing.last_good = Some(standing.learner.snapshot()?);
+                return Err(error);
             }
             let signal = signals.caught();
             stop = limits.reached(report.step, report.loss, report.seconds, signal);
@@ -356,9 +364,7 @@ fn open_log(options: &Options, target: &Target) -> Result<Option<Log>> {
         return Ok(None);
     };
     target::check_log(path, options, target)?;
-    Ok(Some(Log::open(path).with_context(|| {
-        format!("cannot write --log_file {}", path.display())
-    })?))
+    Log::open(path).map(Some)
 }
 
 /// Errors that only data and model together show.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::plan::Plan;
+use super::stop::Limits;
 use super::{Learner, Options, Stop};
 use crate::data::{Example, Walker};
 use crate::model::{Rwkv5, State};
@@ -77,6 +78,13 @@ impl Standing {
             });
         }
         Ok(eval)
+    }
+
+    /// Why a run that was taken up has nothing left to do, if so.
+    pub fn finished(&self, limits: &Limits, patience: usize) -> Option<Stop> {
+        let last = self.history.steps.last()?;
+        let reached = limits.reached(last.step, last.loss, last.seconds, None);
+        reached.or_else(|| self.in_vain(patience))
     }
 
     /// Why to stop, if the last `patience` evaluations were no better than one before; 0 never does.

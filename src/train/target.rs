@@ -64,7 +64,7 @@ impl Target {
                 curve.display()
             );
         }
-        let checkpoint = checkpoint::path_beside(&path);
+        let checkpoint = checkpoint::path_beside(save);
         if fs::symlink_metadata(&checkpoint).is_ok() && !checkpoint::is_one(&checkpoint) {
             bail!(
                 "cannot write the checkpoint {}: what is there is no checkpoint of ours and is not replaced; move it \
