@@ -24,7 +24,7 @@ use self::target::Target;
 use crate::data::{Example, Survey, Walker, example};
 use crate::fetch::{self, Patience};
 use crate::model::{Checkpoint, Config, Rwkv5};
-use crate::report::{self, Log, Progress, Step, Summary, say};
+use crate::report::{self, History, Log, Progress, Step, Summary, say};
 use crate::state_file::{self, Format};
 use crate::{files, memory};
 
@@ -83,13 +83,13 @@ pub fn run(options: &Options) -> Result<Stop> {
 
     let mut progress = Progress::new(limits.steps);
     let signals = Signals::catch(progress.voice()).context("cannot listen for Ctrl-C")?;
-    let mut losses: Vec<(f64, f64)> = Vec::new();
+    let mut history = History::default();
     let mut rows_seen = 0;
     let mut last_good = None;
     let begun = Instant::now();
     let ended: Result<Stop> = loop {
         // Forward and backward.
-        let step = losses.len() + 1;
+        let step = history.steps.len() + 1;
         let step_begun = Instant::now();
         let batch: Vec<&Example> = walker
             .batch(options.batch_size)
@@ -114,10 +114,9 @@ pub fn run(options: &Options) -> Result<Stop> {
         }
 
         // Report.
-        let loss_avg = losses.last().map_or(loss, |&(_, past)| {
-            SMOOTHING * past + (1.0 - SMOOTHING) * loss
+        let loss_avg = history.steps.last().map_or(loss, |past| {
+            SMOOTHING * past.loss_avg + (1.0 - SMOOTHING) * loss
         });
-        losses.push((loss, loss_avg));
         let seconds = begun.elapsed().as_secs_f64();
         let rows: usize = batch
             .iter()
@@ -141,6 +140,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             grad_norm_shift: norms.shift,
             grad_norm_wkv: norms.wkv,
         };
+        history.steps.push(report.clone());
         progress.step(&report, limits.left(step, seconds));
         if let (Some(log), Some(path)) = (&mut log, &options.log_file)
             && let Err(error) = log.write(&report)
@@ -171,26 +171,26 @@ pub fn run(options: &Options) -> Result<Stop> {
             .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
         written.push(("state", options.save.display().to_string()));
     }
-    if learnt.is_some() && !losses.is_empty() {
+    if learnt.is_some() && !history.steps.is_empty() {
         let curve = target.curve.display();
-        report::write_curve(&target.curve, &losses)
+        report::write_curve(&target.curve, &history)
             .with_context(|| format!("cannot write {curve}"))?;
         written.push(("loss curve", curve.to_string()));
     }
     if let Some(log_file) = &options.log_file {
         written.push(("log", log_file.display().to_string()));
     }
-    if let (Some(&(first_loss, _)), Some(&(last_loss, _))) = (losses.first(), losses.last()) {
+    if let (Some(first), Some(last)) = (history.steps.first(), history.steps.last()) {
         let why = match &ended {
             Ok(stop) => stop.to_string(),
             Err(error) => error.to_string(),
         };
         let tokens_per_s = rows_seen as f64 / seconds;
         let summary = Summary {
-            steps: losses.len(),
+            steps: history.steps.len(),
             why,
-            first_loss,
-            last_loss,
+            first_loss: first.loss,
+            last_loss: last.loss,
             seconds,
             tokens_per_s,
             peak_memory: memory::peak(),
