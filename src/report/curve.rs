@@ -71,11 +71,11 @@ fn draw(svg: &mut String, history: &History) -> Result<(), Box<dyn std::error::E
     Ok(())
 }
 
-/// What can be drawn of a series.
+/// What can be drawn of a series: all that an axis can be made for.
 fn series(points: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
     thin(
         &points
-            .filter(|point| point.1.is_finite())
+            .filter(|point| point.1.abs() < 1e300)
             .collect::<Vec<_>>(),
     )
 }
@@ -154,7 +154,7 @@ mod tests {
         let mut svg = String::new();
         draw(
             &mut svg,
-            &history([f64::NAN, f64::INFINITY, 1.0].into_iter()),
+            &history([f64::NAN, f64::INFINITY, f64::MAX, 1.0].into_iter()),
         )
         .unwrap();
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

@@ -26,7 +26,7 @@ pub struct Axis {
 const SMALLEST: f64 = 1e-300;
 const LARGEST: f64 = 1e300;
 /// More numbers beside an axis than this stand too close.
-const MOST_TICKS: usize = 7;
+const MOST_TICKS: usize = 9;
 
 /// Whether a value has a place on such a scale.
 fn fits(scale: Scale, value: f64) -> bool {

@@ -79,7 +79,12 @@ impl Chart {
                         span { "step " b { (count(last)) } }
                         @for curve in &curves {
                             span.(curve.series.class) {
-                                i class=[curve.dots().then_some("dots")] {} (curve.series.name) " " b { (figure(curve.last.1)) @if curve.last.0 != last { " (step " (count(curve.last.0)) ")" } }
+                                i class=[curve.dots().then_some("dots")] {}
+                                (curve.series.name) " "
+                                b {
+                                    (figure(curve.last.1))
+                                    @if curve.last.0 != last { " (step " (count(curve.last.0)) ")" }
+                                }
                             }
                         }
                     }

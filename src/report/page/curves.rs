@@ -24,8 +24,15 @@ pub fn charts(history: &History) -> Vec<Chart> {
     vec![
         Chart {
             title: "Loss",
-            caption: "How surprised the model is by the answers it learns from, and by held-out ones that it does not; \
-                      lower is better.",
+            caption: match history.evals.is_empty() {
+                true => {
+                    "How surprised the model is by the answers it learns from; lower is better."
+                }
+                false => {
+                    "How surprised the model is by the answers it learns from, and by held-out ones, from which it does \
+                     not learn; lower is better."
+                }
+            },
             unit: "loss a token",
             scale: loss_scale(history),
             series: vec![
@@ -36,7 +43,7 @@ pub fn charts(history: &History) -> Vec<Chart> {
         },
         Chart {
             title: "Held-out accuracy",
-            caption: "How often the model's first guess is the right next token, in answers it does not learn from.",
+            caption: "How often the model's first guess is the right next token, in held-out answers.",
             unit: "% of tokens",
             scale: Scale::Fit,
             series: vec![held_out(|e| e.accuracy * 100.0)],

@@ -67,7 +67,7 @@ fn of_evals(evals: &[Eval]) -> Vec<Tile> {
         let beside = match first.step == best.step {
             true => format!("best, at step {}", count(best.step)),
             false => format!(
-                "at step {}; {} at the first look",
+                "best, at step {}; {} at first",
                 count(best.step),
                 text(first)
             ),

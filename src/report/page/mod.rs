@@ -47,9 +47,6 @@ pub struct Answer {
     pub tuned: String,
 }
 
-/// Nothing is fetched and nothing is sent, even should the escaping fail.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
-
 /// Writes the page, atomically.
 pub fn write(path: &Path, page: &Page) -> io::Result<()> {
     let text = document(page).into_string();
@@ -71,10 +68,7 @@ fn document(page: &Page) -> Markup {
         (DOCTYPE)
         html lang="en" {
             head {
-                meta charset="utf-8";
-                meta http-equiv="Content-Security-Policy" content=(POLICY);
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
+                (PreEscaped(include_str!("head.html")))
                 title { (title) " – state-tune" }
                 style { (PreEscaped(include_str!("style.css"))) }
             }

@@ -2,7 +2,7 @@
 
 /// A number with six digits that count at most: `0.3`, `1,250`, `2e-5`.
 pub fn number(value: f64) -> String {
-    let value = rounded(value, 6);
+    let value = rounded(value, 6) + 0.0; // -0 becomes 0
     if value != 0.0 && value.is_finite() && !(1e-4..1e9).contains(&value.abs()) {
         return format!("{value:e}");
     }
@@ -33,7 +33,7 @@ fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (at, c) in digits.char_indices() {
         let left = digits.len() - at;
-        if left % 3 == 0 && text.ends_with(|c: char| c.is_ascii_digit()) {
+        if left.is_multiple_of(3) && text.ends_with(|c: char| c.is_ascii_digit()) {
             text.push(',');
         }
         text.push(c);
@@ -62,7 +62,7 @@ mod tests {
     fn numbers_are_short() {
         for (value, text) in [
             (0.0, "0"),
-            (-0.0, "-0"),
+            (-0.0, "0"),
             (0.1 + 0.2, "0.3"),
             (999.0, "999"),
             (1250.0, "1,250"),
