@@ -202,7 +202,10 @@ fn a_checkpoint_of_something_else_is_refused() {
         let words = [&["state.pth.ckpt"], words].concat();
         dir.refuses(&flags(&model, &more), 1, &words);
     };
-    refuses(&["--tune=softprompt,wkv"], &["--tune", "softprompt,shift,wkv"]);
+    refuses(
+        &["--tune=softprompt,wkv"],
+        &["--tune", "softprompt,shift,wkv"],
+    );
     refuses(&["--eval_split=0.3"], &["examples are not the same"]);
     refuses(
         &["--prompt_cutoff=2"],

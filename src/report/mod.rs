@@ -6,8 +6,11 @@
 mod curve;
 mod history;
 mod log;
+mod page;
 mod progress;
 mod summary;
+mod tensorboard;
+mod thin;
 mod transfer;
 
 use std::io::{self, IsTerminal, Write};
@@ -17,8 +20,10 @@ pub use curve::write as write_curve;
 pub use history::{Eval, History};
 pub use indicatif::DecimalBytes;
 pub use log::Log;
+pub use page::{Answer, LayerNorms, Page, write as write_page};
 pub use progress::Progress;
 pub use summary::Summary;
+pub use tensorboard::TensorBoard;
 pub use transfer::Transfer;
 
 use serde::{Deserialize, Serialize};

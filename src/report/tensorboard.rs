@@ -1,0 +1,182 @@
+//! TensorBoard's event files: the numbers of a run as they come, to be watched beside those of other runs.
+//!
+//! Written by hand: the crates for it (`tensorboard-rs`, `tfrecord`, `tboard`) rest since 2022 to 2024 and bring old
+//! protobuf or image libraries along, for a format that is small. A file is a row of records, each of them a length and
+//! a protobuf message with a checksum after either; a message here is a time, a step and some named numbers.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::{Eval, Step};
+
+/// An open event file, of its own for each run.
+pub struct TensorBoard(File);
+
+impl TensorBoard {
+    /// Opens a new event file in the directory, which is made if need be. A run that goes on after `done` steps opens
+    /// one beside those before it; what they tell of later steps is then told anew, and TensorBoard forgets it.
+    pub fn open(directory: &Path, done: usize) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let mut board = Self(create(directory)?);
+        board.record(&[text(3, b"brain.Event:2")])?; // file_version, before all else
+        if done > 0 {
+            let start = text(7, &number(1, 1)); // session_log { status: START }
+            board.record(&[number(2, done as u64 + 1), start])?;
+        }
+        Ok(board)
+    }
+
+    /// Writes what is told of a step, through at once.
+    pub fn step(&mut self, step: &Step) -> io::Result<()> {
+        let numbers = [
+            ("train/loss", Some(step.loss)),
+            ("train/loss_avg", Some(step.loss_avg)),
+            ("train/lr", Some(step.lr)),
+            ("train/tokens_per_s", Some(step.tokens_per_s)),
+            ("train/grad_norm_softprompt", step.grad_norm_softprompt),
+            ("train/grad_norm_shift", step.grad_norm_shift),
+            ("train/grad_norm_wkv", step.grad_norm_wkv),
+        ];
+        self.scalars(step.step, &numbers)
+    }
+
+    /// Writes what an evaluation found, through at once.
+    pub fn eval(&mut self, eval: &Eval) -> io::Result<()> {
+        let numbers = [
+            ("eval/loss", Some(eval.loss)),
+            ("eval/accuracy", Some(eval.accuracy)),
+        ];
+        self.scalars(eval.step, &numbers)
+    }
+
+    fn scalars(&mut self, step: usize, numbers: &[(&str, Option<f64>)]) -> io::Result<()> {
+        self.record(&scalars(step, numbers))
+    }
+
+    /// Writes an event of these fields, stamped with the time.
+    fn record(&mut self, fields: &[Vec<u8>]) -> io::Result<()> {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = time.map_or(0.0, |time| time.as_secs_f64());
+        self.0.write_all(&framed(&event(seconds, fields)))
+    }
+}
+
+/// TensorBoard wants the word and the time in the name; the rest keeps apart what starts in the same second.
+fn create(directory: &Path) -> io::Result<File> {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = time.map_or(0, |time| time.as_secs());
+    let process = std::process::id();
+    let mut count = 0;
+    loop {
+        let name = format!("events.out.tfevents.{seconds:010}.{process}.{count}");
+        match File::create_new(directory.join(name)) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => count += 1,
+            opened => return opened,
+        }
+    }
+}
+
+/// The fields of an event that tells some numbers: `step` and `summary`, with a `value { tag, simple_value }` for each.
+fn scalars(step: usize, numbers: &[(&str, Option<f64>)]) -> [Vec<u8>; 2] {
+    let value = |&(tag, number): &(&str, Option<f64>)| {
+        let mut value = text(1, tag.as_bytes());
+        value.push(2 << 3 | 5); // a float
+        value.extend((number? as f32).to_le_bytes());
+        Some(text(1, &value))
+    };
+    let values: Vec<u8> = numbers.iter().filter_map(value).flatten().collect();
+    [number(2, step as u64), text(5, &values)]
+}
+
+/// An event: its `wall_time`, a double, and the other fields.
+fn event(seconds: f64, fields: &[Vec<u8>]) -> Vec<u8> {
+    [&[1 << 3 | 1], &seconds.to_le_bytes()[..], &fields.concat()].concat()
+}
+
+/// A field that holds bytes: text, or another message.
+fn text(field: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[field << 3 | 2], &varint(bytes.len() as u64)[..], bytes].concat()
+}
+
+/// A field that holds a whole number.
+fn number(field: u8, value: u64) -> Vec<u8> {
+    [&[field << 3], &varint(value)[..]].concat()
+}
+
+/// Seven bits a byte, the lowest first; the eighth says that more follow.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value > 127 {
+        bytes.push(value as u8 | 128);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// A record around a message.
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = (message.len() as u64).to_le_bytes();
+    [&length, &checksum(&length)[..], message, &checksum(message)].concat()
+}
+
+/// CRC-32C, turned and moved as the format wants it.
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let crc = crc_fast::crc32_iscsi(bytes);
+    crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What TensorBoard's own writer wrote: `tests/oracle/make_tensorboard.py`.
+    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/tensorboard.events");
+
+    #[test]
+    fn records_are_those_of_tensorboard_to_the_byte() {
+        let told = |loss, lr| {
+            [
+                ("train/loss", Some(loss)),
+                ("train/none", None),
+                ("train/lr", Some(lr)),
+            ]
+        };
+        let events = [
+            vec![text(3, b"brain.Event:2")],
+            vec![number(2, 300), text(7, &number(1, 1))],
+            scalars(1, &told(0.5, 0.01)).to_vec(),
+            scalars(300, &told(0.25, f64::NAN)).to_vec(),
+            scalars(3_000_000_000, &told(-1.5, f64::INFINITY)).to_vec(),
+        ];
+        let bytes: Vec<u8> = events
+            .iter()
+            .flat_map(|fields| framed(&event(1_700_000_000.5, fields)))
+            .collect();
+        assert_eq!(bytes, GOLDEN);
+    }
+
+    #[test]
+    fn each_run_has_a_file_and_each_line_is_there_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("runs/one");
+        let mut first = TensorBoard::open(&inside, 0).unwrap();
+        let _second = TensorBoard::open(&inside, 10).unwrap();
+        let mut names: Vec<_> = fs::read_dir(&inside)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        names.sort();
+        assert_eq!(names.len(), 2);
+        let before = fs::metadata(&names[0]).unwrap().len();
+        let eval = Eval {
+            step: 1,
+            loss: 0.5,
+            accuracy: 0.75,
+        };
+        first.eval(&eval).unwrap();
+        assert!(fs::metadata(&names[0]).unwrap().len() > before);
+    }
+}

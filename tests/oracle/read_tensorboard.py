@@ -1,0 +1,17 @@
+#!/usr/bin/env python3
+"""Reads the event files of a directory as TensorBoard does and prints one JSON object: tag to [step, value] pairs.
+
+Exits with 77 where there is no TensorBoard.
+"""
+import json
+import sys
+
+try:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+except ImportError:
+    sys.exit(77)
+
+run = EventAccumulator(sys.argv[1])
+run.Reload()
+tags = run.Tags()["scalars"]
+json.dump({tag: [[event.step, event.value] for event in run.Scalars(tag)] for tag in tags}, sys.stdout)
