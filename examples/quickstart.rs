@@ -64,7 +64,7 @@ fn quickstart() -> Result<()> {
     }
 
     let unseen = example::read(&tiny.join("eval.jsonl"), &options.formats)?;
-    let loss = |state: &State| Ok::<_, anyhow::Error>(model.score(&unseen, state)?.loss);
+    let loss = |state: &State| Ok::<_, anyhow::Error>(model.score(&unseen, state)?.loss());
     println!(
         "\nloss on {} unseen examples: {:.4} before, {:.4} after",
         unseen.len(),
@@ -93,6 +93,8 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         },
         save,
         log_file: None,
+        report: None,
+        tensorboard: None,
         resume: false,
         save_every: 300.0,
         evaluation: Evaluation {

@@ -163,8 +163,8 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
     );
     let left = left_by(options.to, state)?;
     let (before, after) = (
-        model.score(&examples, state)?.loss,
-        model.score(&examples, &left)?.loss,
+        model.score(&examples, state)?.loss(),
+        model.score(&examples, &left)?.loss(),
     );
     say(&format!(
         "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",

@@ -1,8 +1,16 @@
-//! How much memory there is, and how much was needed.
+//! What this machine is: its processor, how much memory there is, and how much was needed.
 
 use std::fs;
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+/// The processor's name, where the system tells it.
+pub fn processor() -> Option<String> {
+    let cpu = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
+    let system = System::new_with_specifics(cpu).ok()?;
+    let name = system.cpus().first()?.brand().trim().to_string();
+    (!name.is_empty()).then_some(name)
+}
 
 /// Memory that could still be used, in bytes: the machine's, or what the program's control group leaves of it.
 /// `None` where the system does not tell.

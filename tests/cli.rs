@@ -26,7 +26,10 @@ fn a_run_writes_a_state_a_curve_and_a_log() {
             && text.contains("state.pth"),
         "{text}"
     );
-    assert_eq!(dir.names(), ["log.jsonl", "state.loss.svg", "state.pth"]);
+    assert_eq!(
+        dir.names(),
+        ["log.jsonl", "state.loss.svg", "state.pth", "state.pth.ckpt"]
+    );
     let log = fs::read_to_string(dir.path("log.jsonl")).unwrap();
     let first: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
     let mut keys: Vec<&str> = first

@@ -211,12 +211,42 @@ fn loss_and_gradients() {
                         &format!("grad_wkv{suffix}"),
                         tolerance,
                     );
+                    let score = case.model.score(&examples, &case.state(soft_prompt));
+                    case.close_number(
+                        "score",
+                        score.unwrap().loss(),
+                        case.number(&format!("loss{suffix}")),
+                        tolerance,
+                    );
                     match &gradient.soft_prompt {
                         Some(soft) => case.close("dsoft", soft, "grad_soft", tolerance),
                         None => assert!(!soft_prompt),
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_share_of_tokens_that_a_greedy_choice_hits() {
+    for case in Case::all(Product::F32) {
+        // A text in which some tokens are what the reference's logits call likeliest, and some are not.
+        let ids = case.ids("ids");
+        let likeliest: Vec<u32> = case.numbers["logits"].argmax(1).unwrap().to_vec1().unwrap();
+        for (end, hits) in [
+            (likeliest[ids.len() - 1], 1.0),
+            ((likeliest[ids.len() - 1] + 1) % 100, 0.0),
+        ] {
+            let example = Example {
+                tokens: [ids.as_slice(), &[end]].concat(),
+                prompt_len: ids.len(),
+                line: 1,
+                cut: (0, 0),
+            };
+            let start = State::zeros(case.model.config()).unwrap();
+            let score = case.model.score(&[example], &start).unwrap();
+            assert_eq!(score.accuracy(), hits, "{}: {end}", case.name);
         }
     }
 }

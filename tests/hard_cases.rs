@@ -368,7 +368,10 @@ fn a_signal_lets_the_step_end_and_the_summary_says_so() {
         said.contains("interrupted") && said.contains("state.pth"),
         "{said}"
     );
-    assert_eq!(dir.names(), ["log", "state.loss.svg", "state.pth"]);
+    assert_eq!(
+        dir.names(),
+        ["log", "state.loss.svg", "state.pth", "state.pth.ckpt"]
+    );
 }
 
 #[test]

@@ -249,6 +249,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub log_file: Option<PathBuf>,
 
+    /// Show the run as a web page in this file: curves, what was learnt, answers
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub report: Option<PathBuf>,
+
+    /// Write what TensorBoard shows into this directory
+    #[arg(long, value_name = "DIRECTORY", help_heading = "Files")]
+    pub tensorboard: Option<PathBuf>,
+
     /// Answer this instead of training
     #[arg(long, value_parser = prompt, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Testing")]
     pub prompt: Option<String>,

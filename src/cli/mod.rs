@@ -155,6 +155,8 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         dataset_split,
         save_filename,
         log_file,
+        report,
+        tensorboard,
         prompt,
         prompts,
         interactive,
@@ -284,6 +286,8 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         },
         save: save_filename,
         log_file,
+        report,
+        tensorboard,
         resume,
         save_every,
         evaluation: Evaluation {

@@ -79,6 +79,8 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         formats,
         save,
         log_file,
+        report,
+        tensorboard,
         resume,
         save_every,
         evaluation,
@@ -144,7 +146,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(data, Path::new("data.jsonl"));
     assert_eq!(data_remote, dataset("lonestar108/naughty-chat"));
     assert_eq!(save, Path::new("state.pth"));
-    assert_eq!(log_file, None);
+    assert_eq!((log_file, report, tensorboard), (None, None, None));
     let by_machine = if Level::best().has_bf16() {
         Product::Bf16
     } else {
@@ -203,7 +205,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 43] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 45] = [
     ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -238,6 +240,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 43] = [
     ("dry_run", "true", |c| matches!(c, Command::DryRun { .. })),
     ("save_filename", "s.pth", |c| options(c).save == Path::new("s.pth")),
     ("log_file", "l.jsonl", |c| options(c).log_file.as_deref() == Some(Path::new("l.jsonl"))),
+    ("report", "r.html", |c| options(c).report.as_deref() == Some(Path::new("r.html"))),
+    ("tensorboard", "runs", |c| options(c).tensorboard.as_deref() == Some(Path::new("runs"))),
     ("prompt", "- a\\nb", |c| asked(c) == &Ask::Prompt("- a\nb".into())),
     ("prompts", "p.jsonl", |c| asked(c) == &Ask::Prompts { path: "p.jsonl".into(), formatter: template(PROMPT) }),
     ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),

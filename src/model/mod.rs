@@ -12,6 +12,8 @@ mod head;
 mod state;
 mod time_mix;
 
+use std::ops::AddAssign;
+
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -41,13 +43,34 @@ pub enum Intermediates {
 /// Rows of examples that are scored at once: enough for products to be fast, and little memory.
 const SCORED_ROWS: usize = 2048;
 
-/// How well examples are predicted.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How well some completions' tokens are predicted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
-    /// The mean loss of their completions' tokens.
-    pub loss: f64,
-    /// The share of those tokens that a greedy choice would hit.
-    pub accuracy: f64,
+    /// The sum of their losses.
+    pub sum: f64,
+    /// How many of them a greedy choice would hit.
+    pub hits: usize,
+    pub tokens: usize,
+}
+
+impl Score {
+    /// The mean loss.
+    pub fn loss(&self) -> f64 {
+        self.sum / self.tokens as f64
+    }
+
+    /// The share of hits.
+    pub fn accuracy(&self) -> f64 {
+        self.hits as f64 / self.tokens as f64
+    }
+}
+
+impl AddAssign for Score {
+    fn add_assign(&mut self, other: Self) {
+        self.sum += other.sum;
+        self.hits += other.hits;
+        self.tokens += other.tokens;
+    }
 }
 
 /// A frozen model.
@@ -184,23 +207,22 @@ impl Rwkv5 {
     pub fn score(&self, examples: &[Example], state: &State) -> Result<Score> {
         let soft_prompt = state.soft_prompt.is_some();
         let rows: Vec<usize> = examples.iter().map(|e| e.rows(soft_prompt)).collect();
-        let (mut loss, mut hits, mut tokens) = (0.0, 0, 0);
+        let mut score = Score::default();
         for part in batch::split(&rows, SCORED_ROWS) {
             let batch = Batch::pack(&examples[part], soft_prompt);
             let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
             for (i, block) in self.blocks.iter().enumerate() {
                 x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
             }
-            let (part, some) = self.head.score(&x, &batch.scored, &batch.targets)?;
-            loss += part;
-            hits += some;
-            tokens += batch.targets.len();
+            let (sum, hits) = self.head.score(&x, &batch.scored, &batch.targets)?;
+            score += Score {
+                sum,
+                hits,
+                tokens: batch.targets.len(),
+            };
         }
-        ensure!(tokens > 0, "there is no completion to score");
-        Ok(Score {
-            loss: loss / tokens as f64,
-            accuracy: hits as f64 / tokens as f64,
-        })
+        ensure!(score.tokens > 0, "there is no completion to score");
+        Ok(score)
     }
 
     /// The state after the soft prompt, which it holds in place of one: reading goes on from either alike. A state

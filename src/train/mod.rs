@@ -9,6 +9,7 @@ mod adam;
 mod checkpoint;
 pub mod learner;
 mod options;
+mod page;
 pub mod plan;
 pub mod schedule;
 mod standing;
@@ -36,7 +37,7 @@ use self::target::Target;
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
 use crate::model::{self, Config, Rwkv5};
-use crate::report::{self, Log, Progress, Summary, say};
+use crate::report::{self, Progress, Records, Summary, say};
 use crate::state_file::{self, Format};
 use crate::{files, memory};
 
@@ -66,7 +67,7 @@ pub fn run(options: &Options) -> Result<Stop> {
     let model = load_model(options)?;
     check_examples(&data, options, model.config())?;
     let target = Target::check(&options.save, &model)?;
-    let mut log = open_log(options, &target)?;
+    target::check_further(options, &target)?;
 
     // What is learnt, in which order, how long, and from where on.
     let limits = Limits {
@@ -90,6 +91,11 @@ pub fn run(options: &Options) -> Result<Stop> {
     introduce(options, model.config(), &target);
     say_steps(options, data.examples.len());
     take_up(&mut standing, &subject, &target, options)?;
+    let mut records = Records::open(
+        options.log_file.as_deref(),
+        options.tensorboard.as_deref(),
+        standing.learner.steps(),
+    )?;
 
     let mut progress = Progress::new(limits.steps, standing.learner.steps());
     let voice = progress.voice();
@@ -115,10 +121,14 @@ pub fn run(options: &Options) -> Result<Stop> {
         let mut is_due = standing.history.evals.is_empty();
         loop {
             if is_due && !data.held_out.is_empty() {
-                let eval = standing.evaluate(&model, &data.held_out)?;
-                voice(&eval.to_string());
-                if let Some(log) = &mut log {
-                    log.eval(&eval)?;
+                let interrupted = || signals.caught().is_some();
+                match standing.evaluate(&model, &data.held_out, interrupted)? {
+                    Some(eval) => {
+                        voice(&eval.to_string());
+                        records.eval(&eval)?;
+                    }
+                    // Whoever sends a signal does not want to wait.
+                    None => stop = signals.caught().map(Stop::Signal),
                 }
             }
             stop = stop.or_else(|| standing.in_vain(options.evaluation.patience));
@@ -133,16 +143,13 @@ pub fn run(options: &Options) -> Result<Stop> {
 
             let report = step::step(&work, &mut standing)?;
             progress.step(&report, limits.left(report.step, report.seconds));
-            if let Some(log) = &mut log
-                && let Err(error) = log.step(&report)
-            {
+            if let Err(error) = records.step(&report) {
                 // The step itself went well.
                 standing.last_good = Some(standing.learner.snapshot()?);
                 return Err(error);
             }
             let signal = signals.caught();
             stop = limits.reached(report.step, report.loss, report.seconds, signal);
-            // Whoever sends a signal does not want to wait.
             is_due = signal.is_none() && options.evaluation.is_due(report.step, stop.is_some());
             standing.history.steps.push(report);
         }
@@ -152,6 +159,7 @@ pub fn run(options: &Options) -> Result<Stop> {
 
     // Save, whatever ended the run: a run that went wrong still has its last good state.
     let learnt = match (&ended, standing.best.as_ref(), options.evaluation.keep) {
+        _ if standing.learner.steps() == 0 => None,
         (_, Some(best), Keep::Best) => Some(best.state.clone()),
         (Ok(_), ..) => Some(standing.learner.state()),
         (Err(_), ..) => standing.last_good.clone(),
@@ -167,25 +175,39 @@ pub fn run(options: &Options) -> Result<Stop> {
             .with_context(|| format!("cannot write {curve}"))?;
         written.push(("loss curve", curve.to_string()));
     }
-    if let Some(log_file) = &options.log_file {
-        written.push(("log", log_file.display().to_string()));
+    for (what, path) in [
+        ("log", &options.log_file),
+        ("tensorboard", &options.tensorboard),
+    ] {
+        if let Some(path) = path {
+            written.push((what, path.display().to_string()));
+        }
+    }
+    let why = match &ended {
+        Ok(stop) => stop.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let mut summary = Summary {
+        history: &standing.history,
+        best: standing.best.as_ref().map(|best| (best.step, best.loss)),
+        why,
+        seconds: standing.seconds(),
+        peak_memory: memory::peak(),
+        files: Vec::new(),
+    };
+    if let (Some(path), Some(state)) = (&options.report, &learnt) {
+        let text = summary.text();
+        let page = page::page(&work, state, &standing.history, &text)?;
+        report::write_page(path, &page)
+            .with_context(|| format!("cannot write --report {}", path.display()))?;
+        written.push(("report", path.display().to_string()));
     }
     // Last, since it says that all else is done.
-    if ended.is_ok() {
+    if ended.is_ok() && learnt.is_some() {
         checkpoints.write(&standing)?;
         written.push(("checkpoint", target.checkpoint.display().to_string()));
     }
-    let summary = Summary {
-        history: &standing.history,
-        best: standing.best.as_ref().map(|best| (best.step, best.loss)),
-        why: match &ended {
-            Ok(stop) => stop.to_string(),
-            Err(error) => error.to_string(),
-        },
-        seconds: standing.seconds(),
-        peak_memory: memory::peak(),
-        files: written,
-    };
+    summary.files = written;
     say(&summary.text());
     match (ended, learnt) {
         (Ok(stop), _) => Ok(stop),
@@ -239,9 +261,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
         let model = load_model(options)?;
         check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
-        if let Some(log) = &options.log_file {
-            target::check_log(log, options, &target)?;
-        }
+        target::check_further(options, &target)?;
         introduce(options, model.config(), &target);
     } else if let Some(remote) = &options.model_remote {
         say(&format!(
@@ -262,9 +282,14 @@ pub fn dry_run(options: &Options) -> Result<()> {
 fn check_places(options: &Options) -> Result<()> {
     files::check_writable(&files::settled(&options.save))
         .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
-    if let Some(log) = &options.log_file {
-        files::check_writable(&files::settled(log))
-            .with_context(|| format!("cannot write --log_file {}", log.display()))?;
+    for (flag, path) in [
+        ("--log_file", &options.log_file),
+        ("--report", &options.report),
+    ] {
+        if let Some(path) = path {
+            files::check_writable(&files::settled(path))
+                .with_context(|| format!("cannot write {flag} {}", path.display()))?;
+        }
     }
     Ok(())
 }
@@ -357,14 +382,6 @@ fn load_model(options: &Options) -> Result<Rwkv5> {
     let checkpoint = model::Checkpoint::open(&options.model)?;
     Rwkv5::load(&checkpoint, options.product)
         .with_context(|| format!("cannot use the model {}", options.model.display()))
-}
-
-fn open_log(options: &Options, target: &Target) -> Result<Option<Log>> {
-    let Some(path) = &options.log_file else {
-        return Ok(None);
-    };
-    target::check_log(path, options, target)?;
-    Log::open(path).map(Some)
 }
 
 /// Errors that only data and model together show.

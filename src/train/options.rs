@@ -22,6 +22,10 @@ pub struct Options {
     /// Where the state goes. The loss curve goes beside it.
     pub save: PathBuf,
     pub log_file: Option<PathBuf>,
+    /// Where the run is shown as a web page.
+    pub report: Option<PathBuf>,
+    /// The directory where TensorBoard looks.
+    pub tensorboard: Option<PathBuf>,
     /// Go on from the checkpoint beside the state, if there is one.
     pub resume: bool,
     /// Seconds between two checkpoints; 0 is after every step.

@@ -8,8 +8,11 @@ use super::plan::Plan;
 use super::stop::Limits;
 use super::{Learner, Options, Stop};
 use crate::data::{Example, Walker};
-use crate::model::{Rwkv5, State};
+use crate::model::{Rwkv5, Score, State};
 use crate::report::{Eval, History};
+
+/// Examples that are evaluated between two looks for a signal.
+const EXAMPLES_AT_ONCE: usize = 16;
 
 /// A run between two steps.
 pub struct Standing {
@@ -55,29 +58,34 @@ impl Standing {
     }
 
     /// Holds the state as it is now against examples that are not learnt from, and keeps it if it is the best so far.
-    pub fn evaluate(&mut self, model: &Rwkv5, held_out: &[Example]) -> Result<Eval> {
-        let state = self.learner.state();
-        let score = model.score(held_out, &state)?;
-        let step = self.learner.steps();
+    /// `None` if it was interrupted, which may be at any few examples.
+    pub fn evaluate(
+        &mut self,
+        model: &Rwkv5,
+        held_out: &[Example],
+        interrupted: impl Fn() -> bool,
+    ) -> Result<Option<Eval>> {
+        let (state, mut score) = (self.learner.state(), Score::default());
+        for some in held_out.chunks(EXAMPLES_AT_ONCE) {
+            if interrupted() {
+                return Ok(None);
+            }
+            score += model.score(some, &state)?;
+        }
+        let (step, loss) = (self.learner.steps(), score.loss());
         let eval = Eval {
             step,
-            loss: score.loss,
-            accuracy: score.accuracy,
+            loss,
+            accuracy: score.accuracy(),
         };
         self.history.evals.push(eval.clone());
         // A loss that is no number is below nothing.
-        if self
-            .best
-            .as_ref()
-            .map_or(score.loss.is_finite(), |best| score.loss < best.loss)
-        {
-            self.best = Some(Best {
-                step,
-                loss: score.loss,
-                state: self.learner.snapshot()?,
-            });
+        let best = self.best.as_ref().map_or(f64::INFINITY, |best| best.loss);
+        if loss < best {
+            let state = self.learner.snapshot()?;
+            self.best = Some(Best { step, loss, state });
         }
-        Ok(eval)
+        Ok(Some(eval))
     }
 
     /// Why a run that was taken up has nothing left to do, if so.

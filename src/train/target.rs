@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Options, checkpoint};
+use super::{HeldOut, Options, checkpoint};
 use crate::files;
 use crate::model::Rwkv5;
 use crate::state_file::{self, Format};
@@ -58,7 +58,7 @@ impl Target {
                 kind(&found)
             );
             ensure!(
-                found.len() == 0 || is_picture(&curve),
+                found.len() == 0 || begins_with(&curve, b"<svg"),
                 "cannot write the loss curve {}: the file there is no SVG picture and is not replaced; move it away or \
                  give another --save_filename",
                 curve.display()
@@ -84,37 +84,63 @@ impl Target {
     }
 }
 
-/// Errors when the log would be written into one of the run's other files.
-pub fn check_log(log: &Path, options: &Options, target: &Target) -> Result<()> {
-    let settled_log = files::settled(log);
-    for (other, whose) in [
-        (files::settled(&options.model), "is also --model_location"),
-        (files::settled(&options.data), "is also --data_path"),
-        (target.path.clone(), "is also --save_filename"),
+/// Errors when one of the run's further outputs would be written into another of its files, or in the place of
+/// something that it did not write.
+pub fn check_further(options: &Options, target: &Target) -> Result<()> {
+    let mut others = vec![
+        ("is also --model_location", files::settled(&options.model)),
+        ("is also --data_path", files::settled(&options.data)),
+        ("is also --save_filename", target.path.clone()),
         (
-            files::settled(&target.curve),
             "is where --save_filename puts its loss curve",
+            files::settled(&target.curve),
         ),
         (
-            target.checkpoint.clone(),
             "is where --save_filename puts its checkpoint",
+            files::settled(&target.checkpoint),
         ),
-    ] {
-        if settled_log == other {
-            bail!(
-                "--log_file {} {whose}; give it a name of its own",
-                log.display()
-            );
-        }
+    ];
+    if let HeldOut::File(path) = &options.evaluation.examples {
+        others.push(("is also --eval_path", files::settled(path)));
     }
+    if let Some(log) = &options.log_file {
+        check_apart("--log_file", log, &others)?;
+        others.push(("is also --log_file", files::settled(log)));
+    }
+    let Some(report) = &options.report else {
+        return Ok(());
+    };
+    check_apart("--report", report, &others)?;
+    let is_ours = match fs::metadata(report) {
+        Ok(found) => found.len() == 0 || begins_with(report, b"<!DOCTYPE html>"),
+        Err(_) => true,
+    };
+    ensure!(
+        is_ours,
+        "cannot write --report {}: the file there is no web page and is not replaced; move it away or give another \
+         name",
+        report.display()
+    );
+    files::sweep(report);
     Ok(())
 }
 
-/// Whether a file begins like an SVG picture: an earlier curve, which may be replaced.
-fn is_picture(path: &Path) -> bool {
-    let mut start = [0; 4];
+fn check_apart(flag: &str, path: &Path, others: &[(&str, PathBuf)]) -> Result<()> {
+    let settled = files::settled(path);
+    match others.iter().find(|(_, other)| *other == settled) {
+        Some((whose, _)) => bail!(
+            "{flag} {} {whose}; give it a name of its own",
+            path.display()
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Whether a file begins like something of ours, which may be replaced.
+fn begins_with(path: &Path, wanted: &[u8]) -> bool {
+    let mut start = vec![0; wanted.len()];
     let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && &start == b"<svg"
+    read.is_ok() && start == wanted
 }
 
 fn kind(found: &fs::Metadata) -> &'static str {

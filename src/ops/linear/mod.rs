@@ -39,6 +39,15 @@ pub enum Product {
     Bf16,
 }
 
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
 /// How a frozen number is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::axis::{Scale, extent, foot};
 use super::text::figure;
 
-/// The sizes of what a layer starts from.
+/// How far the parts of a layer went from where they started, as norms.
 pub struct LayerNorms {
     pub att_shift: f64,
     pub ffn_shift: f64,

@@ -27,7 +27,7 @@ pub struct Page<'a> {
     /// The lines of the run's summary.
     pub summary: &'a str,
     pub history: &'a History,
-    /// What was learnt, layer by layer.
+    /// How far each layer went from where it started.
     pub norms: Vec<LayerNorms>,
     /// The norm of the soft prompt.
     pub soft_prompt: Option<f64>,
@@ -115,7 +115,7 @@ fn learnt(page: &Page) -> Markup {
                     p { "The soft prompt, the vector before the first token, has a norm of " b { (figure(norm)) } "." }
                 }
                 @if let Some(map) = map {
-                    p { "The norm of what each layer starts from: the stronger the colour, the larger." }
+                    p { "How far each part of each layer went from where it started, as a norm: the stronger the colour, the farther." }
                     (map)
                 }
             }
