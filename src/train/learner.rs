@@ -257,19 +257,19 @@ mod tests {
     fn each_group_is_clipped_by_its_own_norm() -> Result<()> {
         let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu);
         let gradient = State {
-            soft_prompt: Some(tensor(&[300.0, 400.0])?),
+            soft_prompt: Some(tensor(&[0.0, 512.0])?),
             shifts: tensor(&[0.6, 0.8])?,
-            wkv: tensor(&[3.0, 0.0])?,
+            wkv: tensor(&[4.0, 0.0])?,
         };
         let norms = Norms {
-            softprompt: Some(500.0),
+            softprompt: Some(512.0),
             shift: Some(1.0),
-            wkv: Some(3.0),
+            wkv: Some(4.0),
         };
-        let clipped = clip(&gradient, &norms, 1.5)?;
-        assert_eq!(clipped.soft_prompt.unwrap().to_vec1::<f32>()?, [0.9, 1.2]);
+        let clipped = clip(&gradient, &norms, 2.0)?;
+        assert_eq!(clipped.soft_prompt.unwrap().to_vec1::<f32>()?, [0.0, 2.0]);
         assert_eq!(clipped.shifts.to_vec1::<f32>()?, [0.6, 0.8]);
-        assert_eq!(clipped.wkv.to_vec1::<f32>()?, [1.5, 0.0]);
+        assert_eq!(clipped.wkv.to_vec1::<f32>()?, [2.0, 0.0]);
         Ok(())
     }
 }
