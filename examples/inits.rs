@@ -25,8 +25,10 @@ fn main() -> Result<()> {
     };
     let epochs: f64 = epochs.parse().context("EPOCHS is no number")?;
     let formats = Formats {
+        system: Template::parse("system: {system}\n\n")?,
         prompt: Template::parse("user: {input}\n\nassistant:")?,
         response: Template::parse(" {output}")?,
+        end: String::new(),
         prompt_cutoff: None,
         completion_cutoff: None,
     };

@@ -158,7 +158,7 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
     };
     let mut examples = example::read(data, &options.formats)?;
     // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing to compare it with.
-    examples.retain(|example| example.prompt_len > 0);
+    examples.retain(Example::has_lead);
     ensure!(
         !examples.is_empty(),
         "{} has no example with a prompt; the loss is told by such",

@@ -165,7 +165,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 30] = [
     ("learningrate", "1e-2", |c| options(c).learning_rate == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -177,6 +177,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 28] = [
     ("seed", "18446744073709551615", |c| options(c).seed == u64::MAX),
     ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
     ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
+    ("system_formatter", "{system}\\n", |c| options(c).formats.system == template("{system}\n")),
+    ("response_end", "-\\n", |c| options(c).formats.end == "-\n"),
     ("prompt_cutoff", "0", |c| options(c).formats.prompt_cutoff == Some(0)),
     ("completion_cutoff", "7", |c| options(c).formats.completion_cutoff == Some(7)),
     ("model_location", "m.st", |c| options(c).model == Path::new("m.st")),
@@ -328,7 +330,7 @@ fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
 
 #[test]
 fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
-    let wrong: [(&str, &[&str]); 21] = [
+    let wrong: [(&str, &[&str]); 22] = [
         (
             "learningrate",
             &["0", "-1", "nan", "inf", "1e999", "fast", " "],
@@ -343,6 +345,7 @@ fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
         ("seed", &["-1", "1.5", "18446744073709551616"]),
         ("prompt_formatter", &["{", "}", "{}", "{0}", "{a.b}"]),
         ("response_formatter", &["{a", "a}"]),
+        ("system_formatter", &["{", "{}"]),
         ("prompt_cutoff", &["-2", "1.5", "all"]),
         ("completion_cutoff", &["0", "-2"]),
         ("device", &["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
