@@ -517,6 +517,8 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
     assert_eq!((one.to, one.from, one.mix), (Format::TimeState, None, None));
     assert_eq!((one.scale, one.fold, one.force), (1.0, false, false));
     assert_eq!(one.formats.prompt, template("user: {input}\n\nassistant:"));
+    assert_eq!(one.formats.system, template("system: {system}\n\n"));
+    assert_eq!(one.formats.end, "");
     let typed = [
         "convert",
         "a",
@@ -526,10 +528,14 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
         "--to=state",
         "--state_scale=2",
         "--fold",
+        "--response_end=\\n",
+        "--system-formatter={system}",
     ];
     let two = converted(&typed);
     assert_eq!(two.mix, Some(("b".into(), 0.3)));
     assert_eq!((two.scale, two.fold, two.output), (2.0, true, "c".into()));
+    assert_eq!(two.formats.end, "\n");
+    assert_eq!(two.formats.system, template("{system}"));
     let inspected = parsed(&["inspect", "a"], &[]);
     assert!(matches!(inspected, Ok(Command::Inspect { path }) if path == Path::new("a")));
     for (typed, words) in [
