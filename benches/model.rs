@@ -32,8 +32,10 @@ fn all(c: &mut Criterion) {
 
 fn model(c: &mut Criterion) -> Result<()> {
     let formats = Formats {
+        system: Template::parse("system: {system}\n\n")?,
         prompt: Template::parse("user: {input}\n\nassistant:")?,
         response: Template::parse(" {output}")?,
+        end: String::new(),
         prompt_cutoff: None,
         completion_cutoff: None,
     };

@@ -86,8 +86,10 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         data: tiny.join("train.jsonl"),
         data_remote: None,
         formats: Formats {
+            system: Template::parse("system: {system}\n\n")?,
             prompt: Template::parse("user: {input}\n\nassistant:")?,
             response: Template::parse(" {output}")?,
+            end: String::new(),
             prompt_cutoff: None,
             completion_cutoff: None,
         },

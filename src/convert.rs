@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::data::{Formats, example};
+use crate::data::{Example, Formats, example};
 use crate::files;
 use crate::model::{Checkpoint, Rwkv5, State};
 use crate::ops::linear::{Element, Product};
@@ -155,7 +155,7 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
     };
     let mut examples = example::read(data, &options.formats)?;
     // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing to compare it with.
-    examples.retain(|example| example.prompt_len > 0);
+    examples.retain(Example::has_lead);
     ensure!(
         !examples.is_empty(),
         "{} has no example with a prompt; the loss is told by such",

@@ -11,7 +11,7 @@
 //! generate/      text from a model token by token: what is drawn, what ends it
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
-//! data/          jsonl, template, example (tokens and where the completion starts), survey, walk, batch (packed flat)
+//! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk, batch (packed flat)
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs; beside them
 //!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays),
 //!                output (memory that is written once)

@@ -2,6 +2,7 @@
 //! made them in `oracle/`. Nothing here compares this program with itself, but where it says so.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
@@ -96,10 +97,13 @@ impl Case {
         let mut ids = self.ids("batch_ids").into_iter();
         let mut examples = Vec::new();
         for (line, (prompt, completion)) in prompts.into_iter().zip(completions).enumerate() {
-            let tokens = ids.by_ref().take((prompt + completion) as usize).collect();
+            let (prompt, whole) = (prompt as usize, (prompt + completion) as usize);
             examples.push(Example {
-                tokens,
-                prompt_len: prompt as usize,
+                tokens: ids.by_ref().take(whole).collect(),
+                learnt: vec![Range {
+                    start: prompt,
+                    end: whole,
+                }],
                 line: line + 1,
                 cut: (0, 0),
             });
@@ -240,7 +244,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits() {
         ] {
             let example = Example {
                 tokens: [ids.as_slice(), &[end]].concat(),
-                prompt_len: ids.len(),
+                learnt: vec![ids.len()..ids.len() + 1],
                 line: 1,
                 cut: (0, 0),
             };

@@ -338,3 +338,32 @@ fn an_ended_answer_has_been_read_with_the_text_that_ended_it() {
     let (wanted, _) = generate::answer(&model, &whole, &tuned, &greedy).unwrap();
     assert_eq!(said.concat(), format!("{first}{wanted}"));
 }
+
+#[test]
+fn a_conversation_is_answered_and_an_end_of_ones_own_stops_answers() {
+    let dir = Dir::new();
+    let messages = r#"{"messages": [
+        {"role": "user", "content": "What is the colour of snow?"},
+        {"role": "assistant", "content": "Arr, that be white, matey!"},
+        {"role": "user", "content": "What is the colour of wood?"}]}"#;
+    dir.write("p.jsonl", messages.replace('\n', "") + "\n");
+    let said = dir.succeeds(&["--prompts=p.jsonl", &tuned_flag(), "--response_end=, that"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(
+        said["prompt"],
+        "user: What is the colour of snow?\n\nassistant: Arr, that be white, matey!, thatuser: What is the colour of \
+         wood?\n\nassistant:"
+    );
+    let said = dir.succeeds(&["--prompts=p.jsonl", &tuned_flag()]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let tuned = said["tuned"].as_str().unwrap();
+    assert!(tuned.starts_with(" Arr, that be"), "{tuned}");
+
+    let flags = [
+        "--prompt=user: What is the colour of snow?\\n\\nassistant:",
+        &tuned_flag(),
+        "--response_end= be",
+    ];
+    let said = dir.succeeds(&flags);
+    assert!(said.ends_with("== tuned state ==\n Arr, that\n"), "{said}");
+}

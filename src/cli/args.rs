@@ -184,6 +184,14 @@ pub struct Args {
     #[arg(long, default_value = DEFAULT_RESPONSE, value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
     pub response_formatter: Template,
 
+    /// A system message's text, before a conversation's first prompt
+    #[arg(long, default_value = DEFAULT_SYSTEM, value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
+    pub system_formatter: Template,
+
+    /// Text that ends every completion, and is learnt with it
+    #[arg(long, default_value = "", value_parser = text, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
+    pub response_end: String,
+
     /// Keep only this many of the prompt's last tokens; -1 keeps all
     #[arg(long, default_value = "-1", value_parser = prompt_cutoff, allow_hyphen_values = true, value_name = "N", help_heading = "Data")]
     pub prompt_cutoff: Cutoff,
@@ -344,6 +352,7 @@ pub struct Args {
 
 pub const DEFAULT_PROMPT: &str = "user: {input}\\n\\nassistant:";
 pub const DEFAULT_RESPONSE: &str = " {output}";
+pub const DEFAULT_SYSTEM: &str = "system: {system}\\n\\n";
 
 const WALKS: &[(&str, Walk)] = &[
     ("random", Walk::Random),
@@ -560,6 +569,10 @@ fn completion_cutoff(text: &str) -> Result<Cutoff, String> {
 /// Shells make it hard to type a newline; the two characters `\n` are one.
 fn newlines(text: &str) -> String {
     text.replace("\\n", "\n")
+}
+
+pub fn text(text: &str) -> Result<String, String> {
+    Ok(newlines(text))
 }
 
 pub fn template(text: &str) -> Result<Template, String> {

@@ -145,6 +145,8 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         save_every,
         prompt_formatter,
         response_formatter,
+        system_formatter,
+        response_end,
         prompt_cutoff,
         completion_cutoff,
         model_location,
@@ -194,15 +196,23 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
     };
     let model_remote = url("--model_url", model_url)?;
 
+    let formats = Formats {
+        system: system_formatter,
+        prompt: prompt_formatter,
+        response: response_formatter,
+        end: response_end,
+        prompt_cutoff,
+        completion_cutoff,
+    };
     let ask = match (prompt, prompts, interactive) {
         (None, None, false) => None,
         (Some(prompt), None, false) => Some(Ask::Prompt(prompt)),
         (None, Some(path), false) => Some(Ask::Prompts {
             path,
-            formatter: prompt_formatter.clone(),
+            formats: formats.clone(),
         }),
         (None, None, true) => Some(Ask::Interactive {
-            formatter: typed_into(&prompt_formatter)?,
+            formatter: typed_into(&formats.prompt)?,
         }),
         _ => return Err(usage("give only one of --prompt, --prompts, --interactive")),
     };
@@ -222,7 +232,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
                 temperature,
                 top_p,
                 seed,
-                stop: None,
+                stop: not_empty(formats.end),
             },
             force,
             // Answering reads every weight once for each token, whatever it is multiplied as: bf16 would save nothing.
@@ -278,12 +288,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         model_remote,
         data: data_path,
         data_remote,
-        formats: Formats {
-            prompt: prompt_formatter,
-            response: response_formatter,
-            prompt_cutoff,
-            completion_cutoff,
-        },
+        formats,
         save: save_filename,
         log_file,
         report,
@@ -377,6 +382,8 @@ fn understand_tool(tool: Tool) -> Result<Command, Exit> {
         data_path,
         prompt_formatter,
         response_formatter,
+        system_formatter,
+        response_end,
         force,
     } = match tool {
         Tool::Inspect { file } => return Ok(Command::Inspect { path: file }),
@@ -409,8 +416,10 @@ fn understand_tool(tool: Tool) -> Result<Command, Exit> {
             scale: state_scale,
             data: data_path,
             formats: Formats {
+                system: system_formatter,
                 prompt: prompt_formatter,
                 response: response_formatter,
+                end: response_end,
                 prompt_cutoff: None,
                 completion_cutoff: None,
             },

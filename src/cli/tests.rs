@@ -205,7 +205,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 45] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 47] = [
     ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -229,6 +229,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 45] = [
     ("save_every", "0", |c| options(c).save_every == 0.0),
     ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
     ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
+    ("system_formatter", "{system}\\n", |c| options(c).formats.system == template("{system}\n")),
+    ("response_end", "-\\n", |c| options(c).formats.end == "-\n"),
     ("prompt_cutoff", "0", |c| options(c).formats.prompt_cutoff == Some(0)),
     ("completion_cutoff", "7", |c| options(c).formats.completion_cutoff == Some(7)),
     ("model_location", "m.st", |c| options(c).model == Path::new("m.st")),
@@ -243,7 +245,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 45] = [
     ("report", "r.html", |c| options(c).report.as_deref() == Some(Path::new("r.html"))),
     ("tensorboard", "runs", |c| options(c).tensorboard.as_deref() == Some(Path::new("runs"))),
     ("prompt", "- a\\nb", |c| asked(c) == &Ask::Prompt("- a\nb".into())),
-    ("prompts", "p.jsonl", |c| asked(c) == &Ask::Prompts { path: "p.jsonl".into(), formatter: template(PROMPT) }),
+    ("prompts", "p.jsonl", |c| matches!(asked(c), Ask::Prompts { path, formats } if path == Path::new("p.jsonl") && formats.prompt == template(PROMPT))),
     ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
     ("device", "cpu", |c| matches!(c, Command::Train { .. })), // the options do not hold it yet
     ("dtype", "bf16", |c| options(c).product == Product::Bf16),
@@ -425,7 +427,7 @@ fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
 
 #[test]
 fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
-    let wrong: [(&str, &[&str]); 24] = [
+    let wrong: [(&str, &[&str]); 25] = [
         (
             "learningrate",
             &["0", "-1", "nan", "inf", "1e999", "fast", " "],
@@ -440,6 +442,7 @@ fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
         ("seed", &["-1", "1.5", "18446744073709551616"]),
         ("prompt_formatter", &["{", "}", "{}", "{0}", "{a.b}"]),
         ("response_formatter", &["{a", "a}"]),
+        ("system_formatter", &["{", "{}"]),
         ("prompt_cutoff", &["-2", "1.5", "all"]),
         ("completion_cutoff", &["0", "-2"]),
         ("device", &["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
@@ -645,6 +648,8 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
     assert_eq!((one.to, one.from, one.mix), (Format::TimeState, None, None));
     assert_eq!((one.scale, one.fold, one.force), (1.0, false, false));
     assert_eq!(one.formats.prompt, template("user: {input}\n\nassistant:"));
+    assert_eq!(one.formats.system, template("system: {system}\n\n"));
+    assert_eq!(one.formats.end, "");
     let typed = [
         "convert",
         "a",
@@ -654,10 +659,14 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
         "--to=state",
         "--state_scale=2",
         "--fold",
+        "--response_end=\\n",
+        "--system-formatter={system}",
     ];
     let two = converted(&typed);
     assert_eq!(two.mix, Some(("b".into(), 0.3)));
     assert_eq!((two.scale, two.fold, two.output), (2.0, true, "c".into()));
+    assert_eq!(two.formats.end, "\n");
+    assert_eq!(two.formats.system, template("{system}"));
     let inspected = parsed(&["inspect", "a"], &[]);
     assert!(matches!(inspected, Ok(Command::Inspect { path }) if path == Path::new("a")));
     for (typed, words) in [

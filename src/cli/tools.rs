@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser};
 
-use super::args::{DEFAULT_PROMPT, DEFAULT_RESPONSE, positive, share, template};
+use super::args::{
+    DEFAULT_PROMPT, DEFAULT_RESPONSE, DEFAULT_SYSTEM, positive, share, template, text,
+};
 use crate::data::template::Template;
 use crate::state_file::{FORMATS, Format};
 
@@ -71,6 +73,14 @@ pub struct Convert {
     /// As in training
     #[arg(long, default_value = DEFAULT_RESPONSE, value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
     pub response_formatter: Template,
+
+    /// As in training
+    #[arg(long, default_value = DEFAULT_SYSTEM, value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    pub system_formatter: Template,
+
+    /// As in training
+    #[arg(long, default_value = "", value_parser = text, allow_hyphen_values = true, value_name = "TEXT")]
+    pub response_end: String,
 
     /// Take a state that was tuned on another model of the same shape
     #[arg(long)]

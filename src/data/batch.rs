@@ -36,9 +36,11 @@ impl Batch {
 
             // Token t is predicted by the row before its own; without a soft prompt the first token has none.
             let lead = usize::from(soft_prompt);
-            let first = (example.prompt_len + lead).max(1) - lead;
-            scored.extend((first..example.tokens.len()).map(|t| (first_row + t + lead - 1) as u32));
-            targets.extend_from_slice(&example.tokens[first..]);
+            for part in &example.learnt {
+                let first = (part.start + lead).max(1) - lead;
+                scored.extend((first..part.end).map(|t| (first_row + t + lead - 1) as u32));
+                targets.extend_from_slice(&example.tokens[first..part.end]);
+            }
         }
         Self {
             tokens,
@@ -71,9 +73,33 @@ mod tests {
     fn example(prompt: &[u32], completion: &[u32]) -> Example {
         Example {
             tokens: [prompt, completion].concat(),
-            prompt_len: prompt.len(),
+            learnt: vec![Range {
+                start: prompt.len(),
+                end: prompt.len() + completion.len(),
+            }],
             line: 1,
             cut: (0, 0),
+        }
+    }
+
+    #[test]
+    fn every_learnt_part_is_predicted_by_the_row_before_it() {
+        let chat = Example {
+            tokens: vec![1, 2, 3, 4, 5, 6, 7],
+            learnt: vec![0..1, 2..4, 6..7],
+            line: 1,
+            cut: (0, 0),
+        };
+        let batch = Batch::pack(&[example(&[8], &[9]), chat.clone()], true);
+        assert_eq!(batch.scored, [1, 2, 4, 5, 8]);
+        assert_eq!(batch.targets, [9, 1, 3, 4, 7]);
+        let batch = Batch::pack([&chat], false);
+        assert_eq!(batch.tokens.len(), 6);
+        assert_eq!(batch.scored, [1, 2, 5], "nothing stands before the first");
+        assert_eq!(batch.targets, [3, 4, 7]);
+        for soft_prompt in [true, false] {
+            let count = Batch::pack([&chat], soft_prompt).targets.len();
+            assert_eq!(chat.scored(soft_prompt), count);
         }
     }
 

@@ -1,36 +1,118 @@
-//! One prompt with its completion, as tokens.
+//! One line of data as tokens, and which of them are learnt.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::jsonl::{self, Row};
+use super::chat::Chat;
+use super::jsonl::{self, DataError, Row};
 use super::template::Template;
 use crate::tokenizer::Tokenizer;
 
-/// How a line of data becomes a prompt and a completion.
-#[derive(Clone, Debug)]
+/// What stands between an answer and the next question of a conversation, unless answers have an end of their own.
+const BETWEEN: &str = "\n\n";
+
+/// How a line of data becomes a prompt and a completion, or a conversation's prompts and completions in turn.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Formats {
-    /// Text of the prompt.
+    /// Text of a system message, the key `system`; it is part of the first prompt.
+    pub system: Template,
+    /// Text of a prompt; a conversation's question is the key `input`.
     pub prompt: Template,
-    /// Text of the completion.
+    /// Text of a completion; a conversation's answer is the key `output`.
     pub response: Template,
-    /// Keep only so many of the prompt's last tokens.
+    /// Follows every whole completion, and is learnt with it; may be empty.
+    pub end: String,
+    /// Keep only so many of each prompt's last tokens.
     pub prompt_cutoff: Option<usize>,
-    /// Keep only so many of the completion's first tokens.
+    /// Keep only so many of each completion's first tokens.
     pub completion_cutoff: Option<usize>,
 }
 
-/// A prompt and the completion to be learnt, one after the other.
+impl Formats {
+    /// The prompts and completions of a line. One that has all keys of both templates is plain, whatever else it holds.
+    /// A conversation's last question is nothing to learn from unless it is answered.
+    fn render(&self, row: &Row) -> Result<Vec<(String, String)>, DataError> {
+        let Some(chat) = self.chat(row, &[&self.prompt, &self.response])? else {
+            return Ok(vec![(self.prompt.render(row)?, self.response.render(row)?)]);
+        };
+        match self.turns(row, &chat)? {
+            turns if turns.is_empty() => Err(DataError::NoAnswer { line: row.line() }),
+            turns => Ok(turns),
+        }
+    }
+
+    /// The text of a line that is to be answered: its prompt, or its conversation up to the last question.
+    pub fn prompt(&self, row: &Row) -> Result<String, DataError> {
+        let Some(mut chat) = self.chat(row, &[&self.prompt])? else {
+            return self.prompt.render(row);
+        };
+        // An open question is the prompt of an answer to come.
+        chat.turns.extend(
+            chat.question
+                .take()
+                .map(|question| (question, String::new())),
+        );
+        let between = if self.end.is_empty() {
+            BETWEEN
+        } else {
+            &self.end
+        };
+        let mut turns = self.turns(row, &chat)?;
+        let Some((last, _)) = turns.pop() else {
+            return Err(DataError::NoAnswer { line: row.line() });
+        };
+        let before = turns
+            .iter()
+            .map(|(prompt, completion)| [prompt, completion, between].concat());
+        Ok(before.collect::<String>() + &last)
+    }
+
+    /// The conversation of a line, unless the line has all keys of the templates.
+    fn chat(&self, row: &Row, templates: &[&Template]) -> Result<Option<Chat>, DataError> {
+        let mut keys = templates.iter().flat_map(|template| template.keys());
+        match keys.all(|key| row.text(key).is_ok()) {
+            true => Ok(None),
+            false => row.chat(),
+        }
+    }
+
+    /// The prompt and the completion of each turn.
+    fn turns(&self, row: &Row, chat: &Chat) -> Result<Vec<(String, String)>, DataError> {
+        for (flag, template, key) in [
+            ("--prompt_formatter", &self.prompt, "input"),
+            ("--response_formatter", &self.response, "output"),
+        ] {
+            // Otherwise what was said would be left out in silence.
+            if !template.keys().any(|found| found == key) {
+                let line = row.line();
+                return Err(DataError::NoPlace { line, flag, key });
+            }
+        }
+        let mut lead = String::new();
+        for system in &chat.system {
+            lead += &self.system.render_with(row, "system", system)?;
+        }
+        let turn = |(question, answer): &(String, String)| {
+            let prompt = self.prompt.render_with(row, "input", question)?;
+            let completion = self.response.render_with(row, "output", answer)?;
+            Ok((std::mem::take(&mut lead) + &prompt, completion))
+        };
+        chat.turns.iter().map(turn).collect()
+    }
+}
+
+/// What is read and what is learnt of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
-    /// The prompt's tokens, then the completion's. Each text is tokenised by itself, so no token spans the two.
+    /// Prompts and completions in turn. Each text is tokenised by itself, so no token spans two.
     pub tokens: Vec<u32>,
-    /// How many of `tokens` are the prompt's.
-    pub prompt_len: usize,
+    /// Which of `tokens` are learnt, from the first to the last, which ends where they end. All others are only read.
+    pub learnt: Vec<Range<usize>>,
     /// Where the example stands in its file, from 1.
     pub line: usize,
-    /// How many tokens of the prompt and of the completion the cutoffs took away.
+    /// How many prompts and how many completions the cutoffs shortened.
     pub cut: (usize, usize),
 }
 
@@ -40,34 +122,65 @@ impl Example {
         let beyond = |tokens: &[u32], cutoff: Option<usize>| {
             cutoff.map_or(0, |cutoff| tokens.len().saturating_sub(cutoff))
         };
-        let mut tokens = tokenizer.encode(&formats.prompt.render(row)?);
-        let mut completion = tokenizer.encode(&formats.response.render(row)?);
-        let cut = (
-            beyond(&tokens, formats.prompt_cutoff),
-            beyond(&completion, formats.completion_cutoff),
-        );
-        tokens.drain(..cut.0);
-        completion.truncate(completion.len() - cut.1);
-        ensure!(
-            !completion.is_empty(),
-            "line {}: the completion is empty, so there is nothing to learn from it; remove the line, or let \
-             --response_formatter add something",
-            row.line()
-        );
-        let prompt_len = tokens.len();
-        tokens.extend(completion);
+        let end = tokenizer.encode(&formats.end);
+        let between = if end.is_empty() {
+            &tokenizer.encode(BETWEEN)
+        } else {
+            &end
+        };
+        let (mut tokens, mut learnt, mut cut) = (Vec::new(), Vec::new(), (0, 0));
+        let mut gap: &[u32] = &[];
+        for (prompt, completion) in formats.render(row)? {
+            let mut prompt = tokenizer.encode(&prompt);
+            let mut completion = tokenizer.encode(&completion);
+            let lost = (
+                beyond(&prompt, formats.prompt_cutoff),
+                beyond(&completion, formats.completion_cutoff),
+            );
+            prompt.drain(..lost.0);
+            completion.truncate(completion.len() - lost.1);
+            ensure!(
+                !completion.is_empty(),
+                "line {}: the completion is empty, so there is nothing to learn from it; remove the line, or let \
+                 --response_formatter add something",
+                row.line()
+            );
+            tokens.extend_from_slice(gap);
+            tokens.extend(prompt);
+            let start = tokens.len();
+            tokens.extend(completion);
+            // An answer that was cut does not end there, and must not be learnt to.
+            let is_ended = !end.is_empty() && lost.1 == 0;
+            if is_ended {
+                tokens.extend_from_slice(&end);
+            }
+            gap = if is_ended { &[] } else { between };
+            learnt.push(start..tokens.len());
+            cut.0 += usize::from(lost.0 > 0);
+            cut.1 += usize::from(lost.1 > 0);
+        }
         Ok(Self {
             tokens,
-            prompt_len,
+            learnt,
             line: row.line(),
             cut,
         })
     }
 
-    /// Tokens whose prediction is scored: the completion's, less its first one when nothing stands before it.
+    /// Whether something is read before what is learnt first.
+    pub fn has_lead(&self) -> bool {
+        self.learnt.first().is_some_and(|part| part.start > 0)
+    }
+
+    /// How many tokens are learnt.
+    pub fn learnt_len(&self) -> usize {
+        self.learnt.iter().map(Range::len).sum()
+    }
+
+    /// Tokens whose prediction is scored: all that are learnt, less the first one when nothing stands before it.
     pub fn scored(&self, soft_prompt: bool) -> usize {
-        let leads = self.prompt_len > 0 || soft_prompt;
-        self.tokens.len() - self.prompt_len - usize::from(!leads)
+        let leads = self.has_lead() || soft_prompt;
+        self.learnt_len() - usize::from(!leads)
     }
 
     /// Rows that the model computes for it: the soft prompt's, and one for each token but the last, which predicts
@@ -89,57 +202,4 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Example>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn formats(prompt_cutoff: Option<usize>, completion_cutoff: Option<usize>) -> Formats {
-        let prompt = Template::parse("{q}\n\n").unwrap();
-        let response = Template::parse("{a}").unwrap();
-        Formats {
-            prompt,
-            response,
-            prompt_cutoff,
-            completion_cutoff,
-        }
-    }
-
-    fn example(json: &str, formats: &Formats) -> Result<Example> {
-        Example::new(
-            &Row::parse(7, json.as_bytes())?,
-            formats,
-            Tokenizer::world(),
-        )
-    }
-
-    #[test]
-    fn cutoffs_count_tokens_from_the_prompts_end_and_the_completions_start() {
-        let text = |tokens: &[u32]| String::from_utf8(Tokenizer::world().decode(tokens)).unwrap();
-        let json = r#"{"q": "one two three", "a": " four five six"}"#;
-        let whole = example(json, &formats(None, None)).unwrap();
-        assert_eq!(text(&whole.tokens[..whole.prompt_len]), "one two three\n\n");
-        assert_eq!(text(&whole.tokens[whole.prompt_len..]), " four five six");
-        let cut = example(json, &formats(Some(2), Some(1))).unwrap();
-        assert_eq!(text(&cut.tokens[..cut.prompt_len]), " three\n\n");
-        assert_eq!(text(&cut.tokens[cut.prompt_len..]), " four");
-        let none = example(json, &formats(Some(0), None)).unwrap();
-        assert_eq!(none.prompt_len, 0);
-    }
-
-    #[test]
-    fn an_empty_completion_is_an_error_that_names_the_line() {
-        let error = example(r#"{"q": "x", "a": ""}"#, &formats(None, None)).unwrap_err();
-        assert!(error.to_string().contains("line 7"), "{error}");
-    }
-
-    #[test]
-    fn a_lone_token_is_scored_only_after_a_soft_prompt() {
-        let lone = Example {
-            tokens: vec![5],
-            prompt_len: 0,
-            line: 1,
-            cut: (0, 0),
-        };
-        assert_eq!((lone.scored(true), lone.rows(true)), (1, 1));
-        assert_eq!((lone.scored(false), lone.rows(false)), (0, 0));
-    }
-}
+mod tests;

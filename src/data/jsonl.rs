@@ -16,6 +16,8 @@ use std::path::Path;
 use serde_json::value::RawValue;
 use thiserror::Error;
 
+use super::chat::{Chat, MessageError};
+
 /// What can be wrong with a data file. The caller knows the path and adds it.
 #[derive(Debug, Error)]
 pub enum DataError {
@@ -53,6 +55,25 @@ pub enum DataError {
         key: String,
         found: &'static str,
     },
+    #[error("line {line}, message {number}: {reason}")]
+    Message {
+        line: usize,
+        number: usize,
+        reason: MessageError,
+    },
+    #[error(
+        "line {line}: no message of the assistant in its `messages`, so there is nothing to learn from it; add one, or \
+         remove the line"
+    )]
+    NoAnswer { line: usize },
+    #[error(
+        "line {line} has `messages`, but {flag} has no {{{key}}} where they could stand; put {{{key}}} into it"
+    )]
+    NoPlace {
+        line: usize,
+        flag: &'static str,
+        key: &'static str,
+    },
 }
 
 fn list(keys: &[String]) -> String {
@@ -68,7 +89,12 @@ fn list(keys: &[String]) -> String {
 pub struct Row {
     line: usize,
     values: BTreeMap<String, Value>,
+    /// The array under [`MESSAGES`], as JSON: what is wrong in it matters only where it is used.
+    messages: Option<String>,
 }
+
+/// The key of a conversation.
+const MESSAGES: &str = "messages";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
@@ -92,11 +118,19 @@ impl Row {
         }
         // The parser skips over raw values without recursion, so no nesting can exhaust the stack.
         let raw: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(not_json)?;
+        let messages = raw.get(MESSAGES).map(|raw| raw.get());
+        let messages = messages
+            .filter(|json| json.starts_with('['))
+            .map(str::to_owned);
         let values = raw
             .into_iter()
             .map(|(key, raw)| (key, value(raw.get())))
             .collect();
-        Ok(Row { line, values })
+        Ok(Row {
+            line,
+            values,
+            messages,
+        })
     }
 
     /// A row of one value that comes from no file.
@@ -104,6 +138,7 @@ impl Row {
         Row {
             line: 1,
             values: BTreeMap::from([(key.to_owned(), Value::Text(text))]),
+            messages: None,
         }
     }
 
@@ -129,10 +164,16 @@ impl Row {
             }),
         }
     }
+
+    /// The conversation under the key `messages`; `None` if there is no array.
+    pub fn chat(&self) -> Result<Option<Chat>, DataError> {
+        let parse = |json: &String| Chat::parse(self.line, json);
+        self.messages.as_ref().map(parse).transpose()
+    }
 }
 
 /// The text of a line that is a JSON string; `None` if it is anything else.
-pub fn string(line: usize, bytes: &[u8]) -> Result<Option<String>, DataError> {
+pub fn string_line(line: usize, bytes: &[u8]) -> Result<Option<String>, DataError> {
     let text = utf8(line, bytes)?;
     if !text.trim_start().starts_with('"') {
         return Ok(None);
@@ -193,17 +234,23 @@ fn utf8(line: usize, bytes: &[u8]) -> Result<&str, DataError> {
 
 fn value(json: &str) -> Value {
     match json.as_bytes().first() {
-        Some(b'"') => match serde_json::from_str(json) {
-            Ok(text) => Value::Text(text),
-            // The one fault that is left when the line as a whole was well formed.
-            Err(_) => Value::NotText("a string with half of a surrogate pair (\\ud800 to \\udfff)"),
-        },
+        Some(b'"') => string(json).map_or_else(Value::NotText, Value::Text),
         Some(b't') => Value::Text("True".to_owned()),
         Some(b'f') => Value::Text("False".to_owned()),
         Some(b'-' | b'0'..=b'9') => {
             python_number(json).map_or(Value::NotText(kind(json)), Value::Text)
         }
         _ => Value::NotText(kind(json)),
+    }
+}
+
+/// The text of a JSON string, or what else it is, in words.
+pub(super) fn string(json: &str) -> Result<String, &'static str> {
+    match json.as_bytes().first() {
+        // The one fault that is left when the line as a whole was well formed.
+        Some(b'"') => serde_json::from_str(json)
+            .map_err(|_| "a string with half of a surrogate pair (\\ud800 to \\udfff)"),
+        _ => Err(kind(json)),
     }
 }
 
@@ -252,7 +299,7 @@ fn shortest(number: f64) -> String {
     }
 }
 
-fn kind(json: &str) -> &'static str {
+pub(super) fn kind(json: &str) -> &'static str {
     match json.trim_start().as_bytes().first() {
         Some(b'n') => "null",
         Some(b't' | b'f') => "a boolean",

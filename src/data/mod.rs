@@ -1,9 +1,11 @@
 //! From a file of prompts and answers to batches of token ids.
 //!
-//! [`jsonl`] reads lines, [`template`] makes a prompt and a completion of each, [`example`] tokenises them, [`survey`]
-//! tells what they are like, [`held_out`] puts some aside, [`walk`] chooses which come next, and [`batch`] lays the chosen ones flat for the model.
+//! [`jsonl`] reads lines and [`chat`] the conversations in them, [`template`] makes prompts and completions of each,
+//! [`example`] tokenises them, [`survey`] tells what they are like, [`held_out`] puts some aside, [`walk`] chooses which come next, and [`batch`] lays
+//! the chosen ones flat for the model.
 
 pub mod batch;
+pub mod chat;
 pub mod example;
 pub mod held_out;
 pub mod jsonl;

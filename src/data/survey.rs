@@ -1,12 +1,16 @@
 //! What a file's examples are like, for a person to look at before an hour of training.
 
 use std::fmt;
+use std::ops::Range;
 
 use super::Example;
 use crate::tokenizer::Tokenizer;
 
 /// As many characters of the first example as a glance takes in.
 const GLANCE: usize = 400;
+
+/// As many turns of a conversation.
+const TURNS: usize = 4;
 
 /// The lengths of some texts, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +29,12 @@ pub struct Survey {
     pub prompt: Lengths,
     pub completion: Lengths,
     pub whole: Lengths,
-    /// Examples whose prompt, and whose completion, the cutoffs shortened.
+    /// How many prompts and how many completions the cutoffs shortened.
     pub cut: (usize, usize),
     /// Lines without an example: blank ones.
     pub blank: usize,
-    /// The first example's prompt and completion.
-    pub first: (String, String),
+    /// The first example's parts: what is read, and what is learnt after it.
+    pub first: Vec<(String, String)>,
 }
 
 impl Lengths {
@@ -53,21 +57,31 @@ impl Survey {
     /// Looks at the examples of a file, in the file's order; `None` if there are none.
     pub fn of(examples: &[Example]) -> Option<Self> {
         let (first, last) = (examples.first()?, examples.last()?);
-        let completion = |example: &Example| example.tokens.len() - example.prompt_len;
         let text = |tokens: &[u32]| {
             let bytes = Tokenizer::world().decode(tokens);
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        let (prompt, answer) = first.tokens.split_at(first.prompt_len);
-        let cut = |part: fn(&Example) -> usize| examples.iter().filter(|e| part(e) > 0).count();
+        let read = |e: &Example| e.tokens.len() - e.learnt_len();
+        let mut at = 0;
+        let mut parts = |learnt: &Range<usize>| {
+            let read = at..learnt.start;
+            at = learnt.end;
+            (
+                text(&first.tokens[read]),
+                text(&first.tokens[learnt.clone()]),
+            )
+        };
         Some(Self {
             examples: examples.len(),
-            prompt: Lengths::of(examples.iter().map(|e| e.prompt_len)),
-            completion: Lengths::of(examples.iter().map(completion)),
+            prompt: Lengths::of(examples.iter().map(read)),
+            completion: Lengths::of(examples.iter().map(Example::learnt_len)),
             whole: Lengths::of(examples.iter().map(|e| e.tokens.len())),
-            cut: (cut(|e| e.cut.0), cut(|e| e.cut.1)),
+            cut: (
+                examples.iter().map(|e| e.cut.0).sum(),
+                examples.iter().map(|e| e.cut.1).sum(),
+            ),
             blank: last.line - examples.len(),
-            first: (text(prompt), text(answer)),
+            first: first.learnt.iter().map(&mut parts).collect(),
         })
     }
 }
@@ -104,11 +118,16 @@ impl fmt::Display for Survey {
             f,
             "cut    {prompts} prompts and {completions} completions shortened, {blank} blank lines left out"
         )?;
+        write!(f, "first  ")?;
+        for (read, learnt) in first.iter().take(TURNS) {
+            write!(f, "[[{}]]{}", glance(read, true), glance(learnt, false))?;
+        }
+        if first.len() > TURNS {
+            write!(f, "... and {} turns more", first.len() - TURNS)?;
+        }
         write!(
             f,
-            "first  [[{}]]{}\n       (what stands in [[ ]] is read, the rest is learnt)",
-            glance(&first.0, true),
-            glance(&first.1, false)
+            "\n       (what stands in [[ ]] is read, the rest is learnt)"
         )
     }
 }
@@ -152,19 +171,23 @@ mod tests {
         let text = |text: &str| Tokenizer::world().encode(text);
         let example = |prompt: &str, completion: &str, line, cut| {
             let mut tokens = text(prompt);
-            let prompt_len = tokens.len();
+            let read = tokens.len();
             tokens.extend(text(completion));
+            let learnt = vec![Range {
+                start: read,
+                end: tokens.len(),
+            }];
             Example {
                 tokens,
-                prompt_len,
+                learnt,
                 line,
                 cut,
             }
         };
         let examples = [
             example("user: hi\n\nassistant:", " hello", 1, (0, 0)),
-            example("user: é", " x", 2, (3, 0)),
-            example("user: x", " y", 5, (1, 2)),
+            example("user: é", " x", 2, (1, 0)),
+            example("user: x", " y", 5, (1, 1)),
         ];
         let survey = Survey::of(&examples).unwrap();
         assert_eq!((survey.cut, survey.blank), ((2, 1), 2));
@@ -174,6 +197,20 @@ mod tests {
             "{shown}"
         );
         assert_eq!(Survey::of(&[]), None);
+
+        // One token, then two a turn, of which the second is learnt.
+        let chat = |turns: usize| Example {
+            tokens: text("a").repeat(1 + 2 * turns),
+            learnt: (1..=turns).map(|turn| 2 * turn..2 * turn + 1).collect(),
+            line: 1,
+            cut: (0, 0),
+        };
+        let shown = Survey::of(&[chat(2)]).unwrap().to_string();
+        let lengths = "tokens prompt 3/3/3/3, completion 2/2/2/2, both 5/5/5/5 ";
+        assert!(shown.contains(lengths), "{shown}");
+        assert!(shown.contains("first  [[aa]]a[[a]]a\n"), "{shown}");
+        let shown = Survey::of(&[chat(6)]).unwrap().to_string();
+        assert!(shown.contains("[[a]]a... and 2 turns more\n"), "{shown}");
     }
 
     #[test]

@@ -90,11 +90,24 @@ impl Template {
 
     /// The text with a row's values in it; values are inserted as they are, braces and all.
     pub fn render(&self, row: &Row) -> Result<String, DataError> {
+        self.fill(|key| row.text(key))
+    }
+
+    /// The same with `value` under `key`, whatever the row has there.
+    pub fn render_with(&self, row: &Row, key: &str, value: &str) -> Result<String, DataError> {
+        let own = key;
+        self.fill(|key| if key == own { Ok(value) } else { row.text(key) })
+    }
+
+    fn fill<'a>(
+        &self,
+        value: impl Fn(&str) -> Result<&'a str, DataError>,
+    ) -> Result<String, DataError> {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(plain) => text.push_str(plain),
-                Piece::Key(key) => text.push_str(row.text(key)?),
+                Piece::Key(key) => text.push_str(value(key)?),
             }
         }
         Ok(text)

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::{Sides, show};
 use crate::data::jsonl::Row;
 use crate::data::template::Template;
-use crate::generate::{Settings, Talk};
+use crate::generate::{End, Settings, Talk};
 use crate::report;
 use crate::tokenizer::Tokenizer;
 
@@ -69,8 +69,12 @@ pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<(
         // Tokenised by itself, as the prompt is in training.
         let turn = [between, Some(prompt.as_str())].into_iter().flatten();
         let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();
-        show(&mut talk, &turn, settings)?;
-        between = Some("\n\n");
+        // As in training: an end of its own is between turns all there is, and was read if the answer came to it.
+        between = match (show(&mut talk, &turn, settings)?, &settings.stop) {
+            (End::Stop, _) => None,
+            (_, Some(stop)) => Some(stop.as_str()),
+            (_, None) => Some("\n\n"),
+        };
     }
     Ok(())
 }

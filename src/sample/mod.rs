@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::interactive::KEY;
 
+use crate::data::Formats;
 use crate::data::template::Template;
 use crate::fetch::{self, Patience, Remote};
 use crate::generate::{End, Settings, Talk};
@@ -38,7 +39,7 @@ pub enum Ask {
     /// One, as it stands.
     Prompt(String),
     /// Each line of a file.
-    Prompts { path: PathBuf, formatter: Template },
+    Prompts { path: PathBuf, formats: Formats },
     /// Lines typed one after another; each is the formatter's [`KEY`].
     Interactive { formatter: Template },
 }
@@ -67,8 +68,8 @@ pub fn run(options: &Options) -> Result<()> {
             );
             show_both(&load(options)?, prompt, settings)
         }
-        Ask::Prompts { path, formatter } => {
-            let prompts = prompts::read(path, formatter)?;
+        Ask::Prompts { path, formats } => {
+            let prompts = prompts::read(path, formats)?;
             // What fetching a model says is no JSON.
             report::leave_output_to_data();
             prompts::answer(&load(options)?, &prompts, settings)
@@ -120,11 +121,12 @@ fn show_both(sides: &Sides, prompt: &str, settings: &Settings) -> Result<()> {
         &mut Talk::new(&sides.model, &sides.tuned, settings),
         &prompt,
         settings,
-    )
+    )?;
+    Ok(())
 }
 
-/// Shows an answer as it comes.
-fn show(talk: &mut Talk, prompt: &[u32], settings: &Settings) -> Result<()> {
+/// Shows an answer as it comes, and says how it ended.
+fn show(talk: &mut Talk, prompt: &[u32], settings: &Settings) -> Result<End> {
     let end = talk.answer(prompt, report::stream)?;
     say("");
     if end == End::Limit {
@@ -133,5 +135,5 @@ fn show(talk: &mut Talk, prompt: &[u32], settings: &Settings) -> Result<()> {
             settings.max_tokens
         ));
     }
-    Ok(())
+    Ok(end)
 }

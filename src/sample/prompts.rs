@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::Sides;
+use crate::data::Formats;
 use crate::data::jsonl::{self, Row};
-use crate::data::template::Template;
+
 use crate::generate::{self, End, Settings};
 use crate::report;
 
@@ -28,12 +29,12 @@ struct Answered<'a> {
     tuned_end: End,
 }
 
-/// Reads the prompts: an object is put through `formatter`, a string stands as it is.
-pub fn read(path: &Path, formatter: &Template) -> Result<Vec<Prompt>> {
+/// Reads the prompts: an object is put through the formats, a string stands as it is.
+pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
     let parse = |line, bytes: &[u8]| {
-        let text = match jsonl::string(line, bytes)? {
+        let text = match jsonl::string_line(line, bytes)? {
             Some(text) => text,
-            None => formatter.render(&Row::parse(line, bytes)?)?,
+            None => formats.prompt(&Row::parse(line, bytes)?)?,
         };
         Ok(Prompt { line, text })
     };

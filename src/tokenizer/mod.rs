@@ -42,7 +42,9 @@ impl Tokenizer {
         &TOKENIZER
     }
 
-    fn parse(file: &str) -> Result<Tokenizer, VocabularyError> {
+    /// A vocabulary file, for the tests and the fuzzer: the program has only the World one.
+    #[doc(hidden)]
+    pub fn parse(file: &str) -> Result<Tokenizer, VocabularyError> {
         let vocabulary = Vocabulary::parse(file)?;
         let trie = Trie::new(vocabulary.iter());
         Ok(Tokenizer { vocabulary, trie })

@@ -86,7 +86,10 @@ fn hash(examples: &[Example]) -> String {
     let mut hasher = Sha256::new();
     for example in examples {
         hasher.update(example.tokens.len().to_le_bytes());
-        hasher.update(example.prompt_len.to_le_bytes());
+        for part in &example.learnt {
+            hasher.update(part.start.to_le_bytes());
+            hasher.update(part.end.to_le_bytes());
+        }
         for token in &example.tokens {
             hasher.update(token.to_le_bytes());
         }

@@ -26,12 +26,7 @@ pub fn page<'a>(
     history: &'a History,
     summary: &'a str,
 ) -> Result<Page<'a>> {
-    let &Work {
-        options,
-        model,
-        data,
-        ..
-    } = work;
+    let &Work { options, model, .. } = work;
     let name = options.save.file_name().and_then(|name| name.to_str());
     let start = Learner::new(model.config(), options.tune, options.init, options.seed)?.state();
     let soft_prompt = state.soft_prompt.as_ref();
@@ -41,7 +36,7 @@ pub fn page<'a>(
         history,
         norms: moved(state, &start)?,
         soft_prompt: soft_prompt.map(norm).transpose()?,
-        answers: answers(model, data, state)?,
+        answers: answers(work, state)?,
         options: options.flags.clone(),
         machine: machine(options, model),
     })
@@ -68,42 +63,43 @@ fn norm(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
 }
 
-/// Answers to a few examples, from all over the held-out ones if there are any.
-fn answers(model: &Rwkv5, data: &Data, tuned: &State) -> Result<Vec<Answer>> {
-    let examples = match data.held_out.is_empty() {
-        true => &data.examples,
-        false => &data.held_out,
+/// Answers to a few examples, from all over the held-out ones if there are any: of a conversation, to its last question.
+fn answers(work: &Work, tuned: &State) -> Result<Vec<Answer>> {
+    let Data { examples, held_out } = work.data;
+    let examples = match held_out.is_empty() {
+        true => examples,
+        false => held_out,
     };
-    let base = State::zeros(model.config())?;
-    let apart = examples.len().div_ceil(ANSWERS);
-    let with_prompt = examples
-        .iter()
-        .step_by(apart)
-        .filter(|example| example.prompt_len > 0);
-    with_prompt
-        .map(
-            |Example {
-                 tokens, prompt_len, ..
-             }| {
-                let (prompt, wanted) = tokens.split_at(*prompt_len);
-                Ok(Answer {
-                    prompt: text(prompt),
-                    wanted: Some(text(wanted)),
-                    base: answer(model, prompt, &base)?,
-                    tuned: answer(model, prompt, tuned)?,
-                })
-            },
-        )
-        .collect()
-}
-
-fn answer(model: &Rwkv5, prompt: &[u32], state: &State) -> Result<String> {
-    let (settings, mut text) = (Settings::greedy(TOKENS), String::new());
-    Talk::new(model, state, &settings).answer(prompt, |piece| {
-        text.push_str(piece);
-        Ok(())
-    })?;
-    Ok(text)
+    let base = State::zeros(work.model.config())?;
+    let end = &work.options.formats.end;
+    let settings = Settings {
+        stop: (!end.is_empty()).then(|| end.clone()),
+        ..Settings::greedy(TOKENS)
+    };
+    let answer = |prompt: &[u32], state| -> Result<String> {
+        let mut text = String::new();
+        let mut talk = Talk::new(work.model, state, &settings);
+        talk.answer(prompt, |piece| {
+            text.push_str(piece);
+            Ok(())
+        })?;
+        Ok(text)
+    };
+    let mut answers = Vec::new();
+    for Example { tokens, learnt, .. } in examples.iter().step_by(examples.len().div_ceil(ANSWERS))
+    {
+        let Some(last) = learnt.last().filter(|last| last.start > 0) else {
+            continue;
+        };
+        let prompt = &tokens[..last.start];
+        answers.push(Answer {
+            prompt: text(prompt),
+            wanted: Some(text(&tokens[last.clone()])),
+            base: answer(prompt, &base)?,
+            tuned: answer(prompt, tuned)?,
+        });
+    }
+    Ok(answers)
 }
 
 fn text(tokens: &[u32]) -> String {
