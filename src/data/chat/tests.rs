@@ -45,6 +45,7 @@ fn questions_meet_their_answers_and_the_last_may_wait_for_one() {
     let read = chat(&messages(&whole)).unwrap();
     assert_eq!(read.system, ["be kind", "be short"]);
     assert_eq!(read.turns, [pair("hi", "hello"), pair("bye", "")]);
+    assert_eq!(read.question.as_deref(), Some("?"));
 }
 
 #[test]
