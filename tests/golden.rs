@@ -244,7 +244,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits() {
         ] {
             let example = Example {
                 tokens: [ids.as_slice(), &[end]].concat(),
-                learnt: vec![ids.len()..ids.len() + 1],
+                learnt: Vec::from([ids.len()..ids.len() + 1]),
                 line: 1,
                 cut: (0, 0),
             };

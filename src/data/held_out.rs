@@ -37,7 +37,7 @@ mod tests {
     fn examples(count: usize) -> Vec<Example> {
         let example = |line| Example {
             tokens: vec![1, 2],
-            learnt: vec![1..2],
+            learnt: Vec::from([1..2]),
             line,
             cut: (0, 0),
         };
