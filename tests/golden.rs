@@ -244,7 +244,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits() {
         ] {
             let example = Example {
                 tokens: [ids.as_slice(), &[end]].concat(),
-                learnt: Vec::from([ids.len()..ids.len() + 1]),
+                learnt: std::iter::once(ids.len()..ids.len() + 1).collect(),
                 line: 1,
                 cut: (0, 0),
             };

@@ -37,7 +37,7 @@ mod tests {
     fn examples(count: usize) -> Vec<Example> {
         let example = |line| Example {
             tokens: vec![1, 2],
-            learnt: Vec::from([1..2]),
+            learnt: std::iter::once(1..2).collect(),
             line,
             cut: (0, 0),
         };

@@ -236,7 +236,17 @@ impl Checkpoint {
     }
 
     /// Brings a run that has not begun to where this checkpoint stands. Errors when it is about something else.
-    pub fn restore(self, standing: &mut Standing, subject: &Subject) -> Result<()> {
+    pub fn restore(
+        self,
+        standing: &mut Standing,
+        subject: &Subject,
+        flags: &[(String, String)],
+    ) -> Result<()> {
+        // Parts of another size would give other last digits. Free memory is no reason, a flag is.
+        let planned = ["--batchsize", "--micro_batch", "--recompute"];
+        let is_replanned = self
+            .changes(flags)
+            .any(|(flag, ..)| planned.contains(&flag));
         let Self { record, tensors } = self;
         let (then, now) = (&record.subject, subject);
         for (what, then, now) in [
@@ -270,7 +280,9 @@ impl Checkpoint {
             let state = best_state(&tensors, &standing.learner.state())?;
             standing.best = Some(Best { step, loss, state });
         }
-        standing.plan = record.plan;
+        if !is_replanned {
+            standing.plan = record.plan;
+        }
         standing.before = record.seconds;
         standing.begun = Instant::now();
         standing.history = record.history;

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 use anyhow::Result;
 use candle_core::Tensor;
 
+use super::prepare::Data;
 use super::step::Work;
-use super::{Data, Learner, Options};
+use super::{Learner, Options};
 use crate::data::Example;
 use crate::generate::{Settings, Talk};
 use crate::memory;

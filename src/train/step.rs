@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
+use super::Options;
 use super::learner;
+use super::prepare::Data;
 use super::standing::Standing;
-use super::{Data, Options};
 use crate::data::Example;
 use crate::model::Rwkv5;
 use crate::report::Step;

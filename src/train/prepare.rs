@@ -1,0 +1,155 @@
+//! What a run needs before its first step: data, a model, a plan, and places to write to.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use super::plan::Plan;
+use super::{HeldOut, Options, Tune};
+use crate::data::{Example, Survey, example, held_out};
+use crate::fetch::{self, Patience};
+use crate::model::{Checkpoint, Config, Rwkv5};
+use crate::report::say;
+use crate::{files, memory};
+
+/// Free memory to plan with where the system does not tell: 4 GiB.
+const ASSUMED_FREE: u64 = 4 << 30;
+
+/// The examples of a run.
+pub struct Data {
+    /// To learn from.
+    pub examples: Vec<Example>,
+    /// To see how well is predicted what was not learnt from; may be empty.
+    pub held_out: Vec<Example>,
+}
+
+/// Gets the data, says where from and what it is like, and gives back its examples.
+pub fn survey(options: &Options) -> Result<Data> {
+    let data = options.data.display();
+    match &options.data_remote {
+        Some(remote) if !options.data.exists() => say(&format!("data   {data}, from {remote}")),
+        None if !options.data.exists() => {}
+        _ => say(&format!("data   {data}, the file that is there")),
+    }
+    fetch::ensure(
+        &options.data,
+        "--data_path",
+        options.data_remote.as_ref(),
+        &Patience::default(),
+    )?;
+    let examples = example::read(&options.data, &options.formats)?;
+    if let Some(survey) = Survey::of(&examples) {
+        say(&survey.to_string());
+    }
+    let data = match &options.evaluation.examples {
+        HeldOut::None => Data {
+            examples,
+            held_out: Vec::new(),
+        },
+        HeldOut::File(path) => {
+            let held_out = example::read(path, &options.formats).context("--eval_path")?;
+            say(&format!(
+                "eval   {} examples of {}",
+                held_out.len(),
+                path.display()
+            ));
+            Data { examples, held_out }
+        }
+        HeldOut::Share(share) => {
+            let all = examples.len();
+            let parts = held_out::put_aside(examples, *share);
+            let (examples, held_out) = parts.with_context(|| {
+                format!("--eval_split {share} of {all} examples leaves none to learn from; give a smaller share or more data")
+            })?;
+            say(&format!(
+                "eval   {} of the examples, which are not learnt from",
+                held_out.len()
+            ));
+            Data { examples, held_out }
+        }
+    };
+    Ok(data)
+}
+
+/// The model, with its weights left in their file.
+pub fn load_model(options: &Options) -> Result<Rwkv5> {
+    let checkpoint = Checkpoint::open(&options.model)?;
+    Rwkv5::load(&checkpoint, options.product)
+        .with_context(|| format!("cannot use the model {}", options.model.display()))
+}
+
+/// How much is computed at once: as much as the largest batch needs and memory holds.
+pub fn plan(options: &Options, model: &Rwkv5, data: &Data) -> Plan {
+    let rows = data
+        .examples
+        .iter()
+        .map(|example| example.rows(options.tune.softprompt));
+    let plan = Plan::new(
+        model,
+        options.recompute,
+        rows.max().unwrap_or(0).saturating_mul(options.batch_size),
+        memory::free().unwrap_or(ASSUMED_FREE),
+    );
+    Plan {
+        most_rows: options.micro_batch.unwrap_or(plan.most_rows),
+        ..plan
+    }
+}
+
+/// Errors when the run's files could not be written, as far as that can be told without a model: it may be long in
+/// coming.
+pub fn check_places(options: &Options) -> Result<()> {
+    files::check_writable(&files::settled(&options.save))
+        .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
+    for (flag, path) in [
+        ("--log_file", &options.log_file),
+        ("--report", &options.report),
+    ] {
+        if let Some(path) = path {
+            files::check_writable(&files::settled(path))
+                .with_context(|| format!("cannot write {flag} {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Errors that only data and model together show.
+pub fn check_examples(data: &Data, options: &Options, config: &Config) -> Result<()> {
+    let held_out_in = match &options.evaluation.examples {
+        HeldOut::File(path) => path,
+        HeldOut::None | HeldOut::Share(_) => &options.data,
+    };
+    check_some(&data.examples, &options.data, options.tune, config)?;
+    check_some(&data.held_out, held_out_in, options.tune, config)
+}
+
+fn check_some(examples: &[Example], path: &Path, tune: Tune, config: &Config) -> Result<()> {
+    for example in examples {
+        let at = || {
+            format!(
+                "cannot use the data in {}: line {}",
+                path.display(),
+                example.line
+            )
+        };
+        if let Some(id) = example
+            .tokens
+            .iter()
+            .find(|&&id| id as usize >= config.vocab_size)
+        {
+            bail!(
+                "{}: token {id} is not among the model's {} tokens",
+                at(),
+                config.vocab_size
+            );
+        }
+        if example.scored(tune.softprompt) == 0 {
+            bail!(
+                "{}: the prompt is empty and the completion a single token, which nothing predicts without a soft \
+                 prompt; add softprompt to --tune or remove the line",
+                at()
+            );
+        }
+    }
+    Ok(())
+}
