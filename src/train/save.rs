@@ -6,7 +6,7 @@ use super::checkpoint::Checkpoints;
 use super::standing::Standing;
 use super::step::Work;
 use super::target::Target;
-use super::{Keep, Stop, page};
+use super::{Keep, Options, Stop, page};
 use crate::memory;
 use crate::report::{self, Summary, say};
 use crate::state_file::{self, Format};
@@ -30,7 +30,7 @@ pub fn save(
     if let Some(state) = &learnt {
         let (element, fingerprint) = (model.element(), Some(model.fingerprint()));
         state_file::write(&target.path, state, element, Format::State, fingerprint)
-            .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
+            .with_context(|| cannot_write(target, options))?;
         written.push(("state", options.save.display().to_string()));
         let curve = target.curve.display();
         report::write_curve(&target.curve, &standing.history)
@@ -80,5 +80,17 @@ pub fn save(
         (Err(error), None) => {
             bail!("{error:#}; nothing was learnt before that, so no state was written")
         }
+    }
+}
+
+/// What to do about a state that could not be written, too, if there is something.
+fn cannot_write(target: &Target, options: &Options) -> String {
+    let state = options.save.display();
+    match target.checkpoint.exists() {
+        true => format!(
+            "cannot write --save_filename {state} (once it can be, --resume goes on from {})",
+            target.checkpoint.display()
+        ),
+        false => format!("cannot write --save_filename {state}"),
     }
 }
