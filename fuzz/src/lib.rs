@@ -30,10 +30,14 @@ pub fn file(data: &[u8]) -> PathBuf {
 }
 
 /// A `.pth` of the storages whose number and whose lengths are the first bytes, and of the pickle that follows. The
-/// storages hold a small number, whatever type they are of.
+/// storages hold small numbers of either sign, whatever type they are of.
 fn archive(data: &[u8]) -> Vec<u8> {
     let (count, rest) = data.split_first().unwrap_or((&0, &[]));
     let (lengths, pickle) = rest.split_at(rest.len().min((count % 10).into()));
+    let byte = |at: usize| match (at % 2, at / 4 % 2) {
+        (0, _) => at as u8,
+        (_, sign) => 0x3c | (sign as u8) << 7,
+    };
     let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let mut entry = |name: String, bytes: &[u8]| {
@@ -42,7 +46,8 @@ fn archive(data: &[u8]) -> Vec<u8> {
     };
     entry("archive/data.pkl".into(), pickle);
     for (key, &length) in lengths.iter().enumerate() {
-        entry(format!("archive/data/{key}"), &vec![0x3c; length.into()]);
+        let bytes: Vec<u8> = (0..length.into()).map(byte).collect();
+        entry(format!("archive/data/{key}"), &bytes);
     }
     zip.finish().expect("memory").into_inner()
 }
