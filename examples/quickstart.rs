@@ -14,6 +14,7 @@ use state_tune::data::template::Template;
 use state_tune::data::{Formats, Walk, example};
 use state_tune::model::{Checkpoint, Rwkv5, State};
 use state_tune::ops::{self, linear::Product};
+use state_tune::tokenizer::Tokenizer;
 use state_tune::train::schedule::Shape;
 use state_tune::train::{
     Adam, Evaluation, HeldOut, Init, Keep, Options, Recompute, Schedule, Tune,
@@ -51,7 +52,7 @@ fn quickstart() -> Result<()> {
     let greedy = generate::Settings::greedy(40);
     println!();
     for question in QUESTIONS {
-        let prompt = format!("user: {question}\n\nassistant:");
+        let prompt = Tokenizer::world().encode(&format!("user: {question}\n\nassistant:"));
         println!("{question}");
         println!(
             "  base model  {}",

@@ -1,4 +1,4 @@
-//! What this machine is: its processor, how much memory there is, and how much was needed.
+//! What the system tells: this machine's processor, how much memory there is and was needed, which signals are ignored.
 
 use std::fs;
 
@@ -33,6 +33,18 @@ pub fn peak() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// Whether this process was started with a signal ignored, as `nohup` does. `false` where the system does not tell.
+pub fn ignores(signal: i32) -> bool {
+    let mask = || -> Option<u64> {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    mask().is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 #[cfg(test)]

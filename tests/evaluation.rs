@@ -119,6 +119,18 @@ fn the_best_state_is_kept_and_patience_ends_a_run_that_gets_worse() {
 }
 
 #[test]
+fn held_out_numbers_that_are_lost_end_the_run() {
+    let dir = Dir::new();
+    let run = dir.run(&["--learningrate=1e30", "--max_epochs=0.03", &eval()]);
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(
+        error.contains("held-out") && error.contains("lower --learningrate"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_share_of_the_data_is_put_aside_and_not_learnt_from() {
     let dir = Dir::new();
     let said = dir.succeeds(&[
@@ -154,7 +166,23 @@ fn a_share_of_the_data_is_put_aside_and_not_learnt_from() {
 fn a_run_shows_itself_as_a_page_and_to_tensorboard() {
     let dir = Dir::new();
     dir.write("page.html", "my notes");
-    dir.refuses(&["--report=page.html"], 1, &["page.html", "no web page"]);
+    dir.refuses(
+        &["--report=page.html"],
+        1,
+        &["page.html", "no report of ours"],
+    );
+    dir.write("other.html", "<!DOCTYPE html><title>mine</title>");
+    dir.refuses(
+        &["--report=other.html"],
+        1,
+        &["other.html", "no report of ours"],
+    );
+    dir.refuses(&["--report=."], 1, &["it is a directory"]);
+    dir.refuses(
+        &["--tensorboard=page.html"],
+        1,
+        &["--tensorboard", "no directory"],
+    );
     dir.refuses(&["--report=state.loss.svg"], 1, &["loss curve"]);
     dir.refuses(&["--report=log", "--log_file=log"], 1, &["--log_file"]);
     dir.refuses(

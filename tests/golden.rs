@@ -335,7 +335,9 @@ fn greedy_answers_from_a_state_that_pytorch_wrote() {
         let prompt = case["prompt"].as_str().unwrap();
         for (state, ids) in [(&base, "base_ids"), (&tuned, "tuned_ids")] {
             let greedy = Settings::greedy(40);
-            let (text, _) = generate::answer(&model, prompt, state, &greedy).unwrap();
+            let (text, _) =
+                generate::answer(&model, &Tokenizer::world().encode(prompt), state, &greedy)
+                    .unwrap();
             let ids: Vec<u32> = case[ids]
                 .as_array()
                 .unwrap()

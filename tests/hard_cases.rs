@@ -262,12 +262,17 @@ fn an_update_that_the_files_type_cannot_hold_ends_the_run_before_it_is_lost() {
 #[test]
 fn a_log_that_cannot_be_written_costs_no_state() {
     let dir = Dir::new();
-    let run = dir.run(&["--log_file=/dev/full"]);
+    let run = dir.run(&["--log_file=/dev/full", "--max_epochs=0.1"]);
     let error = String::from_utf8(run.stderr).unwrap();
     assert_eq!(run.status.code(), Some(1));
     assert!(
         error.contains("/dev/full") && error.contains("state.pth"),
         "{error}"
+    );
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert!(
+        said.contains("the run goes on") && said.contains("3 steps"),
+        "{said}"
     );
     assert!(pth::read(&dir.path("state.pth")).is_ok());
 }

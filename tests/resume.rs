@@ -188,7 +188,7 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
     );
     let said = dir.succeeds(&flags[..flags.len() - 1]);
     assert!(
-        said.contains("state.pth.ckpt is there from an earlier run and will be replaced"),
+        said.contains("state.pth.ckpt is of an earlier run and is now state.pth.ckpt.old"),
         "{said}"
     );
 }
@@ -270,4 +270,57 @@ fn a_full_disk_spares_the_old_files_and_the_run() {
         fs::read(dir.path("state.pth")).unwrap()
             == fs::read(undisturbed.path("state.pth")).unwrap()
     );
+}
+
+#[test]
+#[cfg(unix)]
+fn an_evaluation_that_a_signal_prevented_is_made_up_for() {
+    let model = model();
+    let flags = flags(
+        &model,
+        &["--max_epochs=40", "--eval_every=1", "--log_file=log"],
+    );
+    let (whole, parts) = (prepared(), prepared());
+    whole.succeeds(&flags);
+    let mut run = parts.command(&flags).stdout(Stdio::null()).spawn().unwrap();
+    common::first_step(&mut run, &parts.path("log"));
+    common::signal(&run, "INT");
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    parts.succeeds(&[flags.as_slice(), &["--resume"]].concat());
+    let state = |dir: &Dir| fs::read(dir.path("state.pth")).unwrap();
+    assert!(state(&whole) == state(&parts));
+    let evaluated = |dir: &Dir| {
+        let log = fs::read_to_string(dir.path("log")).unwrap();
+        log.lines()
+            .filter(|line| line.contains("eval_loss"))
+            .map(str::to_string)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(evaluated(&whole), evaluated(&parts));
+}
+
+#[test]
+fn a_checkpoint_holds_only_what_gave_a_finite_loss() {
+    let (dir, model) = (prepared(), model());
+    // The rate grows until the numbers are lost.
+    let lost = [
+        "--lr_schedule=exponential",
+        "--lr_final=1e30",
+        "--max_epochs=4",
+        "--eval_every=0",
+        "--keep=last",
+        "--grad_clip=0",
+    ];
+    let run = dir.run(&flags(&model, &lost));
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    assert!(
+        error.contains("lower --learningrate") && error.contains("last good state is in"),
+        "{error}"
+    );
+    let said = dir.succeeds(&flags(
+        &model,
+        &["--learningrate=0.01", "--max_epochs=4", "--resume"],
+    ));
+    assert!(said.contains("resume state.pth.ckpt, after step"), "{said}");
 }

@@ -192,7 +192,9 @@ fn a_talk_reads_on_as_if_all_had_been_said_at_once() {
             let (mut whole, mut said) = (String::new(), String::new());
             for line in lines {
                 whole += &format!("user: {line}\n\nassistant:");
-                let (answer, end) = generate::answer(&model, &whole, state, &greedy).unwrap();
+                let (answer, end) =
+                    generate::answer(&model, &Tokenizer::world().encode(&whole), state, &greedy)
+                        .unwrap();
                 whole += &format!("{answer}\n\n");
                 said += &format!("{answer}\n");
                 if end == End::Limit {
@@ -300,15 +302,22 @@ fn a_text_ends_an_answer_wherever_tokens_are_cut() {
         ("at be sev", " Arr, th", End::Stop),
         (" Arr", "", End::Stop),
         ("matey!", " Arr, that be seventeen, ", End::Stop),
-        // Its beginning comes, and the rest does not.
-        ("matey!!", whole, End::BlankLine),
-        ("\n\n", whole, End::BlankLine),
+        // Its beginning comes, and the rest does not; two newlines are then no end.
+        ("matey!!", whole, End::Limit),
+        ("\n\n", whole, End::Stop),
     ] {
+        let length = Tokenizer::world().encode(whole).len();
         let settings = Settings {
             stop: Some(stop.into()),
-            ..Settings::greedy(40)
+            ..Settings::greedy(length + usize::from(end == End::Stop))
         };
-        let answered = generate::answer(&model, prompt, &tuned, &settings).unwrap();
+        let answered = generate::answer(
+            &model,
+            &Tokenizer::world().encode(prompt),
+            &tuned,
+            &settings,
+        )
+        .unwrap();
         assert_eq!(answered, (wanted.to_string(), end), "{stop:?}");
     }
 }
@@ -335,8 +344,10 @@ fn an_ended_answer_has_been_read_with_the_text_that_ended_it() {
     talk.answer(&more, &mut say).unwrap();
     let (first, greedy) = (" Arr, that", Settings::greedy(40));
     let whole = format!("{prompt}{first} be an");
-    let (wanted, _) = generate::answer(&model, &whole, &tuned, &greedy).unwrap();
-    assert_eq!(said.concat(), format!("{first}{wanted}"));
+    let (wanted, _) =
+        generate::answer(&model, &Tokenizer::world().encode(&whole), &tuned, &greedy).unwrap();
+    // It goes on beyond the two newlines that end the other.
+    assert!(said.concat().starts_with(&format!("{first}{wanted}\n\n")));
 }
 
 #[test]

@@ -43,30 +43,30 @@ impl Formats {
         }
     }
 
-    /// The text of a line that is to be answered: its prompt, or its conversation up to the last question.
-    pub fn prompt(&self, row: &Row) -> Result<String, DataError> {
+    /// The texts of a line up to where it is to be answered: its prompt, or its conversation up to the last question.
+    /// They are tokenised one by one, as in training.
+    pub fn prompt(&self, row: &Row) -> Result<Vec<String>, DataError> {
         let Some(mut chat) = self.chat(row, &[&self.prompt])? else {
-            return self.prompt.render(row);
+            return Ok(vec![self.prompt.render(row)?]);
         };
         // An open question is the prompt of an answer to come.
-        chat.turns.extend(
-            chat.question
-                .take()
-                .map(|question| (question, String::new())),
-        );
-        let between = if self.end.is_empty() {
-            BETWEEN
-        } else {
-            &self.end
+        let open = chat.question.take();
+        chat.turns
+            .extend(open.map(|question| (question, String::new())));
+        let between = match self.end.as_str() {
+            "" => BETWEEN,
+            end => end,
         };
-        let mut turns = self.turns(row, &chat)?;
-        let Some((last, _)) = turns.pop() else {
-            return Err(DataError::NoAnswer { line: row.line() });
-        };
-        let before = turns
-            .iter()
-            .map(|(prompt, completion)| [prompt, completion, between].concat());
-        Ok(before.collect::<String>() + &last)
+        let mut texts = Vec::new();
+        for (prompt, completion) in self.turns(row, &chat)? {
+            texts.extend([prompt, completion, between.to_string()]);
+        }
+        // The last completion, and what would follow it, is what is asked for.
+        texts.truncate(texts.len().saturating_sub(2));
+        match texts.is_empty() {
+            true => Err(DataError::NoAnswer { line: row.line() }),
+            false => Ok(texts),
+        }
     }
 
     /// The conversation of a line, unless the line has all keys of the templates.

@@ -25,7 +25,7 @@ pub struct Settings {
     pub top_p: f64,
     /// Decides what is drawn.
     pub seed: u64,
-    /// A text that ends an answer and is no part of it.
+    /// A text that ends an answer and is no part of it; `None` takes two newlines for the end.
     pub stop: Option<String>,
 }
 
@@ -98,7 +98,7 @@ impl<'a> Talk<'a> {
             let next = self.draw.next(&logits)?;
             match tokenizer.token(next) {
                 _ if next == 0 => break End::EndOfText,
-                Some(b"\n\n") => break End::BlankLine,
+                Some(b"\n\n") if self.settings.stop.is_none() => break End::BlankLine,
                 _ if made == self.settings.max_tokens => break End::Limit,
                 _ => made += 1,
             }
@@ -124,13 +124,12 @@ impl<'a> Talk<'a> {
 /// The answer to one prompt, whole.
 pub fn answer(
     model: &Rwkv5,
-    prompt: &str,
+    prompt: &[u32],
     state: &State,
     settings: &Settings,
 ) -> Result<(String, End)> {
     let mut text = String::new();
-    let prompt = Tokenizer::world().encode(prompt);
-    let end = Talk::new(model, state, settings).answer(&prompt, |piece| {
+    let end = Talk::new(model, state, settings).answer(prompt, |piece| {
         text.push_str(piece);
         Ok(())
     })?;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -42,15 +43,31 @@ pub fn write_with_note(
 }
 
 fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &[u8])>) -> io::Result<()> {
-    let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new(file);
+    match entries(&mut zip, pickle, note) {
+        Ok(()) => zip.finish().map(drop).map_err(bare),
+        Err(error) => {
+            // Dropped, it would try to finish the archive, and complain on standard error by itself.
+            std::mem::forget(zip);
+            Err(error)
+        }
+    }
+}
+
+fn entries(
+    zip: &mut ZipWriter<&mut File>,
+    pickle: &Pickle,
+    note: Option<(&str, &[u8])>,
+) -> io::Result<()> {
+    let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut entry = |name: &str, bytes: &[u8]| -> io::Result<()> {
         // Beyond 4 GiB (less the entry's header) an entry needs zip64 fields, which must be asked for.
         let large = bytes.len() >= u32::MAX as usize;
-        zip.start_file(
+        let begun = zip.start_file(
             format!("archive/{name}"),
             plain.with_alignment(64).large_file(large),
-        )?;
+        );
+        begun.map_err(bare)?;
         zip.write_all(bytes)
     };
     entry("data.pkl", &pickle.code)?;
@@ -62,8 +79,15 @@ fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &[u8])>) -> io:
     if let Some((name, bytes)) = note {
         entry(name, bytes)?;
     }
-    zip.finish()?;
     Ok(())
+}
+
+/// The system's own error, which the archive's writer wraps in words that say the same.
+fn bare(error: ZipError) -> io::Error {
+    match error {
+        ZipError::Io(error) => error,
+        error => error.into(),
+    }
 }
 
 /// A pickle being written, and the tensors it refers to by their place in `tensors`.

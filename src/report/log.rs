@@ -1,7 +1,7 @@
 //! `--log_file`: one JSON object a line for each step and each evaluation, written through at once so that it can be followed.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,9 +19,14 @@ pub struct Log {
 impl Log {
     /// Opens a log, keeping what is in it: a further run's lines follow, from step 1 again.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
+        let mut options = OpenOptions::new();
+        let file = options.create(true).append(true).read(true).open(path);
+        let mut file = file.with_context(|| cannot_write(path))?;
+        if ends_inside_a_line(&mut file) {
+            file.write_all(b"\n").with_context(|| cannot_write(path))?;
+        }
         Ok(Self {
-            file: file.with_context(|| cannot_write(path))?,
+            file,
             path: path.to_path_buf(),
         })
     }
@@ -44,6 +49,41 @@ impl Log {
     }
 }
 
+/// Whether a run that was killed left a part of a line.
+fn ends_inside_a_line(file: &mut File) -> bool {
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return false; // a device has no lines
+    }
+    let mut last = [0];
+    let is_read = file
+        .seek(SeekFrom::End(-1))
+        .and_then(|_| file.read_exact(&mut last));
+    is_read.is_ok() && last != *b"\n"
+}
+
 fn cannot_write(path: &Path) -> String {
     format!("cannot write --log_file {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_ended_before_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let eval = Eval {
+            step: 1,
+            loss: 0.5,
+            accuracy: 1.0,
+        };
+        for (before, lines) in [("", 1), ("{}\n", 2), ("{}\n{\"st", 3)] {
+            std::fs::write(&path, before).unwrap();
+            Log::open(&path).unwrap().eval(&eval).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(text.lines().count(), lines, "{text}");
+            assert!(text.starts_with(before) && text.ends_with("}\n"), "{text}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Where each step and each evaluation is written down as it happens, for other programs to follow.
 
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,14 +9,23 @@ use super::log::Log;
 use super::{Eval, Step, TensorBoard};
 
 /// The log file and TensorBoard's files, as far as they are asked for.
+///
+/// A run is worth more than its records: when they cannot be written any more, that is said, and the run goes on.
 pub struct Records {
     log: Option<Log>,
     board: Option<TensorBoard>,
+    say: Box<dyn Fn(&str)>,
+    failed: Option<anyhow::Error>,
 }
 
 impl Records {
-    /// Opens what is asked for, for a run of which so many steps are done.
-    pub fn open(log_file: Option<&Path>, tensorboard: Option<&Path>, done: usize) -> Result<Self> {
+    /// Opens what is asked for, for a run of which so many steps are done; `say` tells what happens later.
+    pub fn open(
+        log_file: Option<&Path>,
+        tensorboard: Option<&Path>,
+        done: usize,
+        say: impl Fn(&str) + 'static,
+    ) -> Result<Self> {
         let board = tensorboard.map(|directory| {
             let opened = TensorBoard::open(directory, done);
             opened.with_context(|| format!("cannot write --tensorboard {}", directory.display()))
@@ -23,26 +33,39 @@ impl Records {
         Ok(Self {
             log: log_file.map(Log::open).transpose()?,
             board: board.transpose()?,
+            say: Box::new(say),
+            failed: None,
         })
     }
 
-    pub fn step(&mut self, step: &Step) -> Result<()> {
-        if let Some(log) = &mut self.log {
-            log.step(step)?;
-        }
-        if let Some(board) = &mut self.board {
-            board.step(step).context("cannot write --tensorboard")?;
-        }
-        Ok(())
+    pub fn step(&mut self, step: &Step) {
+        self.write(|log| log.step(step), |board| board.step(step));
     }
 
-    pub fn eval(&mut self, eval: &Eval) -> Result<()> {
-        if let Some(log) = &mut self.log {
-            log.eval(eval)?;
+    pub fn eval(&mut self, eval: &Eval) {
+        self.write(|log| log.eval(eval), |board| board.eval(eval));
+    }
+
+    /// What could not be written, if so.
+    pub fn failure(self) -> Option<anyhow::Error> {
+        self.failed
+    }
+
+    fn write(
+        &mut self,
+        log: impl FnOnce(&mut Log) -> Result<()>,
+        board: impl FnOnce(&mut TensorBoard) -> io::Result<()>,
+    ) {
+        if self.failed.is_some() {
+            return;
         }
-        if let Some(board) = &mut self.board {
-            board.eval(eval).context("cannot write --tensorboard")?;
+        let logged = self.log.as_mut().map_or(Ok(()), log);
+        let shown = self.board.as_mut().map_or(Ok(()), board);
+        if let Err(error) = logged.and(shown.context("cannot write --tensorboard")) {
+            (self.say)(&format!(
+                "note   {error:#}; the run goes on without its records"
+            ));
+            self.failed = Some(error);
         }
-        Ok(())
     }
 }

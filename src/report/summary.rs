@@ -25,8 +25,12 @@ impl Summary<'_> {
             peak_memory,
             files,
         } = self;
+        // Of the steps alone: evaluations take time, too.
         let rows: usize = steps.iter().map(|step| step.tokens_seen).sum();
-        let tokens_per_s = rows as f64 / seconds;
+        let took = steps
+            .iter()
+            .map(|step| step.tokens_seen as f64 / step.tokens_per_s);
+        let tokens_per_s = rows as f64 / took.sum::<f64>().max(1e-9);
         let mut text = format!(
             "{} steps in {}, {tokens_per_s:.0} tokens/s",
             steps.len(),
@@ -45,8 +49,8 @@ impl Summary<'_> {
         }
         if let (Some(first), Some(last), Some((step, loss))) = (evals.first(), evals.last(), best) {
             text.push_str(&format!(
-                "\nheld-out loss {:.4} at first, {:.4} at last, {loss:.4} at best, after step {step}",
-                first.loss, last.loss
+                "\nheld-out loss {:.4} at first, {:.4} after step {}, {loss:.4} at best, after step {step}",
+                first.loss, last.loss, last.step
             ));
         }
         for (what, path) in files {

@@ -11,18 +11,20 @@ use crate::data::jsonl::{self, Row};
 
 use crate::generate::{self, End, Settings};
 use crate::report;
+use crate::tokenizer::Tokenizer;
 
 /// A prompt, and where it stands in its file.
 pub struct Prompt {
     line: usize,
-    text: String,
+    /// Tokenised one by one.
+    texts: Vec<String>,
 }
 
 /// A line of the output.
 #[derive(Serialize)]
-struct Answered<'a> {
+struct Answered {
     line: usize,
-    prompt: &'a str,
+    prompt: String,
     base: String,
     base_end: End,
     tuned: String,
@@ -32,17 +34,17 @@ struct Answered<'a> {
 /// Reads the prompts: an object is put through the formats, a string stands as it is.
 pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
     let parse = |line, bytes: &[u8]| {
-        let text = match jsonl::string_line(line, bytes)? {
-            Some(text) => text,
+        let texts = match jsonl::string_line(line, bytes)? {
+            Some(text) => vec![text],
             None => formats.prompt(&Row::parse(line, bytes)?)?,
         };
-        Ok(Prompt { line, text })
+        Ok(Prompt { line, texts })
     };
     let read = || -> Result<Vec<Prompt>> {
         let prompts = jsonl::read_as(path, parse)?;
-        for Prompt { line, text } in &prompts {
+        for Prompt { line, texts } in &prompts {
             ensure!(
-                !text.is_empty(),
+                texts.iter().any(|text| !text.is_empty()),
                 "line {line}: the prompt is empty; give the model something to answer"
             );
         }
@@ -58,16 +60,18 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
 
 /// Answers each prompt by both sides, and says so before the next.
 pub fn answer(sides: &Sides, prompts: &[Prompt], settings: &Settings) -> Result<()> {
-    for Prompt { line, text } in prompts {
+    for Prompt { line, texts } in prompts {
+        let encode = |text: &String| Tokenizer::world().encode(text);
+        let tokens: Vec<u32> = texts.iter().flat_map(encode).collect();
         let answer = |state| {
-            generate::answer(&sides.model, text, state, settings)
+            generate::answer(&sides.model, &tokens, state, settings)
                 .with_context(|| format!("line {line}"))
         };
         let (base, base_end) = answer(&sides.base)?;
         let (tuned, tuned_end) = answer(&sides.tuned)?;
         let answered = Answered {
             line: *line,
-            prompt: text,
+            prompt: texts.concat(),
             base,
             base_end,
             tuned,

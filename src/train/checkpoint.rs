@@ -20,14 +20,18 @@ use super::Options;
 use super::learner::named;
 use super::plan::Plan;
 use super::standing::{Best, Standing};
+use super::step::Work;
 use crate::data::Example;
 use crate::files::{self, Bytes};
+use crate::model::State;
 use crate::model::checkpoint::safetensors;
-use crate::model::{Rwkv5, State};
 use crate::report::History;
 
 /// Tells a checkpoint from other safetensors files, and names what wrote it.
 const TAG: &str = "state-tune-checkpoint";
+
+/// The most examples that a step may draw: `--batchsize` allows no more.
+const MOST_DRAWN: usize = 1_000_000;
 
 /// What a run is about. A checkpoint goes on only with the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +41,8 @@ pub struct Subject {
     /// Hashes of the tokens that are learnt and of those held out.
     pub examples: String,
     pub held_out: String,
-    /// The groups that are learnt.
-    pub tune: String,
+    /// What is learnt, from where on, in which order: `--tune`, `--init`, `--seed`.
+    pub course: String,
 }
 
 /// A checkpoint's numbers and texts.
@@ -72,12 +76,15 @@ pub fn path_beside(state: &Path) -> PathBuf {
 }
 
 impl Subject {
-    pub fn new(model: &Rwkv5, examples: &[Example], held_out: &[Example], tune: String) -> Self {
+    pub fn new(work: &Work) -> Self {
+        let Options {
+            tune, init, seed, ..
+        } = work.options;
         Self {
-            model: model.fingerprint().to_string(),
-            examples: hash(examples),
-            held_out: hash(held_out),
-            tune,
+            model: work.model.fingerprint().to_string(),
+            examples: hash(&work.data.examples),
+            held_out: hash(&work.data.held_out),
+            course: format!("--tune {tune} --init {init} --seed {seed}"),
         }
     }
 }
@@ -104,6 +111,8 @@ pub struct Checkpoints<'a> {
     subject: &'a Subject,
     options: &'a Options,
     last: Instant,
+    /// The step of the last one.
+    written: usize,
 }
 
 impl<'a> Checkpoints<'a> {
@@ -113,23 +122,25 @@ impl<'a> Checkpoints<'a> {
             subject,
             options,
             last: Instant::now(),
+            written: 0,
         }
     }
 
     /// Writes one if the last one, or the last attempt, is long enough ago.
     pub fn when_due(&mut self, standing: &Standing) -> Result<()> {
         let is_due = self.last.elapsed().as_secs_f64() >= self.options.save_every;
-        if is_due && standing.learner.steps() > 0 {
+        if is_due && standing.learner.steps() > self.written {
             self.last = Instant::now();
-            self.write(standing)?;
+            self.write(standing)
+                .with_context(|| format!("cannot write the checkpoint {}", self.path.display()))?;
+            self.written = standing.learner.steps();
         }
         Ok(())
     }
 
     /// Writes where a run stands, atomically.
     pub fn write(&self, standing: &Standing) -> Result<()> {
-        let written = write(self.path, standing, self.subject, &self.options.flags);
-        written.with_context(|| format!("cannot write the checkpoint {}", self.path.display()))
+        write(self.path, standing, self.subject, &self.options.flags)
     }
 }
 
@@ -143,7 +154,7 @@ fn write(
         subject: subject.clone(),
         flags: flags.to_vec(),
         steps: standing.learner.steps(),
-        drawn: standing.walker.drawn(),
+        drawn: standing.drawn,
         seconds: standing.seconds(),
         plan: standing.plan,
         best: standing.best.as_ref().map(|best| (best.step, best.loss)),
@@ -261,7 +272,11 @@ impl Checkpoint {
                 &then.held_out,
                 &now.held_out,
             ),
-            ("--tune is not the same", &then.tune, &now.tune),
+            (
+                "--tune, --init and --seed are not the same",
+                &then.course,
+                &now.course,
+            ),
         ] {
             ensure!(
                 then == now,
@@ -274,8 +289,16 @@ impl Checkpoint {
             record.steps,
             record.history.steps.len()
         );
+        ensure!(
+            record.drawn <= record.steps.saturating_mul(MOST_DRAWN) && record.seconds >= 0.0,
+            "it tells of {} examples drawn in {} steps of {} seconds",
+            record.drawn,
+            record.steps,
+            record.seconds
+        );
         standing.learner.restore(&tensors, record.steps)?;
         standing.walker.skip(record.drawn);
+        standing.drawn = record.drawn;
         if let Some((step, loss)) = record.best {
             let state = best_state(&tensors, &standing.learner.state())?;
             standing.best = Some(Best { step, loss, state });

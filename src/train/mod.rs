@@ -19,9 +19,10 @@ mod step;
 pub mod stop;
 mod target;
 
+use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use adam::Adam;
 pub use learner::Learner;
@@ -62,87 +63,84 @@ pub fn run(options: &Options) -> Result<Stop> {
         max_epochs: options.max_epochs,
         max_time: options.max_time,
     };
-    let mut standing = Standing::new(
-        options,
-        &model,
-        data.examples.len(),
-        prepare::plan(options, &model, &data),
-    )?;
-    let subject = Subject::new(
-        &model,
-        &data.examples,
-        &data.held_out,
-        options.tune.to_string(),
-    );
-    introduce(options, model.config(), &target);
-    say_steps(options, data.examples.len());
-    take_up(&mut standing, &subject, &target, options)?;
-    let mut records = Records::open(
-        options.log_file.as_deref(),
-        options.tensorboard.as_deref(),
-        standing.learner.steps(),
-    )?;
-
-    let mut progress = Progress::new(limits.steps, standing.learner.steps());
-    let voice = progress.voice();
-    let signals = Signals::catch(progress.voice()).context("cannot listen for Ctrl-C")?;
     let work = Work {
         options,
         model: &model,
         data: &data,
         steps: limits.steps,
     };
-    standing.begun = Instant::now();
-    let mut checkpoints = Checkpoints::new(&target.checkpoint, &subject, options);
+    let plan = prepare::plan(options, &model, &data);
+    let mut standing = Standing::new(options, &model, data.examples.len(), plan)?;
+    let subject = Subject::new(&work);
+    introduce(options, model.config(), &target);
+    say_steps(options, data.examples.len());
+    take_up(&mut standing, &subject, &target, options)?;
     // A run that is taken up may have come to its end.
-    let finished = standing.finished(&limits, options.evaluation.patience);
+    let patience = options.evaluation.patience;
+    let finished = standing
+        .reached(&limits)
+        .or_else(|| standing.in_vain(patience));
     if let Some(stop) = finished {
         say(&format!(
             "note   that run had finished: {stop}; a higher limit would let it go on"
         ));
     }
+
+    let mut progress = Progress::new(limits.steps, standing.learner.steps());
+    let voice = progress.voice();
+    let signals = Signals::catch(progress.voice()).context("cannot listen for Ctrl-C")?;
+    let mut records = Records::open(
+        options.log_file.as_deref(),
+        options.tensorboard.as_deref(),
+        standing.learner.steps(),
+        progress.voice(),
+    )?;
+    let mut checkpoints = Checkpoints::new(&target.checkpoint, &subject, options);
+    standing.begun = Instant::now();
     let mut learn = || -> Result<Stop> {
-        let mut stop = finished;
-        // How well the start does, too.
-        let mut is_due = standing.history.evals.is_empty();
         loop {
-            if is_due && !data.held_out.is_empty() {
+            // Look at what is not learnt from. Whoever sends a signal does not want to wait for that.
+            let reached = standing.reached(&limits);
+            let is_owed = standing.owes_evaluation(options.evaluation.every, reached.is_some());
+            if is_owed && !data.held_out.is_empty() {
                 let interrupted = || signals.caught().is_some();
-                match standing.evaluate(&model, &data.held_out, interrupted)? {
-                    Some(eval) => {
-                        voice(&eval.to_string());
-                        records.eval(&eval)?;
-                    }
-                    // Whoever sends a signal does not want to wait.
-                    None => stop = signals.caught().map(Stop::Signal),
+                if let Some(eval) = standing.evaluate(&model, &data.held_out, interrupted)? {
+                    voice(&eval.to_string());
+                    records.eval(&eval);
                 }
             }
-            stop = stop.or_else(|| standing.in_vain(options.evaluation.patience));
-            if let Some(stop) = stop {
+
+            // Stop?
+            let stop = signals.caught().or(reached);
+            if let Some(stop) = stop.or_else(|| standing.in_vain(patience)) {
                 return Ok(stop);
             }
+
+            // Forward and backward: what gives a finite loss is worth a checkpoint.
+            let computed = step::compute(&work, &mut standing)?;
             if let Err(error) = checkpoints.when_due(&standing) {
                 voice(&format!(
                     "note   {error:#}; the run goes on, and will try again"
                 ));
             }
 
-            let report = step::step(&work, &mut standing)?;
+            // Step.
+            let report = step::update(&work, &mut standing, computed)?;
             progress.step(&report, limits.left(report.step, report.seconds));
-            standing.history.steps.push(report.clone());
-            if let Err(error) = records.step(&report) {
-                // The step itself went well.
-                standing.last_good = Some(standing.learner.snapshot()?);
-                return Err(error);
-            }
-            let signal = signals.caught();
-            stop = limits.reached(report.step, report.loss, report.seconds, signal);
-            is_due = signal.is_none() && options.evaluation.is_due(report.step, stop.is_some());
+            records.step(&report);
+            standing.history.steps.push(report);
         }
     };
     let ended = learn();
     progress.finish();
-    save::save(&work, &standing, &target, &checkpoints, ended)
+    let ended = save::save(&work, &standing, &target, &checkpoints, ended);
+    match (ended, records.failure()) {
+        (Ok(_), Some(error)) => {
+            let state = options.save.display();
+            bail!("{error:#}; the run went on without it, and {state} is written")
+        }
+        (ended, _) => ended,
+    }
 }
 
 /// Goes on from a checkpoint, where that is asked for and there is one, and says what it comes to.
@@ -153,7 +151,7 @@ fn take_up(
     options: &Options,
 ) -> Result<()> {
     let path = target.checkpoint.display();
-    if !target.checkpoint.exists() {
+    if fs::metadata(&target.checkpoint).map_or(0, |found| found.len()) == 0 {
         if options.resume {
             say(&format!(
                 "resume there is no {path}; starting from the beginning"
@@ -162,8 +160,13 @@ fn take_up(
         return Ok(());
     }
     if !options.resume {
+        // Forgotten flags cost no run, and a later --resume does not find another run's checkpoint.
+        let mut old = target.checkpoint.clone().into_os_string();
+        old.push(".old");
+        fs::rename(&target.checkpoint, &old)
+            .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
         say(&format!(
-            "note   {path} is there from an earlier run and will be replaced; --resume would go on from it"
+            "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
         ));
         return Ok(());
     }

@@ -68,13 +68,6 @@ pub struct Evaluation {
     pub patience: usize,
 }
 
-impl Evaluation {
-    /// Whether it is time to look, after step `step`.
-    pub fn is_due(&self, step: usize, is_last: bool) -> bool {
-        is_last || (self.every > 0 && step.is_multiple_of(self.every))
-    }
-}
-
 /// Where the examples come from that are not learnt from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeldOut {
@@ -102,6 +95,16 @@ pub enum Init {
     Ones,
     /// Small seeded numbers everywhere.
     Random,
+}
+
+impl fmt::Display for Init {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zeros => "zeros",
+            Self::Ones => "ones",
+            Self::Random => "random",
+        })
+    }
 }
 
 /// Which groups of numbers are learnt.

@@ -9,7 +9,7 @@ use super::prepare::Data;
 use super::step::Work;
 use super::{Learner, Options};
 use crate::data::Example;
-use crate::generate::{Settings, Talk};
+use crate::generate::{self, Settings};
 use crate::memory;
 use crate::model::{Rwkv5, State};
 use crate::ops::level::Level;
@@ -77,14 +77,8 @@ fn answers(work: &Work, tuned: &State) -> Result<Vec<Answer>> {
         stop: (!end.is_empty()).then(|| end.clone()),
         ..Settings::greedy(TOKENS)
     };
-    let answer = |prompt: &[u32], state| -> Result<String> {
-        let mut text = String::new();
-        let mut talk = Talk::new(work.model, state, &settings);
-        talk.answer(prompt, |piece| {
-            text.push_str(piece);
-            Ok(())
-        })?;
-        Ok(text)
+    let answer = |prompt, state| -> Result<String> {
+        Ok(generate::answer(work.model, prompt, state, &settings)?.0)
     };
     let mut answers = Vec::new();
     for Example { tokens, learnt, .. } in examples.iter().step_by(examples.len().div_ceil(ANSWERS))

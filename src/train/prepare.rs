@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::plan::Plan;
 use super::{HeldOut, Options, Tune};
@@ -109,6 +109,13 @@ pub fn check_places(options: &Options) -> Result<()> {
             files::check_writable(&files::settled(path))
                 .with_context(|| format!("cannot write {flag} {}", path.display()))?;
         }
+    }
+    if let Some(directory) = &options.tensorboard {
+        ensure!(
+            directory.is_dir() || !directory.exists(),
+            "cannot write --tensorboard {}: it is no directory; give another name",
+            directory.display()
+        );
     }
     Ok(())
 }

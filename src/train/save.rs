@@ -1,17 +1,20 @@
 //! The end of a run: what is written, and what is said.
 
-use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+use anyhow::{Result, anyhow, bail};
 
 use super::checkpoint::Checkpoints;
 use super::standing::Standing;
 use super::step::Work;
 use super::target::Target;
-use super::{Keep, Options, Stop, page};
-use crate::memory;
+use super::{Keep, Stop, page};
 use crate::report::{self, Summary, say};
 use crate::state_file::{self, Format};
+use crate::{files, memory};
 
-/// Writes what a run came to, whatever ended it: one that went wrong still has its last good state.
+/// Writes what a run came to, whatever ended it: one that went wrong still has its last good state. What cannot be
+/// written is an error after all else is.
 pub fn save(
     work: &Work,
     standing: &Standing,
@@ -20,31 +23,24 @@ pub fn save(
     ended: Result<Stop>,
 ) -> Result<Stop> {
     let &Work { options, model, .. } = work;
-    let learnt = match (&ended, standing.best.as_ref(), options.evaluation.keep) {
+    // Where nothing but the start was evaluated, the start is no best state to keep.
+    let best = standing.best.as_ref();
+    let best =
+        best.filter(|_| options.evaluation.keep == Keep::Best && standing.history.evals.len() > 1);
+    let learnt = match (&ended, best) {
         _ if standing.learner.steps() == 0 => None,
-        (_, Some(best), Keep::Best) => Some(best.state.clone()),
-        (Ok(_), ..) => Some(standing.learner.state()),
-        (Err(_), ..) => standing.last_good.clone(),
+        (_, Some(best)) => Some(best.state.clone()),
+        (Ok(_), None) => Some(standing.learner.state()),
+        (Err(_), None) => standing.last_good.clone(),
     };
     let mut written = Vec::new();
-    if let Some(state) = &learnt {
-        let (element, fingerprint) = (model.element(), Some(model.fingerprint()));
-        state_file::write(&target.path, state, element, Format::State, fingerprint)
-            .with_context(|| cannot_write(target, options))?;
-        written.push(("state", options.save.display().to_string()));
-        let curve = target.curve.display();
-        report::write_curve(&target.curve, &standing.history)
-            .with_context(|| format!("cannot write {curve}"))?;
-        written.push(("loss curve", curve.to_string()));
-    }
-    for (what, path) in [
-        ("log", &options.log_file),
-        ("tensorboard", &options.tensorboard),
-    ] {
-        if let Some(path) = path {
-            written.push((what, path.display().to_string()));
+    let mut failures = Vec::new();
+    let mut tried = |what, path: &Path, result: Result<()>| match result {
+        Ok(()) => written.push((what, path.display().to_string())),
+        Err(error) => {
+            failures.push(error.context(format!("cannot write the {what} {}", path.display())))
         }
-    }
+    };
     let why = match &ended {
         Ok(stop) => stop.to_string(),
         Err(error) => error.to_string(),
@@ -57,40 +53,64 @@ pub fn save(
         peak_memory: memory::peak(),
         files: Vec::new(),
     };
-    if let (Some(path), Some(state)) = (&options.report, &learnt) {
-        let text = summary.text();
-        let page = page::page(work, state, &standing.history, &text)?;
-        report::write_page(path, &page)
-            .with_context(|| format!("cannot write --report {}", path.display()))?;
-        written.push(("report", path.display().to_string()));
+    if let Some(state) = &learnt {
+        let (element, model) = (model.element(), Some(model.fingerprint()));
+        let result = state_file::write(&target.path, state, element, Format::State, model);
+        tried("state", &options.save, result.map_err(anyhow::Error::from));
+        let result = report::write_curve(&target.curve, &standing.history);
+        tried(
+            "loss curve",
+            &target.curve,
+            result.map_err(anyhow::Error::from),
+        );
+        // After the state, since it may say that the run is done.
+        if ended.is_ok() {
+            tried(
+                "checkpoint",
+                &target.checkpoint,
+                checkpoints.write(standing),
+            );
+        }
+        if let Some(path) = &options.report {
+            let text = summary.text();
+            let page = page::page(work, state, &standing.history, &text);
+            let result =
+                page.and_then(|page| Ok(report::write_page(&files::settled(path), &page)?));
+            tried("report", path, result);
+        }
     }
-    // Last, since it says that all else is done.
-    if ended.is_ok() && learnt.is_some() {
-        checkpoints.write(standing)?;
-        written.push(("checkpoint", target.checkpoint.display().to_string()));
+    let records = [
+        ("log", &options.log_file),
+        ("tensorboard", &options.tensorboard),
+    ];
+    for (what, path) in records {
+        if let Some(path) = path {
+            written.push((what, path.display().to_string()));
+        }
     }
     summary.files = written;
     say(&summary.text());
-    match (ended, learnt) {
-        (Ok(stop), _) => Ok(stop),
-        (Err(error), Some(_)) => bail!(
-            "{error:#}; the last good state is in {}",
-            options.save.display()
-        ),
-        (Err(error), None) => {
-            bail!("{error:#}; nothing was learnt before that, so no state was written")
-        }
-    }
-}
 
-/// What to do about a state that could not be written, too, if there is something.
-fn cannot_write(target: &Target, options: &Options) -> String {
-    let state = options.save.display();
-    match target.checkpoint.exists() {
-        true => format!(
-            "cannot write --save_filename {state} (once it can be, --resume goes on from {})",
-            target.checkpoint.display()
-        ),
-        false => format!("cannot write --save_filename {state}"),
+    let stop = match ended {
+        Ok(stop) => Some(stop),
+        Err(error) => {
+            let state = options.save.display();
+            failures.insert(0, match learnt {
+                Some(_) => anyhow!("{error:#}; the last good state is in {state}"),
+                None if standing.learner.steps() > 0 => anyhow!(
+                    "{error:#}; the checkpoint {} leads there by itself: start without --resume",
+                    target.checkpoint.display()
+                ),
+                None => anyhow!("{error:#}; nothing was learnt before that, so no state was written"),
+            });
+            None
+        }
+    };
+    match (stop, failures.is_empty()) {
+        (Some(stop), true) => Ok(stop),
+        _ => {
+            let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+            bail!("{}", failures.join("; "))
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::plan::Plan;
 use super::stop::Limits;
@@ -18,6 +18,8 @@ const EXAMPLES_AT_ONCE: usize = 16;
 pub struct Standing {
     pub learner: Learner,
     pub walker: Walker,
+    /// Examples that the steps so far drew from the walk.
+    pub drawn: usize,
     pub plan: Plan,
     pub history: History,
     /// The best state on the held-out examples, if there are some.
@@ -43,6 +45,7 @@ impl Standing {
         Ok(Self {
             learner: Learner::new(model.config(), options.tune, options.init, options.seed)?,
             walker: Walker::new(options.walk, examples, options.seed),
+            drawn: 0,
             plan,
             history: History::default(),
             best: None,
@@ -73,13 +76,16 @@ impl Standing {
             score += model.score(some, &state)?;
         }
         let (step, loss) = (self.learner.steps(), score.loss());
+        ensure!(
+            loss.is_finite(),
+            "the loss on held-out examples is {loss} after step {step}: lower --learningrate"
+        );
         let eval = Eval {
             step,
             loss,
             accuracy: score.accuracy(),
         };
         self.history.evals.push(eval.clone());
-        // A loss that is no number is below nothing.
         let best = self.best.as_ref().map_or(f64::INFINITY, |best| best.loss);
         if loss < best {
             let state = self.learner.snapshot()?;
@@ -88,11 +94,22 @@ impl Standing {
         Ok(Some(eval))
     }
 
-    /// Why a run that was taken up has nothing left to do, if so.
-    pub fn finished(&self, limits: &Limits, patience: usize) -> Option<Stop> {
+    /// Whether the state as it is now should be evaluated and was not: at the start, now and then, and at the end.
+    pub fn owes_evaluation(&self, every: usize, is_last: bool) -> bool {
+        let step = self.learner.steps();
+        let is_done = self
+            .history
+            .evals
+            .last()
+            .is_some_and(|eval| eval.step == step);
+        let is_due = step == 0 || is_last || (every > 0 && step.is_multiple_of(every));
+        is_due && !is_done
+    }
+
+    /// Why there is no further step, if so, whatever else may stop the run.
+    pub fn reached(&self, limits: &Limits) -> Option<Stop> {
         let last = self.history.steps.last()?;
-        let reached = limits.reached(last.step, last.loss, last.seconds, None);
-        reached.or_else(|| self.in_vain(patience))
+        limits.reached(last.step, last.loss, last.seconds)
     }
 
     /// Why to stop, if the last `patience` evaluations were no better than one before; 0 never does.

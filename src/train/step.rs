@@ -1,15 +1,15 @@
-//! One step: a batch forward and backward, and Adam; and what is said when numbers stop being numbers.
+//! One step, in two parts: a batch forward and backward, then Adam; and what is said when numbers stop being numbers.
 
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 
 use super::Options;
-use super::learner;
+use super::learner::{self, Norms};
 use super::prepare::Data;
 use super::standing::Standing;
 use crate::data::Example;
-use crate::model::Rwkv5;
+use crate::model::{Rwkv5, State};
 use crate::report::Step;
 use crate::state_file;
 
@@ -25,39 +25,72 @@ pub struct Work<'a> {
     pub steps: usize,
 }
 
-/// Makes a step. Errors when a loss, a gradient or an update is not finite; `standing.last_good` is then worth saving.
-pub fn step(work: &Work, standing: &mut Standing) -> Result<Step> {
-    let &Work {
-        options,
-        model,
-        data,
-        steps,
-    } = work;
+/// A batch that was computed and not yet learnt from.
+pub struct Computed {
+    begun: Instant,
+    epoch: usize,
+    loss: f64,
+    gradient: State,
+    norms: Norms,
+    /// Completion tokens, and all rows.
+    scored: usize,
+    rows: usize,
+}
+
+/// Forward and backward. Errors when loss and gradient are not finite; else the state is good, and worth keeping once
+/// there is an update in it.
+pub fn compute(work: &Work, standing: &mut Standing) -> Result<Computed> {
+    let (options, data) = (work.options, work.data);
     let (begun, step) = (Instant::now(), standing.learner.steps() + 1);
-    let epoch = 1 + standing.walker.drawn() / data.examples.len();
+    let epoch = 1 + standing.drawn / data.examples.len();
     let drawn = standing.walker.batch(options.batch_size);
     let batch: Vec<&Example> = drawn.into_iter().map(|i| &data.examples[i]).collect();
-
-    // Forward and backward.
-    let learner = &mut standing.learner;
-    let (loss, gradient) = learner.gradient(model, &batch, &standing.plan)?;
+    let learner = &standing.learner;
+    let (loss, gradient) = learner.gradient(work.model, &batch, &standing.plan)?;
     let norms = learner.norms(&gradient)?;
     if !loss.is_finite() || !norms.are_finite() {
         return Err(diverged(loss, step, options));
     }
-
-    // Step. What gave a finite loss is worth keeping once there is an update in it.
     standing.last_good = match step {
         1 => None,
         _ => Some(learner.snapshot()?),
     };
+    let soft_prompt = options.tune.softprompt;
+    Ok(Computed {
+        begun,
+        epoch,
+        loss,
+        gradient,
+        norms,
+        scored: batch
+            .iter()
+            .map(|example| example.scored(soft_prompt))
+            .sum(),
+        rows: batch.iter().map(|example| example.rows(soft_prompt)).sum(),
+    })
+}
+
+/// Clipping and Adam. Errors when what is learnt could no longer be saved.
+pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Result<Step> {
+    let options = work.options;
+    let Computed {
+        begun,
+        epoch,
+        loss,
+        gradient,
+        norms,
+        scored,
+        rows,
+    } = computed;
+    let step = standing.learner.steps() + 1;
     let gradient = match options.grad_clip > 0.0 {
         true => learner::clip(&gradient, &norms, options.grad_clip)?,
         false => gradient,
     };
-    let lr = options.schedule.rate(step, steps);
-    learner.update(&gradient, &options.adam, lr)?;
-    state_file::check(&learner.state(), model.element()).map_err(|error| {
+    let lr = options.schedule.rate(step, work.steps);
+    standing.learner.update(&gradient, &options.adam, lr)?;
+    standing.drawn = standing.walker.drawn();
+    state_file::check(&standing.learner.state(), work.model.element()).map_err(|error| {
         let what = match error {
             state_file::Error::NotFinite { part } => {
                 format!("the update puts {part} beyond what the state's file can hold")
@@ -71,17 +104,12 @@ pub fn step(work: &Work, standing: &mut Standing) -> Result<Step> {
     let loss_avg = past.map_or(loss, |past| {
         SMOOTHING * past.loss_avg + (1.0 - SMOOTHING) * loss
     });
-    let soft_prompt = options.tune.softprompt;
-    let rows: usize = batch.iter().map(|example| example.rows(soft_prompt)).sum();
     Ok(Step {
         step,
         epoch,
         loss,
         loss_avg,
-        tokens: batch
-            .iter()
-            .map(|example| example.scored(soft_prompt))
-            .sum(),
+        tokens: scored,
         tokens_seen: rows,
         tokens_per_s: rows as f64 / begun.elapsed().as_secs_f64(),
         seconds: standing.seconds(),

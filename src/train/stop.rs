@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::{self, Handle};
+
+use crate::memory;
 
 /// Why a run ended that learnt something.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +42,7 @@ impl fmt::Display for Stop {
                 )
             }
             Self::Signal(SIGINT) => write!(f, "interrupted"),
+            Self::Signal(SIGHUP) => write!(f, "hung up"),
             Self::Signal(SIGTERM) => write!(f, "asked to terminate"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
         }
@@ -57,22 +60,14 @@ pub struct Limits {
 
 impl Limits {
     /// Why to stop after a step, if there is a reason.
-    pub fn reached(
-        &self,
-        step: usize,
-        loss: f64,
-        seconds: f64,
-        signal: Option<i32>,
-    ) -> Option<Stop> {
+    pub fn reached(&self, step: usize, loss: f64, seconds: f64) -> Option<Stop> {
         let &Self {
             steps,
             exit_loss,
             max_epochs,
             max_time,
         } = self;
-        if let Some(signal) = signal {
-            Some(Stop::Signal(signal))
-        } else if loss < exit_loss {
+        if loss < exit_loss {
             Some(Stop::ExitLoss { loss, exit_loss })
         } else if step >= steps {
             Some(Stop::MaxEpochs { max_epochs })
@@ -97,7 +92,7 @@ pub fn steps(max_epochs: f64, examples: usize, batch_size: usize) -> usize {
     (steps * (1.0 + 1e-9)).floor().max(1.0) as usize
 }
 
-/// Ctrl-C and SIGTERM. The first is noted, so that the step in hand is finished and the state saved; a second one
+/// Ctrl-C, SIGTERM, and a terminal that goes away. The first is noted, so that the step in hand is finished and the state saved; a second one
 /// ends the program at once.
 pub struct Signals {
     latest: Arc<AtomicUsize>,
@@ -111,13 +106,16 @@ impl Signals {
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicBool::new(false)),
         );
-        for signal in [SIGINT, SIGTERM] {
+        // What `nohup` has ignored stays ignored.
+        let heard = [SIGINT, SIGTERM, SIGHUP].into_iter();
+        let heard: Vec<i32> = heard.filter(|&signal| !memory::ignores(signal)).collect();
+        for &signal in &heard {
             // Handlers run in this order: a signal that finds `again` set ends the program, others set it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
             flag::register(signal, Arc::clone(&again))?;
             flag::register_usize(signal, Arc::clone(&latest), signal as usize)?;
         }
-        let mut arriving = iterator::Signals::new([SIGINT, SIGTERM])?;
+        let mut arriving = iterator::Signals::new(heard)?;
         let listener = arriving.handle();
         thread::Builder::new()
             .name("signals".to_string())
@@ -132,11 +130,11 @@ impl Signals {
         Ok(Self { latest, listener })
     }
 
-    /// The signal that came, if one did.
-    pub fn caught(&self) -> Option<i32> {
+    /// Why to stop, if a signal came.
+    pub fn caught(&self) -> Option<Stop> {
         match self.latest.load(Ordering::Relaxed) {
             0 => None,
-            signal => Some(signal as i32),
+            signal => Some(Stop::Signal(signal as i32)),
         }
     }
 }
@@ -170,23 +168,19 @@ mod tests {
             max_epochs: 2.0,
             max_time: 60.0,
         };
-        assert_eq!(limits.reached(9, 0.5, 59.0, None), None);
+        assert_eq!(limits.reached(9, 0.5, 59.0), None);
         assert!(matches!(
-            limits.reached(9, 0.49, 59.0, None),
+            limits.reached(9, 0.49, 59.0),
             Some(Stop::ExitLoss { .. })
         ));
         assert!(matches!(
-            limits.reached(10, 0.5, 59.0, None),
+            limits.reached(10, 0.5, 59.0),
             Some(Stop::MaxEpochs { .. })
         ));
         assert!(matches!(
-            limits.reached(9, 0.5, 60.0, None),
+            limits.reached(9, 0.5, 60.0),
             Some(Stop::MaxTime { .. })
         ));
-        assert_eq!(
-            limits.reached(10, 0.1, 60.0, Some(SIGTERM)),
-            Some(Stop::Signal(SIGTERM))
-        );
     }
 
     #[test]

@@ -65,13 +65,14 @@ impl Target {
             );
         }
         let checkpoint = checkpoint::path_beside(save);
-        if fs::symlink_metadata(&checkpoint).is_ok() && !checkpoint::is_one(&checkpoint) {
-            bail!(
-                "cannot write the checkpoint {}: what is there is no checkpoint of ours and is not replaced; move it \
-                 away or give another --save_filename",
-                checkpoint.display()
-            );
-        }
+        let is_free =
+            fs::metadata(&checkpoint).map_or(true, |found| found.is_file() && found.len() == 0);
+        ensure!(
+            is_free || checkpoint::is_one(&checkpoint),
+            "cannot write the checkpoint {}: what is there is no checkpoint, or a damaged one, and is not replaced; \
+             move it away or give another --save_filename",
+            checkpoint.display()
+        );
         for written in [&path, &curve, &checkpoint] {
             files::sweep(written);
         }
@@ -111,17 +112,22 @@ pub fn check_further(options: &Options, target: &Target) -> Result<()> {
         return Ok(());
     };
     check_apart("--report", report, &others)?;
-    let is_ours = match fs::metadata(report) {
-        Ok(found) => found.len() == 0 || begins_with(report, b"<!DOCTYPE html>"),
-        Err(_) => true,
-    };
-    ensure!(
-        is_ours,
-        "cannot write --report {}: the file there is no web page and is not replaced; move it away or give another \
-         name",
-        report.display()
-    );
-    files::sweep(report);
+    if let Ok(found) = fs::metadata(report) {
+        let advice = "it is not replaced; move it away or give another name";
+        let what = || format!("cannot write --report {}", report.display());
+        ensure!(
+            found.is_file(),
+            "{}: it is a {}; {advice}",
+            what(),
+            kind(&found)
+        );
+        ensure!(
+            found.len() == 0 || is_report(report),
+            "{}: what is there is no report of ours; {advice}",
+            what()
+        );
+    }
+    files::sweep(&files::settled(report));
     Ok(())
 }
 
@@ -135,6 +141,18 @@ fn check_apart(flag: &str, path: &Path, others: &[(&str, PathBuf)]) -> Result<()
         None => Ok(()),
     }
 }
+
+/// Whether a page says by its title that this program wrote it.
+fn is_report(path: &Path) -> bool {
+    /// The title stands near the beginning; a state's name before it is shorter than that.
+    const FAR: u64 = 4096;
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(FAR).read_to_end(&mut start));
+    read.is_ok() && start.windows(TITLE.len()).any(|place| place == TITLE)
+}
+
+/// How the title of a report ends.
+const TITLE: &[u8] = b"state-tune</title>";
 
 /// Whether a file begins like something of ours, which may be replaced.
 fn begins_with(path: &Path, wanted: &[u8]) -> bool {

@@ -265,6 +265,7 @@ fn what_is_to_be_answered_is_read_as_in_training() {
         formats
             .prompt(&Row::parse(1, json.as_bytes()).unwrap())
             .unwrap()
+            .concat()
     };
     let open = prompt(CHAT, &default());
     let before = "system: Be short.\n\nuser: one two three\n\nassistant: four five six\n\nuser: seven\n\nassistant:";
