@@ -1,4 +1,4 @@
-//! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 when
+//! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong usage, 128 and its number when
 //! a signal ended a run whose state is saved.
 
 use std::io;

@@ -188,7 +188,7 @@ pub struct Args {
     #[arg(long, default_value = DEFAULT_SYSTEM, value_parser = template, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
     pub system_formatter: Template,
 
-    /// Text that ends every completion, and is learnt with it
+    /// Text that ends every completion and is learnt with it; answers end there, too, instead of at a blank line
     #[arg(long, default_value = "", value_parser = text, allow_hyphen_values = true, value_name = "TEXT", help_heading = "Data")]
     pub response_end: String,
 
@@ -244,7 +244,7 @@ pub struct Args {
     )]
     pub dataset_split: String,
 
-    /// The state: written by training, read with --prompt
+    /// The state: written by training, read by testing
     #[arg(
         long,
         default_value = "state.pth",
