@@ -191,6 +191,12 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
         said.contains("state.pth.ckpt is of an earlier run and is now state.pth.ckpt.old"),
         "{said}"
     );
+    dir.write("state.pth.ckpt.old", "notes");
+    dir.refuses(
+        &flags[..flags.len() - 1],
+        1,
+        &["state.pth.ckpt.old", "in the way"],
+    );
 }
 
 #[test]

@@ -20,9 +20,10 @@ pub mod stop;
 mod target;
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 pub use adam::Adam;
 pub use learner::Learner;
@@ -163,7 +164,13 @@ fn take_up(
         // Forgotten flags cost no run, and a later --resume does not find another run's checkpoint.
         let mut old = target.checkpoint.clone().into_os_string();
         old.push(".old");
-        fs::rename(&target.checkpoint, &old)
+        let old = Path::new(&old);
+        ensure!(
+            !old.exists() || checkpoint::is_one(old),
+            "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give --resume",
+            old.display()
+        );
+        fs::rename(&target.checkpoint, old)
             .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
         say(&format!(
             "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
