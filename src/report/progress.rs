@@ -60,6 +60,13 @@ impl Progress {
         }
     }
 
+    /// Shows that held-out examples are looked at, which may take a while; lines tell of that when it is done.
+    pub fn evaluating(&self) {
+        if let View::Bar(bar) = &self.view {
+            bar.set_message("looking at held-out examples");
+        }
+    }
+
     /// A way to say something while the run goes on, from any thread: above the bar, where there is one.
     pub fn voice(&self) -> impl Fn(&str) + Send + 'static {
         let bar = match &self.view {

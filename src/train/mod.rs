@@ -104,6 +104,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             let reached = standing.reached(&limits);
             let is_owed = standing.owes_evaluation(options.evaluation.every, reached.is_some());
             if is_owed && !data.held_out.is_empty() {
+                progress.evaluating();
                 let interrupted = || signals.caught().is_some();
                 if let Some(eval) = standing.evaluate(&model, &data.held_out, interrupted)? {
                     voice(&eval.to_string());
@@ -180,7 +181,8 @@ fn take_up(
     let checkpoint = Checkpoint::read(&target.checkpoint)?;
     say(&format!("resume {path}, after step {}", checkpoint.steps()));
     for (flag, then, now) in checkpoint.changes(&options.flags) {
-        say(&format!("note   {flag} is {now:?} now; it was {then:?}"));
+        let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
+        say(&format!("note   {flag} is {now} now; it was {then}"));
     }
     let restored = checkpoint.restore(standing, subject, &options.flags);
     restored.with_context(|| format!("cannot go on from {path}"))
