@@ -45,7 +45,13 @@ fn it_fetches_trains_and_writes() {
     );
     assert!(fs::read(dir.path("model.pth")).unwrap() == model);
     assert!(fs::read(dir.path("data.jsonl")).unwrap() == data);
-    let wanted = ["data.jsonl", "model.pth", "state.loss.svg", "state.pth"];
+    let wanted = [
+        "data.jsonl",
+        "model.pth",
+        "state.loss.svg",
+        "state.pth",
+        "state.pth.ckpt",
+    ];
     assert_eq!(dir.names(), wanted, "{said}");
 
     // Once more: what is there is used, and nobody is asked.
