@@ -330,3 +330,49 @@ fn a_checkpoint_holds_only_what_gave_a_finite_loss() {
     ));
     assert!(said.contains("resume state.pth.ckpt, after step"), "{said}");
 }
+
+#[test]
+fn a_start_that_fails_leaves_the_checkpoint_in_its_place() {
+    let (dir, model) = (prepared(), model());
+    dir.succeeds(&flags(&model, &["--max_epochs=2"]));
+    dir.refuses(
+        &flags(&model, &["--tensorboard=state.pth/board"]),
+        1,
+        &["--tensorboard"],
+    );
+    dir.refuses(
+        &flags(&model, &["--log_file=state.pth.ckpt.old"]),
+        1,
+        &["--log_file", "an earlier checkpoint"],
+    );
+    // Forgotten, and stopped before a step: the way back is told.
+    fs::rename(dir.path("state.pth.ckpt"), dir.path("state.pth.ckpt.old")).unwrap();
+    let said = dir.succeeds(&flags(&model, &["--max_epochs=2", "--resume"]));
+    assert!(
+        said.contains("state.pth.ckpt.old is of an earlier run"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_last_step_that_loses_the_numbers_is_no_good_end() {
+    let (dir, model) = (prepared(), model());
+    let lost = [
+        "--learningrate=1e38",
+        "--warmup_steps=0",
+        "--eval_every=0",
+        "--grad_clip=0",
+    ];
+    let flags = flags(&model, &lost);
+    let flags: Vec<&str> = flags
+        .into_iter()
+        .filter(|flag| !flag.starts_with("--eval_split") && *flag != "--keep=best")
+        .collect();
+    for epochs in ["--max_epochs=0.15", "--max_epochs=1"] {
+        let run = dir.run(&[flags.as_slice(), &[epochs]].concat());
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{error}");
+        assert!(error.contains("nothing was learnt before that"), "{error}");
+        assert_eq!(dir.names(), ["data.jsonl"]);
+    }
+}

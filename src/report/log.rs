@@ -1,7 +1,7 @@
 //! `--log_file`: one JSON object a line for each step and each evaluation, written through at once so that it can be followed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,10 +19,10 @@ pub struct Log {
 impl Log {
     /// Opens a log, keeping what is in it: a further run's lines follow, from step 1 again.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.create(true).append(true).read(true).open(path);
+        let is_torn = ends_inside_a_line(path);
+        let file = OpenOptions::new().create(true).append(true).open(path);
         let mut file = file.with_context(|| cannot_write(path))?;
-        if ends_inside_a_line(&mut file) {
+        if is_torn {
             file.write_all(b"\n").with_context(|| cannot_write(path))?;
         }
         Ok(Self {
@@ -49,16 +49,17 @@ impl Log {
     }
 }
 
-/// Whether a run that was killed left a part of a line.
-fn ends_inside_a_line(file: &mut File) -> bool {
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return false; // a device has no lines
-    }
-    let mut last = [0];
-    let is_read = file
-        .seek(SeekFrom::End(-1))
-        .and_then(|_| file.read_exact(&mut last));
-    is_read.is_ok() && last != *b"\n"
+/// Whether a run that was killed left a part of a line. Only files are opened for reading: a pipe that had its writer
+/// for a reader would never tell that nobody else reads it.
+fn ends_inside_a_line(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut last = [0];
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        Ok(last[0])
+    };
+    path.is_file() && last().is_ok_and(|last| last != b'\n')
 }
 
 fn cannot_write(path: &Path) -> String {

@@ -19,11 +19,9 @@ mod step;
 pub mod stop;
 mod target;
 
-use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 pub use adam::Adam;
 pub use learner::Learner;
@@ -96,6 +94,9 @@ pub fn run(options: &Options) -> Result<Stop> {
         standing.learner.steps(),
         progress.voice(),
     )?;
+    if !options.resume {
+        target.move_old_checkpoint()?;
+    }
     let mut checkpoints = Checkpoints::new(&target.checkpoint, &subject, options);
     standing.begun = Instant::now();
     let mut learn = || -> Result<Stop> {
@@ -115,6 +116,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             // Stop?
             let stop = signals.caught().or(reached);
             if let Some(stop) = stop.or_else(|| standing.in_vain(patience)) {
+                step::verify(&work, &standing)?;
                 return Ok(stop);
             }
 
@@ -153,28 +155,18 @@ fn take_up(
     options: &Options,
 ) -> Result<()> {
     let path = target.checkpoint.display();
-    if fs::metadata(&target.checkpoint).map_or(0, |found| found.len()) == 0 {
-        if options.resume {
-            say(&format!(
-                "resume there is no {path}; starting from the beginning"
-            ));
-        }
+    if !options.resume {
         return Ok(());
     }
-    if !options.resume {
-        // Forgotten flags cost no run, and a later --resume does not find another run's checkpoint.
-        let mut old = target.checkpoint.clone().into_os_string();
-        old.push(".old");
-        let old = Path::new(&old);
-        ensure!(
-            !old.exists() || checkpoint::is_one(old),
-            "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give --resume",
-            old.display()
-        );
-        fs::rename(&target.checkpoint, old)
-            .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
+    if !target.has_checkpoint() {
+        let hint = match target.old_checkpoint().exists() {
+            true => {
+                format!(" ({path}.old is of an earlier run; to go on from it, give it that name)")
+            }
+            false => String::new(),
+        };
         say(&format!(
-            "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
+            "resume there is no {path}{hint}; starting from the beginning"
         ));
         return Ok(());
     }

@@ -97,7 +97,7 @@ pub fn save(
             let state = options.save.display();
             failures.insert(0, match learnt {
                 Some(_) => anyhow!("{error:#}; the last good state is in {state}"),
-                None if standing.learner.steps() > 0 => anyhow!(
+                None if standing.before > 0.0 => anyhow!(
                     "{error:#}; the checkpoint {} leads there by itself: start without --resume",
                     target.checkpoint.display()
                 ),

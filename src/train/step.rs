@@ -120,6 +120,27 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
     })
 }
 
+/// Errors when what was learnt last gives no finite loss: no further step will find that out.
+pub fn verify(work: &Work, standing: &Standing) -> Result<()> {
+    let Some(example) = work.data.examples.first() else {
+        return Ok(());
+    };
+    let score = work
+        .model
+        .score(std::slice::from_ref(example), &standing.learner.state())?;
+    match score.loss() {
+        loss if loss.is_finite() => Ok(()),
+        loss => {
+            let what = format!("the loss is {loss} after the update");
+            Err(lower_the_rate(
+                &what,
+                standing.learner.steps(),
+                work.options,
+            ))
+        }
+    }
+}
+
 /// What to say of a loss and a gradient that are not both finite.
 fn diverged(loss: f64, step: usize, options: &Options) -> anyhow::Error {
     // Before the first update the learning rate has done nothing yet.

@@ -107,8 +107,8 @@ impl Signals {
             Arc::new(AtomicBool::new(false)),
         );
         // What `nohup` has ignored stays ignored.
-        let heard = [SIGINT, SIGTERM, SIGHUP].into_iter();
-        let heard: Vec<i32> = heard.filter(|&signal| !memory::ignores(signal)).collect();
+        let mut heard = vec![SIGINT, SIGTERM];
+        heard.extend((!memory::ignores(SIGHUP)).then_some(SIGHUP));
         for &signal in &heard {
             // Handlers run in this order: a signal that finds `again` set ends the program, others set it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{HeldOut, Options, checkpoint};
 use crate::files;
 use crate::model::Rwkv5;
+use crate::report::say;
 use crate::state_file::{self, Format};
 
 /// Where the state goes, and whether a state lies there already.
@@ -85,6 +86,40 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether a run left a checkpoint.
+    pub fn has_checkpoint(&self) -> bool {
+        fs::metadata(&self.checkpoint).is_ok_and(|found| found.len() > 0)
+    }
+
+    /// Where the checkpoint of an earlier run is kept.
+    pub fn old_checkpoint(&self) -> PathBuf {
+        let mut old = self.checkpoint.clone().into_os_string();
+        old.push(".old");
+        old.into()
+    }
+
+    /// Moves the checkpoint of an earlier run aside, if there is one, and says so: forgotten flags cost no run, and a
+    /// later `--resume` does not find another run's checkpoint.
+    pub fn move_old_checkpoint(&self) -> Result<()> {
+        if !self.has_checkpoint() {
+            return Ok(());
+        }
+        let (path, old) = (self.checkpoint.display(), self.old_checkpoint());
+        ensure!(
+            !old.exists() || checkpoint::is_one(&old),
+            "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give --resume",
+            old.display()
+        );
+        fs::rename(&self.checkpoint, &old)
+            .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
+        say(&format!(
+            "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
+        ));
+        Ok(())
+    }
+}
+
 /// Errors when one of the run's further outputs would be written into another of its files, or in the place of
 /// something that it did not write.
 pub fn check_further(options: &Options, target: &Target) -> Result<()> {
@@ -99,6 +134,10 @@ pub fn check_further(options: &Options, target: &Target) -> Result<()> {
         (
             "is where --save_filename puts its checkpoint",
             files::settled(&target.checkpoint),
+        ),
+        (
+            "is where an earlier checkpoint is kept",
+            files::settled(&target.old_checkpoint()),
         ),
     ];
     if let HeldOut::File(path) = &options.evaluation.examples {
