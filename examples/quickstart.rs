@@ -13,7 +13,9 @@ use anyhow::Result;
 use state_tune::data::template::Template;
 use state_tune::data::{Formats, Walk, example};
 use state_tune::model::{Checkpoint, Rwkv5, State};
-use state_tune::ops::{self, linear::Product};
+use state_tune::ops::device::Choice;
+use state_tune::ops::linear::Product;
+use state_tune::ops::{self, Compute};
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::schedule::Shape;
 use state_tune::train::{
@@ -46,9 +48,13 @@ fn quickstart() -> Result<()> {
     );
     train::run(&options)?;
 
-    let model = Rwkv5::load(&Checkpoint::open(&options.model)?, options.product)?;
-    let tuned = state_file::read(&options.save, model.config())?;
-    let base = State::zeros(model.config())?;
+    let model = Rwkv5::load(
+        &Checkpoint::open(&options.model)?,
+        Compute::fastest(options.device, options.product)?,
+    )?;
+    let device = &model.compute().device;
+    let tuned = state_file::read(&options.save, model.config())?.to_device(device)?;
+    let base = State::zeros(model.config())?.to_device(device)?;
     let greedy = generate::Settings::greedy(40);
     println!();
     for question in QUESTIONS {
@@ -131,7 +137,8 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         exit_loss: 0.0,
         max_epochs: 3.0,
         max_time: 600.0,
-        product: Product::F32,
+        device: Choice::Auto,
+        product: Some(Product::F32),
         recompute: Recompute::Auto,
         micro_batch: None,
         flags: Vec::new(),

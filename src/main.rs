@@ -21,10 +21,6 @@ fn main() -> ExitCode {
             report::complain(&format!("error: {message}"));
             return ExitCode::from(2);
         }
-        Err(cli::Exit::Failed(message)) => {
-            report::complain(&format!("error: {message}"));
-            return ExitCode::FAILURE;
-        }
     };
     match run(command) {
         Ok(code) => code,

@@ -284,7 +284,8 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
                     shift: true,
                     wkv: true,
                 };
-                let mut learner = Learner::new(case.model.config(), tune, init, 0).unwrap();
+                let mut learner =
+                    Learner::new(case.model.config(), tune, init, 0, &Device::Cpu).unwrap();
                 for (step, &want) in losses.iter().enumerate() {
                     let batch: Vec<&Example> = (0..3)
                         .map(|i| &examples[(step * 3 + i) % examples.len()])

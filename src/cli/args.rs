@@ -1,13 +1,13 @@
 //! Every flag. The comments here are what `--help` shows and what the README's table is held to.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::device::Choice;
 use crate::ops::level::Level;
 use crate::ops::linear::Product;
 use crate::train::schedule::Shape;
@@ -305,14 +305,14 @@ pub struct Args {
     )]
     pub force: bool,
 
-    /// auto, cpu, or cuda[:N]; this version computes on the CPU
+    /// What computes: cpu, cuda (the first GPU), cuda:N (that one); auto is a GPU if there is one that can be used
     #[arg(
         long,
-        default_value = "auto",
+        value_parser = device, default_value = "auto",
         value_name = "DEVICE",
         help_heading = "Machine"
     )]
-    pub device: Device,
+    pub device: Choice,
 
     /// What products are computed in: f32 or bf16; auto takes what is fastest here for training, and f32 for answers
     #[arg(
@@ -407,31 +407,19 @@ fn one_of<T: Copy + Send + Sync>(
     })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    Auto,
-    Cpu,
-    /// The GPU with this number.
-    Cuda(usize),
-}
-
-impl FromStr for Device {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let cuda = |number: &str| {
-            number
-                .parse()
-                .map(Self::Cuda)
-                .map_err(|_| format!("{number:?} is no GPU's number"))
-        };
-        match text.split_once(':') {
-            None if text == "auto" => Ok(Self::Auto),
-            None if text == "cpu" => Ok(Self::Cpu),
-            None if text == "cuda" => Ok(Self::Cuda(0)),
-            Some(("cuda", number)) => cuda(number),
-            _ => Err("use auto, cpu, cuda or cuda:N".into()),
-        }
+fn device(text: &str) -> Result<Choice, String> {
+    let cuda = |number: &str| {
+        number
+            .parse()
+            .map(Choice::Cuda)
+            .map_err(|_| format!("{number:?} is no GPU's number"))
+    };
+    match text.split_once(':') {
+        None if text == "auto" => Ok(Choice::Auto),
+        None if text == "cpu" => Ok(Choice::Cpu),
+        None if text == "cuda" => Ok(Choice::Cuda(0)),
+        Some(("cuda", number)) => cuda(number),
+        _ => Err("use auto, cpu, cuda or cuda:N".into()),
     }
 }
 

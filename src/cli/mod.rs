@@ -14,14 +14,13 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use self::args::{Args, Device};
+use self::args::Args;
 use self::tools::{Convert, Tool};
 use crate::data::Formats;
 use crate::data::template::Template;
 use crate::fetch::{Dataset, Remote};
 use crate::generate::Settings;
 use crate::ops::level::Level;
-use crate::ops::linear::Product;
 use crate::sample::Ask;
 use crate::train::{Adam, Evaluation, HeldOut, Keep, Schedule};
 use crate::{convert, sample, train};
@@ -63,8 +62,6 @@ pub enum Exit {
     Shown(String),
     /// Wrong usage: one line.
     Usage(String),
-    /// What is asked for cannot be had here: one line.
-    Failed(String),
 }
 
 /// Reads the command line (the program's name first) and the environment. The command line wins.
@@ -177,14 +174,6 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         threads,
         level: cpu,
     };
-    match device {
-        Device::Auto | Device::Cpu => {}
-        Device::Cuda(number) => {
-            return Err(Exit::Failed(format!(
-                "--device cuda:{number}: this version computes on the CPU only; use --device cpu"
-            )));
-        }
-    }
     let not_empty = |text: String| if text.is_empty() { None } else { Some(text) };
     let url = |flag: &'static str, text: String| match not_empty(text) {
         // The text is not quoted, since it may hold a password.
@@ -235,8 +224,8 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
                 stop: not_empty(formats.end),
             },
             force,
-            // Answering reads every weight once for each token, whatever it is multiplied as: bf16 would save nothing.
-            product: dtype.unwrap_or(Product::F32),
+            device,
+            product: dtype,
         };
         let options = Box::new(options);
         return Ok(Command::Sample { options, machine });
@@ -321,7 +310,8 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         exit_loss,
         max_epochs,
         max_time,
-        product: dtype.unwrap_or_else(|| fastest(cpu)),
+        device,
+        product: dtype,
         recompute,
         micro_batch,
         flags: flags(matches),
@@ -426,15 +416,6 @@ fn understand_tool(tool: Tool) -> Result<Command, Exit> {
             force,
         }),
     })
-}
-
-/// The type of products that costs least: bf16 where the processor multiplies it by itself.
-fn fastest(level: Option<Level>) -> Product {
-    if level.unwrap_or_else(Level::best).has_bf16() {
-        Product::Bf16
-    } else {
-        Product::F32
-    }
 }
 
 /// clap's message brought to one line.

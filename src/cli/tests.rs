@@ -6,6 +6,8 @@ use std::path::Path;
 use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::device::Choice;
+use crate::ops::linear::Product;
 use crate::state_file::Format;
 use crate::train::schedule::Shape;
 use crate::train::{Init, Recompute, Tune};
@@ -95,6 +97,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         exit_loss,
         max_epochs,
         max_time,
+        device,
         product,
         recompute,
         micro_batch,
@@ -147,12 +150,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(data_remote, dataset("lonestar108/naughty-chat"));
     assert_eq!(save, Path::new("state.pth"));
     assert_eq!((log_file, report, tensorboard), (None, None, None));
-    let by_machine = if Level::best().has_bf16() {
-        Product::Bf16
-    } else {
-        Product::F32
-    };
-    assert_eq!(product, by_machine);
+    assert_eq!((device, product), (Choice::Auto, None));
     assert_eq!(recompute, Recompute::Auto);
     assert_eq!((machine.threads, machine.level), (None, None));
 }
@@ -169,6 +167,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         ask,
         settings,
         force,
+        device,
         product,
     } = *options;
     assert!(!force);
@@ -184,22 +183,8 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         stop: None,
     };
     assert_eq!(settings, defaults);
-    assert_eq!(product, Product::F32);
+    assert_eq!((device, product), (Choice::Auto, None));
     assert_eq!((machine.threads, machine.level), (None, None));
-}
-
-#[test]
-fn auto_is_bf16_only_for_training_with_instructions_for_it() {
-    let product = |flags: &[&str]| match parsed(flags, &[]).unwrap() {
-        Command::Train { options, .. } | Command::DryRun { options } => options.product,
-        Command::Sample { options, .. } => options.product,
-        other => panic!("it should train or answer: {other:?}"),
-    };
-    assert_eq!(product(&["--cpu=plain"]), Product::F32);
-    assert_eq!(product(&["--cpu=avx512bf16"]), Product::Bf16);
-    assert_eq!(product(&["--cpu=amx"]), Product::Bf16);
-    assert_eq!(product(&["--cpu=amx", "--prompt=Hi"]), Product::F32);
-    assert_eq!(product(&["--cpu=plain", "--dtype=bf16"]), Product::Bf16);
 }
 
 /// One value other than the default for every flag, and whether it arrived.
@@ -247,8 +232,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 47] = [
     ("prompt", "- a\\nb", |c| asked(c) == &Ask::Prompt("- a\nb".into())),
     ("prompts", "p.jsonl", |c| matches!(asked(c), Ask::Prompts { path, formats } if path == Path::new("p.jsonl") && formats.prompt == template(PROMPT))),
     ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
-    ("device", "cpu", |c| matches!(c, Command::Train { .. })), // the options do not hold it yet
-    ("dtype", "bf16", |c| options(c).product == Product::Bf16),
+    ("device", "cuda:1", |c| options(c).device == Choice::Cuda(1)),
+    ("dtype", "bf16", |c| options(c).product == Some(Product::Bf16)),
     ("cpu", "plain", |c| matches!(c, Command::Train { machine: Machine { level: Some(Level::Plain), .. }, .. })),
     ("recompute", "always", |c| options(c).recompute == Recompute::Always),
     ("micro_batch", "512", |c| options(c).micro_batch == Some(512)),
@@ -703,27 +688,13 @@ fn an_address_of_the_model_serves_training_and_answering() {
 #[test]
 fn devices_are_read() {
     for (text, device) in [
-        ("auto", Device::Auto),
-        ("cpu", Device::Cpu),
-        ("cuda", Device::Cuda(0)),
-        ("cuda:0", Device::Cuda(0)),
-        ("cuda:11", Device::Cuda(11)),
+        ("auto", Choice::Auto),
+        ("cpu", Choice::Cpu),
+        ("cuda", Choice::Cuda(0)),
+        ("cuda:0", Choice::Cuda(0)),
+        ("cuda:11", Choice::Cuda(11)),
     ] {
-        assert_eq!(text.parse(), Ok(device), "{text}");
-    }
-    for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CUDA"] {
-        assert!(text.parse::<Device>().is_err(), "{text}");
-    }
-}
-
-#[test]
-fn a_gpu_that_cannot_be_had_is_a_failure_and_not_wrong_usage() {
-    train(&["--device", "auto"]);
-    for device in ["cuda", "cuda:1"] {
-        match parsed(&["--device", device], &[]) {
-            Err(Exit::Failed(message)) => assert!(message.contains("--device"), "{message}"),
-            other => panic!("{device}: {other:?}"),
-        }
+        assert_eq!(train(&["--device", text]).device, device, "{text}");
     }
 }
 

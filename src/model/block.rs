@@ -7,8 +7,7 @@ use super::channel_mix::{self, ChannelMix};
 use super::checkpoint::Checkpoint;
 use super::time_mix::{self, TimeMix};
 use super::{Config, LayerState};
-use crate::ops::Offsets;
-use crate::ops::linear::Product;
+use crate::ops::{Compute, Offsets};
 
 /// The frozen weights of one layer.
 pub struct Block {
@@ -53,11 +52,11 @@ impl Block {
         checkpoint: &Checkpoint,
         config: &Config,
         i: usize,
-        product: Product,
+        compute: &Compute,
     ) -> Result<Self> {
         Ok(Self {
-            att: TimeMix::load(checkpoint, config, i, product)?,
-            ffn: ChannelMix::load(checkpoint, config, i, product)?,
+            att: TimeMix::load(checkpoint, config, i, compute)?,
+            ffn: ChannelMix::load(checkpoint, config, i, compute)?,
         })
     }
 

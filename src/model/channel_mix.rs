@@ -5,9 +5,9 @@ use candle_core::Tensor;
 
 use super::Config;
 use super::checkpoint::Checkpoint;
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::Matrix;
 use crate::ops::norm::Norm;
-use crate::ops::{Offsets, gates, token_shift};
+use crate::ops::{Compute, Offsets, gates, token_shift};
 
 /// The frozen weights of one layer's channel-mix.
 pub struct ChannelMix {
@@ -38,17 +38,17 @@ impl ChannelMix {
         checkpoint: &Checkpoint,
         config: &Config,
         i: usize,
-        product: Product,
+        compute: &Compute,
     ) -> Result<Self> {
         let &Config { n_embd, n_ffn, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.ffn.{rest}");
         Ok(Self {
-            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln2"), n_embd)?,
-            mix_k: checkpoint.vector(&name("time_mix_k"), n_embd)?,
-            mix_r: checkpoint.vector(&name("time_mix_r"), n_embd)?,
-            key: checkpoint.matrix(&name("key.weight"), [n_ffn, n_embd], product)?,
-            receptance: checkpoint.matrix(&name("receptance.weight"), [n_embd, n_embd], product)?,
-            value: checkpoint.matrix(&name("value.weight"), [n_embd, n_ffn], product)?,
+            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln2"), n_embd, compute)?,
+            mix_k: checkpoint.vector(&name("time_mix_k"), n_embd, compute)?,
+            mix_r: checkpoint.vector(&name("time_mix_r"), n_embd, compute)?,
+            key: checkpoint.matrix(&name("key.weight"), [n_ffn, n_embd], compute)?,
+            receptance: checkpoint.matrix(&name("receptance.weight"), [n_embd, n_embd], compute)?,
+            value: checkpoint.matrix(&name("value.weight"), [n_embd, n_ffn], compute)?,
         })
     }
 

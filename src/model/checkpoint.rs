@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use safetensors::SafeTensors;
 
 use crate::files::Bytes;
-use crate::ops::linear::{self, Element, Matrix, Product};
+use crate::ops::Compute;
+use crate::ops::linear::{self, Element, Matrix};
 use crate::pth;
 
 /// A `.pth` or `.safetensors` file of named tensors.
@@ -58,15 +59,15 @@ impl Checkpoint {
         }
     }
 
-    /// A frozen matrix of exactly this shape, left where it lies.
-    pub fn matrix(&self, name: &str, shape: [usize; 2], product: Product) -> Result<Matrix> {
+    /// A frozen matrix of exactly this shape, left where it lies, or copied to the card that computes.
+    pub fn matrix(&self, name: &str, shape: [usize; 2], compute: &Compute) -> Result<Matrix> {
         let found = self.matrix_shape(name)?;
         ensure!(
             found == shape,
             "{name} is {found:?}, but the rest of the model needs {shape:?}"
         );
         let (tensor, element) = self.floating(name)?;
-        Matrix::new(tensor.data.clone(), element, shape, product).with_context(|| name.to_string())
+        Matrix::new(tensor.data.clone(), element, shape, compute).with_context(|| name.to_string())
     }
 
     /// A small frozen tensor of `count` numbers, in whatever shape (`[C]` or `[1, 1, C]`), as f32.
@@ -81,13 +82,10 @@ impl Checkpoint {
         Ok(values)
     }
 
-    /// The same as a tensor `[count]`.
-    pub fn vector(&self, name: &str, count: usize) -> Result<Tensor> {
-        Ok(Tensor::from_vec(
-            self.numbers(name, count)?,
-            count,
-            &Device::Cpu,
-        )?)
+    /// The same as a tensor `[count]` where the model computes.
+    pub fn vector(&self, name: &str, count: usize, compute: &Compute) -> Result<Tensor> {
+        let numbers = self.numbers(name, count)?;
+        Ok(Tensor::from_vec(numbers, count, &compute.device)?)
     }
 
     fn get(&self, name: &str) -> Result<&pth::Tensor> {

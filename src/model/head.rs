@@ -1,13 +1,13 @@
 //! The head: last norm, projection onto the vocabulary, and the loss. Only rows that predict something come here.
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::Config;
 use super::checkpoint::Checkpoint;
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::Matrix;
 use crate::ops::norm::Norm;
-use crate::ops::{cross_entropy, gates};
+use crate::ops::{Compute, cross_entropy, gates, rows};
 
 /// Logits that exist at one time: 128 MB of them, whatever the number of rows. Fewer would have the head's matrix packed
 /// more often than its products can pay for.
@@ -23,20 +23,20 @@ pub struct Head {
 pub const BYTES: usize = 8 * LOGITS;
 
 impl Head {
-    pub fn load(checkpoint: &Checkpoint, config: &Config, product: Product) -> Result<Self> {
+    pub fn load(checkpoint: &Checkpoint, config: &Config, compute: &Compute) -> Result<Self> {
         let &Config {
             vocab_size, n_embd, ..
         } = config;
         Ok(Self {
-            ln_out: super::layer_norm(checkpoint, "ln_out", n_embd)?,
-            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], product)?,
+            ln_out: super::layer_norm(checkpoint, "ln_out", n_embd, compute)?,
+            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], compute)?,
         })
     }
 
-    /// x `[R, C]` to logits `[R, V]`.
+    /// x `[R, C]` to logits `[R, V]`, in f32.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let normal = gates::norm_silu(&self.ln_out, x, None, self.projection.product())?;
-        Ok(self.projection.forward(&normal)?)
+        Ok(self.projection.forward_wide(&normal)?)
     }
 
     /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed, and how many of them a greedy choice would hit.
@@ -44,7 +44,7 @@ impl Head {
         let (mut loss, mut hits) = (0.0, 0);
         let chunk = self.chunk();
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
-            let x = x.index_select(&Tensor::new(scored, &Device::Cpu)?, 0)?;
+            let x = rows::take(x, scored)?;
             let (part, some) = cross_entropy::score(&self.logits(&x)?, targets)?;
             loss += part;
             hits += some;
@@ -57,19 +57,19 @@ impl Head {
         (LOGITS / self.projection.dims()[0]).max(1)
     }
 
-    /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed and times `scale`, and dL/dx `[N, C]`.
+    /// (the losses of the rows `scored` of x `[N, C]` against `targets`, a tensor for each chunk of them; the gradient
+    /// `[N, C]` of their sum times `scale`).
     pub fn loss_and_gradient(
         &self,
         x: &Tensor,
         scored: &[u32],
         targets: &[u32],
         scale: f64,
-    ) -> Result<(f64, Tensor)> {
+    ) -> Result<(Vec<Tensor>, Tensor)> {
         let chunk = self.chunk();
-        let mut loss = 0.0;
-        let mut d_scored = Vec::new();
+        let (mut losses, mut d_scored) = (Vec::new(), Vec::new());
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
-            let x = x.index_select(&Tensor::new(scored, &Device::Cpu)?, 0)?;
+            let x = rows::take(x, scored)?;
             let logits = self.logits(&x)?;
             let (part, d_logits) = cross_entropy::loss_and_gradient(
                 &logits,
@@ -77,14 +77,11 @@ impl Head {
                 scale as f32,
                 self.projection.product(),
             )?;
-            loss += part;
+            losses.push(part);
             let d_normal = self.projection.backward(&d_logits)?;
             d_scored.push(self.ln_out.backward(&d_normal, &x)?);
         }
-        let rows = Tensor::new(scored, &Device::Cpu)?;
-        let dx = x
-            .zeros_like()?
-            .index_add(&rows, &Tensor::cat(&d_scored, 0)?, 0)?;
-        Ok((loss * scale, dx))
+        let dx = rows::put(&Tensor::cat(&d_scored, 0)?, scored, x)?;
+        Ok((losses, dx))
     }
 }

@@ -14,8 +14,8 @@ mod time_mix;
 
 use std::ops::AddAssign;
 
-use anyhow::{Context, Result, ensure};
-use candle_core::{Device, Tensor};
+use anyhow::{Result, ensure};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use checkpoint::Checkpoint;
@@ -25,9 +25,9 @@ pub use state::{LayerState, State};
 use self::block::Block;
 use self::head::Head;
 use crate::data::{Batch, Example, batch};
-use crate::ops::Offsets;
-use crate::ops::linear::{Element, Matrix, Product};
+use crate::ops::linear::{Element, Matrix};
 use crate::ops::norm::Norm;
+use crate::ops::{Compute, Offsets, rows};
 
 const LN_EPS: f32 = 1e-5;
 /// Of the norm after the WKV: 1e-5 * 8^2, the release's `head_size_divisor` squared.
@@ -77,6 +77,7 @@ impl AddAssign for Score {
 pub struct Rwkv5 {
     config: Config,
     fingerprint: String,
+    compute: Compute,
     embedding: Matrix,
     ln0: Norm,
     blocks: Vec<Block>,
@@ -84,14 +85,14 @@ pub struct Rwkv5 {
 }
 
 impl Rwkv5 {
-    /// Takes the weights from a checkpoint, leaving the matrices in its memory map.
-    pub fn load(checkpoint: &Checkpoint, product: Product) -> Result<Self> {
-        let config = Config::of(checkpoint)?;
+    /// Takes the weights from a checkpoint, leaving the matrices in its memory map, or copying them to a card.
+    pub fn load(checkpoint: &Checkpoint, compute: impl Into<Compute>) -> Result<Self> {
+        let (config, compute) = (Config::of(checkpoint)?, compute.into());
         let embedding =
-            checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], product)?;
-        let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd)?;
+            checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], &compute)?;
+        let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd, &compute)?;
         let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, &config, i, product))
+            .map(|i| Block::load(checkpoint, &config, i, &compute))
             .collect::<Result<_>>()?;
         Ok(Self {
             config,
@@ -99,12 +100,18 @@ impl Rwkv5 {
             embedding,
             ln0,
             blocks,
-            head: Head::load(checkpoint, &config, product)?,
+            head: Head::load(checkpoint, &config, &compute)?,
+            compute,
         })
     }
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where it computes, and how. States that it is given must be there.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
     }
 
     /// Tells this model from others of the same shape, whatever type its file keeps the same numbers in.
@@ -130,7 +137,8 @@ impl Rwkv5 {
             Intermediates::Recompute => n_embd,
         };
         // One block's values live in either case, beside their gradients and four mixed copies of them.
-        4 * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 4 * n_embd)
+        self.compute.activations().size_in_bytes()
+            * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 4 * n_embd)
     }
 
     /// Bytes that are needed whatever the size of a batch: the weights, which should stay in memory although they are
@@ -166,7 +174,7 @@ impl Rwkv5 {
             x = out;
         }
 
-        let (loss, mut dx) =
+        let (losses, mut dx) =
             self.head
                 .loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?;
 
@@ -189,9 +197,7 @@ impl Rwkv5 {
         let d_soft_prompt = match &state.soft_prompt {
             Some(soft_prompt) => {
                 let starts: Vec<u32> = offsets.starts().iter().map(|&row| row as u32).collect();
-                let d = dx
-                    .index_select(&Tensor::new(starts, &Device::Cpu)?, 0)?
-                    .sum_keepdim(0)?;
+                let d = rows::sum(&dx, &starts)?;
                 Some(
                     self.ln0
                         .backward(&d, &soft_prompt.unsqueeze(0)?)?
@@ -200,7 +206,12 @@ impl Rwkv5 {
             }
             None => None,
         };
-        Ok((loss, State::from_layers(d_soft_prompt, &layers)?))
+        // Read last: a card has all its work by then.
+        let mut loss = 0.0;
+        for part in losses {
+            loss += part.to_vec1::<f64>()?.iter().sum::<f64>();
+        }
+        Ok((loss * scale, State::from_layers(d_soft_prompt, &layers)?))
     }
 
     /// How well examples are predicted from `state`, however many they are.
@@ -272,35 +283,24 @@ impl Rwkv5 {
 
     /// The embedding of each row `[N, C]`.
     fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Tensor> {
-        let soft_prompt = state
-            .soft_prompt
-            .as_ref()
-            .map(|soft| soft.to_vec1::<f32>())
-            .transpose()?;
-        let mut rows = Vec::with_capacity(tokens.len() * self.config.n_embd);
-        for token in tokens {
-            match token {
-                Some(token) => self.embedding.push_row(*token as usize, &mut rows)?,
-                None => rows.extend_from_slice(
-                    soft_prompt
-                        .as_ref()
-                        .context("a soft prompt's row without one")?,
-                ),
-            }
-        }
-        Ok(Tensor::from_vec(
-            rows,
-            (tokens.len(), self.config.n_embd),
-            &Device::Cpu,
+        Ok(rows::embed(
+            &self.embedding,
+            tokens,
+            state.soft_prompt.as_ref(),
         )?)
     }
 }
 
 /// A LayerNorm of C channels under `name`.
-fn layer_norm(checkpoint: &Checkpoint, name: &str, channels: usize) -> Result<Norm> {
+fn layer_norm(
+    checkpoint: &Checkpoint,
+    name: &str,
+    channels: usize,
+    compute: &Compute,
+) -> Result<Norm> {
     Ok(Norm {
-        weight: checkpoint.vector(&format!("{name}.weight"), channels)?,
-        bias: checkpoint.vector(&format!("{name}.bias"), channels)?,
+        weight: checkpoint.vector(&format!("{name}.weight"), channels, compute)?,
+        bias: checkpoint.vector(&format!("{name}.bias"), channels, compute)?,
         groups: 1,
         eps: LN_EPS,
     })

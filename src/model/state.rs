@@ -42,6 +42,16 @@ impl State {
         )
     }
 
+    /// The same on a device.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let soft_prompt = self.soft_prompt.as_ref();
+        Ok(Self {
+            soft_prompt: soft_prompt.map(|soft| soft.to_device(device)).transpose()?,
+            shifts: self.shifts.to_device(device)?,
+            wkv: self.wkv.to_device(device)?,
+        })
+    }
+
     /// The sum of two, part by part.
     pub fn add(&self, other: &Self) -> Result<Self> {
         let soft_prompt = match (&self.soft_prompt, &other.soft_prompt) {

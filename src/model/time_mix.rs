@@ -5,10 +5,10 @@ use candle_core::Tensor;
 
 use super::checkpoint::Checkpoint;
 use super::{Config, LN_X_EPS, Version};
-use crate::ops::linear::{Matrix, Product, Rows};
+use crate::ops::linear::{Matrix, Rows};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::Wkv;
-use crate::ops::{Offsets, gates, token_shift};
+use crate::ops::{Compute, Offsets, gates, token_shift};
 
 /// The frozen weights of one layer's time-mix.
 pub struct TimeMix {
@@ -58,7 +58,7 @@ impl TimeMix {
         checkpoint: &Checkpoint,
         config: &Config,
         i: usize,
-        product: Product,
+        compute: &Compute,
     ) -> Result<Self> {
         let &Config {
             n_embd,
@@ -67,8 +67,8 @@ impl TimeMix {
             ..
         } = config;
         let name = |rest: &str| format!("blocks.{i}.att.{rest}");
-        let vector = |rest: &str| checkpoint.vector(&name(rest), n_embd);
-        let matrix = |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], product);
+        let vector = |rest: &str| checkpoint.vector(&name(rest), n_embd, compute);
+        let matrix = |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], compute);
         let mixed = |mix: &str, weight: &str| {
             anyhow::Ok(Mixed {
                 mix: vector(mix)?,
@@ -83,11 +83,8 @@ impl TimeMix {
                 .iter()
                 .flat_map(|&x| std::iter::repeat_n(x, repeat))
                 .collect();
-            Ok(Tensor::from_vec(
-                values,
-                (n_head, head_size),
-                &candle_core::Device::Cpu,
-            )?)
+            let shape = (n_head, head_size);
+            Ok(Tensor::from_vec(values, shape, &compute.device)?)
         };
         let count = if config.version == Version::V5_2 {
             n_embd
@@ -109,7 +106,7 @@ impl TimeMix {
             checkpoint.numbers(&name("time_faaaa"), count)?
         };
         Ok(Self {
-            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln1"), n_embd)?,
+            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln1"), n_embd, compute)?,
             receptance: mixed("time_mix_r", "receptance.weight")?,
             key: mixed("time_mix_k", "key.weight")?,
             value: mixed("time_mix_v", "value.weight")?,

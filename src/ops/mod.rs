@@ -1,21 +1,28 @@
 //! The operations that a model is made of, each with a gradient written by hand.
 //!
-//! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the kernel; `reference.rs`
-//! is the same thing slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
-//! float64 and let candle find the gradient, and a bench can time it beside the kernel. All of them see *flat*
-//! activations `[N, C]`: the rows of all sequences one after another, no batch axis and no padding. Where sequences
-//! begin and end matters to two ops only ([`token_shift`] and [`wkv`]), which take [`Offsets`].
+//! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the kernel, `cuda.rs` with a
+//! `.cu` is the same for NVIDIA cards; `reference.rs` is the same thing slow and obvious, in candle's differentiable
+//! tensor operations, so that a test can run it in float64 and let candle find the gradient, and a bench can time it
+//! beside the kernel. All of them see *flat* activations `[N, C]`: the rows of all sequences one after another, no batch
+//! axis and no padding. Where sequences begin and end matters to two ops only ([`token_shift`] and [`wkv`]), which take
+//! [`Offsets`].
 //!
-//! Activations and gradients are f32. The one place where a narrower type enters is the product with a frozen matrix
-//! ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32.
+//! In main memory, activations and gradients are f32. The one place where a narrower type enters is the product with a
+//! frozen matrix ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32. On a card, activations are stored
+//! in the product's type; sums, states and what is learnt are f32 there too.
 
+pub mod adam;
 pub mod buffers;
 pub mod cross_entropy;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+pub mod device;
 pub mod gates;
 pub mod level;
 pub mod linear;
 pub mod norm;
 pub(crate) mod output;
+pub mod rows;
 pub mod token_shift;
 pub(crate) mod vector;
 pub mod wkv;
@@ -23,14 +30,62 @@ pub mod wkv;
 use std::ops::{Deref, Range};
 
 use anyhow::Context;
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
+
+use self::linear::Product;
 
 #[cfg(test)]
 pub(crate) mod check;
 
+/// Where a model computes, and in which numbers.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    pub device: Device,
+    pub product: Product,
+}
+
+impl Compute {
+    /// The type of activations: f32 in main memory, the product's on a card, where reading them is what costs.
+    pub fn activations(&self) -> DType {
+        match self.device {
+            Device::Cpu => DType::F32,
+            Device::Cuda(_) | Device::Metal(_) => self.product.dtype(),
+        }
+    }
+}
+
+/// On the processor.
+impl From<Product> for Compute {
+    fn from(product: Product) -> Self {
+        Self {
+            device: Device::Cpu,
+            product,
+        }
+    }
+}
+
+impl From<&Compute> for Compute {
+    fn from(compute: &Compute) -> Self {
+        compute.clone()
+    }
+}
+
 /// Where each sequence lies in a flat batch: sequence `i` is the rows `offsets[i]..offsets[i + 1]`, never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offsets(Vec<usize>);
+#[derive(Clone, Debug)]
+pub struct Offsets {
+    /// Where each begins, and where the last one ends.
+    starts: Vec<usize>,
+    #[cfg(feature = "cuda")]
+    on_card: cuda::Cached,
+}
+
+impl Eq for Offsets {}
+
+impl PartialEq for Offsets {
+    fn eq(&self, other: &Self) -> bool {
+        self.starts == other.starts
+    }
+}
 
 impl Offsets {
     /// Offsets of sequences with these lengths, one after another. A length of 0 makes no sequence.
@@ -39,27 +94,31 @@ impl Offsets {
         for length in lengths.into_iter().filter(|&length| length > 0) {
             offsets.push(offsets[offsets.len() - 1] + length);
         }
-        Self(offsets)
+        Self {
+            starts: offsets,
+            #[cfg(feature = "cuda")]
+            on_card: cuda::Cached::default(),
+        }
     }
 
     /// The number of rows of all sequences together.
     pub fn rows(&self) -> usize {
-        self.0[self.0.len() - 1]
+        self.starts[self.sequences()]
     }
 
     /// The number of sequences.
     pub fn sequences(&self) -> usize {
-        self.0.len() - 1
+        self.starts.len() - 1
     }
 
     /// The row range of each sequence, in order.
     pub fn ranges(&self) -> impl ExactSizeIterator<Item = Range<usize>> + '_ {
-        self.0.windows(2).map(|pair| pair[0]..pair[1])
+        self.starts.windows(2).map(|pair| pair[0]..pair[1])
     }
 
     /// The first row of each sequence, in order.
     pub fn starts(&self) -> &[usize] {
-        &self.0[..self.0.len() - 1]
+        &self.starts[..self.sequences()]
     }
 
     /// Whether `row` is the first of a sequence.

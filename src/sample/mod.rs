@@ -14,6 +14,8 @@ use crate::data::template::Template;
 use crate::fetch::{self, Patience, Remote};
 use crate::generate::{End, Settings, Talk};
 use crate::model::{Checkpoint, Rwkv5, State};
+use crate::ops::Compute;
+use crate::ops::device::Choice;
 use crate::ops::linear::Product;
 use crate::report::{self, say};
 use crate::state_file;
@@ -30,7 +32,9 @@ pub struct Options {
     pub settings: Settings,
     /// Take a state that was tuned on another model of the same shape.
     pub force: bool,
-    pub product: Product,
+    pub device: Choice,
+    /// `None` is f32.
+    pub product: Option<Product>,
 }
 
 /// Where the prompts come from.
@@ -87,7 +91,8 @@ fn load(options: &Options) -> Result<Sides> {
         &Patience::default(),
     )?;
     let checkpoint = Checkpoint::open(&options.model)?;
-    let model = Rwkv5::load(&checkpoint, options.product)
+    let compute = Compute::exact(options.device, options.product)?;
+    let model = Rwkv5::load(&checkpoint, &compute)
         .with_context(|| format!("cannot use the model {}", options.model.display()))?;
     let state = &options.state;
     let read = || -> Result<State, state_file::Error> {
@@ -100,8 +105,8 @@ fn load(options: &Options) -> Result<Sides> {
     let tuned = read()
         .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?;
     Ok(Sides {
-        base: State::zeros(model.config())?,
-        tuned,
+        base: State::zeros(model.config())?.to_device(&compute.device)?,
+        tuned: tuned.to_device(&compute.device)?,
         model,
     })
 }

@@ -7,11 +7,11 @@ use candle_core::{Device, Tensor, Var};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::adam::{Adam, Moments};
 use super::plan::Plan;
 use super::{Init, Tune};
 use crate::data::{Batch, Example, batch};
 use crate::model::{Config, Rwkv5, State};
+use crate::ops::adam::{self, Adam, Moments};
 
 /// `--init random` draws uniformly between minus and plus this.
 const SMALL: f32 = 0.02;
@@ -62,7 +62,13 @@ impl Group {
 impl Learner {
     /// A state for a model of these sizes. Without `tune.softprompt` there is no soft prompt; other groups that are
     /// not tuned keep what `init` gives them.
-    pub fn new(config: &Config, tune: Tune, init: Init, seed: u64) -> Result<Self> {
+    pub fn new(
+        config: &Config,
+        tune: Tune,
+        init: Init,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut start = |shape: &[usize], ones: f32| {
             let count = shape.iter().product();
@@ -73,7 +79,7 @@ impl Learner {
                     .map(|_| rng.random_range(-SMALL..SMALL))
                     .collect(),
             };
-            Tensor::from_vec(values, shape, &Device::Cpu)
+            Tensor::from_vec(values, shape, device)
         };
         let (shift_shape, wkv_shape) = State::shapes(config);
         let soft_prompt = match tune.softprompt {
@@ -106,18 +112,17 @@ impl Learner {
         }
     }
 
-    /// A copy of the state as it is now.
+    /// A copy in main memory of the state as it is now: a card that fails takes what it holds along.
     pub fn snapshot(&self) -> Result<State> {
-        let State {
-            soft_prompt,
-            shifts,
-            wkv,
-        } = self.state();
-        let soft_prompt = soft_prompt.map(|soft| soft.copy()).transpose()?;
+        let state = self.state();
+        let copy = |tensor: &Tensor| match tensor.device() {
+            Device::Cpu => tensor.copy(),
+            _ => tensor.to_device(&Device::Cpu),
+        };
         Ok(State {
-            soft_prompt,
-            shifts: shifts.copy()?,
-            wkv: wkv.copy()?,
+            soft_prompt: state.soft_prompt.as_ref().map(copy).transpose()?,
+            shifts: copy(&state.shifts)?,
+            wkv: copy(&state.wkv)?,
         })
     }
 
@@ -205,7 +210,8 @@ impl Learner {
                 *first = named(tensors, &format!("{name}.first_moment"), var)?;
                 *second = named(tensors, &format!("{name}.second_moment"), var)?;
             }
-            var.set(&named(tensors, name, var)?)?;
+            let value = named(tensors, name, var)?;
+            var.set(&value)?;
         }
         Ok(())
     }
@@ -222,7 +228,7 @@ pub fn named(tensors: &BTreeMap<String, Tensor>, name: &str, like: &Tensor) -> R
         tensor.shape(),
         like.shape()
     );
-    Ok(tensor.clone())
+    Ok(tensor.to_device(like.device())?)
 }
 
 /// A gradient with every group that is longer than `limit` cut down to that length. Group by group, because a soft
@@ -244,9 +250,7 @@ pub fn clip(gradient: &State, norms: &Norms, limit: f64) -> Result<State> {
 }
 
 fn norm(tensor: &Tensor) -> Result<f64> {
-    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    let square = |&x: &f32| f64::from(x) * f64::from(x);
-    Ok(values.iter().map(square).sum::<f64>().sqrt())
+    Ok(adam::sum_of_squares(tensor)?.sqrt())
 }
 
 #[cfg(test)]

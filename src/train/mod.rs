@@ -3,9 +3,8 @@
 //! [`run`] is the whole story, read from top to bottom. Its parts are small: [`prepare`] (data, model, places to write
 //! to), [`target`] (whether the result can be written), [`plan`] (how much is computed at once), [`standing`] (where a
 //! run stands) and [`checkpoint`] (that as a file), [`step`] (a batch forward and backward), [`learner`] (parameters,
-//! gradient), [`adam`], [`schedule`] (learning rates), [`stop`] (limits and signals), [`save`] and [`page`] (the end).
+//! gradient), [`schedule`] (learning rates), [`stop`] (limits and signals), [`save`] and [`page`] (the end).
 
-mod adam;
 mod checkpoint;
 pub mod learner;
 mod options;
@@ -23,7 +22,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-pub use adam::Adam;
 pub use learner::Learner;
 pub use options::{Evaluation, HeldOut, Init, Keep, Options, Recompute, Tune};
 pub use schedule::Schedule;
@@ -36,12 +34,15 @@ use self::stop::{Limits, Signals};
 use self::target::Target;
 use crate::fetch::{self, Patience};
 use crate::model::Config;
+use crate::ops::Compute;
+pub use crate::ops::adam::Adam;
 use crate::report::{Progress, Records, say};
 
 /// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
 /// state is saved.
 pub fn run(options: &Options) -> Result<Stop> {
     // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
+    let compute = Compute::fastest(options.device, options.product)?;
     let data = prepare::survey(options)?;
     prepare::check_places(options)?;
     fetch::ensure(
@@ -50,7 +51,7 @@ pub fn run(options: &Options) -> Result<Stop> {
         options.model_remote.as_ref(),
         &Patience::default(),
     )?;
-    let model = prepare::load_model(options)?;
+    let model = prepare::load_model(options, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
     let target = Target::check(&options.save, &model)?;
     target::check_further(options, &target)?;
@@ -182,11 +183,12 @@ fn take_up(
 
 /// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
 pub fn dry_run(options: &Options) -> Result<()> {
+    let compute = Compute::fastest(options.device, options.product)?;
     let data = prepare::survey(options)?;
     prepare::check_places(options)?;
     let model = options.model.display();
     if options.model.exists() {
-        let model = prepare::load_model(options)?;
+        let model = prepare::load_model(options, &compute)?;
         prepare::check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
         target::check_further(options, &target)?;

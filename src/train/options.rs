@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::adam::Adam;
 use super::schedule::Schedule;
 use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
+use crate::ops::adam::Adam;
+use crate::ops::device::Choice;
 use crate::ops::linear::Product;
 
 /// A training run, with every default filled in.
@@ -49,7 +50,9 @@ pub struct Options {
     pub max_epochs: f64,
     /// Stop after this many seconds.
     pub max_time: f64,
-    pub product: Product,
+    pub device: Choice,
+    /// `None` is what is fastest on the device.
+    pub product: Option<Product>,
     pub recompute: Recompute,
     /// Most rows computed at once; `None` is as many as memory holds.
     pub micro_batch: Option<usize>,

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::Result;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::prepare::Data;
 use super::step::Work;
@@ -29,7 +29,11 @@ pub fn page<'a>(
 ) -> Result<Page<'a>> {
     let &Work { options, model, .. } = work;
     let name = options.save.file_name().and_then(|name| name.to_str());
-    let start = Learner::new(model.config(), options.tune, options.init, options.seed)?.state();
+    let &Options {
+        tune, init, seed, ..
+    } = options;
+    let start = Learner::new(model.config(), tune, init, seed, &Device::Cpu)?.state();
+    let state = &state.to_device(&Device::Cpu)?;
     let soft_prompt = state.soft_prompt.as_ref();
     Ok(Page {
         title: name.unwrap_or("a state"),
@@ -39,7 +43,7 @@ pub fn page<'a>(
         soft_prompt: soft_prompt.map(norm).transpose()?,
         answers: answers(work, state)?,
         options: options.flags.clone(),
-        machine: machine(options, model),
+        machine: machine(model),
     })
 }
 
@@ -102,7 +106,7 @@ fn text(tokens: &[u32]) -> String {
 }
 
 /// What the run ran on.
-fn machine(options: &Options, model: &Rwkv5) -> Vec<(String, String)> {
+fn machine(model: &Rwkv5) -> Vec<(String, String)> {
     let processor = memory::processor();
     [
         (
@@ -117,7 +121,7 @@ fn machine(options: &Options, model: &Rwkv5) -> Vec<(String, String)> {
         ),
         ("threads", rayon::current_num_threads().to_string()),
         ("instructions", Level::current().to_string()),
-        ("products in", options.product.to_string()),
+        ("products in", model.compute().product.to_string()),
     ]
     .map(|(what, value)| (what.to_string(), value))
     .to_vec()

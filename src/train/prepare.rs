@@ -9,6 +9,7 @@ use super::{HeldOut, Options, Tune};
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
 use crate::model::{Checkpoint, Config, Rwkv5};
+use crate::ops::Compute;
 use crate::report::say;
 use crate::{files, memory};
 
@@ -71,10 +72,10 @@ pub fn survey(options: &Options) -> Result<Data> {
     Ok(data)
 }
 
-/// The model, with its weights left in their file.
-pub fn load_model(options: &Options) -> Result<Rwkv5> {
+/// The model, with its weights left in their file or on the card.
+pub fn load_model(options: &Options, compute: &Compute) -> Result<Rwkv5> {
     let checkpoint = Checkpoint::open(&options.model)?;
-    Rwkv5::load(&checkpoint, options.product)
+    Rwkv5::load(&checkpoint, compute)
         .with_context(|| format!("cannot use the model {}", options.model.display()))
 }
 

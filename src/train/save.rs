@@ -30,7 +30,7 @@ pub fn save(
     let learnt = match (&ended, best) {
         _ if standing.learner.steps() == 0 => None,
         (_, Some(best)) => Some(best.state.clone()),
-        (Ok(_), None) => Some(standing.learner.state()),
+        (Ok(_), None) => Some(standing.learner.snapshot()?),
         (Err(_), None) => standing.last_good.clone(),
     };
     let mut written = Vec::new();

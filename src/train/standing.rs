@@ -27,7 +27,8 @@ pub struct Standing {
     /// How long it had trained when this program took it up, and when that was.
     pub before: f64,
     pub begun: Instant,
-    /// The last state that gave a finite loss, once there is an update in it.
+    /// A copy of the state after the last update, and of the last one that gave a finite loss.
+    pub updated: Option<State>,
     pub last_good: Option<State>,
 }
 
@@ -43,7 +44,13 @@ impl Standing {
     /// A run of so many examples that has not begun.
     pub fn new(options: &Options, model: &Rwkv5, examples: usize, plan: Plan) -> Result<Self> {
         Ok(Self {
-            learner: Learner::new(model.config(), options.tune, options.init, options.seed)?,
+            learner: Learner::new(
+                model.config(),
+                options.tune,
+                options.init,
+                options.seed,
+                &model.compute().device,
+            )?,
             walker: Walker::new(options.walk, examples, options.seed),
             drawn: 0,
             plan,
@@ -51,6 +58,7 @@ impl Standing {
             best: None,
             before: 0.0,
             begun: Instant::now(),
+            updated: None,
             last_good: None,
         })
     }

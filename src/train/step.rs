@@ -53,7 +53,10 @@ pub fn compute(work: &Work, standing: &mut Standing) -> Result<Computed> {
     }
     standing.last_good = match step {
         1 => None,
-        _ => Some(learner.snapshot()?),
+        _ => match standing.updated.take() {
+            Some(updated) => Some(updated),
+            None => Some(learner.snapshot()?),
+        },
     };
     let soft_prompt = options.tune.softprompt;
     Ok(Computed {
@@ -90,7 +93,8 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
     let lr = options.schedule.rate(step, work.steps);
     standing.learner.update(&gradient, &options.adam, lr)?;
     standing.drawn = standing.walker.drawn();
-    state_file::check(&standing.learner.state(), work.model.element()).map_err(|error| {
+    let updated = standing.learner.snapshot()?;
+    state_file::check(&updated, work.model.element()).map_err(|error| {
         let what = match error {
             state_file::Error::NotFinite { part } => {
                 format!("the update puts {part} beyond what the state's file can hold")
@@ -99,6 +103,7 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
         };
         lower_the_rate(&what, step, options)
     })?;
+    standing.updated = Some(updated);
 
     let past = standing.history.steps.last();
     let loss_avg = past.map_or(loss, |past| {

@@ -6,31 +6,30 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use crate::ops::level::{Level, vectorised};
-use crate::ops::linear::{Product, Rows};
+use crate::ops::linear::{Packed, Product};
 use crate::ops::vector::{LANES, exp};
 
-/// (the summed loss, the gradient of the logits times `scale`).
+/// (each row's loss, the gradient of the logits times `scale`).
 pub fn loss_and_gradient(
     logits: &[f32],
     targets: &[u32],
     scale: f32,
     product: Product,
-) -> (f64, Rows) {
+) -> (Vec<f64>, Packed) {
     let level = Level::current();
     let (rows, vocab) = (targets.len(), logits.len() / targets.len());
     let losses = Mutex::new(vec![0.0; rows]);
-    let gradient = Rows::each(product, [rows, vocab], |row, gradient| {
+    let gradient = Packed::each(product, [rows, vocab], |row, gradient| {
         let logits = &logits[row * vocab..][..vocab];
         let loss = row_loss(level, logits, targets[row] as usize, scale, gradient);
         losses
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())[row] = loss;
     });
-    // Summed in order, whatever thread was first: the same run gives the same loss.
     let losses = losses
         .into_inner()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    (losses.iter().sum(), gradient)
+    (losses, gradient)
 }
 
 /// (the summed loss, how many targets are their row's first largest logit).

@@ -9,33 +9,43 @@
 //! logits are the largest thing a step computes, and are fetched just once.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 use super::floats;
 use super::linear::{Product, Rows};
 
-/// (the summed loss of logits `[R, V]` against R target tokens, their gradient times `scale` `[R, V]`).
+/// (the loss of each row of logits `[R, V]` against R target tokens, `[R]` in f64; the logits' gradient times `scale`,
+/// `[R, V]`). On a card, nothing waits for the losses before they are read.
 pub fn loss_and_gradient(
     logits: &Tensor,
     targets: &[u32],
     scale: f32,
     product: Product,
-) -> Result<(f64, Rows)> {
+) -> Result<(Tensor, Rows)> {
     check(logits, targets)?;
-    Ok(cpu::loss_and_gradient(
-        &floats(logits)?,
-        targets,
-        scale,
-        product,
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return cuda::loss_and_gradient(logits, targets, scale, product);
+    }
+    let (losses, gradient) = cpu::loss_and_gradient(&floats(logits)?, targets, scale, product);
+    Ok((
+        Tensor::from_vec(losses, targets.len(), &Device::Cpu)?,
+        gradient.into(),
     ))
 }
 
 /// (the summed loss, how many of the targets a greedy choice would hit: the first of the largest logits).
 pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
     check(logits, targets)?;
+    #[cfg(feature = "cuda")]
+    if logits.device().is_cuda() {
+        return cuda::score(logits, targets);
+    }
     Ok(cpu::score(&floats(logits)?, targets))
 }
 
@@ -75,20 +85,15 @@ mod tests {
         let grads = loss.backward()?;
         let want = (grads.get(&free).unwrap() * (0.25 / 5.0))?;
 
-        let (got, gradient) = loss_and_gradient(&f32(&logits)?, &targets, 0.25, Product::F32)?;
+        let (losses, gradient) = loss_and_gradient(&f32(&logits)?, &targets, 0.25, Product::F32)?;
+        let got: f64 = losses.to_vec1::<f64>()?.iter().sum();
         let want_loss = loss.to_scalar::<f64>()?;
         // The logits themselves are rounded to f32 at about 100: 4e-6 each, in the exponent.
         assert!(
             (got - want_loss).abs() <= 8e-6 * rows as f64,
             "{got} {want_loss}"
         );
-        let gradient: Vec<f32> = (0..rows).flat_map(|row| gradient.row(row)).collect();
-        close(
-            "gradient",
-            &tensor(gradient, (rows, vocab))?,
-            &want,
-            10.0 * F32,
-        );
+        close("gradient", &gradient.tensor()?, &want, 10.0 * F32);
 
         let (loss, hits) = score(&f32(&logits)?, &targets)?;
         assert!((loss - want_loss).abs() <= 8e-6 * rows as f64, "{loss}");

@@ -63,6 +63,13 @@ template <typename T> struct __align__(16) Pack {
     T at[COUNT];
 };
 
+template <typename T> __device__ inline Pack<T>& pack_at(T* row, int i) { return reinterpret_cast<Pack<T>*>(row)[i]; }
+template <typename T> __device__ inline const Pack<T>& pack_at(const T* row, int i) {
+    return reinterpret_cast<const Pack<T>*>(row)[i];
+}
+
+__device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
+
 __device__ inline float warp_sum(float x) {
     for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
     return x;
@@ -73,10 +80,10 @@ __device__ inline float warp_max(float x) {
     return x;
 }
 
-// The sum of x over THREADS neighbouring threads, which all of them get: a warp, or the whole block.
+// The sum of x over THREADS neighbouring threads, which all of them get: a power of two within a warp, or the whole block.
 template <int THREADS> __device__ inline float sum_over(float x) {
-    x = warp_sum(x);
-    if (THREADS > 32) {
+    for (int lane = (THREADS < 32 ? THREADS : 32) / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
+    if constexpr (THREADS > 32) {
         __shared__ float parts[32];
         __syncthreads();
         if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = x;

@@ -1,7 +1,7 @@
 //! The gates on the CPU, row by row, into the form that the next product takes.
 
 use crate::ops::level::{Level, vectorised};
-use crate::ops::linear::{Product, Rows};
+use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
 use crate::ops::output::{Output, chunks, cleared};
 use crate::ops::vector::sigmoid;
@@ -10,9 +10,9 @@ use crate::ops::vector::sigmoid;
 const PIECE: usize = 1 << 14;
 
 /// The norm of y, times silu(g) where there is a gate.
-pub fn norm_silu(norm: Params, y: &[f32], gate: Option<&[f32]>, product: Product) -> Rows {
+pub fn norm_silu(norm: Params, y: &[f32], gate: Option<&[f32]>, product: Product) -> Packed {
     let (channels, level) = (norm.weight.len(), Level::current());
-    Rows::each(product, [y.len() / channels, channels], |t, z| {
+    Packed::each(product, [y.len() / channels, channels], |t, z| {
         let row = t * channels..(t + 1) * channels;
         norm::row(level, norm, &y[row.clone()], z);
         if let Some(gate) = gate {
@@ -28,11 +28,11 @@ pub fn norm_silu_backward(
     y: &[f32],
     gate: &[f32],
     product: Product,
-) -> (Vec<f32>, Rows) {
+) -> (Vec<f32>, Packed) {
     let (channels, level) = (norm.weight.len(), Level::current());
     let mut dy = Output::new(y.len());
     let out = dy.parts();
-    let mut d_gate = Rows::fill(product, [y.len() / channels, channels], 1, |range, rows| {
+    let mut d_gate = Packed::fill(product, [y.len() / channels, channels], 1, |range, rows| {
         let (mut normal, mut d_normal) = (vec![0.0; channels], vec![0.0; channels]);
         for t in range {
             let row = t * channels..(t + 1) * channels;
@@ -51,7 +51,7 @@ pub fn norm_silu_backward(
             norm::row_backward(level, norm, &d_normal, y, cleared(dy, 0.0));
         }
     });
-    // SAFETY: `Rows::fill` asks for every row.
+    // SAFETY: `Packed::fill` asks for every row.
     let dy = unsafe { dy.finish() };
     (dy, d_gate.swap_remove(0))
 }
@@ -72,9 +72,9 @@ pub fn sigmoid_mul_backward(
     v: &[f32],
     channels: usize,
     product: Product,
-) -> [Rows; 2] {
+) -> [Packed; 2] {
     let level = Level::current();
-    let both = Rows::fill(
+    let both = Packed::fill(
         product,
         [dz.len() / channels, channels],
         2,
@@ -94,17 +94,17 @@ pub fn sigmoid_mul_backward(
 }
 
 /// max(k, 0)^2, rows of `channels`.
-pub fn relu_squared(k: &[f32], channels: usize, product: Product) -> Rows {
+pub fn relu_squared(k: &[f32], channels: usize, product: Product) -> Packed {
     let level = Level::current();
-    Rows::each(product, [k.len() / channels, channels], |t, z| {
+    Packed::each(product, [k.len() / channels, channels], |t, z| {
         relu_squared_row(level, &k[t * channels..][..channels], z);
     })
 }
 
 /// dk from dz.
-pub fn relu_squared_backward(dz: &[f32], k: &[f32], channels: usize, product: Product) -> Rows {
+pub fn relu_squared_backward(dz: &[f32], k: &[f32], channels: usize, product: Product) -> Packed {
     let level = Level::current();
-    Rows::each(product, [k.len() / channels, channels], |t, dk| {
+    Packed::each(product, [k.len() / channels, channels], |t, dk| {
         let row = t * channels..(t + 1) * channels;
         relu_squared_row_backward(level, &dz[row.clone()], &k[row], dk);
     })

@@ -9,6 +9,8 @@
 //! with s the logistic function; 1 - s(x) is computed as s(-x), which keeps its digits where s is near 1.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
@@ -21,6 +23,10 @@ use super::{floats, tensor};
 /// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
 pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Product) -> Result<Rows> {
     norm.check(y)?;
+    #[cfg(feature = "cuda")]
+    if y.device().is_cuda() {
+        return Ok(Rows::Card(super::norm::cuda::forward(norm, y, None, gate)?));
+    }
     let gate = match gate {
         Some(gate) => {
             check(y, gate)?;
@@ -29,12 +35,7 @@ pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Produc
         None => None,
     };
     let params = norm.params()?;
-    Ok(cpu::norm_silu(
-        params.get(),
-        &floats(y)?,
-        gate.as_deref(),
-        product,
-    ))
+    Ok(cpu::norm_silu(params.get(), &floats(y)?, gate.as_deref(), product).into())
 }
 
 /// (dy, dg) of [`norm_silu`] with a gate; without one it is the norm's own.
@@ -48,6 +49,11 @@ pub fn norm_silu_backward(
     norm.check(y)?;
     check(dz, y)?;
     check(y, gate)?;
+    #[cfg(feature = "cuda")]
+    if y.device().is_cuda() {
+        let (dy, dg) = super::norm::cuda::backward(norm, dz, y, Some(gate))?;
+        return Ok((dy, Rows::Card(dg)));
+    }
     let params = norm.params()?;
     let (dy, dg) = cpu::norm_silu_backward(
         params.get(),
@@ -56,13 +62,17 @@ pub fn norm_silu_backward(
         &floats(gate)?,
         product,
     );
-    Ok((tensor(dy, y.shape())?, dg))
+    Ok((tensor(dy, y.shape())?, dg.into()))
 }
 
 /// x + sigmoid(r) * v, all `[N, C]`.
 pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
     check(x, r)?;
     check(r, v)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::sigmoid_mul_onto(x, r, v);
+    }
     tensor(
         cpu::sigmoid_mul_onto(&floats(x)?, &floats(r)?, &floats(v)?),
         r.shape(),
@@ -78,32 +88,34 @@ pub fn sigmoid_mul_backward(
 ) -> Result<[Rows; 2]> {
     check(dz, r)?;
     check(r, v)?;
+    #[cfg(feature = "cuda")]
+    if r.device().is_cuda() {
+        return cuda::sigmoid_mul_backward(dz, r, v);
+    }
     let (_, channels) = r.dims2()?;
-    Ok(cpu::sigmoid_mul_backward(
-        &floats(dz)?,
-        &floats(r)?,
-        &floats(v)?,
-        channels,
-        product,
-    ))
+    let both = cpu::sigmoid_mul_backward(&floats(dz)?, &floats(r)?, &floats(v)?, channels, product);
+    Ok(both.map(Rows::from))
 }
 
 /// max(k, 0)^2, `[N, F]`.
 pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
+    #[cfg(feature = "cuda")]
+    if k.device().is_cuda() {
+        return cuda::relu_squared(k);
+    }
     let (_, channels) = k.dims2()?;
-    Ok(cpu::relu_squared(&floats(k)?, channels, product))
+    Ok(cpu::relu_squared(&floats(k)?, channels, product).into())
 }
 
 /// dk of [`relu_squared`].
 pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: Product) -> Result<Rows> {
     check(dz, k)?;
+    #[cfg(feature = "cuda")]
+    if k.device().is_cuda() {
+        return cuda::relu_squared_backward(dz, k);
+    }
     let (_, channels) = k.dims2()?;
-    Ok(cpu::relu_squared_backward(
-        &floats(dz)?,
-        &floats(k)?,
-        channels,
-        product,
-    ))
+    Ok(cpu::relu_squared_backward(&floats(dz)?, &floats(k)?, channels, product).into())
 }
 
 fn check(a: &Tensor, b: &Tensor) -> Result<()> {
@@ -123,9 +135,7 @@ mod tests {
     use super::*;
 
     fn numbers(rows: &Rows) -> Result<Tensor> {
-        let [height, width] = rows.dims();
-        let values: Vec<f32> = (0..height).flat_map(|i| rows.row(i)).collect();
-        tensor(values, (height, width))
+        rows.tensor()
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::panel::{self, Side, widen};
-use super::rows::{LINE, Line, Rows, Unit, round};
+use super::rows::{LINE, Line, Packed, Unit, round};
 use super::tile::{Block, HEIGHT, Kernel, Tile, WIDTH};
 use super::{Element, Matrix};
 use crate::ops::level::vectorised;
@@ -33,7 +33,7 @@ const STRIPE: usize = 64;
 const STRIP: usize = 256;
 
 /// left times W, or W transposed, plus `to` if there is one: `[rows, n]`.
-pub fn multiply(left: &Rows, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<f32> {
+pub fn multiply(left: &Packed, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<f32> {
     let [rows, _] = left.dims();
     if rows == 0 {
         return Vec::new();
@@ -117,8 +117,8 @@ pub fn multiply(left: &Rows, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<
 }
 
 /// One row times W transposed.
-fn single(left: &Rows, w: &Matrix, to: Option<&[f32]>) -> Vec<f32> {
-    let (x, level) = (left.row(0), left.level());
+fn single(left: &Packed, w: &Matrix, to: Option<&[f32]>) -> Vec<f32> {
+    let (x, level) = (left.numbers(), left.level());
     chunks(w.rows, STRIPE, 0.0, |stripe, out| {
         let first = stripe * STRIPE;
         if let Some(to) = to {

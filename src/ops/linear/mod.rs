@@ -6,12 +6,14 @@
 //! ```
 //!
 //! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32; a part at a time is packed and
-//! multiplied, so that no second copy of the model exists. With [`Product::Bf16`] both sides of a product are rounded
+//! multiplied, so that no second copy of the model exists. A card gets its own copy, which cuBLAS multiplies. With [`Product::Bf16`] both sides of a product are rounded
 //! to bf16 first, as a matrix unit takes them, and summed in f32.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod panel;
 #[doc(hidden)]
 pub mod reference;
@@ -21,13 +23,15 @@ mod tile;
 use std::fmt;
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
+#[cfg(feature = "cuda")]
+use candle_core::Device;
+use candle_core::{DType, Result, Tensor, bail};
 use safetensors::Dtype;
 
 use self::panel::Side;
 use self::rows::Unit;
-pub use self::rows::{Rows, Writer};
-use super::{floats, tensor};
+pub use self::rows::{Packed, Writer};
+use super::{Compute, floats, tensor};
 use crate::files::Bytes;
 
 /// The type that the two sides of a product are rounded to before they are multiplied.
@@ -39,12 +43,66 @@ pub enum Product {
     Bf16,
 }
 
+impl Product {
+    /// The type that a card stores activations in.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         })
+    }
+}
+
+/// A matrix `[rows, columns]` of activations or of their gradients on the left of a product, rounded as the product
+/// takes it.
+pub enum Rows {
+    /// In main memory.
+    Packed(Packed),
+    /// On a card: a tensor of the product's type.
+    #[cfg(feature = "cuda")]
+    Card(Tensor),
+}
+
+impl Rows {
+    pub fn dims(&self) -> Result<[usize; 2]> {
+        match self {
+            Self::Packed(packed) => Ok(packed.dims()),
+            #[cfg(feature = "cuda")]
+            Self::Card(x) => x.dims2().map(Into::into),
+        }
+    }
+
+    /// The numbers of a tensor `[N, C]`.
+    pub fn of(product: Product, x: &Tensor) -> Result<Self> {
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return Ok(Self::Card(cuda::cast(x, product.dtype())?));
+        }
+        Ok(Self::Packed(Packed::of(product, x)?))
+    }
+
+    /// The numbers again as f32, in main memory.
+    pub fn tensor(&self) -> Result<Tensor> {
+        match self {
+            Self::Packed(packed) => tensor(packed.numbers(), packed.dims().to_vec()),
+            #[cfg(feature = "cuda")]
+            Self::Card(x) => x.to_device(&Device::Cpu)?.to_dtype(DType::F32),
+        }
+    }
+}
+
+impl From<Packed> for Rows {
+    fn from(packed: Packed) -> Self {
+        Self::Packed(packed)
     }
 }
 
@@ -87,24 +145,35 @@ impl Element {
     }
 }
 
-/// A frozen matrix W `[rows, columns]` of little-endian numbers, row after row.
+/// A frozen matrix W `[rows, columns]`, row after row.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    data: Bytes,
+    numbers: Numbers,
     element: Element,
     rows: usize,
     columns: usize,
     product: Product,
 }
 
+#[derive(Clone, Debug)]
+enum Numbers {
+    /// Little-endian, where the file has them.
+    Mapped(Bytes),
+    /// On a card.
+    #[cfg(feature = "cuda")]
+    Card(Tensor),
+}
+
 impl Matrix {
-    /// Points at `data`, which must hold rows * columns numbers.
+    /// Points at `data`, which must hold rows * columns numbers; a card gets a copy of them.
     pub fn new(
         data: Bytes,
         element: Element,
         [rows, columns]: [usize; 2],
-        product: Product,
+        compute: impl Into<Compute>,
     ) -> Result<Self> {
+        let compute: Compute = compute.into();
+
         let needed = rows
             .checked_mul(columns)
             .and_then(|n| n.checked_mul(element.size()));
@@ -114,12 +183,19 @@ impl Matrix {
                 data.len()
             );
         }
+        #[cfg(feature = "cuda")]
+        let numbers = match compute.device.is_cuda() {
+            true => Numbers::Card(cuda::load(&compute, &data, element, [rows, columns])?),
+            false => Numbers::Mapped(data),
+        };
+        #[cfg(not(feature = "cuda"))]
+        let numbers = Numbers::Mapped(data);
         Ok(Self {
-            data,
+            numbers,
             element,
             rows,
             columns,
-            product,
+            product: compute.product,
         })
     }
 
@@ -128,7 +204,7 @@ impl Matrix {
         [self.rows, self.columns]
     }
 
-    /// How the numbers are stored.
+    /// How the file stores the numbers.
     pub fn element(&self) -> Element {
         self.element
     }
@@ -140,39 +216,54 @@ impl Matrix {
 
     /// x W': x `[N, columns]` to `[N, rows]`.
     pub fn forward(&self, x: &Rows) -> Result<Tensor> {
-        self.multiply(x, Side::Forward, None)
+        self.multiply(x, Side::Forward, To::New)
+    }
+
+    /// As [`Self::forward`], with sums that stay f32 whatever type activations have.
+    pub fn forward_wide(&self, x: &Rows) -> Result<Tensor> {
+        self.multiply(x, Side::Forward, To::Wide)
     }
 
     /// x W' + to: x `[N, columns]`, to `[N, rows]`.
     pub fn forward_onto(&self, to: &Tensor, x: &Rows) -> Result<Tensor> {
-        self.multiply(x, Side::Forward, Some(to))
+        self.multiply(x, Side::Forward, To::Onto(to))
     }
 
     /// dy W: dy `[N, rows]` to dx `[N, columns]`.
     pub fn backward(&self, dy: &Rows) -> Result<Tensor> {
-        self.multiply(dy, Side::Backward, None)
+        self.multiply(dy, Side::Backward, To::New)
     }
 
-    fn multiply(&self, left: &Rows, side: Side, to: Option<&Tensor>) -> Result<Tensor> {
-        let ([n, width], (inner, outer)) = (left.dims(), side.dims(self));
-        if width != inner || to.is_some_and(|to| to.dims() != [n, outer]) {
+    fn multiply(&self, left: &Rows, side: Side, to: To) -> Result<Tensor> {
+        let ([n, width], (inner, outer)) = (left.dims()?, side.dims(self));
+        if width != inner || matches!(to, To::Onto(to) if to.dims() != [n, outer]) {
             bail!(
                 "{side:?}: a product of {:?} with a matrix of {} x {}",
-                left.dims(),
+                left.dims()?,
                 self.rows,
                 self.columns
             );
         }
-        if left.unit() != Unit::of(self.product, left.level()) {
-            bail!("{:?} rows for a {:?} product", left.unit(), self.product);
+        match (left, &self.numbers) {
+            (Rows::Packed(left), Numbers::Mapped(_)) => {
+                if left.unit() != Unit::of(self.product, left.level()) {
+                    bail!("{:?} rows for a {:?} product", left.unit(), self.product);
+                }
+                let to = match to {
+                    To::Onto(to) => Some(floats(to)?),
+                    To::New | To::Wide => None,
+                };
+                tensor(cpu::multiply(left, self, side, to.as_deref()), (n, outer))
+            }
+            #[cfg(feature = "cuda")]
+            (Rows::Card(left), Numbers::Card(w)) => cuda::multiply(left, w, side, to),
+            #[cfg(feature = "cuda")]
+            _ => bail!("a product of rows and a matrix that lie on different devices"),
         }
-        let to = to.map(floats).transpose()?;
-        let out = cpu::multiply(left, self, side, to.as_deref());
-        tensor(out, (n, outer))
     }
 
     /// Row `index` widened to f32, appended to `out`: an embedding.
-    pub fn push_row(&self, index: usize, out: &mut Vec<f32>) -> Result<()> {
+    pub(crate) fn push_row(&self, index: usize, out: &mut Vec<f32>) -> Result<()> {
         if index >= self.rows {
             bail!("row {index} of a matrix of {} rows", self.rows);
         }
@@ -186,12 +277,37 @@ impl Matrix {
         Ok(())
     }
 
-    /// The bytes of some columns of a row.
+    /// The numbers as a card has them.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_card(&self) -> Option<&Tensor> {
+        match &self.numbers {
+            Numbers::Card(tensor) => Some(tensor),
+            Numbers::Mapped(_) => None,
+        }
+    }
+
+    /// The bytes of some columns of a row in main memory.
     #[inline(always)]
     fn part(&self, row: usize, columns: Range<usize>) -> &[u8] {
         let (start, size) = (row * self.columns, self.element.size());
-        &self.data[(start + columns.start) * size..(start + columns.end) * size]
+        match &self.numbers {
+            Numbers::Mapped(data) => {
+                &data[(start + columns.start) * size..(start + columns.end) * size]
+            }
+            #[cfg(feature = "cuda")]
+            Numbers::Card(_) => unreachable!("only rows in main memory come here"),
+        }
     }
+}
+
+/// Where a product goes.
+#[derive(Clone, Copy)]
+enum To<'a> {
+    New,
+    /// New, and f32 whatever type activations have.
+    Wide,
+    /// Added to this.
+    Onto(&'a Tensor),
 }
 
 /// All numbers of a small frozen tensor (a norm's weight, a mix, a decay) as f32.

@@ -138,8 +138,8 @@ impl Line {
     }
 }
 
-/// A matrix `[rows, columns]` on the left of a product.
-pub struct Rows {
+/// A matrix `[rows, columns]` on the left of a product, as the kernels of a processor take it.
+pub struct Packed {
     lines: Vec<Line>,
     /// Lines from one row to the next.
     stride: usize,
@@ -149,7 +149,7 @@ pub struct Rows {
     level: Level,
 }
 
-impl Rows {
+impl Packed {
     /// `count` matrices of one shape. `fill` is called in parallel with ranges of rows, and puts every row of its range
     /// into every matrix.
     pub fn fill(
@@ -258,11 +258,12 @@ impl Rows {
         Line::units(&self.lines)
     }
 
-    /// Row `i` as numbers again, rounded as they are.
-    pub fn row(&self, i: usize) -> Vec<f32> {
-        let mut values = vec![0.0; self.columns];
-        self.unit
-            .unpack(&self.units()[i * self.stride()..], &mut values);
+    /// The numbers again, rounded as they are.
+    pub fn numbers(&self) -> Vec<f32> {
+        let mut values = vec![0.0; self.rows * self.columns];
+        for (i, row) in values.chunks_mut(self.columns).enumerate() {
+            self.unit.unpack(&self.units()[i * self.stride()..], row);
+        }
         values
     }
 }

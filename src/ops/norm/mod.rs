@@ -11,6 +11,8 @@
 //! get no gradient. (Ba, Kiros, Hinton 2016; Wu and He 2018.)
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
@@ -38,6 +40,10 @@ impl Norm {
     /// x `[N, C]` to y `[N, C]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return cuda::forward(self, x, None, None);
+        }
         let y = cpu::forward(&floats(x)?, self.params()?.get());
         tensor(y, x.shape())
     }
@@ -46,6 +52,10 @@ impl Norm {
     pub fn backward(&self, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         self.check(dy)?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return Ok(cuda::backward(self, dy, x, None)?.0);
+        }
         let dx = cpu::backward(&floats(dy)?, &floats(x)?, self.params()?.get());
         tensor(dx, x.shape())
     }

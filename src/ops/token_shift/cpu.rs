@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Offsets;
 use crate::ops::level::{Level, vectorised};
-use crate::ops::linear::{Product, Rows};
+use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
 use crate::ops::output::chunks;
 
@@ -19,10 +19,10 @@ pub fn forward(
     mixes: &[&[f32]],
     offsets: &Offsets,
     product: Product,
-) -> Vec<Rows> {
+) -> Vec<Packed> {
     let (channels, level) = (first.len(), Level::current());
     let row = |t: usize| &x[t * channels..][..channels];
-    Rows::fill(
+    Packed::fill(
         product,
         [offsets.rows(), channels],
         mixes.len(),

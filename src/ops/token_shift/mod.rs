@@ -12,6 +12,8 @@
 //! One pass over x each way: these are the widest loops of a block beside its products, and memory bounds them.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
@@ -33,15 +35,20 @@ pub fn forward(
 ) -> Result<Vec<Rows>> {
     check(norm, x, &[first], offsets)?;
     check(norm, x, mixes, offsets)?;
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::forward(norm, x, first, mixes, offsets);
+    }
     let mixes = all(mixes)?;
-    Ok(cpu::forward(
+    let mixed = cpu::forward(
         norm.params()?.get(),
         &floats(x)?,
         &floats(first)?,
         &slices(&mixes),
         offsets,
         product,
-    ))
+    );
+    Ok(mixed.into_iter().map(Rows::from).collect())
 }
 
 /// (d_out + dx `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy; `d_out` `[N, C]` is what reaches x by
@@ -64,6 +71,10 @@ pub fn backward(
             );
         }
     }
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        return cuda::backward(norm, x, d_out, d_mixed, mixes, offsets);
+    }
     let (d_mixed, mixes) = (all(&d_mixed.iter().collect::<Vec<_>>())?, all(mixes)?);
     let (dx, dfirst) = cpu::backward(
         norm.params()?.get(),
@@ -81,6 +92,11 @@ pub fn backward(
 pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     check(norm, x, &[], offsets)?;
     let ends = offsets.ranges().map(|range| range.end - 1);
+    #[cfg(feature = "cuda")]
+    if x.device().is_cuda() {
+        let ends: Vec<u32> = ends.map(|row| row as u32).collect();
+        return super::norm::cuda::forward(norm, x, Some(&ends), None);
+    }
     let rows = cpu::normal_rows(norm.params()?.get(), &floats(x)?, ends);
     tensor(rows, (offsets.sequences(), x.dim(1)?))
 }
@@ -154,8 +170,7 @@ mod tests {
         let (x32, first32) = (f32(&x)?, f32(&first)?);
         let got = forward(&norm, &x32, &first32, &mixes, offsets, Product::F32)?;
         for (got, want) in got.iter().zip(&wanted) {
-            let rows: Vec<f32> = (0..shape[0]).flat_map(|i| got.row(i)).collect();
-            close("x", &tensor(rows, shape.to_vec())?, want, F32);
+            close("x", &got.tensor()?, want, F32);
         }
         let dy: Vec<Tensor> = dy.iter().map(f32).collect::<Result<_>>()?;
         let (dx, dfirst) = backward(&norm, &x32, &f32(&d_out)?, &dy, &mixes, offsets)?;

@@ -18,6 +18,8 @@
 //! (Peng et al. 2024, "Eagle and Finch", for the forward.)
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
@@ -69,6 +71,11 @@ impl Wkv {
         state: &Tensor,
         offsets: &Offsets,
     ) -> Result<(Tensor, Tensor)> {
+        #[cfg(feature = "cuda")]
+        if state.device().is_cuda() {
+            self.check(rkv, state, offsets)?;
+            return cuda::forward(self, rkv, state, offsets);
+        }
         let (y, end) = self.with_inputs(rkv, state, offsets, cpu::forward)?;
         let (n_head, head_size) = self.decay.dims2()?;
         let ends = (offsets.sequences(), n_head, head_size, head_size);
@@ -84,6 +91,11 @@ impl Wkv {
         offsets: &Offsets,
     ) -> Result<WkvGradients> {
         self.check([dy, dy, dy], state, offsets)?;
+        #[cfg(feature = "cuda")]
+        if state.device().is_cuda() {
+            self.check(rkv, state, offsets)?;
+            return cuda::backward(self, dy, rkv, state, offsets);
+        }
         let dy = floats(dy)?;
         let [dr, dk, dv, dstate] =
             self.with_inputs(rkv, state, offsets, |inputs| cpu::backward(&dy, inputs))?;

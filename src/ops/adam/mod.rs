@@ -1,6 +1,9 @@
 //! Adam, with its moments open to be saved: candle-nn's optimiser keeps them to itself, and a run that is resumed needs
 //! them. The arithmetic is the same to the last bit.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use candle_core::{Result, Tensor, Var};
 
 const EPS: f64 = 1e-8;
@@ -45,6 +48,10 @@ impl Adam {
             beta2,
             weight_decay,
         } = self;
+        #[cfg(feature = "cuda")]
+        if var.device().is_cuda() {
+            return cuda::step(self, var, moments, gradient, rate, step);
+        }
         // A step beyond i32 has long had corrections of 1.
         let step = i32::try_from(step).unwrap_or(i32::MAX);
         let first = ((&moments.first * beta1)? + (gradient * (1.0 - beta1))?)?;
@@ -57,6 +64,16 @@ impl Adam {
         *moments = Moments { first, second };
         Ok(())
     }
+}
+
+/// The sum of the squares of all numbers.
+pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    #[cfg(feature = "cuda")]
+    if tensor.device().is_cuda() {
+        return cuda::sum_of_squares(tensor);
+    }
+    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
+    Ok(values.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
 }
 
 #[cfg(test)]

@@ -1,0 +1,10 @@
+// All kernels: one module, compiled once.
+#include "../adam/adam.cu"
+#include "../cross_entropy/cross_entropy.cu"
+#include "../gates/gates.cu"
+#include "../linear/linear.cu"
+#include "../norm/norm.cu"
+#include "../rows/rows.cu"
+#include "../token_shift/token_shift.cu"
+#include "../wkv/chunked.cu"
+#include "../wkv/recurrent.cu"

@@ -1,0 +1,113 @@
+//! Which device computes, opened and told apart from the ones that cannot.
+
+use anyhow::Result;
+use candle_core::Device;
+
+use super::Compute;
+use super::level::Level;
+use super::linear::Product;
+
+/// What `--device` may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// A card if this build can use cards and there is one, else the processor.
+    Auto,
+    Cpu,
+    /// The card with this number.
+    Cuda(usize),
+}
+
+impl Compute {
+    /// For training: in the products that are fastest there, unless others are asked for.
+    pub fn fastest(choice: Choice, product: Option<Product>) -> Result<Self> {
+        let device = open(choice)?;
+        let fastest = match device {
+            Device::Cpu if !Level::current().has_bf16() => Product::F32,
+            _ => Product::Bf16,
+        };
+        Ok(Self {
+            device,
+            product: product.unwrap_or(fastest),
+        })
+    }
+
+    /// For answers: in f32 unless bf16 is asked for. Reading every weight once for each token is what they cost,
+    /// whatever it is multiplied as.
+    pub fn exact(choice: Choice, product: Option<Product>) -> Result<Self> {
+        Ok(Self {
+            device: open(choice)?,
+            product: product.unwrap_or(Product::F32),
+        })
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open(choice: Choice) -> Result<Device> {
+    match choice {
+        Choice::Auto | Choice::Cpu => Ok(Device::Cpu),
+        Choice::Cuda(number) => anyhow::bail!(
+            "--device cuda:{number}: this build computes on the processor only; build with --features cuda, or use \
+             --device cpu"
+        ),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn open(choice: Choice) -> Result<Device> {
+    use super::cuda::open::{self, Missing};
+    use crate::report::say;
+
+    match choice {
+        Choice::Cpu => Ok(Device::Cpu),
+        Choice::Cuda(number) => open::card(number).map_err(|missing| {
+            anyhow::anyhow!("--device cuda:{number}: {missing}; or use --device cpu")
+        }),
+        Choice::Auto => match open::card(0) {
+            Ok(device) => Ok(device),
+            // A machine without a card is no news.
+            Err(Missing::Driver | Missing::Cards) => Ok(Device::Cpu),
+            Err(missing) => {
+                say(&format!("note   {missing}; computing on the processor"));
+                Ok(Device::Cpu)
+            }
+        },
+    }
+}
+
+/// Whether an error says that a card's memory is used up.
+pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
+    #[cfg(feature = "cuda")]
+    return error.chain().any(super::cuda::is_out_of_memory);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = error;
+        false
+    }
+}
+
+/// Memory in bytes: `None` for the processor's, which `memory` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardMemory {
+    pub total: u64,
+    pub free: u64,
+    /// The most that this process has held so far.
+    pub peak: u64,
+}
+
+/// The card's memory, if the device is one.
+pub fn card_memory(device: &Device) -> Result<Option<CardMemory>> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => Ok(Some(super::cuda::open::memory(gpu)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The card's name, if the device is one.
+pub fn card_name(device: &Device) -> Result<Option<String>> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => Ok(Some(super::cuda::open::name(gpu)?)),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,79 @@
+//! The norm on a card, alone and with the gate that may follow it.
+
+use candle_core::{Result, Tensor};
+
+use super::Norm;
+use crate::ops::cuda::{
+    Arg, Grid, card, indices, int, launch, output, pointer, pointer_if, suffix,
+};
+
+/// norm(x) * silu(gate), or norm(x) without a gate; of the rows `rows` of x, or of all.
+pub fn forward(
+    norm: &Norm,
+    x: &Tensor,
+    rows: Option<&[u32]>,
+    gate: Option<&Tensor>,
+) -> Result<Tensor> {
+    let (all, channels) = x.dims2()?;
+    let count = rows.map_or(all, <[u32]>::len);
+    let rows = rows.map(|rows| indices(rows, x)).transpose()?;
+    let z = output(x, (count, channels), x.dtype())?;
+    let (kernel, grid) = of(norm, "norm_gate", x, count)?;
+    let args = [
+        pointer(x)?,
+        pointer_if(rows.as_ref())?,
+        pointer_if(gate)?,
+        pointer(&norm.weight)?,
+        pointer(&norm.bias)?,
+        pointer(&z)?,
+        int(count)?,
+        int(channels)?,
+        int(norm.groups)?,
+        Arg::Float(norm.eps),
+    ];
+    // SAFETY: the arguments of norm_gate; `mod.rs` checked that shapes agree.
+    unsafe { launch(card(x)?, &kernel, grid, &args)? };
+    Ok(z)
+}
+
+/// (dx, dgate); dgate is dx again where there is no gate.
+pub fn backward(
+    norm: &Norm,
+    dz: &Tensor,
+    x: &Tensor,
+    gate: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let (count, channels) = x.dims2()?;
+    let dx = output(x, x.shape(), x.dtype())?;
+    let dgate = match gate {
+        Some(_) => output(x, x.shape(), x.dtype())?,
+        None => dx.clone(),
+    };
+    let (kernel, grid) = of(norm, "norm_gate_backward", x, count)?;
+    let args = [
+        pointer(dz)?,
+        pointer(x)?,
+        pointer_if(gate)?,
+        pointer(&norm.weight)?,
+        pointer(&norm.bias)?,
+        pointer(&dx)?,
+        pointer(&dgate)?,
+        int(count)?,
+        int(channels)?,
+        int(norm.groups)?,
+        Arg::Float(norm.eps),
+    ];
+    // SAFETY: as above, of norm_gate_backward, which leaves dgate alone without a gate.
+    unsafe { launch(card(x)?, &kernel, grid, &args)? };
+    Ok((dx, dgate))
+}
+
+/// A block for each row, or eight threads for each head's group.
+fn of(norm: &Norm, kernel: &str, x: &Tensor, count: usize) -> Result<(String, Grid)> {
+    let lanes = if norm.groups == 1 { 256 } else { 8 };
+    let threads = count * norm.groups * lanes;
+    Ok((
+        format!("{kernel}_{lanes}_{}", suffix(x)?),
+        Grid::each(threads),
+    ))
+}

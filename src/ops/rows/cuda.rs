@@ -1,0 +1,78 @@
+//! Rows of a batch on a card.
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::ops::cuda::{Grid, card, indices, int, launch, output, pointer, pointer_if, suffix};
+
+/// What stands for a row without a token.
+const SOFT_PROMPT: i32 = -1;
+
+pub fn embed(
+    table: &Tensor,
+    tokens: &[Option<u32>],
+    soft_prompt: Option<&Tensor>,
+    dtype: DType,
+) -> Result<Tensor> {
+    let (_, channels) = table.dims2()?;
+    let numbers: Vec<i32> = tokens
+        .iter()
+        .map(|token| token.map_or(SOFT_PROMPT, |token| token as i32))
+        .collect();
+    let numbers = Tensor::from_vec(numbers, tokens.len(), table.device())?;
+    let out = output(table, (tokens.len(), channels), dtype)?;
+    let args = [
+        pointer(table)?,
+        pointer_if(soft_prompt)?,
+        pointer(&numbers)?,
+        pointer(&out)?,
+        int(channels)?,
+    ];
+    let kernel = format!("embed_{}_{}", suffix(table)?, suffix(&out)?);
+    // SAFETY: the kernel's arguments; `mod.rs` checked every token, and that a soft prompt is there where it is needed.
+    unsafe { launch(card(table)?, &kernel, Grid::blocks(tokens.len()), &args)? };
+    Ok(out)
+}
+
+pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    let (_, channels) = x.dims2()?;
+    let out = output(x, (rows.len(), channels), x.dtype())?;
+    copy("take_rows", x, rows, &out, channels)?;
+    Ok(out)
+}
+
+pub fn put(x: &Tensor, rows: &[u32], like: &Tensor) -> Result<Tensor> {
+    let (_, channels) = x.dims2()?;
+    let out = like.zeros_like()?;
+    copy("put_rows", x, rows, &out, channels)?;
+    Ok(out)
+}
+
+fn copy(kernel: &str, x: &Tensor, rows: &[u32], out: &Tensor, channels: usize) -> Result<()> {
+    let numbers = indices(rows, x)?;
+    let args = [
+        pointer(x)?,
+        pointer(&numbers)?,
+        pointer(out)?,
+        int(channels)?,
+    ];
+    let kernel = format!("{kernel}_{}", suffix(x)?);
+    // SAFETY: the kernels' arguments; `mod.rs` checked every row.
+    unsafe { launch(card(x)?, &kernel, Grid::blocks(rows.len()), &args) }
+}
+
+pub fn sum(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
+    let (_, channels) = x.dims2()?;
+    let numbers = indices(rows, x)?;
+    let out = output(x, (1, channels), DType::F32)?;
+    let args = [
+        pointer(x)?,
+        pointer(&numbers)?,
+        pointer(&out)?,
+        int(rows.len())?,
+        int(channels)?,
+    ];
+    let kernel = format!("sum_rows_{}", suffix(x)?);
+    // SAFETY: as above.
+    unsafe { launch(card(x)?, &kernel, Grid::each(channels), &args)? };
+    Ok(out)
+}

@@ -1,0 +1,112 @@
+//! Token shift on a card.
+
+use candle_core::{DType, Result, Tensor};
+
+use super::Norm;
+use crate::ops::Offsets;
+use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, suffix};
+use crate::ops::linear::Rows;
+
+/// Rows that a block goes through, and mixes that the kernels take; as the `.cu` has them.
+const RUN: usize = 8;
+const MIXES: usize = 4;
+
+pub fn forward(
+    norm: &Norm,
+    x: &Tensor,
+    first: &Tensor,
+    mixes: &[&Tensor],
+    offsets: &Offsets,
+) -> Result<Vec<Rows>> {
+    let (rows, channels) = x.dims2()?;
+    let mixed: Vec<Tensor> = mixes
+        .iter()
+        .map(|_| output(x, x.shape(), x.dtype()))
+        .collect::<Result<_>>()?;
+    let starts = &offsets.on_card(x)?.offsets;
+    let mut args = vec![
+        pointer(x)?,
+        pointer(first)?,
+        pointer(&norm.weight)?,
+        pointer(&norm.bias)?,
+    ];
+    args.extend(four(mixes.iter().copied())?);
+    args.extend(four(&mixed)?);
+    args.extend([
+        pointer(starts)?,
+        int(offsets.sequences())?,
+        int(rows)?,
+        int(channels)?,
+        Arg::Float(norm.eps),
+    ]);
+    let grid = Grid {
+        shared: channels * size_of::<f32>(),
+        ..Grid::blocks(rows.div_ceil(RUN))
+    };
+    let kernel = format!("token_shift_{}", suffix(x)?);
+    // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
+    unsafe { launch(card(x)?, &kernel, grid, &args)? };
+    Ok(mixed.into_iter().map(Rows::Card).collect())
+}
+
+pub fn backward(
+    norm: &Norm,
+    x: &Tensor,
+    d_out: &Tensor,
+    d_mixed: &[Tensor],
+    mixes: &[&Tensor],
+    offsets: &Offsets,
+) -> Result<(Tensor, Tensor)> {
+    let (rows, channels) = x.dims2()?;
+    let dx = output(x, x.shape(), x.dtype())?;
+    let dfirst = output(x, channels, DType::F32)?;
+    let starts = &offsets.on_card(x)?.offsets;
+    let (gpu, suffix) = (card(x)?, suffix(x)?);
+
+    let mut args = vec![pointer(x)?, pointer(d_out)?, pointer(&norm.weight)?];
+    args.extend(four(mixes.iter().copied())?);
+    args.extend(four(d_mixed)?);
+    args.extend([
+        pointer(&dx)?,
+        pointer(starts)?,
+        int(offsets.sequences())?,
+        int(rows)?,
+        int(channels)?,
+        Arg::Float(norm.eps),
+    ]);
+    let grid = Grid {
+        shared: 2 * channels * size_of::<f32>(),
+        ..Grid::blocks(rows.div_ceil(RUN))
+    };
+    // SAFETY: as above, of token_shift_backward.
+    unsafe { launch(gpu, &format!("token_shift_backward_{suffix}"), grid, &args)? };
+
+    let mut args = Vec::new();
+    args.extend(four(mixes.iter().copied())?);
+    args.extend(four(d_mixed)?);
+    args.extend([
+        pointer(&dfirst)?,
+        pointer(starts)?,
+        int(offsets.sequences())?,
+        int(channels)?,
+    ]);
+    // SAFETY: as above, of token_shift_first.
+    unsafe {
+        launch(
+            gpu,
+            &format!("token_shift_first_{suffix}"),
+            Grid::each(channels),
+            &args,
+        )?;
+    }
+    Ok((dx, dfirst))
+}
+
+/// The addresses of up to four tensors, then zeros.
+fn four<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<[Arg; MIXES]> {
+    let mut all = [Arg::Pointer(0); MIXES];
+    for (arg, tensor) in all.iter_mut().zip(tensors) {
+        *arg = pointer(tensor)?;
+    }
+    Ok(all)
+}

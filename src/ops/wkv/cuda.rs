@@ -1,0 +1,250 @@
+//! WKV on a card: token by token (`recurrent.cu`), or in chunks on the tensor cores (`chunked.cu`).
+
+use candle_core::{DType, Result, Tensor, bail};
+
+use super::{Wkv, WkvGradients};
+use crate::ops::Offsets;
+use crate::ops::cuda::{Arg, Grid, Sequences, card, int, launch, output, pointer, suffix};
+
+/// Rows of a sequence, on average, from which chunks are used: below, most of a chunk's work would be for rows that are
+/// not there.
+const CHUNKED_FROM: usize = 32;
+/// Threads that share a row or a column of the state, tokens that are brought at a time, and values that one walking
+/// block keeps: as the `.cu` files have them.
+const PARTS: usize = 4;
+const STEP: usize = 16;
+const VALUES: usize = 16;
+
+pub fn forward(
+    wkv: &Wkv,
+    rkv: [&Tensor; 3],
+    state: &Tensor,
+    offsets: &Offsets,
+) -> Result<(Tensor, Tensor)> {
+    let run = Run::new(wkv, rkv, state, offsets)?;
+    let [r, k, v] = rkv;
+    let y = output(r, r.shape(), r.dtype())?;
+    let end = output(r, run.starts_shape(), DType::F32)?;
+    if run.is_chunked {
+        let states = run.states(k, v, state, Some(&end))?;
+        let args = [
+            pointer(r)?,
+            pointer(k)?,
+            pointer(v)?,
+            pointer(&wkv.decay)?,
+            pointer(&wkv.bonus)?,
+            pointer(&states)?,
+            pointer(&run.sequences.chunks)?,
+            int(run.n_head)?,
+            pointer(&y)?,
+        ];
+        let size = run.head_size;
+        let shared = (size + 8) * (460 + 2 * size) + 4 * size;
+        run.launch(
+            "wkv_outputs",
+            [run.chunks * run.n_head, 1, 1],
+            128,
+            shared,
+            &args,
+        )?;
+    } else {
+        let args = [
+            pointer(r)?,
+            pointer(k)?,
+            pointer(v)?,
+            pointer(&wkv.decay)?,
+            pointer(&wkv.bonus)?,
+            pointer(state)?,
+            pointer(&run.sequences.offsets)?,
+            pointer(&y)?,
+            pointer(&end)?,
+        ];
+        run.recurrent("wkv_forward_recurrent", 1, &args)?;
+    }
+    Ok((y, end))
+}
+
+pub fn backward(
+    wkv: &Wkv,
+    dy: &Tensor,
+    rkv: [&Tensor; 3],
+    state: &Tensor,
+    offsets: &Offsets,
+) -> Result<WkvGradients> {
+    let run = Run::new(wkv, rkv, state, offsets)?;
+    let [r, k, v] = rkv;
+    let like = |x: &Tensor| output(x, x.shape(), x.dtype());
+    let (dr, dk, dv, dstate) = (like(r)?, like(k)?, like(v)?, like(state)?);
+    let starts = output(r, run.starts_shape(), DType::F32)?;
+    if run.is_chunked {
+        let states = run.states(k, v, state, None)?;
+        let gradients = output(r, run.edges_shape(), DType::BF16)?;
+        let args = [
+            pointer(r)?,
+            pointer(dy)?,
+            pointer(&wkv.decay)?,
+            pointer(&run.sequences.chunks)?,
+            pointer(&run.sequences.first_chunks)?,
+            int(run.n_head)?,
+            pointer(&gradients)?,
+            pointer(&starts)?,
+        ];
+        run.walk("wkv_state_gradients", &args)?;
+        let args = [
+            pointer(r)?,
+            pointer(k)?,
+            pointer(v)?,
+            pointer(dy)?,
+            pointer(&wkv.decay)?,
+            pointer(&wkv.bonus)?,
+            pointer(&states)?,
+            pointer(&gradients)?,
+            pointer(&run.sequences.chunks)?,
+            int(run.n_head)?,
+            pointer(&dr)?,
+            pointer(&dk)?,
+            pointer(&dv)?,
+        ];
+        let size = run.head_size;
+        let pieces = if size == 64 { 64 } else { 32 };
+        let shared = (size + 8) * (588 + 4 * pieces) + 4 * size;
+        run.launch(
+            "wkv_gradients",
+            [run.chunks * run.n_head, 1, 1],
+            384,
+            shared,
+            &args,
+        )?;
+    } else {
+        let args = [
+            pointer(r)?,
+            pointer(k)?,
+            pointer(v)?,
+            pointer(dy)?,
+            pointer(&wkv.decay)?,
+            pointer(&wkv.bonus)?,
+            pointer(state)?,
+            pointer(&run.sequences.offsets)?,
+            pointer(&dr)?,
+            pointer(&dk)?,
+            pointer(&dv)?,
+            pointer(&starts)?,
+        ];
+        run.recurrent("wkv_backward_recurrent", 3, &args)?;
+    }
+    let count = state.elem_count();
+    let args = [
+        pointer(&starts)?,
+        pointer(&dstate)?,
+        int(offsets.sequences())?,
+        int(count)?,
+    ];
+    // SAFETY: the kernel's arguments; it writes dstate, which nobody has seen.
+    unsafe { launch(card(state)?, "wkv_sum_starts", Grid::each(count), &args)? };
+    Ok(WkvGradients { dr, dk, dv, dstate })
+}
+
+/// One call's sizes, and how it is computed.
+struct Run<'a> {
+    wkv: &'a Wkv,
+    like: &'a Tensor,
+    sequences: &'a Sequences,
+    count: usize,
+    chunks: usize,
+    n_head: usize,
+    head_size: usize,
+    is_chunked: bool,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        wkv: &'a Wkv,
+        [r, ..]: [&'a Tensor; 3],
+        state: &Tensor,
+        offsets: &'a Offsets,
+    ) -> Result<Self> {
+        let (n_head, head_size, _) = state.dims3()?;
+        if ![32, 64, 128].contains(&head_size) {
+            bail!(
+                "heads of {head_size} channels: the GPU's kernels take 32, 64 or 128; use --device cpu"
+            );
+        }
+        let sequences = offsets.on_card(r)?;
+        Ok(Self {
+            wkv,
+            like: r,
+            sequences,
+            count: offsets.sequences(),
+            chunks: sequences.chunks.dim(0)?,
+            n_head,
+            head_size,
+            is_chunked: r.dtype() == DType::BF16
+                && offsets.rows() >= CHUNKED_FROM * offsets.sequences(),
+        })
+    }
+
+    /// A matrix for each head of each sequence.
+    fn starts_shape(&self) -> (usize, usize, usize, usize) {
+        (self.count, self.n_head, self.head_size, self.head_size)
+    }
+
+    /// A matrix for each head of each chunk.
+    fn edges_shape(&self) -> (usize, usize, usize, usize) {
+        (self.chunks, self.n_head, self.head_size, self.head_size)
+    }
+
+    /// S where each chunk begins, and at each sequence's end if that is wanted.
+    fn states(
+        &self,
+        k: &Tensor,
+        v: &Tensor,
+        state: &Tensor,
+        end: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let states = output(k, self.edges_shape(), DType::BF16)?;
+        let args = [
+            pointer(k)?,
+            pointer(v)?,
+            pointer(&self.wkv.decay)?,
+            pointer(state)?,
+            pointer(&self.sequences.chunks)?,
+            pointer(&self.sequences.first_chunks)?,
+            int(self.n_head)?,
+            pointer(&states)?,
+            end.map_or(Ok(Arg::Pointer(0)), pointer)?,
+        ];
+        self.walk("wkv_states", &args)?;
+        Ok(states)
+    }
+
+    /// A kernel whose blocks walk a sequence's chunks.
+    fn walk(&self, kernel: &str, args: &[Arg]) -> Result<()> {
+        let size = self.head_size;
+        let blocks = self.count * self.n_head * size / VALUES;
+        self.launch(kernel, [blocks, 1, 1], 2 * size, 512 * (size + 32), args)
+    }
+
+    fn recurrent(&self, kernel: &str, sweeps: usize, args: &[Arg]) -> Result<()> {
+        let shared = 3 * STEP * self.head_size * size_of::<f32>();
+        let blocks = [self.count, self.n_head, sweeps];
+        self.launch(kernel, blocks, PARTS * self.head_size, shared, args)
+    }
+
+    fn launch(
+        &self,
+        kernel: &str,
+        blocks: [usize; 3],
+        threads: usize,
+        shared: usize,
+        args: &[Arg],
+    ) -> Result<()> {
+        let kernel = format!("{kernel}_{}_{}", suffix(self.like)?, self.head_size);
+        let grid = Grid {
+            blocks,
+            threads,
+            shared,
+        };
+        // SAFETY: the kernel's arguments, as its file lists them; `mod.rs` checked that shapes agree.
+        unsafe { launch(card(self.like)?, &kernel, grid, args) }
+    }
+}
