@@ -21,6 +21,7 @@ fn step(step: usize) -> Step {
         grad_norm_softprompt: Some(114.0 * part),
         grad_norm_shift: None,
         grad_norm_wkv: Some(part),
+        gpu_memory: None,
     }
 }
 

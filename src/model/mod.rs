@@ -136,13 +136,14 @@ impl Rwkv5 {
             Intermediates::Keep => n_embd + block::kept_per_row(n_embd, n_ffn),
             Intermediates::Recompute => n_embd,
         };
-        // One block's values live in either case, beside their gradients and four mixed copies of them.
+        // One block's values live in either case, beside their gradients and four mixed copies of them; on a card the
+        // WKV's states between chunks are about two more.
         self.compute.activations().size_in_bytes()
-            * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 4 * n_embd)
+            * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 6 * n_embd)
     }
 
-    /// Bytes that are needed whatever the size of a batch: the weights, which should stay in memory although they are
-    /// only mapped, and the head's logits.
+    /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which
+    /// should stay although they are only mapped. A card holds them already.
     pub fn bytes_aside(&self) -> usize {
         let &Config {
             vocab_size,
@@ -153,7 +154,10 @@ impl Rwkv5 {
         } = &self.config;
         let matrices =
             2 * vocab_size * n_embd + n_layer * (6 * n_embd * n_embd + 2 * n_embd * n_ffn);
-        matrices * self.element().size() + head::BYTES
+        match self.compute.device.is_cpu() {
+            true => matrices * self.element().size() + head::BYTES,
+            false => head::BYTES,
+        }
     }
 
     /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.

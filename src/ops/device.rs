@@ -103,6 +103,15 @@ pub fn card_memory(device: &Device) -> Result<Option<CardMemory>> {
     }
 }
 
+/// Has a card give back what it keeps and does not use, so that what is asked for next may be all of it.
+pub fn give_back_memory(device: &Device) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(gpu) => Ok(super::cuda::open::give_back_memory(gpu)?),
+        _ => Ok(()),
+    }
+}
+
 /// The card's name, if the device is one.
 pub fn card_name(device: &Device) -> Result<Option<String>> {
     match device {

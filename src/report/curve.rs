@@ -99,6 +99,7 @@ mod tests {
             grad_norm_softprompt: None,
             grad_norm_shift: None,
             grad_norm_wkv: None,
+            gpu_memory: None,
         };
         History {
             steps: losses.enumerate().map(step).collect(),

@@ -53,6 +53,9 @@ pub struct Step {
     pub grad_norm_softprompt: Option<f64>,
     pub grad_norm_shift: Option<f64>,
     pub grad_norm_wkv: Option<f64>,
+    /// The most bytes of the GPU's memory that the run has held so far; not there without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<u64>,
 }
 
 static OUTPUT_IS_DATA: AtomicBool = AtomicBool::new(false);

@@ -11,6 +11,8 @@ pub struct Summary<'a> {
     pub seconds: f64,
     /// Bytes, the mapped model included.
     pub peak_memory: Option<u64>,
+    /// The GPU's, where there is one.
+    pub peak_gpu_memory: Option<u64>,
     /// What was written, and where: `("state", "state.pth")`.
     pub files: Vec<(&'static str, String)>,
 }
@@ -23,6 +25,7 @@ impl Summary<'_> {
             why,
             seconds,
             peak_memory,
+            peak_gpu_memory,
             files,
         } = self;
         // Of the steps alone: evaluations take time, too.
@@ -36,9 +39,14 @@ impl Summary<'_> {
             steps.len(),
             duration(*seconds)
         );
+        let gigabytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         if let Some(bytes) = peak_memory {
-            let gigabytes = *bytes as f64 / f64::from(1 << 30);
+            let gigabytes = gigabytes(*bytes);
             text.push_str(&format!(", {gigabytes:.2} GiB of memory at most"));
+        }
+        if let Some(bytes) = peak_gpu_memory {
+            let gigabytes = gigabytes(*bytes);
+            text.push_str(&format!(", {gigabytes:.2} GiB of the GPU's"));
         }
         text.push_str(&format!("; stopped: {why}"));
         if let (Some(first), Some(last)) = (steps.first(), steps.last()) {

@@ -33,9 +33,9 @@ use self::step::Work;
 use self::stop::{Limits, Signals};
 use self::target::Target;
 use crate::fetch::{self, Patience};
-use crate::model::Config;
-use crate::ops::Compute;
+use crate::model::Rwkv5;
 pub use crate::ops::adam::Adam;
+use crate::ops::{Compute, device};
 use crate::report::{Progress, Records, say};
 
 /// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
@@ -69,10 +69,10 @@ pub fn run(options: &Options) -> Result<Stop> {
         data: &data,
         steps: limits.steps,
     };
-    let plan = prepare::plan(options, &model, &data);
+    let plan = prepare::plan(options, &model, &data)?;
     let mut standing = Standing::new(options, &model, data.examples.len(), plan)?;
     let subject = Subject::new(&work);
-    introduce(options, model.config(), &target);
+    introduce(options, &model, &target)?;
     say_steps(options, data.examples.len());
     take_up(&mut standing, &subject, &target, options)?;
     // A run that is taken up may have come to its end.
@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             }
 
             // Forward and backward: what gives a finite loss is worth a checkpoint.
-            let computed = step::compute(&work, &mut standing)?;
+            let computed = step::compute(&work, &mut standing, &voice)?;
             if let Err(error) = checkpoints.when_due(&standing) {
                 voice(&format!(
                     "note   {error:#}; the run goes on, and will try again"
@@ -192,7 +192,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
         prepare::check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
         target::check_further(options, &target)?;
-        introduce(options, model.config(), &target);
+        introduce(options, &model, &target)?;
     } else if let Some(remote) = &options.model_remote {
         say(&format!(
             "model  {model} is not there; it will come from {remote}"
@@ -207,14 +207,23 @@ pub fn dry_run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn introduce(options: &Options, config: &Config, target: &Target) {
-    say(&format!("model  {} ({config})", options.model.display()));
+fn introduce(options: &Options, model: &Rwkv5, target: &Target) -> Result<()> {
+    say(&format!(
+        "model  {} ({})",
+        options.model.display(),
+        model.config()
+    ));
+    let Compute { device, product } = model.compute();
+    if let Some(card) = device::card_name(device)? {
+        say(&format!("device {card}, in {product}"));
+    }
     if target.replaces {
         say(&format!(
             "note   {} is there already and will be replaced",
             options.save.display()
         ));
     }
+    Ok(())
 }
 
 fn say_steps(options: &Options, examples: usize) {

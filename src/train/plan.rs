@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::fmt;
+
 use super::Recompute;
+use crate::data::batch;
 use crate::model::{Intermediates, Rwkv5};
 
 /// How a step's batch is computed.
@@ -44,6 +47,41 @@ impl Plan {
             most_rows,
         }
     }
+
+    /// A plan that needs less memory for a batch whose examples have these rows: parts of half the size, or, once no
+    /// part has more than one example, activations recomputed. `None` if this is as little as can be.
+    pub fn smaller(&self, rows: &[usize]) -> Option<Self> {
+        let largest = batch::split(rows, self.most_rows)
+            .into_iter()
+            .map(|part| (part.len(), rows[part].iter().sum::<usize>()))
+            .max_by_key(|&(_, rows)| rows);
+        match (largest, self.intermediates) {
+            (Some((2.., rows)), _) => Some(Self {
+                most_rows: rows / 2,
+                ..*self
+            }),
+            (_, Intermediates::Keep) => Some(Self {
+                intermediates: Intermediates::Recompute,
+                ..*self
+            }),
+            (_, Intermediates::Recompute) => None,
+        }
+    }
+}
+
+/// What the rows are computed in.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            intermediates,
+            most_rows,
+        } = self;
+        write!(f, "at most {most_rows} rows at once")?;
+        match intermediates {
+            Intermediates::Keep => Ok(()),
+            Intermediates::Recompute => f.write_str(", activations recomputed"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +103,18 @@ mod tests {
         assert_eq!(plan(Recompute::Auto, 51, 100_000), (compute, 750));
         assert_eq!(plan(Recompute::Never, 51, 100_000), (keep, 75));
         assert_eq!(plan(Recompute::Always, 1, 100_000), (compute, 750));
+        let smaller = |intermediates, most_rows, rows: &[usize]| {
+            let plan = Plan {
+                intermediates,
+                most_rows,
+            };
+            plan.smaller(rows)
+                .map(|plan| (plan.intermediates, plan.most_rows))
+        };
+        assert_eq!(smaller(keep, 100, &[9, 9, 9, 9]), Some((keep, 18)));
+        assert_eq!(smaller(keep, 18, &[9, 9, 9, 9]), Some((keep, 9)));
+        assert_eq!(smaller(keep, 9, &[9, 9, 9, 9]), Some((compute, 9)));
+        assert_eq!(smaller(compute, 9, &[9, 9, 9, 9]), None);
         // Nothing free: one row at a time, and the system has to see.
         assert_eq!(plan(Recompute::Auto, 8, 0), (compute, 1));
     }

@@ -9,7 +9,7 @@ use super::{HeldOut, Options, Tune};
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
 use crate::model::{Checkpoint, Config, Rwkv5};
-use crate::ops::Compute;
+use crate::ops::{Compute, device};
 use crate::report::say;
 use crate::{files, memory};
 
@@ -80,7 +80,11 @@ pub fn load_model(options: &Options, compute: &Compute) -> Result<Rwkv5> {
 }
 
 /// How much is computed at once: as much as the largest batch needs and memory holds.
-pub fn plan(options: &Options, model: &Rwkv5, data: &Data) -> Plan {
+pub fn plan(options: &Options, model: &Rwkv5, data: &Data) -> Result<Plan> {
+    let free = match device::card_memory(&model.compute().device)? {
+        Some(card) => card.free,
+        None => memory::free().unwrap_or(ASSUMED_FREE),
+    };
     let rows = data
         .examples
         .iter()
@@ -89,12 +93,12 @@ pub fn plan(options: &Options, model: &Rwkv5, data: &Data) -> Plan {
         model,
         options.recompute,
         rows.max().unwrap_or(0).saturating_mul(options.batch_size),
-        memory::free().unwrap_or(ASSUMED_FREE),
+        free,
     );
-    Plan {
+    Ok(Plan {
         most_rows: options.micro_batch.unwrap_or(plan.most_rows),
         ..plan
-    }
+    })
 }
 
 /// Errors when the run's files could not be written, as far as that can be told without a model: it may be long in

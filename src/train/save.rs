@@ -51,6 +51,12 @@ pub fn save(
         why,
         seconds: standing.seconds(),
         peak_memory: memory::peak(),
+        // The last step's, since a GPU that failed answers nothing.
+        peak_gpu_memory: standing
+            .history
+            .steps
+            .last()
+            .and_then(|step| step.gpu_memory),
         files: Vec::new(),
     };
     if let Some(state) = &learnt {

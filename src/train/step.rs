@@ -10,6 +10,7 @@ use super::prepare::Data;
 use super::standing::Standing;
 use crate::data::Example;
 use crate::model::{Rwkv5, State};
+use crate::ops::device;
 use crate::report::Step;
 use crate::state_file;
 
@@ -39,14 +40,14 @@ pub struct Computed {
 
 /// Forward and backward. Errors when loss and gradient are not finite; else the state is good, and worth keeping once
 /// there is an update in it.
-pub fn compute(work: &Work, standing: &mut Standing) -> Result<Computed> {
+pub fn compute(work: &Work, standing: &mut Standing, voice: impl Fn(&str)) -> Result<Computed> {
     let (options, data) = (work.options, work.data);
     let (begun, step) = (Instant::now(), standing.learner.steps() + 1);
     let epoch = 1 + standing.drawn / data.examples.len();
     let drawn = standing.walker.batch(options.batch_size);
     let batch: Vec<&Example> = drawn.into_iter().map(|i| &data.examples[i]).collect();
+    let (loss, gradient) = gradient(work, standing, &batch, voice)?;
     let learner = &standing.learner;
-    let (loss, gradient) = learner.gradient(work.model, &batch, &standing.plan)?;
     let norms = learner.norms(&gradient)?;
     if !loss.is_finite() || !norms.are_finite() {
         return Err(diverged(loss, step, options));
@@ -71,6 +72,37 @@ pub fn compute(work: &Work, standing: &mut Standing) -> Result<Computed> {
             .sum(),
         rows: batch.iter().map(|example| example.rows(soft_prompt)).sum(),
     })
+}
+
+/// Loss and gradient of a batch. Where a card's memory does not hold a part of it, parts are halved from here on.
+fn gradient(
+    work: &Work,
+    standing: &mut Standing,
+    batch: &[&Example],
+    voice: impl Fn(&str),
+) -> Result<(f64, State)> {
+    let soft_prompt = work.options.tune.softprompt;
+    let rows: Vec<usize> = batch
+        .iter()
+        .map(|example| example.rows(soft_prompt))
+        .collect();
+    loop {
+        let error = match standing.learner.gradient(work.model, batch, &standing.plan) {
+            Err(error) if device::is_out_of_memory(&error) => error,
+            done => return done,
+        };
+        device::give_back_memory(&work.model.compute().device)?;
+        let Some(smaller) = standing.plan.smaller(&rows) else {
+            return Err(error.context(
+                "the GPU's memory does not hold the longest example; cut it by --prompt_cutoff and \
+                 --completion_cutoff, or take --weights int8 or nf4",
+            ));
+        };
+        standing.plan = smaller;
+        voice(&format!(
+            "note   the GPU's memory is full; the step is computed again, {smaller}"
+        ));
+    }
 }
 
 /// Clipping and Adam. Errors when what is learnt could no longer be saved.
@@ -122,6 +154,7 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
         grad_norm_softprompt: norms.softprompt,
         grad_norm_shift: norms.shift,
         grad_norm_wkv: norms.wkv,
+        gpu_memory: device::card_memory(&work.model.compute().device)?.map(|memory| memory.peak),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
 use candle_core::{CudaDevice, Device, Result};
@@ -127,7 +128,6 @@ fn keep_memory(gpu: &CudaDevice) -> std::result::Result<(), DriverError> {
 
 /// What the card has, and the most that this process's tensors took of it.
 pub fn memory(gpu: &CudaDevice) -> Result<CardMemory> {
-    use candle_core::cuda_backend::WrapErr;
     let (free, total) = gpu.cuda_stream().context().mem_get_info().w()?;
     let pool = pool(gpu).w()?;
     let attribute = |which| -> Result<u64> {
@@ -148,8 +148,16 @@ pub fn memory(gpu: &CudaDevice) -> Result<CardMemory> {
     })
 }
 
+/// Waits, and gives what is not used back to the system.
+pub fn give_back_memory(gpu: &CudaDevice) -> Result<()> {
+    gpu.cuda_stream().synchronize().w()?;
+    // SAFETY: the context's own pool; what is used stays.
+    unsafe { sys::cuMemPoolTrimTo(pool(gpu).w()?, 0) }
+        .result()
+        .w()
+}
+
 /// The card's name.
 pub fn name(gpu: &CudaDevice) -> Result<String> {
-    use candle_core::cuda_backend::WrapErr;
     gpu.cuda_stream().context().name().w()
 }

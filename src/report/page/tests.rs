@@ -34,6 +34,7 @@ fn run(steps: usize) -> History {
             }),
             grad_norm_shift: Some(course(step) * 0.2 * (0.5 + noise(step + 5))),
             grad_norm_wkv: Some(course(step) * 0.05 * (0.5 + noise(step + 6))),
+            gpu_memory: None,
         });
     }
     for step in (0..=steps).step_by((steps / 12).max(1)) {
