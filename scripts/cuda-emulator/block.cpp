@@ -20,9 +20,11 @@
 
 #include "cores.h"
 #include "kernel.h"
+#include "poison.h"
 
 #ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/common_interface_defs.h>
+#include <pthread.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 // Saves the caller's registers on its stack and where that is in *from, then goes on where `to` was saved.
@@ -60,14 +62,6 @@ namespace {
 const unsigned MOST_THREADS = 1024;
 const size_t PAGE = 4096, STACK = 256 << 10;
 const size_t MOST_SHARED = 232 << 10;
-// No number as float and as bf16, and as an index far out of any array.
-const uint32_t POISON = 0x7fffffff;
-
-void poison(void* begin, size_t bytes) {
-    unsigned char* at = static_cast<unsigned char*>(begin);
-    for (; bytes >= 4; at += 4, bytes -= 4) memcpy(at, &POISON, 4);
-    memcpy(at, &POISON, bytes);
-}
 
 unsigned char* map(size_t bytes) {
     void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -106,10 +100,27 @@ struct Copy {
     unsigned group;
 };
 
-struct Fiber {
-    unsigned char* stack = nullptr;
+// A stack that is left and taken up again. AddressSanitizer wants to hear of each change.
+struct Place {
     void* saved = nullptr;
-    void* sanitizer = nullptr;  // AddressSanitizer's own stack of this fiber
+    unsigned char* bottom = nullptr;
+    size_t bytes = 0;
+    void* sanitizer = nullptr;
+};
+
+void go(Place& from, Place& to) {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_start_switch_fiber(&from.sanitizer, to.bottom, to.bytes);
+#endif
+    emulator_switch(&from.saved, to.saved);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(from.sanitizer, nullptr, nullptr);
+#endif
+}
+
+struct Fiber {
+    Place place;
+    Index index;
     std::vector<Copy> copies;
     unsigned groups = 0;  // closed so far
 };
@@ -123,6 +134,20 @@ struct Warp {
     void* brought[32];
     unsigned live() const { return ready | at_barrier | meeting; }
 };
+
+// Where the thread of the operating system has its stack, which only AddressSanitizer asks for.
+Place own_stack() {
+    Place stack;
+#ifdef __SANITIZE_ADDRESS__
+    pthread_attr_t attributes;
+    void* bottom;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &bottom, &stack.bytes);
+    pthread_attr_destroy(&attributes);
+    stack.bottom = static_cast<unsigned char*>(bottom);
+#endif
+    return stack;
+}
 
 std::string lanes_of(unsigned mask) {
     std::string text;
@@ -145,10 +170,7 @@ struct Machine {
     Warp warps[MOST_THREADS / 32];
     unsigned threads = 0, running = 0;
     void** arguments = nullptr;
-    void* scheduler = nullptr;  // saved stack pointer of the thread of the operating system
-    void* scheduler_sanitizer = nullptr;
-    const void* scheduler_bottom = nullptr;
-    size_t scheduler_bytes = 0;
+    Place scheduler;  // the stack of the thread of the operating system
     // Ends at a page that may not be touched, so that one step too far is a fault.
     unsigned char* shared_end = nullptr;
 
@@ -160,10 +182,9 @@ struct Machine {
 
     void run_block(const Launch& launch, const Span& shared_variables);
     void prepare(unsigned thread);
-    void resume(unsigned thread);
+    unsigned take_ready_lane(Warp& warp);
     void give_way();
     [[noreturn]] static void fiber_body();
-    void release_barrier();
     void settle(unsigned warp_number);
     bool try_to_meet(Warp& warp, unsigned lane);
     [[noreturn]] void report_stuck(unsigned warp_number);
@@ -171,59 +192,62 @@ struct Machine {
 };
 
 void Machine::locate(unsigned thread) {
-    const Index size = now.block_size;
     running = thread;
-    now.thread = {thread % size.x, thread / size.x % size.y, thread / size.x / size.y};
+    now.thread = fibers[thread].index;
 }
 
 void Machine::prepare(unsigned thread) {
     Fiber& fiber = fibers[thread];
-    if (!fiber.stack) {
-        fiber.stack = map(STACK);
-        mprotect(fiber.stack, PAGE, PROT_NONE);
+    if (!fiber.place.bottom) {
+        fiber.place.bottom = map(STACK);
+        fiber.place.bytes = STACK;
+        mprotect(fiber.place.bottom, PAGE, PROT_NONE);
     }
+#ifdef __SANITIZE_ADDRESS__
+    __asan_unpoison_memory_region(fiber.place.bottom, STACK);
+#endif
+    // Tops at different distances from the end, or all stacks would be after the same few lines of the processor's cache.
+    unsigned char* end = fiber.place.bottom + STACK - thread % 61 * 192;
     // What emulator_switch takes off: six registers and the address to go to. A function begins 8 short of 16-byte alignment.
-    void** top = reinterpret_cast<void**>(fiber.stack + STACK) - 8;
+    void** top = reinterpret_cast<void**>(end) - 8;
     memset(top, 0, 8 * sizeof(void*));
     top[6] = reinterpret_cast<void*>(fiber_body);
-    fiber.saved = top;
+    fiber.place.saved = top;
+    const Index size = now.block_size;
+    fiber.index = {thread % size.x, thread / size.x % size.y, thread / size.x / size.y};
     fiber.copies.clear();
     fiber.groups = 0;
 }
 
-void Machine::resume(unsigned thread) {
-    locate(thread);
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(&scheduler_sanitizer, fibers[thread].stack, STACK);
-#endif
-    emulator_switch(&scheduler, fibers[thread].saved);
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(scheduler_sanitizer, nullptr, nullptr);
-#endif
+unsigned Machine::take_ready_lane(Warp& warp) {
+    unsigned lane = descending() ? 31 - __builtin_clz(warp.ready) : __builtin_ctz(warp.ready);
+    warp.ready &= ~(1u << lane);
+    return lane;
 }
 
+// The next lane of the warp runs; without one, the scheduler.
 void Machine::give_way() {
-    Fiber& fiber = fibers[running];
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(&fiber.sanitizer, scheduler_bottom, scheduler_bytes);
-#endif
-    emulator_switch(&fiber.saved, scheduler);
-#ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(fiber.sanitizer, &scheduler_bottom, &scheduler_bytes);
-#endif
+    Place& mine = fibers[running].place;
+    const unsigned number = running / 32;
+    if (warps[number].ready) {
+        locate(32 * number + take_ready_lane(warps[number]));
+        if (&fibers[running].place != &mine) go(mine, fibers[running].place);
+    } else {
+        go(mine, scheduler);
+    }
 }
 
 void Machine::fiber_body() {
     Machine& machine = *now.machine;
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_finish_switch_fiber(nullptr, &machine.scheduler_bottom, &machine.scheduler_bytes);
+    __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
     now.kernel->call(machine.arguments);
 #ifdef __SANITIZE_ADDRESS__
-    __sanitizer_start_switch_fiber(nullptr, machine.scheduler_bottom, machine.scheduler_bytes);
+    __sanitizer_start_switch_fiber(nullptr, machine.scheduler.bottom, machine.scheduler.bytes);
 #endif
     void* ended;
-    emulator_switch(&ended, machine.scheduler);
+    emulator_switch(&ended, machine.scheduler.saved);
     __builtin_unreachable();
 }
 
@@ -249,9 +273,8 @@ void Machine::run_block(const Launch& launch, const Span& variables) {
             unsigned number = descending() ? warp_count - 1 - i : i;
             Warp& warp = warps[number];
             while (warp.ready) {
-                unsigned lane = descending() ? 31 - __builtin_clz(warp.ready) : __builtin_ctz(warp.ready);
-                warp.ready &= ~(1u << lane);
-                resume(32 * number + lane);
+                locate(32 * number + take_ready_lane(warp));
+                go(scheduler, fibers[running].place);
                 if (!warp.ready && warp.meeting) settle(number);
             }
             waiting |= warp.at_barrier != 0;
@@ -422,6 +445,7 @@ void run(const Launch& launch) {
     std::atomic<size_t> next(0);
     on_cores(blocks, [&] {
         std::unique_ptr<Machine> machine = take_machine();
+        machine->scheduler = own_stack();
         now.machine = machine.get();
         now.kernel = launch.kernel;
         const Span variables = static_shared();

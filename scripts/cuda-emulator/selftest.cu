@@ -94,7 +94,7 @@ template <typename... A> void launch(const char* name, unsigned grid, unsigned b
     emulator::run({emulator::find_kernel(name), {grid, 1, 1}, {block, 1, 1}, shared_bytes, list});
 }
 
-// What `wrong` writes to standard error before it ends its process by a signal; empty if it does not.
+// What `wrong` writes to standard error before it ends its process; empty if it does not end it.
 std::string report_of(const std::function<void()>& wrong) {
     int ends[2];
     if (pipe(ends) != 0) abort();
@@ -113,7 +113,7 @@ std::string report_of(const std::function<void()>& wrong) {
     close(ends[0]);
     int status;
     waitpid(child, &status, 0);
-    return WIFSIGNALED(status) ? text : "";
+    return status != 0 ? text : "";
 }
 
 void check_report(const std::function<void()>& wrong, std::vector<const char*> parts, const char* what) {
