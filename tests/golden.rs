@@ -1,5 +1,6 @@
 //! The whole model and its training against the float64 oracle, whose numbers lie in `golden/` with the script that
-//! made them in `oracle/`. Nothing here compares this program with itself, but where it says so.
+//! made them in `oracle/`. Nothing here compares this program with itself, but where it says so. What computes is each
+//! device that this build can use and this machine has.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,6 +10,8 @@ use candle_core::{DType, Device, Tensor};
 use state_tune::data::{Batch, Example};
 use state_tune::generate::{self, Settings};
 use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
+use state_tune::ops::Compute;
+use state_tune::ops::device::Choice;
 use state_tune::ops::linear::{Element, Product};
 use state_tune::state_file::{self, Format};
 use state_tune::tokenizer::Tokenizer;
@@ -36,6 +39,16 @@ fn golden(file: &str) -> PathBuf {
         .join(file)
 }
 
+/// The processor, and a GPU where there is one.
+fn devices(product: Product) -> Vec<Compute> {
+    let mut all = vec![Compute::from(product)];
+    match Compute::fastest(Choice::Cuda(0), Some(product)) {
+        Ok(compute) => all.push(compute),
+        Err(why) => println!("not on a GPU: {why}"),
+    }
+    all
+}
+
 struct Case {
     name: &'static str,
     model: Rwkv5,
@@ -43,8 +56,8 @@ struct Case {
 }
 
 impl Case {
-    fn load((name, file): (&'static str, &str), product: Product) -> Self {
-        let model = Rwkv5::load(&Checkpoint::open(&golden(file)).unwrap(), product).unwrap();
+    fn load((name, file): (&'static str, &str), compute: &Compute) -> Self {
+        let model = Rwkv5::load(&Checkpoint::open(&golden(file)).unwrap(), compute).unwrap();
         let numbers = candle_core::safetensors::load(
             golden(&format!("golden_{name}.safetensors")),
             &Device::Cpu,
@@ -58,9 +71,12 @@ impl Case {
     }
 
     fn all(product: Product) -> impl Iterator<Item = Self> {
-        MODELS
-            .into_iter()
-            .map(move |model| Self::load(model, product))
+        let each = |compute: Compute| MODELS.map(|model| Self::load(model, &compute));
+        devices(product).into_iter().flat_map(each)
+    }
+
+    fn device(&self) -> &Device {
+        &self.model.compute().device
     }
 
     fn number(&self, name: &str) -> f64 {
@@ -80,13 +96,20 @@ impl Case {
         self.numbers[name].to_dtype(DType::F32).unwrap()
     }
 
+    /// What an untuned model starts from.
+    fn start(&self) -> State {
+        let zeros = State::zeros(self.model.config()).unwrap();
+        zeros.to_device(self.device()).unwrap()
+    }
+
     fn state(&self, soft_prompt: bool) -> State {
         let soft_prompt = soft_prompt.then(|| self.f32("soft"));
-        State {
+        let state = State {
             soft_prompt,
             shifts: self.f32("shifts"),
             wkv: self.f32("wkv"),
-        }
+        };
+        state.to_device(self.device()).unwrap()
     }
 
     fn examples(&self) -> Vec<Example> {
@@ -115,6 +138,7 @@ impl Case {
     #[track_caller]
     fn close(&self, what: &str, got: &Tensor, golden: &str, tolerance: f64) {
         let want = &self.numbers[golden];
+        let got = got.to_device(&Device::Cpu).unwrap();
         let difference = norm(&(got.to_dtype(DType::F64).unwrap() - want).unwrap()) / norm(want);
         assert!(
             difference <= tolerance,
@@ -156,7 +180,7 @@ const ADAM: Adam = Adam {
 fn logits_and_end_state() {
     for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
         for case in Case::all(product) {
-            let start = State::zeros(case.model.config()).unwrap();
+            let start = case.start();
             let (logits, end) = case.model.logits(&case.ids("ids"), &start).unwrap();
             case.close("logits", &logits, "logits", tolerance);
             case.close("shifts", &end.shifts, "end_shifts", tolerance);
@@ -168,7 +192,7 @@ fn logits_and_end_state() {
 #[test]
 fn the_recurrent_forward_gives_the_same() {
     for case in Case::all(Product::F32) {
-        let mut state = State::zeros(case.model.config()).unwrap();
+        let mut state = case.start();
         let mut rows = Vec::new();
         for id in case.ids("ids") {
             let (logits, next) = case.model.advance(&[id], &state).unwrap();
@@ -248,7 +272,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits() {
                 line: 1,
                 cut: (0, 0),
             };
-            let start = State::zeros(case.model.config()).unwrap();
+            let start = case.start();
             let score = case.model.score(&[example], &start).unwrap();
             assert_eq!(score.accuracy(), hits, "{}: {end}", case.name);
         }
@@ -285,7 +309,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
                     wkv: true,
                 };
                 let mut learner =
-                    Learner::new(case.model.config(), tune, init, 0, &Device::Cpu).unwrap();
+                    Learner::new(case.model.config(), tune, init, 0, case.device()).unwrap();
                 for (step, &want) in losses.iter().enumerate() {
                     let batch: Vec<&Example> = (0..3)
                         .map(|i| &examples[(step * 3 + i) % examples.len()])

@@ -22,7 +22,7 @@ KERNEL(256, sum_of_squares, const float* values, double* parts, long long count)
     for (long long i = blockIdx.x * 256 + threadIdx.x; i < count; i += 256 * gridDim.x)
         sum += static_cast<double>(values[i]) * values[i];
     sums[threadIdx.x] = sum;
-    for (int half = 128; half > 0; half /= 2) {
+    for (unsigned half = 128; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
     }

@@ -43,7 +43,7 @@ __device__ inline void cross_entropy(const float* logits, const int* targets, fl
         sum += expf(z - max);
     }
     parts[threadIdx.x] = {max, at, sum};
-    for (int half = ROW_THREADS / 2; half > 0; half /= 2) {
+    for (unsigned half = ROW_THREADS / 2; half > 0; half /= 2) {
         __syncthreads();
         if (threadIdx.x < half) parts[threadIdx.x] = joined(parts[threadIdx.x], parts[threadIdx.x + half]);
     }

@@ -52,7 +52,7 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     }
     let out = output(x, x.shape(), dtype)?;
     let count = x.elem_count();
-    let kernel = format!("cast_{}_{}", suffix(x)?, suffix(&out)?);
+    let kernel = format!("convert_{}_{}", suffix(x)?, suffix(&out)?);
     let args = [pointer(x)?, pointer(&out)?, Arg::Long(count as i64)];
     // SAFETY: the kernel's arguments, both of one shape.
     unsafe { launch(card(x)?, &kernel, Grid::each(count), &args)? };

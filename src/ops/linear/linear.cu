@@ -2,7 +2,7 @@
 #include "../cuda/common.cuh"
 
 // Numbers as the other type. Grid: count / 256 blocks of 256.
-template <typename W, typename T> __device__ inline void cast(const W* from, T* to, long long count) {
+template <typename W, typename T> __device__ inline void convert(const W* from, T* to, long long count) {
     long long i = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
     if (i < count) from_float(to[i], to_float(from[i]));
 }
@@ -31,8 +31,8 @@ __device__ inline void row_product(const W* weights, const T* x, const Y* onto, 
         row_product<W, T, Y>(weights, x, onto, y, rows, columns);                                                         \
     }
 
-KERNEL(256, cast_bf16_f32, const bf16* from, float* to, long long count) { cast<bf16, float>(from, to, count); }
-KERNEL(256, cast_f32_bf16, const float* from, bf16* to, long long count) { cast<float, bf16>(from, to, count); }
+KERNEL(256, convert_bf16_f32, const bf16* from, float* to, long long count) { convert<bf16, float>(from, to, count); }
+KERNEL(256, convert_f32_bf16, const float* from, bf16* to, long long count) { convert<float, bf16>(from, to, count); }
 ROW_PRODUCT(float, f32, float, f32, float, f32)
 ROW_PRODUCT(bf16, bf16, float, f32, float, f32)
 ROW_PRODUCT(bf16, bf16, bf16, bf16, bf16, bf16)
