@@ -168,6 +168,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         force,
         device,
         dtype,
+        weights,
         cpu,
         recompute,
         micro_batch,
@@ -237,6 +238,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
             force,
             // Answering reads every weight once for each token, whatever it is multiplied as: bf16 would save nothing.
             product: dtype.unwrap_or(Product::F32),
+            weights,
         };
         let options = Box::new(options);
         return Ok(Command::Sample { options, machine });
@@ -322,6 +324,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         max_epochs,
         max_time,
         product: dtype.unwrap_or_else(|| fastest(cpu)),
+        weights,
         recompute,
         micro_batch,
         flags: flags(matches),

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::linear::Weights;
 use crate::state_file::Format;
 use crate::train::schedule::Shape;
 use crate::train::{Init, Recompute, Tune};
@@ -96,6 +97,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         max_epochs,
         max_time,
         product,
+        weights,
         recompute,
         micro_batch,
         flags,
@@ -153,6 +155,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         Product::F32
     };
     assert_eq!(product, by_machine);
+    assert_eq!(weights, Weights::File);
     assert_eq!(recompute, Recompute::Auto);
     assert_eq!((machine.threads, machine.level), (None, None));
 }
@@ -170,6 +173,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         settings,
         force,
         product,
+        weights,
     } = *options;
     assert!(!force);
     assert_eq!(model, Path::new("model.pth"));
@@ -185,6 +189,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     };
     assert_eq!(settings, defaults);
     assert_eq!(product, Product::F32);
+    assert_eq!(weights, Weights::File);
     assert_eq!((machine.threads, machine.level), (None, None));
 }
 
@@ -205,7 +210,7 @@ fn auto_is_bf16_only_for_training_with_instructions_for_it() {
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 47] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
     ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -249,6 +254,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 47] = [
     ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
     ("device", "cpu", |c| matches!(c, Command::Train { .. })), // the options do not hold it yet
     ("dtype", "bf16", |c| options(c).product == Product::Bf16),
+    ("weights", "nf4", |c| options(c).weights == Weights::Nf4),
     ("cpu", "plain", |c| matches!(c, Command::Train { machine: Machine { level: Some(Level::Plain), .. }, .. })),
     ("recompute", "always", |c| options(c).recompute == Recompute::Always),
     ("micro_batch", "512", |c| options(c).micro_batch == Some(512)),

@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoint;
 use super::time_mix::{self, TimeMix};
 use super::{Config, LayerState};
 use crate::ops::Offsets;
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 
 /// The frozen weights of one layer.
 pub struct Block {
@@ -54,11 +54,17 @@ impl Block {
         config: &Config,
         i: usize,
         product: Product,
+        weights: Weights,
     ) -> Result<Self> {
         Ok(Self {
-            att: TimeMix::load(checkpoint, config, i, product)?,
-            ffn: ChannelMix::load(checkpoint, config, i, product)?,
+            att: TimeMix::load(checkpoint, config, i, product, weights)?,
+            ffn: ChannelMix::load(checkpoint, config, i, product, weights)?,
         })
+    }
+
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        self.att.bytes() + self.ffn.bytes()
     }
 
     /// x `[N, C]` to the block's output `[N, C]`; every sequence starts from `start`.

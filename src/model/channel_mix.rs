@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::Config;
 use super::checkpoint::Checkpoint;
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::{Matrix, Product, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Offsets, gates, token_shift};
 
@@ -39,17 +39,24 @@ impl ChannelMix {
         config: &Config,
         i: usize,
         product: Product,
+        weights: Weights,
     ) -> Result<Self> {
         let &Config { n_embd, n_ffn, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.ffn.{rest}");
+        let matrix = |rest: &str, shape| checkpoint.matrix(&name(rest), shape, product, weights);
         Ok(Self {
             ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln2"), n_embd)?,
             mix_k: checkpoint.vector(&name("time_mix_k"), n_embd)?,
             mix_r: checkpoint.vector(&name("time_mix_r"), n_embd)?,
-            key: checkpoint.matrix(&name("key.weight"), [n_ffn, n_embd], product)?,
-            receptance: checkpoint.matrix(&name("receptance.weight"), [n_embd, n_embd], product)?,
-            value: checkpoint.matrix(&name("value.weight"), [n_embd, n_ffn], product)?,
+            key: matrix("key.weight", [n_ffn, n_embd])?,
+            receptance: matrix("receptance.weight", [n_embd, n_embd])?,
+            value: matrix("value.weight", [n_embd, n_ffn])?,
         })
+    }
+
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        self.key.bytes() + self.receptance.bytes() + self.value.bytes()
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, kept, the last row of

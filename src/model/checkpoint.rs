@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 
 use crate::files::Bytes;
-use crate::ops::linear::{self, Element, Matrix, Product};
+use crate::ops::linear::{self, Element, Matrix, Product, Weights};
 use crate::pth;
 
 /// A `.pth` or `.safetensors` file of named tensors.
@@ -58,15 +58,23 @@ impl Checkpoint {
         }
     }
 
-    /// A frozen matrix of exactly this shape, left where it lies.
-    pub fn matrix(&self, name: &str, shape: [usize; 2], product: Product) -> Result<Matrix> {
+    /// A frozen matrix of exactly this shape, held as `weights`: left where it lies, or copied.
+    pub fn matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        product: Product,
+        weights: Weights,
+    ) -> Result<Matrix> {
         let found = self.matrix_shape(name)?;
         ensure!(
             found == shape,
             "{name} is {found:?}, but the rest of the model needs {shape:?}"
         );
         let (tensor, element) = self.floating(name)?;
-        Matrix::new(tensor.data.clone(), element, shape, product).with_context(|| name.to_string())
+        Matrix::new(tensor.data.clone(), element, shape, product)
+            .and_then(|matrix| matrix.held_as(weights))
+            .with_context(|| name.to_string())
     }
 
     /// A small frozen tensor of `count` numbers, in whatever shape (`[C]` or `[1, 1, C]`), as f32.

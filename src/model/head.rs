@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 
 use super::Config;
 use super::checkpoint::Checkpoint;
-use crate::ops::linear::{Matrix, Product};
+use crate::ops::linear::{Matrix, Product, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{cross_entropy, gates};
 
@@ -23,14 +23,24 @@ pub struct Head {
 pub const BYTES: usize = 8 * LOGITS;
 
 impl Head {
-    pub fn load(checkpoint: &Checkpoint, config: &Config, product: Product) -> Result<Self> {
+    pub fn load(
+        checkpoint: &Checkpoint,
+        config: &Config,
+        product: Product,
+        weights: Weights,
+    ) -> Result<Self> {
         let &Config {
             vocab_size, n_embd, ..
         } = config;
         Ok(Self {
             ln_out: super::layer_norm(checkpoint, "ln_out", n_embd)?,
-            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], product)?,
+            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], product, weights)?,
         })
+    }
+
+    /// Bytes that the matrix takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.projection.bytes()
     }
 
     /// x `[R, C]` to logits `[R, V]`.

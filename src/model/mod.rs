@@ -26,7 +26,7 @@ use self::block::Block;
 use self::head::Head;
 use crate::data::{Batch, Example, batch};
 use crate::ops::Offsets;
-use crate::ops::linear::{Element, Matrix, Product};
+use crate::ops::linear::{Element, Matrix, Product, Weights};
 use crate::ops::norm::Norm;
 
 const LN_EPS: f32 = 1e-5;
@@ -86,12 +86,22 @@ pub struct Rwkv5 {
 impl Rwkv5 {
     /// Takes the weights from a checkpoint, leaving the matrices in its memory map.
     pub fn load(checkpoint: &Checkpoint, product: Product) -> Result<Self> {
+        Self::load_as(checkpoint, product, Weights::File)
+    }
+
+    /// The same with the matrices of products held as `weights`. The embedding always stays where it lies: a few of
+    /// its rows are read, and none of them multiplied.
+    pub fn load_as(checkpoint: &Checkpoint, product: Product, weights: Weights) -> Result<Self> {
         let config = Config::of(checkpoint)?;
-        let embedding =
-            checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], product)?;
+        let embedding = checkpoint.matrix(
+            "emb.weight",
+            [config.vocab_size, config.n_embd],
+            product,
+            Weights::File,
+        )?;
         let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd)?;
         let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, &config, i, product))
+            .map(|i| Block::load(checkpoint, &config, i, product, weights))
             .collect::<Result<_>>()?;
         Ok(Self {
             config,
@@ -99,7 +109,7 @@ impl Rwkv5 {
             embedding,
             ln0,
             blocks,
-            head: Head::load(checkpoint, &config, product)?,
+            head: Head::load(checkpoint, &config, product, weights)?,
         })
     }
 
@@ -136,16 +146,13 @@ impl Rwkv5 {
     /// Bytes that are needed whatever the size of a batch: the weights, which should stay in memory although they are
     /// only mapped, and the head's logits.
     pub fn bytes_aside(&self) -> usize {
-        let &Config {
-            vocab_size,
-            n_layer,
-            n_embd,
-            n_ffn,
-            ..
-        } = &self.config;
-        let matrices =
-            2 * vocab_size * n_embd + n_layer * (6 * n_embd * n_embd + 2 * n_embd * n_ffn);
-        matrices * self.element().size() + head::BYTES
+        self.bytes_of_weights() + head::BYTES
+    }
+
+    /// Bytes of the matrices, as they are held.
+    pub fn bytes_of_weights(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(Block::bytes).sum();
+        self.embedding.bytes() + blocks + self.head.bytes()
     }
 
     /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.

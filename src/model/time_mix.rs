@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::checkpoint::Checkpoint;
 use super::{Config, LN_X_EPS, Version};
-use crate::ops::linear::{Matrix, Product, Rows};
+use crate::ops::linear::{Matrix, Product, Rows, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::Wkv;
 use crate::ops::{Offsets, gates, token_shift};
@@ -59,6 +59,7 @@ impl TimeMix {
         config: &Config,
         i: usize,
         product: Product,
+        weights: Weights,
     ) -> Result<Self> {
         let &Config {
             n_embd,
@@ -68,7 +69,8 @@ impl TimeMix {
         } = config;
         let name = |rest: &str| format!("blocks.{i}.att.{rest}");
         let vector = |rest: &str| checkpoint.vector(&name(rest), n_embd);
-        let matrix = |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], product);
+        let matrix =
+            |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], product, weights);
         let mixed = |mix: &str, weight: &str| {
             anyhow::Ok(Mixed {
                 mix: vector(mix)?,
@@ -129,6 +131,13 @@ impl TimeMix {
             },
             output: matrix("output.weight")?,
         })
+    }
+
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        let mixed = [&self.receptance, &self.key, &self.value];
+        let mixed = mixed.into_iter().chain(&self.gate);
+        mixed.map(|mixed| mixed.weight.bytes()).sum::<usize>() + self.output.bytes()
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to x plus the time-mix of it.

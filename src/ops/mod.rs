@@ -16,6 +16,7 @@ pub mod level;
 pub mod linear;
 pub mod norm;
 pub(crate) mod output;
+pub mod quantise;
 pub mod token_shift;
 pub(crate) mod vector;
 pub mod wkv;

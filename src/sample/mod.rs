@@ -14,7 +14,7 @@ use crate::data::template::Template;
 use crate::fetch::{self, Patience, Remote};
 use crate::generate::{End, Settings, Talk};
 use crate::model::{Checkpoint, Rwkv5, State};
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 use crate::report::{self, say};
 use crate::state_file;
 use crate::tokenizer::Tokenizer;
@@ -31,6 +31,8 @@ pub struct Options {
     /// Take a state that was tuned on another model of the same shape.
     pub force: bool,
     pub product: Product,
+    /// What the frozen matrices are held as.
+    pub weights: Weights,
 }
 
 /// Where the prompts come from.
@@ -87,7 +89,7 @@ fn load(options: &Options) -> Result<Sides> {
         &Patience::default(),
     )?;
     let checkpoint = Checkpoint::open(&options.model)?;
-    let model = Rwkv5::load(&checkpoint, options.product)
+    let model = Rwkv5::load_as(&checkpoint, options.product, options.weights)
         .with_context(|| format!("cannot use the model {}", options.model.display()))?;
     let state = &options.state;
     let read = || -> Result<State, state_file::Error> {

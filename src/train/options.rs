@@ -7,7 +7,7 @@ use super::adam::Adam;
 use super::schedule::Schedule;
 use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 
 /// A training run, with every default filled in.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Options {
     /// Stop after this many seconds.
     pub max_time: f64,
     pub product: Product,
+    /// What the frozen matrices are held as.
+    pub weights: Weights,
     pub recompute: Recompute,
     /// Most rows computed at once; `None` is as many as memory holds.
     pub micro_batch: Option<usize>,

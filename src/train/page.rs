@@ -118,6 +118,7 @@ fn machine(options: &Options, model: &Rwkv5) -> Vec<(String, String)> {
         ("threads", rayon::current_num_threads().to_string()),
         ("instructions", Level::current().to_string()),
         ("products in", options.product.to_string()),
+        ("weights", options.weights.to_string()),
     ]
     .map(|(what, value)| (what.to_string(), value))
     .to_vec()

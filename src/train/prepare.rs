@@ -71,10 +71,10 @@ pub fn survey(options: &Options) -> Result<Data> {
     Ok(data)
 }
 
-/// The model, with its weights left in their file.
+/// The model, with its weights left in their file or held as asked for.
 pub fn load_model(options: &Options) -> Result<Rwkv5> {
     let checkpoint = Checkpoint::open(&options.model)?;
-    Rwkv5::load(&checkpoint, options.product)
+    Rwkv5::load_as(&checkpoint, options.product, options.weights)
         .with_context(|| format!("cannot use the model {}", options.model.display()))
 }
 

@@ -1,18 +1,19 @@
-//! Products with a frozen matrix, which stays where the file has it.
+//! Products with a frozen matrix, which stays where the file has it, or is held in fewer bits.
 //!
 //! ```text
 //! y  = x W'            x [N, in], W [out, in]
 //! dx = dy W
 //! ```
 //!
-//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32; a part at a time is packed and
-//! multiplied, so that no second copy of the model exists. With [`Product::Bf16`] both sides of a product are rounded
+//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32, or in memory as a
+//! [`Quantised`] copy; a part at a time is packed and multiplied, so that no wider copy of it exists. With [`Product::Bf16`] both sides of a product are rounded
 //! to bf16 first, as a matrix unit takes them, and summed in f32.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 mod cpu;
 mod panel;
+mod part;
 #[doc(hidden)]
 pub mod reference;
 mod rows;
@@ -22,11 +23,16 @@ use std::fmt;
 use std::ops::Range;
 
 use candle_core::{Result, Tensor, bail};
+use half::bf16;
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use self::panel::Side;
+use self::part::Part;
 use self::rows::Unit;
 pub use self::rows::{Rows, Writer};
+use super::quantise::{Form, Quantised};
+use super::vector::Plain;
 use super::{floats, tensor};
 use crate::files::Bytes;
 
@@ -87,14 +93,42 @@ impl Element {
     }
 }
 
-/// A frozen matrix W `[rows, columns]` of little-endian numbers, row after row.
+/// What frozen matrices are held as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As the file has them, where the file has them.
+    File,
+    Bf16,
+    Int8,
+    Nf4,
+}
+
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Nf4 => "nf4",
+        })
+    }
+}
+
+/// A frozen matrix W `[rows, columns]`.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    data: Bytes,
+    numbers: Numbers,
     element: Element,
     rows: usize,
     columns: usize,
     product: Product,
+}
+
+#[derive(Clone, Debug)]
+enum Numbers {
+    /// Little-endian numbers, row after row.
+    Stored(Bytes),
+    Quantised(Quantised),
 }
 
 impl Matrix {
@@ -115,7 +149,7 @@ impl Matrix {
             );
         }
         Ok(Self {
-            data,
+            numbers: Numbers::Stored(data),
             element,
             rows,
             columns,
@@ -123,12 +157,53 @@ impl Matrix {
         })
     }
 
+    /// The same matrix, held as `weights`. What it had of a mapped file goes out of memory.
+    pub fn held_as(self, weights: Weights) -> Result<Self> {
+        let Numbers::Stored(data) = &self.numbers else {
+            bail!("{weights} weights of a matrix that is quantised already");
+        };
+        let (dims, width) = ([self.rows, self.columns], self.columns);
+        let read = |row: usize, out: &mut [f32]| self.part(row, 0..width).widen::<Plain>(out);
+        let quantised = |form| Quantised::new(form, dims, read).map(Numbers::Quantised);
+        let (numbers, element) = match (weights, self.element) {
+            (Weights::File, _) | (Weights::Bf16, Element::Bf16) => return Ok(self),
+            (Weights::Bf16, _) => {
+                let mut bytes = vec![0; self.rows * width * Element::Bf16.size()];
+                let rows = bytes.par_chunks_mut(width * Element::Bf16.size());
+                rows.enumerate().for_each(|(row, bytes)| {
+                    let mut values = vec![0.0; width];
+                    read(row, &mut values);
+                    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                        *bytes = bf16::from_f32(value).to_le_bytes();
+                    }
+                });
+                (Numbers::Stored(bytes.into()), Element::Bf16)
+            }
+            (Weights::Int8, element) => (quantised(Form::Int8)?, element),
+            (Weights::Nf4, element) => (quantised(Form::Nf4)?, element),
+        };
+        data.leave_memory();
+        Ok(Self {
+            numbers,
+            element,
+            ..self
+        })
+    }
+
+    /// Bytes that its numbers take in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::Stored(data) => data.len(),
+            Numbers::Quantised(numbers) => numbers.bytes(),
+        }
+    }
+
     /// `[rows, columns]`.
     pub fn dims(&self) -> [usize; 2] {
         [self.rows, self.columns]
     }
 
-    /// How the numbers are stored.
+    /// How the numbers are stored, or were before they were quantised.
     pub fn element(&self) -> Element {
         self.element
     }
@@ -178,26 +253,29 @@ impl Matrix {
         }
         let start = out.len();
         out.resize(start + self.columns, 0.0);
-        panel::widen(
-            self.element,
-            self.part(index, 0..self.columns),
-            &mut out[start..],
-        );
+        self.part(index, 0..self.columns)
+            .widen::<Plain>(&mut out[start..]);
         Ok(())
     }
 
-    /// The bytes of some columns of a row.
+    /// Some columns of a row, of which the first is a multiple of sixteen.
     #[inline(always)]
-    fn part(&self, row: usize, columns: Range<usize>) -> &[u8] {
-        let (start, size) = (row * self.columns, self.element.size());
-        &self.data[(start + columns.start) * size..(start + columns.end) * size]
+    fn part(&self, row: usize, columns: Range<usize>) -> Part<'_> {
+        match &self.numbers {
+            Numbers::Stored(data) => {
+                let (start, size) = (row * self.columns, self.element.size());
+                let bytes = &data[(start + columns.start) * size..(start + columns.end) * size];
+                Part::Stored(self.element, bytes)
+            }
+            Numbers::Quantised(numbers) => Part::Quantised(numbers.part(row, columns)),
+        }
     }
 }
 
 /// All numbers of a small frozen tensor (a norm's weight, a mix, a decay) as f32.
 pub fn widen(element: Element, data: &[u8]) -> Vec<f32> {
     let mut out = vec![0.0; data.len() / element.size()];
-    panel::widen(element, data, &mut out);
+    part::widen(element, data, &mut out);
     out
 }
 
@@ -207,7 +285,7 @@ mod tests {
     use half::{bf16, f16};
 
     use super::super::check::{F32, close, f32, uniform};
-    use super::super::level::{Level, tests::at_each_level};
+    use super::super::level::tests::at_each_level;
     use super::*;
 
     fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
@@ -254,7 +332,13 @@ mod tests {
                         [3, 2100, 1100],
                         [0, 5, 3],
                     ] {
-                        check(level, element, product, sizes)?;
+                        let [_, rows, columns] = sizes;
+                        let w = uniform(3, &[rows, columns], -1.0, 1.0)?;
+                        let w = rounded(&w, element)?;
+                        let bytes = stored(&w, element)?.into();
+                        let matrix = Matrix::new(bytes, element, [rows, columns], product)?;
+                        let what = format!("{level} {element} {product} {sizes:?}");
+                        check(&what, sizes[0], &matrix, &w)?;
                     }
                 }
             }
@@ -262,32 +346,67 @@ mod tests {
         })
     }
 
-    fn check(
-        level: Level,
-        element: Element,
-        product: Product,
-        [n, rows, columns]: [usize; 3],
-    ) -> Result<()> {
+    /// A matrix that is held in fewer bits, against the numbers that its codes stand for.
+    #[test]
+    fn held_in_fewer_bits_a_matrix_is_what_its_codes_stand_for() -> Result<()> {
+        at_each_level(|level| {
+            for weights in [Weights::Bf16, Weights::Int8, Weights::Nf4] {
+                for product in [Product::F32, Product::Bf16] {
+                    for [n, rows, columns] in [
+                        [1, 5, 3],
+                        [1, 130, 257],
+                        [1, 3, 2048],
+                        [9, 1, 33],
+                        [33, 31, 1100],
+                        [37, 2100, 300],
+                    ] {
+                        let w = uniform(3, &[rows, columns], -1.0, 1.0)?;
+                        let bytes = stored(&w, Element::F32)?.into();
+                        let matrix = Matrix::new(bytes, Element::F32, [rows, columns], product)?;
+                        let matrix = matrix.held_as(weights)?;
+                        assert_eq!(
+                            matrix.element(),
+                            match weights {
+                                Weights::Bf16 => Element::Bf16,
+                                _ => Element::F32,
+                            }
+                        );
+                        let mut numbers = Vec::new();
+                        for row in 0..rows {
+                            matrix.push_row(row, &mut numbers)?;
+                        }
+                        let held = tensor(numbers, (rows, columns))?.to_dtype(DType::F64)?;
+                        let what = format!("{level} {weights} {product} {n} x {rows} x {columns}");
+                        let off = (&held - &w)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                        let most = match weights {
+                            Weights::File | Weights::Bf16 => 0.002,
+                            Weights::Int8 => 0.004,
+                            Weights::Nf4 => 0.155,
+                        };
+                        assert!(off <= most, "{what}: {off}");
+                        check(&what, n, &matrix, &held)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The products of n rows with a matrix whose numbers are those of w.
+    fn check(what: &str, n: usize, matrix: &Matrix, w: &Tensor) -> Result<()> {
+        let ([rows, columns], product) = (matrix.dims(), matrix.product());
         let x = uniform(1, &[n, columns], -1.0, 1.0)?;
         let dy = uniform(2, &[n, rows], -1.0, 1.0)?;
         let to = uniform(4, &[n, rows], -1.0, 1.0)?;
-        let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
-        let matrix = Matrix::new(
-            stored(&w, element)?.into(),
-            element,
-            [rows, columns],
-            product,
-        )?;
         let (x32, dy32) = (f32(&x)?, f32(&dy)?);
         let [x, dy, w] = match product {
-            Product::F32 => [x, dy, w],
+            Product::F32 => [x, dy, w.clone()],
             Product::Bf16 => [
                 rounded(&x32, Element::Bf16)?,
                 rounded(&dy32, Element::Bf16)?,
                 rounded(&w.to_dtype(DType::F32)?, Element::Bf16)?,
             ],
         };
-        let what = format!("{level} {element:?} {product:?} {n} x {rows} x {columns}");
         let (x32, dy32) = (Rows::of(product, &x32)?, Rows::of(product, &dy32)?);
         let want = reference::forward(&x, &w)?;
         close(
@@ -307,6 +426,27 @@ mod tests {
             &matrix.backward(&dy32)?,
             &reference::backward(&dy, &w)?,
             10.0 * F32,
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_held_in_fewer_bits_takes_less_and_is_not_quantised_twice() -> Result<()> {
+        let bytes = vec![0; 2 * 10 * 100];
+        let matrix = || Matrix::new(bytes.clone().into(), Element::Bf16, [10, 100], Product::F32);
+        for (weights, want) in [
+            (Weights::File, 2000),
+            (Weights::Bf16, 2000),
+            (Weights::Int8, 10 * 2 * (64 + 2)),
+            (Weights::Nf4, 10 * 2 * (32 + 2)),
+        ] {
+            assert_eq!(matrix()?.held_as(weights)?.bytes(), want, "{weights}");
+        }
+        assert!(
+            matrix()?
+                .held_as(Weights::Nf4)?
+                .held_as(Weights::Int8)
+                .is_err()
         );
         Ok(())
     }
