@@ -323,7 +323,7 @@ pub struct Args {
     )]
     pub dtype: std::option::Option<Product>,
 
-    /// What the frozen weights are held as: as the file has them, or bf16, int8 (half of it) or nf4 (a quarter)
+    /// What the frozen weights are held as: as the file has them, or bf16, int8 (half as many bits) or nf4 (a quarter)
     #[arg(
         long,
         value_parser = one_of(WEIGHTS), default_value = "file",

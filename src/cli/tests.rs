@@ -326,6 +326,10 @@ fn flags_of_a_test_run_are_taken_in_every_spelling() {
     let settings = sample(&typed).settings;
     assert_eq!((settings.temperature, settings.top_p), (0.5, 0.9));
     assert_eq!(settings.seed, 7);
+    assert_eq!(
+        sample(&["--prompt=x", "--weights=int8"]).weights,
+        Weights::Int8
+    );
     for typed in ["--force", "--force=true"] {
         assert!(sample(&["--prompt=x", typed]).force);
     }
@@ -433,7 +437,7 @@ fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
 
 #[test]
 fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
-    let wrong: [(&str, &[&str]); 25] = [
+    let wrong: [(&str, &[&str]); 26] = [
         (
             "learningrate",
             &["0", "-1", "nan", "inf", "1e999", "fast", " "],
@@ -453,6 +457,7 @@ fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
         ("completion_cutoff", &["0", "-2"]),
         ("device", &["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
         ("dtype", &["f16", "F32"]),
+        ("weights", &["auto", "int4", "NF4"]),
         ("cpu", &["sse", "AVX2"]),
         ("recompute", &["sometimes"]),
         ("threads", &["0", "-1", "1025", "many"]),

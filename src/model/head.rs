@@ -32,6 +32,11 @@ impl Head {
         let &Config {
             vocab_size, n_embd, ..
         } = config;
+        // In four bits the head alone would cost more loss than all blocks together (docs/PERFORMANCE.md).
+        let weights = match weights {
+            Weights::Nf4 => Weights::Int8,
+            Weights::File | Weights::Bf16 | Weights::Int8 => weights,
+        };
         Ok(Self {
             ln_out: super::layer_norm(checkpoint, "ln_out", n_embd)?,
             projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], product, weights)?,

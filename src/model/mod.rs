@@ -146,13 +146,12 @@ impl Rwkv5 {
     /// Bytes that are needed whatever the size of a batch: the weights, which should stay in memory although they are
     /// only mapped, and the head's logits.
     pub fn bytes_aside(&self) -> usize {
-        self.bytes_of_weights() + head::BYTES
+        self.embedding.bytes() + self.bytes_multiplied() + head::BYTES
     }
 
-    /// Bytes of the matrices, as they are held.
-    pub fn bytes_of_weights(&self) -> usize {
-        let blocks: usize = self.blocks.iter().map(Block::bytes).sum();
-        self.embedding.bytes() + blocks + self.head.bytes()
+    /// Bytes of the matrices that every row is multiplied with, as they are held: all but the embedding.
+    pub fn bytes_multiplied(&self) -> usize {
+        self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
     }
 
     /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.

@@ -35,7 +35,8 @@ use self::step::Work;
 use self::stop::{Limits, Signals};
 use self::target::Target;
 use crate::fetch::{self, Patience};
-use crate::model::Config;
+use crate::model::Rwkv5;
+use crate::ops::linear::Weights;
 use crate::report::{Progress, Records, say};
 
 /// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
@@ -71,7 +72,7 @@ pub fn run(options: &Options) -> Result<Stop> {
     let plan = prepare::plan(options, &model, &data);
     let mut standing = Standing::new(options, &model, data.examples.len(), plan)?;
     let subject = Subject::new(&work);
-    introduce(options, model.config(), &target);
+    introduce(options, &model, &target);
     say_steps(options, data.examples.len());
     take_up(&mut standing, &subject, &target, options)?;
     // A run that is taken up may have come to its end.
@@ -190,7 +191,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
         prepare::check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
         target::check_further(options, &target)?;
-        introduce(options, model.config(), &target);
+        introduce(options, &model, &target);
     } else if let Some(remote) = &options.model_remote {
         say(&format!(
             "model  {model} is not there; it will come from {remote}"
@@ -205,8 +206,16 @@ pub fn dry_run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn introduce(options: &Options, config: &Config, target: &Target) {
+fn introduce(options: &Options, model: &Rwkv5, target: &Target) {
+    let config = model.config();
     say(&format!("model  {} ({config})", options.model.display()));
+    if options.weights != Weights::File {
+        say(&format!(
+            "note   weights are held as {}, {:.2} GiB; the embedding stays in its file",
+            options.weights,
+            model.bytes_multiplied() as f64 / (1u64 << 30) as f64
+        ));
+    }
     if target.replaces {
         say(&format!(
             "note   {} is there already and will be replaced",

@@ -87,58 +87,43 @@ impl Part<'_> {
     #[inline(always)]
     pub fn dot<V: Vector>(self, x: &[f32]) -> f32 {
         debug_assert!(self.first == 0 && self.len == x.len());
-        match self.form {
-            Form::Int8 => dot(self.codes, self.scales, x, int8::<V>),
-            Form::Nf4 => dot(self.codes, self.scales, x, nf4::<V>),
+        let mut blocks = self.codes.chunks_exact(self.form.size()).zip(self.scales);
+        let (x, rest) = x.as_chunks();
+        let mut sum = V::zero();
+        for (x, (codes, &scale)) in x.iter().zip(blocks.by_ref()) {
+            sum = sum.add_product(self.products::<V>(codes, x), V::splat(wide(scale)));
         }
+        if let (false, Some((codes, &scale))) = (rest.is_empty(), blocks.next()) {
+            let mut last = [0.0; BLOCK];
+            last[..rest.len()].copy_from_slice(rest);
+            sum = sum.add_product(self.products::<V>(codes, &last), V::splat(wide(scale)));
+        }
+        sum.sum()
     }
-}
 
-/// The sum over all blocks of a block's products times its scale.
-#[inline(always)]
-fn dot<V: Vector, const SIZE: usize>(
-    codes: &[u8],
-    scales: &[[u8; 2]],
-    x: &[f32],
-    block: impl Fn(&[u8; SIZE], &[f32; BLOCK]) -> V,
-) -> f32 {
-    let (x, rest) = x.as_chunks();
-    let mut last = [0.0; BLOCK];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut blocks = codes.as_chunks().0.iter().zip(scales);
-    let mut sum = V::zero();
-    for (x, (codes, &scale)) in x.iter().zip(blocks.by_ref()) {
-        sum = sum.add_product(block(codes, x), V::splat(wide(scale)));
+    /// The products of one block, without its scale, in sixteen sums.
+    #[inline(always)]
+    fn products<V: Vector>(self, codes: &[u8], x: &[f32; BLOCK]) -> V {
+        let (codes, x) = (codes.as_chunks().0, x.as_chunks().0);
+        let mut sums = [V::zero(); 2];
+        match self.form {
+            Form::Int8 => {
+                for (i, (codes, x)) in codes.iter().zip(x).enumerate() {
+                    sums[i % 2] = sums[i % 2].add_product(V::load_i8(codes), V::load_whole(x));
+                }
+            }
+            Form::Nf4 => {
+                let levels = V::load_whole(&LEVELS);
+                let (low_x, high_x) = x.split_at(x.len() / 2);
+                for (codes, (low_x, high_x)) in codes.iter().zip(low_x.iter().zip(high_x)) {
+                    let [low, high] = levels.look_up(codes);
+                    sums[0] = sums[0].add_product(low, V::load_whole(low_x));
+                    sums[1] = sums[1].add_product(high, V::load_whole(high_x));
+                }
+            }
+        }
+        sums[0].add(sums[1])
     }
-    if let (false, Some((codes, &scale))) = (rest.is_empty(), blocks.next()) {
-        sum = sum.add_product(block(codes, &last), V::splat(wide(scale)));
-    }
-    sum.sum()
-}
-
-/// The products of a block's codes.
-#[inline(always)]
-fn int8<V: Vector>(codes: &[u8; BLOCK], x: &[f32; BLOCK]) -> V {
-    let mut sums = [V::zero(); 2];
-    let lanes = codes.as_chunks().0.iter().zip(x.as_chunks().0);
-    for (i, (codes, x)) in lanes.enumerate() {
-        sums[i % 2] = sums[i % 2].add_product(V::load_i8(codes), V::load_whole(x));
-    }
-    sums[0].add(sums[1])
-}
-
-/// The products of a block's levels.
-#[inline(always)]
-fn nf4<V: Vector>(codes: &[u8; BLOCK / 2], x: &[f32; BLOCK]) -> V {
-    let levels = V::load_whole(&LEVELS);
-    let (low_x, high_x) = x.as_chunks::<LANES>().0.split_at(BLOCK / 2 / LANES);
-    let mut sums = [V::zero(); 2];
-    for (codes, (low_x, high_x)) in codes.as_chunks().0.iter().zip(low_x.iter().zip(high_x)) {
-        let [low, high] = levels.look_up(codes);
-        sums[0] = sums[0].add_product(low, V::load_whole(low_x));
-        sums[1] = sums[1].add_product(high, V::load_whole(high_x));
-    }
-    sums[0].add(sums[1])
 }
 
 /// A scale as f32.
