@@ -16,7 +16,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rayon::prelude::*;
-use state_tune::ops::linear::{self, Element, Matrix, Product, Rows};
+use state_tune::ops::linear::{self, Element, Matrix, Product, Rows, Weights};
 use state_tune::ops::norm::{self, Norm};
 use state_tune::ops::wkv::{self, Wkv};
 use state_tune::ops::{Offsets, buffers, cross_entropy, gates, token_shift, with_threads};
@@ -157,6 +157,16 @@ fn products(c: &mut Criterion) -> Result<()> {
         || w.forward(&row),
         || linear::reference::forward(&x, &w_plain),
     );
+    for weights in [Weights::File, Weights::Int8, Weights::Nf4] {
+        let w = matrix([VOCAB, N_EMBD], Product::F32)?.0.held_as(weights)?;
+        let row = Rows::of(Product::F32, &x)?;
+        group(
+            c,
+            &format!("linear F32, one row, weights {weights}"),
+            bytes(w.bytes(), 4 * VOCAB),
+        )
+        .bench_function("fast", |b| b.iter(|| black_box(w.forward(&row))));
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use state_tune::data::template::Template;
 use state_tune::data::{Formats, Walk, example};
 use state_tune::model::{Checkpoint, Rwkv5, State};
 use state_tune::ops::device::Choice;
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::{Product, Weights};
 use state_tune::ops::{self, Compute};
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::schedule::Shape;
@@ -50,7 +50,7 @@ fn quickstart() -> Result<()> {
 
     let model = Rwkv5::load(
         &Checkpoint::open(&options.model)?,
-        Compute::fastest(options.device, options.product)?,
+        Compute::fastest(options.device, options.product, options.weights)?,
     )?;
     let device = &model.compute().device;
     let tuned = state_file::read(&options.save, model.config())?.to_device(device)?;
@@ -139,6 +139,7 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         max_time: 600.0,
         device: Choice::Auto,
         product: Some(Product::F32),
+        weights: Weights::File,
         recompute: Recompute::Auto,
         micro_batch: None,
         flags: Vec::new(),

@@ -65,6 +65,19 @@ impl Bytes {
             range: start + range.start..start + range.end,
         })
     }
+
+    /// Lets go of the memory that a mapped file's window takes; whoever looks at it again has it read again. No more
+    /// than a hint: what cannot be let go of stays.
+    pub fn leave_memory(&self) {
+        #[cfg(unix)]
+        if let Source::Mapped(map) = &self.source {
+            let (start, len) = (self.range.start, self.range.len());
+            // SAFETY: pages of a file that is mapped for reading come back as they were.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
+            };
+        }
+    }
 }
 
 impl From<Vec<u8>> for Bytes {

@@ -10,14 +10,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use state_tune::ops::adam::{Adam, Moments, sum_of_squares};
 use state_tune::ops::device::{self, Choice};
-use state_tune::ops::linear::{Element, Matrix, Product, Rows};
+use state_tune::ops::linear::{Element, Matrix, Product, Rows, Weights};
 use state_tune::ops::norm::Norm;
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets, cross_entropy, gates, rows, token_shift};
 
 /// The first GPU, or `None` once it is said why there is none.
 fn card() -> Option<Device> {
-    match Compute::fastest(Choice::Cuda(0), None) {
+    match Compute::fastest(Choice::Cuda(0), None, Weights::File) {
         Ok(compute) => Some(compute.device),
         Err(why) => {
             println!("skipped: {why}");
@@ -366,47 +366,62 @@ fn losses_and_their_gradient() -> Result<()> {
 fn products() -> Result<()> {
     let Some(card) = card() else { return Ok(()) };
     for store in STORES {
-        for element in [Element::Bf16, Element::F16, Element::F32] {
-            for [n, out, inner] in [[1, 200, 64], [1, 1000, 2080], [7, 33, 64], [130, 96, 448]] {
-                let mut sides = Sides::new(&card, store);
-                let [x, x_card] = sides.activations(&[n, inner])?;
-                let [dy, dy_card] = sides.activations(&[n, out])?;
-                let [to, to_card] = sides.activations(&[n, out])?;
-                let w = sides.numbers(&[out, inner], -1.0, 1.0)?;
-                let bytes = stored(&w, element)?;
-                // Exact in main memory; on the card both sides of a product are rounded, which for bf16 is no rounding.
-                let exact = Matrix::new(bytes.clone().into(), element, [out, inner], Product::F32)?;
-                let compute = Compute {
-                    device: card.clone(),
-                    product: store.product,
-                };
-                let on_card = Matrix::new(bytes.into(), element, [out, inner], &compute)?;
-                let what = format!("{store:?} {element:?} {n} x {out} x {inner}");
-                let (left, left_card) = (
-                    Rows::of(Product::F32, &x)?,
-                    Rows::of(store.product, &x_card)?,
-                );
-                sides.close(&what, &exact.forward(&left)?, &on_card.forward(&left_card)?);
-                sides.close(
-                    &what,
-                    &exact.forward_onto(&to, &left)?,
-                    &on_card.forward_onto(&to_card, &left_card)?,
-                );
-                let wide = on_card.forward_wide(&left_card)?;
-                assert_eq!(wide.dtype(), DType::F32);
-                sides.close(&what, &exact.forward(&left)?, &wide);
-                let (left, left_card) = (
-                    Rows::of(Product::F32, &dy)?,
-                    Rows::of(store.product, &dy_card)?,
-                );
-                sides.close(
-                    &what,
-                    &exact.backward(&left)?,
-                    &on_card.backward(&left_card)?,
-                );
+        for (element, weights) in [
+            (Element::Bf16, Weights::File),
+            (Element::F16, Weights::File),
+            (Element::F32, Weights::File),
+            (Element::Bf16, Weights::Int8),
+            (Element::Bf16, Weights::Nf4),
+        ] {
+            for sizes in [[1, 200, 64], [1, 1000, 2080], [7, 33, 200], [130, 96, 448]] {
+                products_of(&card, store, element, weights, sizes)?;
             }
         }
     }
+    Ok(())
+}
+
+fn products_of(
+    card: &Device,
+    store: Store,
+    element: Element,
+    weights: Weights,
+    [n, out, inner]: [usize; 3],
+) -> Result<()> {
+    let mut sides = Sides::new(card, store);
+    let [x, x_card] = sides.activations(&[n, inner])?;
+    let [dy, dy_card] = sides.activations(&[n, out])?;
+    let [to, to_card] = sides.activations(&[n, out])?;
+    let w = sides.numbers(&[out, inner], -1.0, 1.0)?;
+    let matrix = |product| {
+        Matrix::new(stored(&w, element)?.into(), element, [out, inner], product)?.held_as(weights)
+    };
+    // Exact in main memory; on the card both sides of a product are rounded, which for bf16 is no rounding.
+    let exact = matrix(Product::F32)?;
+    let on_card = matrix(store.product)?.on(card)?;
+    assert_eq!(
+        on_card.bytes() < exact.bytes(),
+        element == Element::F32 && store.product == Product::Bf16
+    );
+    let what = format!("{store:?} {element:?} {weights} {n} x {out} x {inner}");
+    let left = Rows::of(Product::F32, &x)?;
+    let left_card = Rows::of(store.product, &x_card)?;
+    sides.close(&what, &exact.forward(&left)?, &on_card.forward(&left_card)?);
+    sides.close(
+        &what,
+        &exact.forward_onto(&to, &left)?,
+        &on_card.forward_onto(&to_card, &left_card)?,
+    );
+    let wide = on_card.forward_wide(&left_card)?;
+    assert_eq!(wide.dtype(), DType::F32);
+    sides.close(&what, &exact.forward(&left)?, &wide);
+    let left = Rows::of(Product::F32, &dy)?;
+    let left_card = Rows::of(store.product, &dy_card)?;
+    sides.close(
+        &what,
+        &exact.backward(&left)?,
+        &on_card.backward(&left_card)?,
+    );
     Ok(())
 }
 
@@ -429,22 +444,15 @@ fn rows_made_taken_and_put_back() -> Result<()> {
     for store in STORES {
         let mut sides = Sides::new(&card, store);
         let w = sides.numbers(&[40, 96], -1.0, 1.0)?;
-        let table = |compute: Compute| {
-            Matrix::new(
-                stored(&w, Element::Bf16)?.into(),
-                Element::Bf16,
-                [40, 96],
-                compute,
-            )
+        let table = |product, device: &Device| {
+            let bytes = stored(&w, Element::Bf16)?;
+            Matrix::new(bytes.into(), Element::Bf16, [40, 96], product)?.on(device)
         };
         let [soft, soft_card] = sides.parameters(&[96], -1.0, 1.0)?;
         let tokens = [None, Some(39), Some(0), None, Some(7)];
-        let compute = Compute {
-            device: card.clone(),
-            product: store.product,
-        };
-        let want = rows::embed(&table(Product::F32.into())?, &tokens, Some(&soft))?;
-        let got = rows::embed(&table(compute)?, &tokens, Some(&soft_card))?;
+        let exact = table(Product::F32, &Device::Cpu)?;
+        let want = rows::embed(&exact, &tokens, Some(&soft))?;
+        let got = rows::embed(&table(store.product, &card)?, &tokens, Some(&soft_card))?;
         sides.close("embed", &want, &got);
 
         let [x, x_card] = sides.activations(&[9, 96])?;

@@ -12,7 +12,7 @@ use state_tune::generate::{self, Settings};
 use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
 use state_tune::ops::Compute;
 use state_tune::ops::device::Choice;
-use state_tune::ops::linear::{Element, Product};
+use state_tune::ops::linear::{Element, Product, Weights};
 use state_tune::state_file::{self, Format};
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::plan::Plan;
@@ -42,7 +42,7 @@ fn golden(file: &str) -> PathBuf {
 /// The processor, and a GPU where there is one.
 fn devices(product: Product) -> Vec<Compute> {
     let mut all = vec![Compute::from(product)];
-    match Compute::fastest(Choice::Cuda(0), Some(product)) {
+    match Compute::fastest(Choice::Cuda(0), Some(product), Weights::File) {
         Ok(compute) => all.push(compute),
         Err(why) => println!("not on a GPU: {why}"),
     }

@@ -9,7 +9,7 @@ use crate::data::Walk;
 use crate::data::template::Template;
 use crate::ops::device::Choice;
 use crate::ops::level::Level;
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 use crate::train::schedule::Shape;
 use crate::train::{Init, Keep, Recompute, Tune};
 
@@ -323,6 +323,15 @@ pub struct Args {
     )]
     pub dtype: std::option::Option<Product>,
 
+    /// What the frozen weights are held as: as the file has them, or bf16, int8 (half as many bits) or nf4 (a quarter)
+    #[arg(
+        long,
+        value_parser = one_of(WEIGHTS), default_value = "file",
+        value_name = "TYPE",
+        help_heading = "Machine"
+    )]
+    pub weights: Weights,
+
     /// Instructions to compute with: plain, avx2, avx512, avx512bf16, amx; auto takes the best that this machine has
     #[arg(
         long,
@@ -386,6 +395,13 @@ const DTYPES: &[(&str, Option<Product>)] = &[
     ("auto", None),
     ("f32", Some(Product::F32)),
     ("bf16", Some(Product::Bf16)),
+];
+
+const WEIGHTS: &[(&str, Weights)] = &[
+    ("file", Weights::File),
+    ("bf16", Weights::Bf16),
+    ("int8", Weights::Int8),
+    ("nf4", Weights::Nf4),
 ];
 
 const LEVELS: &[(&str, Option<Level>)] = &[

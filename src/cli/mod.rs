@@ -165,6 +165,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         force,
         device,
         dtype,
+        weights,
         cpu,
         recompute,
         micro_batch,
@@ -226,6 +227,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
             force,
             device,
             product: dtype,
+            weights,
         };
         let options = Box::new(options);
         return Ok(Command::Sample { options, machine });
@@ -312,6 +314,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         max_time,
         device,
         product: dtype,
+        weights,
         recompute,
         micro_batch,
         flags: flags(matches),

@@ -7,7 +7,7 @@ use super::*;
 use crate::data::Walk;
 use crate::data::template::Template;
 use crate::ops::device::Choice;
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 use crate::state_file::Format;
 use crate::train::schedule::Shape;
 use crate::train::{Init, Recompute, Tune};
@@ -99,6 +99,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         max_time,
         device,
         product,
+        weights,
         recompute,
         micro_batch,
         flags,
@@ -151,6 +152,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(save, Path::new("state.pth"));
     assert_eq!((log_file, report, tensorboard), (None, None, None));
     assert_eq!((device, product), (Choice::Auto, None));
+    assert_eq!(weights, Weights::File);
     assert_eq!(recompute, Recompute::Auto);
     assert_eq!((machine.threads, machine.level), (None, None));
 }
@@ -169,6 +171,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         force,
         device,
         product,
+        weights,
     } = *options;
     assert!(!force);
     assert_eq!(model, Path::new("model.pth"));
@@ -184,13 +187,14 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     };
     assert_eq!(settings, defaults);
     assert_eq!((device, product), (Choice::Auto, None));
+    assert_eq!(weights, Weights::File);
     assert_eq!((machine.threads, machine.level), (None, None));
 }
 
 /// One value other than the default for every flag, and whether it arrived.
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 47] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
     ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -234,6 +238,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 47] = [
     ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
     ("device", "cuda:1", |c| options(c).device == Choice::Cuda(1)),
     ("dtype", "bf16", |c| options(c).product == Some(Product::Bf16)),
+    ("weights", "nf4", |c| options(c).weights == Weights::Nf4),
     ("cpu", "plain", |c| matches!(c, Command::Train { machine: Machine { level: Some(Level::Plain), .. }, .. })),
     ("recompute", "always", |c| options(c).recompute == Recompute::Always),
     ("micro_batch", "512", |c| options(c).micro_batch == Some(512)),
@@ -305,6 +310,10 @@ fn flags_of_a_test_run_are_taken_in_every_spelling() {
     let settings = sample(&typed).settings;
     assert_eq!((settings.temperature, settings.top_p), (0.5, 0.9));
     assert_eq!(settings.seed, 7);
+    assert_eq!(
+        sample(&["--prompt=x", "--weights=int8"]).weights,
+        Weights::Int8
+    );
     for typed in ["--force", "--force=true"] {
         assert!(sample(&["--prompt=x", typed]).force);
     }
@@ -412,7 +421,7 @@ fn the_two_characters_backslash_n_are_a_newline_and_a_newline_stays_one() {
 
 #[test]
 fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
-    let wrong: [(&str, &[&str]); 25] = [
+    let wrong: [(&str, &[&str]); 26] = [
         (
             "learningrate",
             &["0", "-1", "nan", "inf", "1e999", "fast", " "],
@@ -432,6 +441,7 @@ fn a_value_out_of_range_is_refused_with_its_flag_and_its_value() {
         ("completion_cutoff", &["0", "-2"]),
         ("device", &["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
         ("dtype", &["f16", "F32"]),
+        ("weights", &["auto", "int4", "NF4"]),
         ("cpu", &["sse", "AVX2"]),
         ("recompute", &["sometimes"]),
         ("threads", &["0", "-1", "1025", "many"]),

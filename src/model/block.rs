@@ -60,6 +60,11 @@ impl Block {
         })
     }
 
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        self.att.bytes() + self.ffn.bytes()
+    }
+
     /// x `[N, C]` to the block's output `[N, C]`; every sequence starts from `start`.
     pub fn forward(
         &self,

@@ -52,6 +52,11 @@ impl ChannelMix {
         })
     }
 
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        self.key.bytes() + self.receptance.bytes() + self.value.bytes()
+    }
+
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, kept, the last row of
     /// each sequence `[sequences, C]`).
     pub fn forward(

@@ -59,7 +59,7 @@ impl Checkpoint {
         }
     }
 
-    /// A frozen matrix of exactly this shape, left where it lies, or copied to the card that computes.
+    /// A frozen matrix of exactly this shape, left where it lies, or copied: in another type, or to a card.
     pub fn matrix(&self, name: &str, shape: [usize; 2], compute: &Compute) -> Result<Matrix> {
         let found = self.matrix_shape(name)?;
         ensure!(
@@ -67,7 +67,10 @@ impl Checkpoint {
             "{name} is {found:?}, but the rest of the model needs {shape:?}"
         );
         let (tensor, element) = self.floating(name)?;
-        Matrix::new(tensor.data.clone(), element, shape, compute).with_context(|| name.to_string())
+        Matrix::new(tensor.data.clone(), element, shape, compute.product)
+            .and_then(|matrix| matrix.held_as(compute.weights))
+            .and_then(|matrix| matrix.on(&compute.device))
+            .with_context(|| name.to_string())
     }
 
     /// A small frozen tensor of `count` numbers, in whatever shape (`[C]` or `[1, 1, C]`), as f32.

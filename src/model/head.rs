@@ -5,7 +5,7 @@ use candle_core::Tensor;
 
 use super::Config;
 use super::checkpoint::Checkpoint;
-use crate::ops::linear::Matrix;
+use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, cross_entropy, gates, rows};
 
@@ -27,10 +27,24 @@ impl Head {
         let &Config {
             vocab_size, n_embd, ..
         } = config;
+        // In four bits the head alone would cost more loss than all blocks together (docs/PERFORMANCE.md).
+        let weights = match compute.weights {
+            Weights::Nf4 => Weights::Int8,
+            weights @ (Weights::File | Weights::Bf16 | Weights::Int8) => weights,
+        };
+        let of_head = Compute {
+            weights,
+            ..compute.clone()
+        };
         Ok(Self {
             ln_out: super::layer_norm(checkpoint, "ln_out", n_embd, compute)?,
-            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], compute)?,
+            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], &of_head)?,
         })
+    }
+
+    /// Bytes that the matrix takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.projection.bytes()
     }
 
     /// x `[R, C]` to logits `[R, V]`, in f32.

@@ -25,7 +25,7 @@ pub use state::{LayerState, State};
 use self::block::Block;
 use self::head::Head;
 use crate::data::{Batch, Example, batch};
-use crate::ops::linear::{Element, Matrix};
+use crate::ops::linear::{Element, Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, Offsets, rows};
 
@@ -88,8 +88,13 @@ impl Rwkv5 {
     /// Takes the weights from a checkpoint, leaving the matrices in its memory map, or copying them to a card.
     pub fn load(checkpoint: &Checkpoint, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(checkpoint)?, compute.into());
-        let embedding =
-            checkpoint.matrix("emb.weight", [config.vocab_size, config.n_embd], &compute)?;
+        // A few of its rows are read, and none of them multiplied: it stays as it is.
+        let of_embedding = Compute {
+            weights: Weights::File,
+            ..compute.clone()
+        };
+        let shape = [config.vocab_size, config.n_embd];
+        let embedding = checkpoint.matrix("emb.weight", shape, &of_embedding)?;
         let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd, &compute)?;
         let blocks = (0..config.n_layer)
             .map(|i| Block::load(checkpoint, &config, i, &compute))
@@ -145,19 +150,15 @@ impl Rwkv5 {
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which
     /// should stay although they are only mapped. A card holds them already.
     pub fn bytes_aside(&self) -> usize {
-        let &Config {
-            vocab_size,
-            n_layer,
-            n_embd,
-            n_ffn,
-            ..
-        } = &self.config;
-        let matrices =
-            2 * vocab_size * n_embd + n_layer * (6 * n_embd * n_embd + 2 * n_embd * n_ffn);
         match self.compute.device.is_cpu() {
-            true => matrices * self.element().size() + head::BYTES,
+            true => self.embedding.bytes() + self.bytes_multiplied() + head::BYTES,
             false => head::BYTES,
         }
+    }
+
+    /// Bytes of the matrices that every row is multiplied with, as they are held: all but the embedding.
+    pub fn bytes_multiplied(&self) -> usize {
+        self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
     }
 
     /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.

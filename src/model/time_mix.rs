@@ -128,6 +128,13 @@ impl TimeMix {
         })
     }
 
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        let mixed = [&self.receptance, &self.key, &self.value];
+        let mixed = mixed.into_iter().chain(&self.gate);
+        mixed.map(|mixed| mixed.weight.bytes()).sum::<usize>() + self.output.bytes()
+    }
+
     /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to x plus the time-mix of it.
     pub fn forward(
         &self,

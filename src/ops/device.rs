@@ -5,7 +5,7 @@ use candle_core::Device;
 
 use super::Compute;
 use super::level::Level;
-use super::linear::Product;
+use super::linear::{Product, Weights};
 
 /// What `--device` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Choice {
 
 impl Compute {
     /// For training: in the products that are fastest there, unless others are asked for.
-    pub fn fastest(choice: Choice, product: Option<Product>) -> Result<Self> {
+    pub fn fastest(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Self> {
         let device = open(choice)?;
         let fastest = match device {
             Device::Cpu if !Level::current().has_bf16() => Product::F32,
@@ -28,15 +28,17 @@ impl Compute {
         Ok(Self {
             device,
             product: product.unwrap_or(fastest),
+            weights,
         })
     }
 
     /// For answers: in f32 unless bf16 is asked for. Reading every weight once for each token is what they cost,
     /// whatever it is multiplied as.
-    pub fn exact(choice: Choice, product: Option<Product>) -> Result<Self> {
+    pub fn exact(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Self> {
         Ok(Self {
             device: open(choice)?,
             product: product.unwrap_or(Product::F32),
+            weights,
         })
     }
 }

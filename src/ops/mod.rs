@@ -22,6 +22,7 @@ pub mod level;
 pub mod linear;
 pub mod norm;
 pub(crate) mod output;
+pub mod quantise;
 pub mod rows;
 pub mod token_shift;
 pub(crate) mod vector;
@@ -32,7 +33,7 @@ use std::ops::{Deref, Range};
 use anyhow::Context;
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 
-use self::linear::Product;
+use self::linear::{Product, Weights};
 
 #[cfg(test)]
 pub(crate) mod check;
@@ -42,6 +43,8 @@ pub(crate) mod check;
 pub struct Compute {
     pub device: Device,
     pub product: Product,
+    /// What frozen matrices are held as.
+    pub weights: Weights,
 }
 
 impl Compute {
@@ -54,12 +57,13 @@ impl Compute {
     }
 }
 
-/// On the processor.
+/// On the processor, with matrices where the file has them.
 impl From<Product> for Compute {
     fn from(product: Product) -> Self {
         Self {
             device: Device::Cpu,
             product,
+            weights: Weights::File,
         }
     }
 }

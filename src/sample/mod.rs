@@ -16,7 +16,7 @@ use crate::generate::{End, Settings, Talk};
 use crate::model::{Checkpoint, Rwkv5, State};
 use crate::ops::Compute;
 use crate::ops::device::Choice;
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 use crate::report::{self, say};
 use crate::state_file;
 use crate::tokenizer::Tokenizer;
@@ -35,6 +35,8 @@ pub struct Options {
     pub device: Choice,
     /// `None` is f32.
     pub product: Option<Product>,
+    /// What the frozen matrices are held as.
+    pub weights: Weights,
 }
 
 /// Where the prompts come from.
@@ -91,7 +93,7 @@ fn load(options: &Options) -> Result<Sides> {
         &Patience::default(),
     )?;
     let checkpoint = Checkpoint::open(&options.model)?;
-    let compute = Compute::exact(options.device, options.product)?;
+    let compute = Compute::exact(options.device, options.product, options.weights)?;
     let model = Rwkv5::load(&checkpoint, &compute)
         .with_context(|| format!("cannot use the model {}", options.model.display()))?;
     let state = &options.state;

@@ -254,7 +254,7 @@ impl Checkpoint {
         flags: &[(String, String)],
     ) -> Result<()> {
         // Parts of another size would give other last digits. Free memory is no reason, a flag is.
-        let planned = ["--batchsize", "--micro_batch", "--recompute"];
+        let planned = ["--batchsize", "--micro_batch", "--recompute", "--weights"];
         let is_replanned = self
             .changes(flags)
             .any(|(flag, ..)| planned.contains(&flag));

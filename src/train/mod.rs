@@ -35,6 +35,7 @@ use self::target::Target;
 use crate::fetch::{self, Patience};
 use crate::model::Rwkv5;
 pub use crate::ops::adam::Adam;
+use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
 use crate::report::{Progress, Records, say};
 
@@ -42,7 +43,7 @@ use crate::report::{Progress, Records, say};
 /// state is saved.
 pub fn run(options: &Options) -> Result<Stop> {
     // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
-    let compute = Compute::fastest(options.device, options.product)?;
+    let compute = Compute::fastest(options.device, options.product, options.weights)?;
     let data = prepare::survey(options)?;
     prepare::check_places(options)?;
     fetch::ensure(
@@ -183,7 +184,7 @@ fn take_up(
 
 /// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
 pub fn dry_run(options: &Options) -> Result<()> {
-    let compute = Compute::fastest(options.device, options.product)?;
+    let compute = Compute::fastest(options.device, options.product, options.weights)?;
     let data = prepare::survey(options)?;
     prepare::check_places(options)?;
     let model = options.model.display();
@@ -213,9 +214,19 @@ fn introduce(options: &Options, model: &Rwkv5, target: &Target) -> Result<()> {
         options.model.display(),
         model.config()
     ));
-    let Compute { device, product } = model.compute();
+    let Compute {
+        device,
+        product,
+        weights,
+    } = model.compute();
     if let Some(card) = device::card_name(device)? {
         say(&format!("device {card}, in {product}"));
+    }
+    if *weights != Weights::File {
+        say(&format!(
+            "note   weights are held as {weights}, {:.2} GiB; the embedding stays as the file has it",
+            model.bytes_multiplied() as f64 / (1u64 << 30) as f64
+        ));
     }
     if target.replaces {
         say(&format!(

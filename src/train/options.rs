@@ -8,7 +8,7 @@ use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
 use crate::ops::adam::Adam;
 use crate::ops::device::Choice;
-use crate::ops::linear::Product;
+use crate::ops::linear::{Product, Weights};
 
 /// A training run, with every default filled in.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Options {
     pub device: Choice,
     /// `None` is what is fastest on the device.
     pub product: Option<Product>,
+    /// What the frozen matrices are held as.
+    pub weights: Weights,
     pub recompute: Recompute,
     /// Most rows computed at once; `None` is as many as memory holds.
     pub micro_batch: Option<usize>,

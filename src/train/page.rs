@@ -122,6 +122,7 @@ fn machine(model: &Rwkv5) -> Vec<(String, String)> {
         ("threads", rayon::current_num_threads().to_string()),
         ("instructions", Level::current().to_string()),
         ("products in", model.compute().product.to_string()),
+        ("weights", model.compute().weights.to_string()),
     ]
     .map(|(what, value)| (what.to_string(), value))
     .to_vec()

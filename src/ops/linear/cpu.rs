@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::panel::{self, Side, widen};
+use super::panel::{self, Side};
+use super::part::{Part, widen};
 use super::rows::{LINE, Line, Packed, Unit, round};
 use super::tile::{Block, HEIGHT, Kernel, Tile, WIDTH};
 use super::{Element, Matrix};
@@ -146,15 +147,16 @@ vectorised! {
 /// One row of W times x.
 #[inline(always)]
 fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
-    let bytes = w.part(row, 0..w.columns);
-    if w.element == Element::Bf16 {
-        return dot_bf16::<V>(bytes, x);
+    match w.part(row, 0..w.columns) {
+        Part::Stored(Element::Bf16, bytes) => return dot_bf16::<V>(bytes, x),
+        Part::Quantised(numbers) if unit == Unit::F32 => return numbers.dot::<V>(x),
+        _ => {}
     }
     let mut strip = [0.0; STRIP];
     let mut sum = 0.0;
-    for (x, bytes) in x.chunks(STRIP).zip(bytes.chunks(STRIP * w.element.size())) {
+    for (first, x) in (0..).step_by(STRIP).zip(x.chunks(STRIP)) {
         let strip = &mut strip[..x.len()];
-        widen(w.element, bytes, strip);
+        w.part(row, first..first + x.len()).widen::<V>(strip);
         if unit != Unit::F32 {
             strip
                 .iter_mut()

@@ -1,47 +1,208 @@
 //! Products on a card: cuBLAS, and a kernel of our own for a single row, which is decoding.
 //!
-//! A matrix is stored as bf16 or f32. Where the product's type is the wider one, it is brought to that a part at a time.
+//! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought to that first: whole for
+//! bf16, which is one matrix's worth of memory and no time beside the product; in parts for f32.
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::sys::{
     cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType,
 };
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result};
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
 use super::panel::Side;
-use super::{Element, Product, To, widen};
-use crate::ops::Compute;
+use super::{Element, Matrix, Product, To, widen};
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
+use crate::ops::quantise::{BLOCK, Form, LEVELS};
 
 /// Numbers of W that are widened at once: 64 MB of f32.
 const PART: usize = 1 << 24;
+/// Numbers of bf16 that are sixteen bytes, which kernels read at once.
+const NEIGHBOURS: usize = 8;
 /// Rows of W that a block of the single row's kernel takes; as the `.cu` has it.
 const ROWS_PER_BLOCK: usize = 8;
 
-/// Copies a matrix to the card, in its own type where the card's kernels know it. f16 becomes what the product takes; so
-/// does f32 where the product would round it anyway.
-pub fn load(compute: &Compute, data: &[u8], element: Element, shape: [usize; 2]) -> Result<Tensor> {
-    let Compute { device, product } = compute;
-    match (element, *product) {
-        (Element::Bf16, _) => {
-            let numbers: Vec<bf16> = data
+/// A matrix `[rows, columns]` as a card holds it.
+#[derive(Clone, Debug)]
+pub enum Numbers {
+    /// bf16 or f32, row after row.
+    Plain(Tensor),
+    Quantised(Quantised),
+}
+
+/// `ops::quantise` has the layout.
+#[derive(Clone, Debug)]
+pub struct Quantised {
+    form: Form,
+    dims: [usize; 2],
+    codes: Tensor,
+    scales: Tensor,
+    /// What nf4's codes stand for.
+    levels: Tensor,
+}
+
+impl Numbers {
+    /// Copies a matrix to the card in its own type, where the card's kernels know it: f16 becomes what the product
+    /// takes, and so does f32 where the product would round it anyway.
+    pub fn copy(matrix: &Matrix, device: &Device) -> Result<Self> {
+        let dims @ [_, columns] = matrix.dims();
+        if !columns.is_multiple_of(NEIGHBOURS) {
+            bail!(
+                "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; use --device cpu"
+            );
+        }
+        let upload = |bytes: &[u8], count: usize| -> Result<Tensor> {
+            let numbers: Vec<bf16> = bytes
                 .chunks_exact(2)
                 .map(|bytes| bf16::from_le_bytes([bytes[0], bytes[1]]))
                 .collect();
-            Tensor::from_vec(numbers, shape.to_vec(), device)
+            Tensor::from_vec(numbers, count, device)
+        };
+        match &matrix.numbers {
+            super::Numbers::Card(numbers) => Ok(numbers.clone()),
+            super::Numbers::Quantised(numbers) => {
+                let (codes, scales) = (numbers.codes(), numbers.scales());
+                Ok(Self::Quantised(Quantised {
+                    form: numbers.form(),
+                    dims,
+                    codes: Tensor::from_slice(codes, codes.len(), device)?,
+                    scales: upload(scales, scales.len() / 2)?,
+                    levels: Tensor::new(&LEVELS, device)?,
+                }))
+            }
+            super::Numbers::Stored(data) => {
+                let tensor = match (matrix.element, matrix.product) {
+                    (Element::Bf16, _) => upload(data, data.len() / 2)?,
+                    (element, Product::Bf16) => {
+                        let numbers = widen(element, data).into_iter().map(bf16::from_f32);
+                        Tensor::from_iter(numbers, device)?
+                    }
+                    (element, Product::F32) => Tensor::from_iter(widen(element, data), device)?,
+                };
+                Ok(Self::Plain(tensor.reshape(dims.to_vec())?))
+            }
         }
-        (Element::F16 | Element::F32, Product::Bf16) => {
-            let numbers: Vec<bf16> = widen(element, data)
-                .into_iter()
-                .map(bf16::from_f32)
-                .collect();
-            Tensor::from_vec(numbers, shape.to_vec(), device)
+    }
+
+    /// Bytes of the card's memory.
+    pub fn bytes(&self) -> usize {
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        match self {
+            Self::Plain(tensor) => bytes(tensor),
+            Self::Quantised(Quantised { codes, scales, .. }) => bytes(codes) + bytes(scales),
         }
-        (Element::F16 | Element::F32, Product::F32) => {
-            Tensor::from_vec(widen(element, data), shape.to_vec(), device)
+    }
+
+    /// left times W, or W transposed.
+    pub fn multiply(&self, left: &Tensor, side: Side, to: To) -> Result<Tensor> {
+        let (n, _) = left.dims2()?;
+        let [rows, columns] = self.dims()?;
+        let outer = match side {
+            Side::Forward => rows,
+            Side::Backward => columns,
+        };
+        let dtype = match to {
+            To::Wide => DType::F32,
+            To::New | To::Onto(_) => left.dtype(),
+        };
+        let onto = match to {
+            To::Onto(onto) => Some(onto),
+            To::New | To::Wide => None,
+        };
+        if n == 1 && side == Side::Forward {
+            let out = output(left, (1, outer), dtype)?;
+            self.row_product(left, onto, &out)?;
+            return Ok(out);
         }
+        let out = match onto {
+            Some(onto) => onto.copy()?,
+            None => output(left, (n, outer), dtype)?,
+        };
+        let part = match self {
+            Self::Plain(w) if w.dtype() == left.dtype() => rows,
+            // In parts, a sum would be rounded to bf16 part by part.
+            _ if left.dtype() == DType::BF16 => rows,
+            _ => (PART / columns).max(1),
+        };
+        for first in (0..rows).step_by(part) {
+            let some = self.widened(first, part.min(rows - first), left)?;
+            gemm(left, &some, first, side, onto.is_some(), &out)?;
+        }
+        Ok(out)
+    }
+
+    fn dims(&self) -> Result<[usize; 2]> {
+        match self {
+            Self::Plain(tensor) => Ok(tensor.dims2()?.into()),
+            Self::Quantised(Quantised { dims, .. }) => Ok(*dims),
+        }
+    }
+
+    /// Some rows in the type of `like`.
+    fn widened(&self, first: usize, rows: usize, like: &Tensor) -> Result<Tensor> {
+        let quantised = match self {
+            Self::Plain(tensor) => return cast(&tensor.narrow(0, first, rows)?, like.dtype()),
+            Self::Quantised(quantised) => quantised,
+        };
+        let [_, columns] = quantised.dims;
+        let out = output(like, (rows, columns), like.dtype())?;
+        let kernel = format!("widen_{}_{}", quantised.form, suffix(&out)?);
+        let pieces = columns.div_ceil(BLOCK) * quantised.form.size() / 16;
+        let mut args = quantised.args()?.to_vec();
+        args.extend([pointer(&out)?, int(first)?, int(rows)?, int(columns)?]);
+        let grid = Grid {
+            shared: size_of_val(&LEVELS),
+            ..Grid::each(rows * pieces)
+        };
+        // SAFETY: the kernel's arguments; the rows are the matrix's.
+        unsafe { launch(card(like)?, &kernel, grid, &args)? };
+        Ok(out)
+    }
+
+    /// One row x times W transposed, in f32 whatever the types, so that W is read as it is.
+    fn row_product(&self, x: &Tensor, onto: Option<&Tensor>, y: &Tensor) -> Result<()> {
+        let [rows, columns] = self.dims()?;
+        let (held, mut args, shared) = match self {
+            Self::Plain(w) => (suffix(w)?.to_string(), vec![pointer(w)?], 0),
+            Self::Quantised(quantised) => (
+                quantised.form.to_string(),
+                quantised.args()?.to_vec(),
+                size_of_val(&LEVELS),
+            ),
+        };
+        args.extend([
+            pointer(x)?,
+            pointer_if(onto)?,
+            pointer(y)?,
+            int(rows)?,
+            int(columns)?,
+        ]);
+        let kernel = format!("row_product_{held}_{}_{}", suffix(x)?, suffix(y)?);
+        let grid = Grid {
+            shared,
+            ..Grid::blocks(rows.div_ceil(ROWS_PER_BLOCK))
+        };
+        // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
+        unsafe { launch(card(x)?, &kernel, grid, &args) }
+    }
+
+    /// Rows of it for tokens, `[N, columns]`; see `rows::embed`.
+    pub fn table(&self) -> Result<&Tensor> {
+        match self {
+            Self::Plain(tensor) => Ok(tensor),
+            Self::Quantised(_) => bail!("an embedding is not quantised"),
+        }
+    }
+}
+
+impl Quantised {
+    fn args(&self) -> Result<[Arg; 3]> {
+        Ok([
+            pointer(&self.codes)?,
+            pointer(&self.scales)?,
+            pointer(&self.levels)?,
+        ])
     }
 }
 
@@ -57,59 +218,6 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     // SAFETY: the kernel's arguments, both of one shape.
     unsafe { launch(card(x)?, &kernel, Grid::each(count), &args)? };
     Ok(out)
-}
-
-/// left times W, or W transposed.
-pub fn multiply(left: &Tensor, w: &Tensor, side: Side, to: To) -> Result<Tensor> {
-    let (n, _) = left.dims2()?;
-    let (rows, columns) = w.dims2()?;
-    let outer = match side {
-        Side::Forward => rows,
-        Side::Backward => columns,
-    };
-    let dtype = match to {
-        To::Wide => DType::F32,
-        To::New | To::Onto(_) => left.dtype(),
-    };
-    let onto = match to {
-        To::Onto(onto) => Some(onto),
-        To::New | To::Wide => None,
-    };
-    if n == 1 && side == Side::Forward {
-        let out = output(left, (1, outer), dtype)?;
-        row_product(left, w, onto, &out)?;
-        return Ok(out);
-    }
-    let out = match onto {
-        Some(onto) => onto.copy()?,
-        None => output(left, (n, outer), dtype)?,
-    };
-    let part = match w.dtype() == left.dtype() {
-        true => rows,
-        false => (PART / columns).max(1),
-    };
-    for first in (0..rows).step_by(part) {
-        let some = cast(&w.narrow(0, first, part.min(rows - first))?, left.dtype())?;
-        gemm(left, &some, first, side, onto.is_some(), &out)?;
-    }
-    Ok(out)
-}
-
-/// One row times W transposed, in f32 whatever the types, so that W is read as it is.
-fn row_product(x: &Tensor, w: &Tensor, onto: Option<&Tensor>, y: &Tensor) -> Result<()> {
-    let (rows, columns) = w.dims2()?;
-    let kernel = format!("row_product_{}_{}_{}", suffix(w)?, suffix(x)?, suffix(y)?);
-    let args = [
-        pointer(w)?,
-        pointer(x)?,
-        pointer_if(onto)?,
-        pointer(y)?,
-        int(rows)?,
-        int(columns)?,
-    ];
-    let grid = Grid::blocks(rows.div_ceil(ROWS_PER_BLOCK));
-    // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-    unsafe { launch(card(x)?, &kernel, grid, &args) }
 }
 
 /// Adds to `out` what the rows of W from `first` on give, or sets it: forward they give some of its columns, backward

@@ -1,13 +1,14 @@
-//! Products with a frozen matrix, which stays where the file has it.
+//! Products with a frozen matrix, which stays where the file has it, or is held in fewer bits.
 //!
 //! ```text
 //! y  = x W'            x [N, in], W [out, in]
 //! dx = dy W
 //! ```
 //!
-//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32; a part at a time is packed and
-//! multiplied, so that no second copy of the model exists. A card gets its own copy, which cuBLAS multiplies. With [`Product::Bf16`] both sides of a product are rounded
-//! to bf16 first, as a matrix unit takes them, and summed in f32.
+//! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32, or in memory as a
+//! [`Quantised`] copy; a part at a time is packed and multiplied, so that no wider copy of it exists. A card gets its own
+//! copy. With [`Product::Bf16`] both sides of a product are rounded to bf16 first, as a matrix unit takes them, and summed
+//! in f32.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
@@ -15,6 +16,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod panel;
+mod part;
 #[doc(hidden)]
 pub mod reference;
 mod rows;
@@ -23,15 +25,18 @@ mod tile;
 use std::fmt;
 use std::ops::Range;
 
-#[cfg(feature = "cuda")]
-use candle_core::Device;
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use half::bf16;
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use self::panel::Side;
+use self::part::Part;
 use self::rows::Unit;
 pub use self::rows::{Packed, Writer};
-use super::{Compute, floats, tensor};
+use super::quantise::{Form, Quantised};
+use super::vector::Plain;
+use super::{floats, tensor};
 use crate::files::Bytes;
 
 /// The type that the two sides of a product are rounded to before they are multiplied.
@@ -145,7 +150,28 @@ impl Element {
     }
 }
 
-/// A frozen matrix W `[rows, columns]`, row after row.
+/// What frozen matrices are held as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    /// As the file has them, where the file has them.
+    File,
+    Bf16,
+    Int8,
+    Nf4,
+}
+
+impl fmt::Display for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Nf4 => "nf4",
+        })
+    }
+}
+
+/// A frozen matrix W `[rows, columns]`.
 #[derive(Clone, Debug)]
 pub struct Matrix {
     numbers: Numbers,
@@ -157,23 +183,21 @@ pub struct Matrix {
 
 #[derive(Clone, Debug)]
 enum Numbers {
-    /// Little-endian, where the file has them.
-    Mapped(Bytes),
-    /// On a card.
+    /// Little-endian numbers, row after row.
+    Stored(Bytes),
+    Quantised(Quantised),
     #[cfg(feature = "cuda")]
-    Card(Tensor),
+    Card(cuda::Numbers),
 }
 
 impl Matrix {
-    /// Points at `data`, which must hold rows * columns numbers; a card gets a copy of them.
+    /// Points at `data`, which must hold rows * columns numbers.
     pub fn new(
         data: Bytes,
         element: Element,
         [rows, columns]: [usize; 2],
-        compute: impl Into<Compute>,
+        product: Product,
     ) -> Result<Self> {
-        let compute: Compute = compute.into();
-
         let needed = rows
             .checked_mul(columns)
             .and_then(|n| n.checked_mul(element.size()));
@@ -183,20 +207,75 @@ impl Matrix {
                 data.len()
             );
         }
-        #[cfg(feature = "cuda")]
-        let numbers = match compute.device.is_cuda() {
-            true => Numbers::Card(cuda::load(&compute, &data, element, [rows, columns])?),
-            false => Numbers::Mapped(data),
-        };
-        #[cfg(not(feature = "cuda"))]
-        let numbers = Numbers::Mapped(data);
         Ok(Self {
-            numbers,
+            numbers: Numbers::Stored(data),
             element,
             rows,
             columns,
-            product: compute.product,
+            product,
         })
+    }
+
+    /// The same matrix, held as `weights`. What it had of a mapped file goes out of memory.
+    pub fn held_as(self, weights: Weights) -> Result<Self> {
+        let Numbers::Stored(data) = &self.numbers else {
+            bail!("{weights} weights of a matrix that is quantised already");
+        };
+        let (dims, width) = ([self.rows, self.columns], self.columns);
+        let read = |row: usize, out: &mut [f32]| self.part(row, 0..width).widen::<Plain>(out);
+        let quantised = |form| Quantised::new(form, dims, read).map(Numbers::Quantised);
+        let (numbers, element) = match (weights, self.element) {
+            (Weights::File, _) | (Weights::Bf16, Element::Bf16) => return Ok(self),
+            (Weights::Bf16, _) => {
+                let mut bytes = vec![0; self.rows * width * Element::Bf16.size()];
+                let rows = bytes.par_chunks_mut(width * Element::Bf16.size());
+                rows.enumerate().for_each(|(row, bytes)| {
+                    let mut values = vec![0.0; width];
+                    read(row, &mut values);
+                    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                        *bytes = bf16::from_f32(value).to_le_bytes();
+                    }
+                });
+                (Numbers::Stored(bytes.into()), Element::Bf16)
+            }
+            (Weights::Int8, element) => (quantised(Form::Int8)?, element),
+            (Weights::Nf4, element) => (quantised(Form::Nf4)?, element),
+        };
+        data.leave_memory();
+        Ok(Self {
+            numbers,
+            element,
+            ..self
+        })
+    }
+
+    /// The same matrix on a device. A card gets a copy.
+    pub fn on(self, device: &Device) -> Result<Self> {
+        match device {
+            Device::Cpu => Ok(self),
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => {
+                let numbers = cuda::Numbers::copy(&self, device)?;
+                if let Numbers::Stored(data) = &self.numbers {
+                    data.leave_memory();
+                }
+                Ok(Self {
+                    numbers: Numbers::Card(numbers),
+                    ..self
+                })
+            }
+            _ => bail!("there are no products on {:?}", device.location()),
+        }
+    }
+
+    /// Bytes that its numbers take in memory.
+    pub fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::Stored(data) => data.len(),
+            Numbers::Quantised(numbers) => numbers.bytes(),
+            #[cfg(feature = "cuda")]
+            Numbers::Card(numbers) => numbers.bytes(),
+        }
     }
 
     /// `[rows, columns]`.
@@ -204,7 +283,7 @@ impl Matrix {
         [self.rows, self.columns]
     }
 
-    /// How the file stores the numbers.
+    /// How the numbers are stored, or were before they were quantised.
     pub fn element(&self) -> Element {
         self.element
     }
@@ -245,7 +324,7 @@ impl Matrix {
             );
         }
         match (left, &self.numbers) {
-            (Rows::Packed(left), Numbers::Mapped(_)) => {
+            (Rows::Packed(left), Numbers::Stored(_) | Numbers::Quantised(_)) => {
                 if left.unit() != Unit::of(self.product, left.level()) {
                     bail!("{:?} rows for a {:?} product", left.unit(), self.product);
                 }
@@ -256,7 +335,7 @@ impl Matrix {
                 tensor(cpu::multiply(left, self, side, to.as_deref()), (n, outer))
             }
             #[cfg(feature = "cuda")]
-            (Rows::Card(left), Numbers::Card(w)) => cuda::multiply(left, w, side, to),
+            (Rows::Card(left), Numbers::Card(w)) => w.multiply(left, side, to),
             #[cfg(feature = "cuda")]
             _ => bail!("a product of rows and a matrix that lie on different devices"),
         }
@@ -269,31 +348,30 @@ impl Matrix {
         }
         let start = out.len();
         out.resize(start + self.columns, 0.0);
-        panel::widen(
-            self.element,
-            self.part(index, 0..self.columns),
-            &mut out[start..],
-        );
+        self.part(index, 0..self.columns)
+            .widen::<Plain>(&mut out[start..]);
         Ok(())
     }
 
     /// The numbers as a card has them.
     #[cfg(feature = "cuda")]
-    pub(crate) fn on_card(&self) -> Option<&Tensor> {
+    pub(crate) fn on_card(&self) -> Option<&cuda::Numbers> {
         match &self.numbers {
-            Numbers::Card(tensor) => Some(tensor),
-            Numbers::Mapped(_) => None,
+            Numbers::Card(numbers) => Some(numbers),
+            Numbers::Stored(_) | Numbers::Quantised(_) => None,
         }
     }
 
-    /// The bytes of some columns of a row in main memory.
+    /// Some columns of a row, of which the first is a multiple of sixteen.
     #[inline(always)]
-    fn part(&self, row: usize, columns: Range<usize>) -> &[u8] {
-        let (start, size) = (row * self.columns, self.element.size());
+    fn part(&self, row: usize, columns: Range<usize>) -> Part<'_> {
         match &self.numbers {
-            Numbers::Mapped(data) => {
-                &data[(start + columns.start) * size..(start + columns.end) * size]
+            Numbers::Stored(data) => {
+                let (start, size) = (row * self.columns, self.element.size());
+                let bytes = &data[(start + columns.start) * size..(start + columns.end) * size];
+                Part::Stored(self.element, bytes)
             }
+            Numbers::Quantised(numbers) => Part::Quantised(numbers.part(row, columns)),
             #[cfg(feature = "cuda")]
             Numbers::Card(_) => unreachable!("only rows in main memory come here"),
         }
@@ -313,7 +391,7 @@ enum To<'a> {
 /// All numbers of a small frozen tensor (a norm's weight, a mix, a decay) as f32.
 pub fn widen(element: Element, data: &[u8]) -> Vec<f32> {
     let mut out = vec![0.0; data.len() / element.size()];
-    panel::widen(element, data, &mut out);
+    part::widen(element, data, &mut out);
     out
 }
 
@@ -323,7 +401,7 @@ mod tests {
     use half::{bf16, f16};
 
     use super::super::check::{F32, close, f32, uniform};
-    use super::super::level::{Level, tests::at_each_level};
+    use super::super::level::tests::at_each_level;
     use super::*;
 
     fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
@@ -370,7 +448,13 @@ mod tests {
                         [3, 2100, 1100],
                         [0, 5, 3],
                     ] {
-                        check(level, element, product, sizes)?;
+                        let [_, rows, columns] = sizes;
+                        let w = uniform(3, &[rows, columns], -1.0, 1.0)?;
+                        let w = rounded(&w, element)?;
+                        let bytes = stored(&w, element)?.into();
+                        let matrix = Matrix::new(bytes, element, [rows, columns], product)?;
+                        let what = format!("{level} {element} {product} {sizes:?}");
+                        check(&what, sizes[0], &matrix, &w)?;
                     }
                 }
             }
@@ -378,32 +462,67 @@ mod tests {
         })
     }
 
-    fn check(
-        level: Level,
-        element: Element,
-        product: Product,
-        [n, rows, columns]: [usize; 3],
-    ) -> Result<()> {
+    /// A matrix that is held in fewer bits, against the numbers that its codes stand for.
+    #[test]
+    fn held_in_fewer_bits_a_matrix_is_what_its_codes_stand_for() -> Result<()> {
+        at_each_level(|level| {
+            for weights in [Weights::Bf16, Weights::Int8, Weights::Nf4] {
+                for product in [Product::F32, Product::Bf16] {
+                    for [n, rows, columns] in [
+                        [1, 5, 3],
+                        [1, 130, 257],
+                        [1, 3, 2048],
+                        [9, 1, 33],
+                        [33, 31, 1100],
+                        [37, 2100, 300],
+                    ] {
+                        let w = uniform(3, &[rows, columns], -1.0, 1.0)?;
+                        let bytes = stored(&w, Element::F32)?.into();
+                        let matrix = Matrix::new(bytes, Element::F32, [rows, columns], product)?;
+                        let matrix = matrix.held_as(weights)?;
+                        assert_eq!(
+                            matrix.element(),
+                            match weights {
+                                Weights::Bf16 => Element::Bf16,
+                                _ => Element::F32,
+                            }
+                        );
+                        let mut numbers = Vec::new();
+                        for row in 0..rows {
+                            matrix.push_row(row, &mut numbers)?;
+                        }
+                        let held = tensor(numbers, (rows, columns))?.to_dtype(DType::F64)?;
+                        let what = format!("{level} {weights} {product} {n} x {rows} x {columns}");
+                        let off = (&held - &w)?.abs()?.max_all()?.to_scalar::<f64>()?;
+                        let most = match weights {
+                            Weights::File | Weights::Bf16 => 0.002,
+                            Weights::Int8 => 0.004,
+                            Weights::Nf4 => 0.155,
+                        };
+                        assert!(off <= most, "{what}: {off}");
+                        check(&what, n, &matrix, &held)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The products of n rows with a matrix whose numbers are those of w.
+    fn check(what: &str, n: usize, matrix: &Matrix, w: &Tensor) -> Result<()> {
+        let ([rows, columns], product) = (matrix.dims(), matrix.product());
         let x = uniform(1, &[n, columns], -1.0, 1.0)?;
         let dy = uniform(2, &[n, rows], -1.0, 1.0)?;
         let to = uniform(4, &[n, rows], -1.0, 1.0)?;
-        let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
-        let matrix = Matrix::new(
-            stored(&w, element)?.into(),
-            element,
-            [rows, columns],
-            product,
-        )?;
         let (x32, dy32) = (f32(&x)?, f32(&dy)?);
         let [x, dy, w] = match product {
-            Product::F32 => [x, dy, w],
+            Product::F32 => [x, dy, w.clone()],
             Product::Bf16 => [
                 rounded(&x32, Element::Bf16)?,
                 rounded(&dy32, Element::Bf16)?,
                 rounded(&w.to_dtype(DType::F32)?, Element::Bf16)?,
             ],
         };
-        let what = format!("{level} {element:?} {product:?} {n} x {rows} x {columns}");
         let (x32, dy32) = (Rows::of(product, &x32)?, Rows::of(product, &dy32)?);
         let want = reference::forward(&x, &w)?;
         close(
@@ -423,6 +542,27 @@ mod tests {
             &matrix.backward(&dy32)?,
             &reference::backward(&dy, &w)?,
             10.0 * F32,
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_held_in_fewer_bits_takes_less_and_is_not_quantised_twice() -> Result<()> {
+        let bytes = vec![0; 2 * 10 * 100];
+        let matrix = || Matrix::new(bytes.clone().into(), Element::Bf16, [10, 100], Product::F32);
+        for (weights, want) in [
+            (Weights::File, 2000),
+            (Weights::Bf16, 2000),
+            (Weights::Int8, 10 * 2 * (64 + 2)),
+            (Weights::Nf4, 10 * 2 * (32 + 2)),
+        ] {
+            assert_eq!(matrix()?.held_as(weights)?.bytes(), want, "{weights}");
+        }
+        assert!(
+            matrix()?
+                .held_as(Weights::Nf4)?
+                .held_as(Weights::Int8)
+                .is_err()
         );
         Ok(())
     }

@@ -6,13 +6,12 @@
 
 use std::ops::Range;
 
-use half::f16;
-use half::slice::HalfFloatSliceExt;
-
+use super::part::Part;
 use super::rows::{LINE, Unit, pack_inline, round};
 use super::tile::WIDTH;
 use super::{Element, Matrix};
 use crate::ops::level::{Level, vectorised};
+use crate::ops::vector::Vector;
 
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +71,7 @@ vectorised! {
         block: &mut [[u32; LINE]; WIDTH],
     ) {
         for (units, row) in block.iter_mut().zip(rows) {
-            load(unit, w.element, w.part(row, columns.clone()), units);
+            load::<V>(unit, w.part(row, columns.clone()), units);
         }
     }
 }
@@ -144,9 +143,9 @@ unsafe fn transpose_avx512(block: &[[u32; LINE]; LINE], out: &mut [u32]) {
 vectorised! {
     /// One or two rows of W a unit.
     fn backward(w: &Matrix, unit: Unit, first: usize, column: usize, out: &mut [u32]) {
-        const NOTHING: [u8; 4 * WIDTH] = [0; 4 * WIDTH];
+        const ZEROS: [u8; 2 * WIDTH] = [0; 2 * WIDTH];
         let columns = column..(column + WIDTH).min(w.columns);
-        let nothing = &NOTHING[..columns.len() * w.element.size()];
+        let nothing = Part::Stored(Element::Bf16, &ZEROS[..2 * columns.len()]);
         for (k, out) in (first..).zip(out.chunks_exact_mut(WIDTH)) {
             let (out, beyond) = out.split_at_mut(columns.len());
             beyond.fill(0);
@@ -158,8 +157,8 @@ vectorised! {
                 if row < w.rows { w.part(row, columns.clone()) } else { nothing }
             });
             match unit {
-                Unit::Pair => pairs(w.element, one, two, out),
-                Unit::F32 | Unit::Rounded => load(unit, w.element, one, out),
+                Unit::Pair => pairs::<V>(one, two, out),
+                Unit::F32 | Unit::Rounded => load::<V>(unit, one, out),
             }
         }
     }
@@ -167,8 +166,8 @@ vectorised! {
 
 /// Pairs of bf16 from two rows.
 #[inline(always)]
-fn pairs(element: Element, one: &[u8], two: &[u8], out: &mut [u32]) {
-    if element == Element::Bf16 {
+fn pairs<V: Vector>(one: Part, two: Part, out: &mut [u32]) {
+    if let (Part::Stored(Element::Bf16, one), Part::Stored(Element::Bf16, two)) = (one, two) {
         let halves = one.chunks_exact(2).zip(two.chunks_exact(2));
         for (out, (a, b)) in out.iter_mut().zip(halves) {
             *out = u32::from_le_bytes([a[0], a[1], b[0], b[1]]);
@@ -176,8 +175,8 @@ fn pairs(element: Element, one: &[u8], two: &[u8], out: &mut [u32]) {
         return;
     }
     let (mut a, mut b) = ([0.0; WIDTH], [0.0; WIDTH]);
-    widen(element, one, &mut a[..out.len()]);
-    widen(element, two, &mut b[..out.len()]);
+    one.widen::<V>(&mut a[..out.len()]);
+    two.widen::<V>(&mut b[..out.len()]);
     for (out, (a, b)) in out.iter_mut().zip(a.into_iter().zip(b)) {
         *out = round(a) | round(b) << 16;
     }
@@ -185,44 +184,17 @@ fn pairs(element: Element, one: &[u8], two: &[u8], out: &mut [u32]) {
 
 /// Units from a run of numbers, zero beyond its end.
 #[inline(always)]
-fn load(unit: Unit, element: Element, bytes: &[u8], out: &mut [u32]) {
-    if (unit, element) == (Unit::Pair, Element::Bf16) && bytes.len() == 4 * out.len() {
+fn load<V: Vector>(unit: Unit, part: Part, out: &mut [u32]) {
+    if let (Unit::Pair, Part::Stored(Element::Bf16, bytes)) = (unit, part)
+        && bytes.len() == 4 * out.len()
+    {
         for (out, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
             *out = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
         }
         return;
     }
     let mut values = [0.0; 2 * LINE];
-    let values = &mut values[..bytes.len() / element.size()];
-    widen(element, bytes, values);
+    let values = &mut values[..part.len()];
+    part.widen::<V>(values);
     pack_inline(unit, values, out);
-}
-
-/// Little-endian numbers, at any alignment, as f32.
-#[inline(always)]
-pub fn widen(element: Element, bytes: &[u8], out: &mut [f32]) {
-    match element {
-        Element::Bf16 => {
-            for (out, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *out = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
-            }
-        }
-        // `half` converts f16 by the processor's own instruction where there is one, which is only worth it in bulk.
-        Element::F16 => {
-            const STRIP: usize = 256;
-            let mut strip = [f16::ZERO; STRIP];
-            for (out, bytes) in out.chunks_mut(STRIP).zip(bytes.chunks(STRIP * 2)) {
-                let strip = &mut strip[..out.len()];
-                for (half, b) in strip.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *half = f16::from_le_bytes([b[0], b[1]]);
-                }
-                strip.convert_to_f32_slice(out);
-            }
-        }
-        Element::F32 => {
-            for (out, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                *out = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
-        }
-    }
 }

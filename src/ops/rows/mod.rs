@@ -28,7 +28,12 @@ pub fn embed(
     }
     #[cfg(feature = "cuda")]
     if let Some(on_card) = table.on_card() {
-        return cuda::embed(on_card, tokens, soft_prompt, table.product().dtype());
+        return cuda::embed(
+            on_card.table()?,
+            tokens,
+            soft_prompt,
+            table.product().dtype(),
+        );
     }
     let soft_prompt = soft_prompt.map(|soft| soft.to_vec1::<f32>()).transpose()?;
     let mut rows = Vec::with_capacity(tokens.len() * channels);

@@ -14,6 +14,10 @@ pub trait Vector: Copy + Send + Sync {
     fn load_whole(values: &[f32; LANES]) -> Self;
     /// Sixteen little-endian bf16.
     fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self;
+    /// Sixteen whole numbers of eight bits, with signs.
+    fn load_i8(bytes: &[u8; LANES]) -> Self;
+    /// The lanes of `self` whose numbers stand in the lower halves of sixteen bytes, and those in the upper halves.
+    fn look_up(self, bytes: &[u8; LANES]) -> [Self; 2];
     fn store_whole(self, out: &mut [f32; LANES]);
     fn add(self, other: Self) -> Self;
     fn mul(self, other: Self) -> Self;
@@ -81,6 +85,20 @@ impl Vector for Plain {
         Self(std::array::from_fn(|i| {
             f32::from_bits(u32::from(u16::from_le_bytes([bytes[2 * i], bytes[2 * i + 1]])) << 16)
         }))
+    }
+
+    #[inline(always)]
+    fn load_i8(bytes: &[u8; LANES]) -> Self {
+        Self(bytes.map(|byte| f32::from(byte as i8)))
+    }
+
+    #[inline(always)]
+    fn look_up(self, bytes: &[u8; LANES]) -> [Self; 2] {
+        let lane = |number: u8| self.0[usize::from(number)];
+        [
+            Self(bytes.map(|byte| lane(byte & 15))),
+            Self(bytes.map(|byte| lane(byte >> 4))),
+        ]
     }
 
     #[inline(always)]
@@ -223,6 +241,39 @@ mod tests {
     }
 
     vectorised! {
+        fn loaded(bytes: &[u8; LANES], table: &[f32; LANES]) -> [[f32; LANES]; 3] {
+            let [low, high] = V::load_whole(table).look_up(bytes);
+            let mut out = [[0.0; LANES]; 3];
+            for (out, lanes) in out.iter_mut().zip([V::load_i8(bytes), low, high]) {
+                lanes.store_whole(out);
+            }
+            out
+        }
+    }
+
+    #[test]
+    fn every_byte_is_loaded_with_its_sign_and_looked_up_by_its_halves() {
+        let table = std::array::from_fn(|i| 100.0 - i as f32);
+        for first in (0..256usize).step_by(LANES) {
+            let bytes: [u8; LANES] = std::array::from_fn(|i| (first + i) as u8);
+            let want = [
+                bytes.map(|byte| f32::from(byte as i8)),
+                bytes.map(|byte| table[usize::from(byte % 16)]),
+                bytes.map(|byte| table[usize::from(byte / 16)]),
+            ];
+            for level in levels() {
+                assert_eq!(loaded(level, &bytes, &table), want, "{level}");
+            }
+        }
+    }
+
+    fn levels() -> impl Iterator<Item = Level> {
+        Level::ALL
+            .into_iter()
+            .filter(|&level| level <= Level::best())
+    }
+
+    vectorised! {
         fn sums(x: &[f32], ones: &[f32]) -> [f32; 2] {
             [sum::<V>(x), dot::<V>(x, ones)]
         }
@@ -234,10 +285,7 @@ mod tests {
             let want = (count * count.saturating_sub(1) / 2) as f32;
             let numbers: Vec<f32> = (0..count).map(|i| i as f32).collect();
             let ones = vec![1.0; count];
-            for level in Level::ALL
-                .into_iter()
-                .filter(|&level| level <= Level::best())
-            {
+            for level in levels() {
                 assert_eq!(sums(level, &numbers, &ones), [want; 2], "{level}");
             }
         }

@@ -11,6 +11,20 @@ use super::{LANES, Vector};
 #[derive(Clone, Copy)]
 pub struct Avx2(__m256, __m256);
 
+impl Avx2 {
+    /// The lanes that the lower four bits of eight numbers choose.
+    #[inline(always)]
+    fn lanes_at(self, numbers: __m256i) -> __m256 {
+        // SAFETY: see the module. Three bits choose within each half, and the fourth, moved to the sign, the half.
+        unsafe {
+            let low = _mm256_permutevar8x32_ps(self.0, numbers);
+            let high = _mm256_permutevar8x32_ps(self.1, numbers);
+            let half = _mm256_castsi256_ps(_mm256_slli_epi32(numbers, 28));
+            _mm256_blendv_ps(low, high, half)
+        }
+    }
+}
+
 impl Vector for Avx2 {
     #[inline(always)]
     fn splat(value: f32) -> Self {
@@ -35,6 +49,31 @@ impl Vector for Avx2 {
             _mm256_castsi256_ps(_mm256_slli_epi32(numbers, 16))
         });
         Self(low, high)
+    }
+
+    #[inline(always)]
+    fn load_i8(bytes: &[u8; LANES]) -> Self {
+        let start = bytes.as_ptr();
+        // SAFETY: see the module.
+        let [low, high] = [0, 8].map(|at| unsafe {
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(start.add(at).cast())))
+        });
+        Self(low, high)
+    }
+
+    #[inline(always)]
+    fn look_up(self, bytes: &[u8; LANES]) -> [Self; 2] {
+        let start = bytes.as_ptr();
+        // SAFETY: see the module.
+        unsafe {
+            let first = _mm256_cvtepu8_epi32(_mm_loadl_epi64(start.cast()));
+            let last = _mm256_cvtepu8_epi32(_mm_loadl_epi64(start.add(8).cast()));
+            let [first_high, last_high] = [_mm256_srli_epi32(first, 4), _mm256_srli_epi32(last, 4)];
+            [
+                Self(self.lanes_at(first), self.lanes_at(last)),
+                Self(self.lanes_at(first_high), self.lanes_at(last_high)),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -115,6 +154,27 @@ impl Vector for Avx512 {
         unsafe {
             let numbers = _mm512_cvtepu16_epi32(_mm256_loadu_si256(bytes.as_ptr().cast()));
             Self(_mm512_castsi512_ps(_mm512_slli_epi32(numbers, 16)))
+        }
+    }
+
+    #[inline(always)]
+    fn load_i8(bytes: &[u8; LANES]) -> Self {
+        // SAFETY: see the module.
+        unsafe {
+            let numbers = _mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+            Self(_mm512_cvtepi32_ps(numbers))
+        }
+    }
+
+    #[inline(always)]
+    fn look_up(self, bytes: &[u8; LANES]) -> [Self; 2] {
+        // SAFETY: see the module. The lower four bits of a number are what chooses.
+        unsafe {
+            let numbers = _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()));
+            [
+                Self(_mm512_permutexvar_ps(numbers, self.0)),
+                Self(_mm512_permutexvar_ps(_mm512_srli_epi32(numbers, 4), self.0)),
+            ]
         }
     }
 
