@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::draw::Draw;
 use self::stop::Stop;
-use crate::model::{Rwkv5, State};
+use crate::model::{Reader, Rwkv5, State};
 use crate::tokenizer::{Tokenizer, Utf8Stream};
 
 /// How answers are made.
@@ -56,13 +56,12 @@ pub enum End {
     Stop,
 }
 
-/// A text that is read and written in turns. Its state is carried, so that a turn costs its own tokens only.
+/// A text that is read and written in turns. A turn costs its own tokens only.
 pub struct Talk<'a> {
     model: &'a Rwkv5,
     settings: &'a Settings,
     draw: Draw,
-    /// After all that was read and written so far.
-    state: State,
+    reader: Reader<'a>,
 }
 
 impl<'a> Talk<'a> {
@@ -72,7 +71,7 @@ impl<'a> Talk<'a> {
             model,
             settings,
             draw: Draw::new(settings),
-            state: state.clone(),
+            reader: Reader::new(model, state),
         }
     }
 
@@ -92,7 +91,7 @@ impl<'a> Talk<'a> {
         // What this holds back at the end is the beginning of a character that never came; it is not shown.
         let mut text = Utf8Stream::new();
         let mut show = |bytes: &[u8]| each(&text.push(bytes)).context("cannot write the answer");
-        let mut logits = self.read(prompt)?;
+        let mut logits = self.reader.read(prompt)?;
         let mut made = 0;
         let end = loop {
             let next = self.draw.next(&logits)?;
@@ -104,20 +103,13 @@ impl<'a> Talk<'a> {
             }
             let (bytes, stopped) = stop.push(&tokenizer.decode(&[next]));
             show(&bytes)?;
-            logits = self.read(&[next])?;
+            logits = self.reader.read(&[next])?;
             if stopped {
                 break End::Stop;
             }
         };
         show(&stop.rest())?;
         Ok(end)
-    }
-
-    /// The logits after `tokens`.
-    fn read(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let (logits, state) = self.model.advance(tokens, &self.state)?;
-        self.state = state;
-        Ok(logits)
     }
 }
 

@@ -9,6 +9,7 @@ mod channel_mix;
 pub mod checkpoint;
 mod config;
 mod head;
+mod reader;
 mod state;
 mod time_mix;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use checkpoint::Checkpoint;
 pub use config::{Config, Version};
+pub use reader::Reader;
 pub use state::{LayerState, State};
 
 use self::block::Block;
@@ -284,6 +286,29 @@ impl Rwkv5 {
             x = out;
         }
         Ok((x, State::from_layers(None, &layers)?))
+    }
+
+    /// One token on a card, which holds its number `[1]`: (logits `[1, V]`, the state after it). Nothing is copied from or
+    /// to main memory.
+    #[cfg(feature = "cuda")]
+    fn step_on_card(
+        &self,
+        token: &Tensor,
+        state: &State,
+        offsets: &Offsets,
+    ) -> candle_core::Result<(Tensor, Vec<LayerState>)> {
+        let step = || -> Result<_> {
+            let embedded = rows::embed_on_card(&self.embedding, token)?;
+            let mut x = self.ln0.forward(&embedded)?;
+            let mut ends = Vec::with_capacity(self.blocks.len());
+            for (i, block) in self.blocks.iter().enumerate() {
+                let (out, _, end) = block.forward(&x, &state.layer(i)?, offsets)?;
+                ends.push(end.of_sequence(0)?);
+                x = out;
+            }
+            Ok((self.head.logits(&x)?, ends))
+        };
+        step().map_err(candle_core::Error::wrap)
     }
 
     /// The embedding of each row `[N, C]`.

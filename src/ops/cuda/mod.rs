@@ -4,6 +4,7 @@
 //! candle's tensors, on candle's stream, in the order of the calls. A kernel's name ends in the type that it stores
 //! activations in. Nothing waits for a card but reading a tensor back.
 
+pub mod graph;
 pub mod open;
 
 use std::collections::HashMap;
@@ -170,6 +171,7 @@ pub fn pointer(tensor: &Tensor) -> Result<Arg> {
         DType::BF16 => address::<bf16>(storage.as_cuda_slice(), start),
         DType::F64 => address::<f64>(storage.as_cuda_slice(), start),
         DType::I32 => address::<i32>(storage.as_cuda_slice(), start),
+        DType::I64 => address::<i64>(storage.as_cuda_slice(), start),
         DType::U8 => address::<u8>(storage.as_cuda_slice(), start),
         dtype => bail!("a kernel got a tensor of {dtype:?}"),
     }
@@ -190,8 +192,11 @@ pub fn int(count: usize) -> Result<Arg> {
 
 /// Memory on the card of `like`, for a kernel to write: what it holds until then is anything.
 pub fn output(like: &Tensor, shape: impl Into<Shape>, dtype: DType) -> Result<Tensor> {
+    let shape = shape.into();
     // SAFETY: every caller has a kernel write all of it before anyone reads.
-    unsafe { Tensor::empty(shape, dtype, like.device()) }
+    graph::output(&shape, dtype, || unsafe {
+        Tensor::empty(&shape, dtype, like.device())
+    })
 }
 
 /// What a kernel's name ends in.
@@ -226,6 +231,8 @@ pub fn indices(rows: &[u32], like: &Tensor) -> Result<Tensor> {
 pub struct Sequences {
     /// `[sequences + 1]`: where each begins, and where the last one ends.
     pub offsets: Tensor,
+    /// `[sequences]`: the last row of each.
+    pub last_rows: Tensor,
     /// `[chunks, 2]`: the first row of each run of up to [`CHUNK`] rows of one sequence, and how many they are.
     pub chunks: Tensor,
     /// `[sequences + 1]`: the first chunk of each sequence, and how many there are.
@@ -253,6 +260,7 @@ impl Offsets {
         };
         let sequences = Sequences {
             offsets: upload(self.starts.clone())?,
+            last_rows: upload(self.ranges().map(|range| range.end - 1).collect())?,
             chunks: upload(chunks.into_iter().flatten().collect())?.reshape(((), 2))?,
             first_chunks: upload(first_chunks)?,
         };

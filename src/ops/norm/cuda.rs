@@ -3,25 +3,22 @@
 use candle_core::{Result, Tensor};
 
 use super::Norm;
-use crate::ops::cuda::{
-    Arg, Grid, card, indices, int, launch, output, pointer, pointer_if, suffix,
-};
+use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
 
-/// norm(x) * silu(gate), or norm(x) without a gate; of the rows `rows` of x, or of all.
+/// norm(x) * silu(gate), or norm(x) without a gate; of the rows of x that `rows` `[R]` names, or of all.
 pub fn forward(
     norm: &Norm,
     x: &Tensor,
-    rows: Option<&[u32]>,
+    rows: Option<&Tensor>,
     gate: Option<&Tensor>,
 ) -> Result<Tensor> {
     let (all, channels) = x.dims2()?;
-    let count = rows.map_or(all, <[u32]>::len);
-    let rows = rows.map(|rows| indices(rows, x)).transpose()?;
+    let count = rows.map_or(Ok(all), |rows| rows.dim(0))?;
     let z = output(x, (count, channels), x.dtype())?;
     let (kernel, grid) = of(norm, "norm_gate", x, count)?;
     let args = [
         pointer(x)?,
-        pointer_if(rows.as_ref())?,
+        pointer_if(rows)?,
         pointer_if(gate)?,
         pointer(&norm.weight)?,
         pointer(&norm.bias)?,

@@ -13,23 +13,34 @@ pub fn embed(
     soft_prompt: Option<&Tensor>,
     dtype: DType,
 ) -> Result<Tensor> {
-    let (_, channels) = table.dims2()?;
     let numbers: Vec<i32> = tokens
         .iter()
         .map(|token| token.map_or(SOFT_PROMPT, |token| token as i32))
         .collect();
     let numbers = Tensor::from_vec(numbers, tokens.len(), table.device())?;
-    let out = output(table, (tokens.len(), channels), dtype)?;
+    embed_on_card(table, &numbers, soft_prompt, dtype)
+}
+
+/// The same of tokens that are on the card already, where -1 stands for the soft prompt.
+pub fn embed_on_card(
+    table: &Tensor,
+    numbers: &Tensor,
+    soft_prompt: Option<&Tensor>,
+    dtype: DType,
+) -> Result<Tensor> {
+    let (_, channels) = table.dims2()?;
+    let count = numbers.dim(0)?;
+    let out = output(table, (count, channels), dtype)?;
     let args = [
         pointer(table)?,
         pointer_if(soft_prompt)?,
-        pointer(&numbers)?,
+        pointer(numbers)?,
         pointer(&out)?,
         int(channels)?,
     ];
     let kernel = format!("embed_{}_{}", suffix(table)?, suffix(&out)?);
-    // SAFETY: the kernel's arguments; `mod.rs` checked every token, and that a soft prompt is there where it is needed.
-    unsafe { launch(card(table)?, &kernel, Grid::blocks(tokens.len()), &args)? };
+    // SAFETY: the kernel's arguments; every token was checked, and that a soft prompt is there where it is needed.
+    unsafe { launch(card(table)?, &kernel, Grid::blocks(count), &args)? };
     Ok(out)
 }
 

@@ -46,6 +46,17 @@ pub fn embed(
     tensor(rows, (tokens.len(), channels))
 }
 
+/// The embedding of tokens whose numbers are on the card, `[N]` to `[N, C]`.
+#[cfg(feature = "cuda")]
+pub(crate) fn embed_on_card(table: &Matrix, tokens: &Tensor) -> Result<Tensor> {
+    match table.on_card() {
+        Some(on_card) => {
+            cuda::embed_on_card(on_card.table()?, tokens, None, table.product().dtype())
+        }
+        None => bail!("tokens on a card, and their embedding is not"),
+    }
+}
+
 /// The rows `rows` of x `[N, C]`, in that order.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     check(x, rows)?;

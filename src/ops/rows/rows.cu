@@ -49,3 +49,11 @@ EMBED(bf16, bf16, float, f32)
 EMBED(bf16, bf16, bf16, bf16)
 ROWS(float, f32)
 ROWS(bf16, bf16)
+
+// Copies list[i] = (from, to, count) for each i. Grid: (the largest count / 256, count of the list) blocks of 256.
+KERNEL(256, copy_all, const long long* list, int count) {
+    const long long* entry = list + blockIdx.y * 3;
+    long long i = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
+    if (static_cast<int>(blockIdx.y) < count && i < entry[2])
+        reinterpret_cast<float*>(entry[1])[i] = reinterpret_cast<const float*>(entry[0])[i];
+}

@@ -91,12 +91,12 @@ pub fn backward(
 /// The normal last row of each sequence, `[sequences, C]`: what a text that goes on is shifted by.
 pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     check(norm, x, &[], offsets)?;
-    let ends = offsets.ranges().map(|range| range.end - 1);
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        let ends: Vec<u32> = ends.map(|row| row as u32).collect();
-        return super::norm::cuda::forward(norm, x, Some(&ends), None);
+        let last = &offsets.on_card(x)?.last_rows;
+        return super::norm::cuda::forward(norm, x, Some(last), None);
     }
+    let ends = offsets.ranges().map(|range| range.end - 1);
     let rows = cpu::normal_rows(norm.params()?.get(), &floats(x)?, ends);
     tensor(rows, (offsets.sequences(), x.dim(1)?))
 }
