@@ -18,7 +18,7 @@ EmulatedDevice devices[MOST_DEVICES];
 std::atomic<CUresult> failure(CUDA_SUCCESS);
 
 int device_count() {
-    static int count = setting("EMULATED_CUDA_DEVICES", 1);
+    long long count = setting("EMULATED_CUDA_DEVICES", 1);
     return count < MOST_DEVICES ? count : MOST_DEVICES;
 }
 
@@ -86,7 +86,8 @@ API CUresult cuDeviceGetName(char* name, int room, CUdevice device) {
 
 API CUresult cuDeviceGetUuid_v2(char* uuid, CUdevice device) {
     if (!exists(device)) return CUDA_ERROR_INVALID_DEVICE;
-    snprintf(uuid, 16, "emulated %d", device);
+    memcpy(uuid, "emulated device ", 16);
+    uuid[15] = static_cast<char>('0' + device);
     return CUDA_SUCCESS;
 }
 
