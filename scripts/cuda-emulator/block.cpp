@@ -1,8 +1,7 @@
-// Runs the blocks of a launch. Each CUDA thread is a fiber with a stack of its own; a fiber runs until it has to wait for others,
-// then the next one runs. When none can go on and some still wait, they wait for ever, and that is reported.
+// Runs the threads of a block. Each is a fiber with a stack of its own; it runs until it has to wait for others, then the
+// next one runs. When none can go on and some still wait, they wait for ever, and that is reported.
 //
-// EMULATED_CUDA_ORDER=down runs the threads of a block from last to first: a forgotten barrier that one order
-// hides shows in the other.
+// EMULATED_CUDA_ORDER=down runs the threads from last to first: a forgotten barrier that one order hides shows in the other.
 #include "block.h"
 
 #include <cstdint>
@@ -141,7 +140,8 @@ void Machine::report_stuck(unsigned number) {
         if (!(warp.meeting >> lane & 1)) continue;
         unsigned alike = 0;
         for (unsigned other = lane; other < 32; other++)
-            if (warp.meeting >> other & 1 && !strcmp(warp.what[other], warp.what[lane]) && warp.mask[other] == warp.mask[lane])
+            if (warp.meeting >> other & 1 && !strcmp(warp.what[other], warp.what[lane]) &&
+                warp.mask[other] == warp.mask[lane])
                 alike |= 1u << other;
         if (states.empty()) locate(32 * number + lane);
         char mask[16];

@@ -17,8 +17,8 @@ inline void check(bool good, const char* what) {
     failures += !good;
 }
 
-// Runs `wrong` in a process of its own, which it must end, and looks for all parts in what it writes to standard error. To be
-// called while there is one thread: a forked child has none of its parent's others.
+// Runs `wrong` in a process of its own, which it must end, and looks for all parts in what it writes to standard error.
+// To be called while there is one thread: a forked child has none of its parent's others.
 inline void check_report(const std::function<void()>& wrong, const std::vector<const char*>& parts, const char* what) {
     int ends[2];
     if (pipe(ends) != 0) abort();

@@ -1,5 +1,5 @@
-// Going from stack to stack takes a dozen instructions, because a kernel does it at every shuffle; swapcontext asks the operating
-// system each time. For x86-64 as Linux uses it.
+// Going from stack to stack takes a dozen instructions, because a kernel does it at every shuffle; swapcontext asks the
+// operating system each time. For x86-64 as Linux uses it.
 #include "fiber.h"
 
 #include <pthread.h>
@@ -77,7 +77,8 @@ void begin(Place& place, unsigned number, void (*body)()) {
 #endif
     // Tops at different distances from the end, or all stacks would be after the same few lines of the processor's cache.
     unsigned char* end = place.bottom + STACK - number % 61 * 192;
-    // What emulator_switch takes off: six registers and the address to go to. A function begins 8 short of 16-byte alignment.
+    // What emulator_switch takes off: six registers and the address to go to, where a function finds the stack 8 bytes short
+    // of 16-byte alignment.
     void** top = reinterpret_cast<void**>(end) - 8;
     memset(top, 0, 8 * sizeof(void*));
     top[6] = reinterpret_cast<void*>(body);

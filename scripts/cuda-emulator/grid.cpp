@@ -18,7 +18,7 @@ namespace emulator {
 
 namespace {
 
-// This thread's copy of every `__shared__` variable: the thread-local storage of the module that this code is in, from dl_iterate_phdr.
+// This thread's copy of every `__shared__` variable: the thread-local storage of the module that this code is in.
 Span static_shared() {
     Span found = {nullptr, 0};
     auto look = [](dl_phdr_info* module, size_t, void* result) {
@@ -36,8 +36,8 @@ Span static_shared() {
 }
 
 size_t describe_place(char* text, size_t room) {
-    return snprintf(text, room, "cuda-emulator: kernel %s, block (%u, %u, %u), thread (%u, %u, %u)", now.kernel->name, now.block.x,
-                    now.block.y, now.block.z, now.thread.x, now.thread.y, now.thread.z);
+    return snprintf(text, room, "cuda-emulator: kernel %s, block (%u, %u, %u), thread (%u, %u, %u)", now.kernel->name,
+                    now.block.x, now.block.y, now.block.z, now.thread.x, now.thread.y, now.thread.z);
 }
 
 struct sigaction former_fault;

@@ -28,11 +28,12 @@ CUresult cuEventCreate(CUevent*, unsigned);
 CUresult cuEventRecord(CUevent, CUstream);
 CUresult cuModuleGetFunction(CUfunction*, void*, const char*);
 CUresult cuFuncSetAttribute(CUfunction, int, int);
-CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void**, void**);
+CUresult cuLaunchKernel(CUfunction, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, CUstream, void**,
+                        void**);
 int cublasCreate_v2(void**);
 int cublasSetStream_v2(void*, CUstream);
-int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, const void*, const void*, int, int, long long, const void*, int, int,
-                               long long, const void*, void*, int, int, long long, int, int, int);
+int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, const void*, const void*, int, int, long long, const void*,
+                               int, int, long long, const void*, void*, int, int, long long, int, int, int);
 }
 
 KERNEL(128, add_to_each, float* x, float by, int n) {
@@ -60,7 +61,8 @@ template <typename T> std::vector<T> downloaded(CUdeviceptr address, size_t coun
     return x;
 }
 
-CUresult add(CUdeviceptr x, float by, int n, CUstream stream = nullptr, unsigned threads = 128, unsigned blocks = 4, unsigned shared = 0) {
+CUresult add(CUdeviceptr x, float by, int n, CUstream stream = nullptr, unsigned threads = 128, unsigned blocks = 4,
+             unsigned shared = 0) {
     CUfunction function;
     if (CUresult result = cuModuleGetFunction(&function, nullptr, "add_to_each")) return result;
     void* arguments[] = {&x, &by, &n};
@@ -68,22 +70,29 @@ CUresult add(CUdeviceptr x, float by, int n, CUstream stream = nullptr, unsigned
 }
 
 void reports() {
-    check_report([] {
-        CUdeviceptr x = allocated(400);
-        cuMemFreeAsync(x, nullptr);
-        if (add(x, 1, 100) == CUDA_ERROR_ILLEGAL_ADDRESS && cuStreamSynchronize(nullptr) == CUDA_ERROR_ILLEGAL_ADDRESS) exit(1);
-    }, {"kernel add_to_each: argument 0", "points to no device memory"}, "a kernel is given freed memory");
-    check_report([] {
-        setenv("EMULATED_CUDA_FAIL_AT", "2", 1);
-        CUdeviceptr x = allocated(400);
-        if (add(x, 1, 100) == CUDA_SUCCESS && add(x, 1, 100) == CUDA_ERROR_LAUNCH_FAILED &&
-            cuStreamSynchronize(nullptr) == CUDA_ERROR_LAUNCH_FAILED)
-            exit(1);
-    }, {}, "a launch that is to fail does, and all after it");
-    check_report([] {
-        setenv("EMULATED_CUDA_DEVICES", "0", 1);
-        if (cuInit(0) == CUDA_ERROR_NO_DEVICE) exit(1);
-    }, {}, "no device");
+    check_report(
+        [] {
+            CUdeviceptr x = allocated(400);
+            cuMemFreeAsync(x, nullptr);
+            if (add(x, 1, 100) == CUDA_ERROR_ILLEGAL_ADDRESS && cuStreamSynchronize(nullptr) == CUDA_ERROR_ILLEGAL_ADDRESS)
+                exit(1);
+        },
+        {"kernel add_to_each: argument 0", "points to no device memory"}, "a kernel is given freed memory");
+    check_report(
+        [] {
+            setenv("EMULATED_CUDA_FAIL_AT", "2", 1);
+            CUdeviceptr x = allocated(400);
+            if (add(x, 1, 100) == CUDA_SUCCESS && add(x, 1, 100) == CUDA_ERROR_LAUNCH_FAILED &&
+                cuStreamSynchronize(nullptr) == CUDA_ERROR_LAUNCH_FAILED)
+                exit(1);
+        },
+        {}, "a launch that is to fail does, and all after it");
+    check_report(
+        [] {
+            setenv("EMULATED_CUDA_DEVICES", "0", 1);
+            if (cuInit(0) == CUDA_ERROR_NO_DEVICE) exit(1);
+        },
+        {}, "no device");
 }
 
 void memory() {
@@ -92,7 +101,8 @@ void memory() {
     cuMemsetD8Async(x, 0, 400, nullptr);
     check(downloaded<float>(x, 100)[99] == 0, "filling");
     std::vector<char> large(401);
-    check(cuMemcpyDtoHAsync_v2(large.data(), x, 401, nullptr) == CUDA_ERROR_INVALID_VALUE, "a copy beyond an allocation is refused");
+    check(cuMemcpyDtoHAsync_v2(large.data(), x, 401, nullptr) == CUDA_ERROR_INVALID_VALUE,
+          "a copy beyond an allocation is refused");
     size_t unused, total;
     CUdeviceptr rest;
     cuMemGetInfo_v2(&unused, &total);
@@ -111,7 +121,8 @@ void launches() {
     check(add(x, 2, 500, nullptr, 128, 4, 49 << 10) == CUDA_ERROR_INVALID_VALUE, "more shared memory than is allowed");
     CUfunction function;
     cuModuleGetFunction(&function, nullptr, "add_to_each");
-    check(cuFuncSetAttribute(function, 8, 100 << 10) == CUDA_SUCCESS && add(x, 2, 500, nullptr, 128, 4, 100 << 10) == CUDA_SUCCESS,
+    check(cuFuncSetAttribute(function, 8, 100 << 10) == CUDA_SUCCESS &&
+              add(x, 2, 500, nullptr, 128, 4, 100 << 10) == CUDA_SUCCESS,
           "more shared memory once it is allowed");
     check(cuFuncSetAttribute(function, 8, 164 << 10) == CUDA_ERROR_INVALID_VALUE, "more shared memory than the device has");
     check(cuModuleGetFunction(&function, nullptr, "no_such_kernel") == CUDA_ERROR_NOT_FOUND, "an unknown kernel");
@@ -128,7 +139,8 @@ void graphs() {
     cuMemsetD8Async(within, 0, 400, stream);
     add(within, 7, 100, stream);
     struct EmulatedGraph *graph, *executable;
-    check(cuStreamEndCapture(stream, &graph) == CUDA_SUCCESS && downloaded<float>(x, 1)[0] == 1, "capturing does nothing yet");
+    check(cuStreamEndCapture(stream, &graph) == CUDA_SUCCESS && downloaded<float>(x, 1)[0] == 1,
+          "capturing does nothing yet");
     cuGraphInstantiateWithFlags(&executable, graph, 1);
     cuGraphLaunch(executable, stream);
     cuGraphLaunch(executable, stream);
@@ -142,7 +154,8 @@ void graphs() {
     cuEventCreate(&event, 0);
     cuEventRecord(event, stream);
     cuStreamBeginCapture_v2(stream, 1);
-    check(cuStreamWaitEvent(stream, event, 0) == CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "waiting in a capture for what came before it");
+    check(cuStreamWaitEvent(stream, event, 0) == CUDA_ERROR_STREAM_CAPTURE_ISOLATION,
+          "waiting in a capture for what came before it");
     check(cuStreamEndCapture(stream, &graph) == CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "which spoils the capture");
     cuStreamBeginCapture_v2(stream, 1);
     check(cuStreamSynchronize(stream) == CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "waiting for a stream that is captured");
@@ -151,9 +164,18 @@ void graphs() {
 }
 
 template <typename T> struct Number;
-template <> struct Number<float> { static constexpr int TYPE = 0, COMPUTE = 68; typedef float Factor; };
-template <> struct Number<double> { static constexpr int TYPE = 1, COMPUTE = 70; typedef double Factor; };
-template <> struct Number<bf16> { static constexpr int TYPE = 14, COMPUTE = 68; typedef float Factor; };
+template <> struct Number<float> {
+    static constexpr int TYPE = 0, COMPUTE = 68;
+    typedef float Factor;
+};
+template <> struct Number<double> {
+    static constexpr int TYPE = 1, COMPUTE = 70;
+    typedef double Factor;
+};
+template <> struct Number<bf16> {
+    static constexpr int TYPE = 14, COMPUTE = 68;
+    typedef float Factor;
+};
 
 double value(double x) { return x; }
 double value(bf16 x) { return to_float(x); }
@@ -175,8 +197,9 @@ template <typename T, typename C> double product_error(int m, int n, int k, bool
     cublasCreate_v2(&handle);
     typename Number<T>::Factor alpha = 0.5, beta = 2;
     int status = cublasGemmStridedBatchedEx(handle, transpose_a, transpose_b, m, n, k, &alpha, reinterpret_cast<void*>(on_a),
-                                            Number<T>::TYPE, lda, a_stride, reinterpret_cast<void*>(on_b), Number<T>::TYPE, ldb, b_stride,
-                                            &beta, reinterpret_cast<void*>(on_c), Number<C>::TYPE, ldc, c_stride, 2, Number<T>::COMPUTE, -1);
+                                            Number<T>::TYPE, lda, a_stride, reinterpret_cast<void*>(on_b), Number<T>::TYPE,
+                                            ldb, b_stride, &beta, reinterpret_cast<void*>(on_c), Number<C>::TYPE, ldc,
+                                            c_stride, 2, Number<T>::COMPUTE, -1);
     std::vector<C> got = downloaded<C>(on_c, c.size());
     for (CUdeviceptr address : {on_a, on_b, on_c}) cuMemFreeAsync(address, nullptr);
     double worst = status;
@@ -196,7 +219,8 @@ template <typename T, typename C> double product_error(int m, int n, int k, bool
 void products() {
     double floats = 0, doubles = 0, halves = 0, halves_to_floats = 0;
     for (int which = 0; which < 4; which++)
-        for (auto [m, n, k] : {std::tuple(1, 1, 1), std::tuple(70, 3, 300), std::tuple(5, 130, 17), std::tuple(64, 64, 64)}) {
+        for (auto [m, n, k] :
+             {std::tuple(1, 1, 1), std::tuple(70, 3, 300), std::tuple(5, 130, 17), std::tuple(64, 64, 64)}) {
             floats = fmax(floats, product_error<float, float>(m, n, k, which & 1, which & 2));
             doubles = fmax(doubles, product_error<double, double>(m, n, k, which & 1, which & 2));
             halves = fmax(halves, product_error<bf16, bf16>(m, n, k, which & 1, which & 2));

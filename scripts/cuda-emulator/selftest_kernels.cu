@@ -85,7 +85,8 @@ template <typename... A> void launch(const char* name, unsigned grid, unsigned b
 void reports() {
     float out[128];
     check_report([&] { launch("stuck_at_barrier", 3, 64, 0, &out[0]); },
-                 {"kernel stuck_at_barrier, block (", "deadlock in warp 0", "__syncthreads: lanes 0 1 2 3 4 5 6 7 8 9", "__shfl_sync"},
+                 {"kernel stuck_at_barrier, block (", "deadlock in warp 0", "__syncthreads: lanes 0 1 2 3 4 5 6 7 8 9",
+                  "__shfl_sync"},
                  "a barrier that not all threads reach is reported");
     check_report([&] { launch("reads_an_absent_lane", 1, 32, 0, &out[0]); }, {"reads lane 20, which takes no part"},
                  "a shuffle from a lane that takes no part is reported");
@@ -113,7 +114,8 @@ void exchanges() {
         const int* mine = &out[7 * thread];
         good &= mine[0] == base + 5 && mine[1] == base + (lane ^ 3);
         good &= mine[2] == base + (lane < 28 ? lane + 4 : lane) && mine[3] == base + (lane >= 4 ? lane - 4 : lane);
-        good &= static_cast<unsigned>(mine[4]) == 0x49249249u && mine[5] == 1 && mine[6] == (lane < 16 ? lane ^ 1 : lane ^ 2);
+        good &=
+            static_cast<unsigned>(mine[4]) == 0x49249249u && mine[5] == 1 && mine[6] == (lane < 16 ? lane ^ 1 : lane ^ 2);
     }
     check(good, "shuffles and votes");
 }
@@ -129,7 +131,8 @@ void product() {
     for (int row = 0; row < 16; row++)
         for (int column = 0; column < 8; column++) {
             double expected = 1;
-            for (int k = 0; k < 16; k++) expected += static_cast<double>(to_float(a[16 * row + k])) * to_float(b[8 * k + column]);
+            for (int k = 0; k < 16; k++)
+                expected += static_cast<double>(to_float(a[16 * row + k])) * to_float(b[8 * k + column]);
             worst = fmaxf(worst, fabs(c[8 * row + column] - expected));
         }
     check(worst < 1e-5, "mma against a plain product");
