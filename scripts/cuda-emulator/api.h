@@ -7,27 +7,27 @@
 
 #define API extern "C" __attribute__((visibility("default")))
 
-#define CU_RESULTS(RESULT)                                                        \
-    RESULT(CUDA_SUCCESS, 0, "no error")                                           \
-    RESULT(CUDA_ERROR_INVALID_VALUE, 1, "invalid argument")                       \
-    RESULT(CUDA_ERROR_OUT_OF_MEMORY, 2, "out of memory")                          \
-    RESULT(CUDA_ERROR_NOT_INITIALIZED, 3, "initialization error")                 \
-    RESULT(CUDA_ERROR_NO_DEVICE, 100, "no CUDA-capable device is detected")       \
-    RESULT(CUDA_ERROR_INVALID_DEVICE, 101, "invalid device ordinal")              \
-    RESULT(CUDA_ERROR_INVALID_CONTEXT, 201, "invalid device context")             \
-    RESULT(CUDA_ERROR_NO_BINARY_FOR_GPU, 209, "no kernel image is available for execution on the device")              \
-    RESULT(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, 222, "the provided PTX was compiled with an unsupported toolchain.")    \
-    RESULT(CUDA_ERROR_INVALID_HANDLE, 400, "invalid resource handle")             \
-    RESULT(CUDA_ERROR_NOT_FOUND, 500, "named symbol not found")                   \
-    RESULT(CUDA_ERROR_NOT_READY, 600, "device not ready")                         \
-    RESULT(CUDA_ERROR_ILLEGAL_ADDRESS, 700, "an illegal memory access was encountered")                                \
-    RESULT(CUDA_ERROR_LAUNCH_FAILED, 719, "unspecified launch failure")           \
-    RESULT(CUDA_ERROR_NOT_SUPPORTED, 801, "operation not supported")              \
-    RESULT(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, 900, "operation not permitted when stream is capturing")             \
-    RESULT(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, 901, "operation failed due to a previous error during capture")      \
-    RESULT(CUDA_ERROR_STREAM_CAPTURE_MERGE, 902, "operation would result in a merge of separate capture sequences")    \
-    RESULT(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, 903, "capture was not ended in the same stream as it began")           \
-    RESULT(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, 905, "dependency created on uncaptured work in another stream")        \
+#define CU_RESULTS(RESULT)                                                                                          \
+    RESULT(CUDA_SUCCESS, 0, "no error")                                                                             \
+    RESULT(CUDA_ERROR_INVALID_VALUE, 1, "invalid argument")                                                         \
+    RESULT(CUDA_ERROR_OUT_OF_MEMORY, 2, "out of memory")                                                            \
+    RESULT(CUDA_ERROR_NOT_INITIALIZED, 3, "initialization error")                                                   \
+    RESULT(CUDA_ERROR_NO_DEVICE, 100, "no CUDA-capable device is detected")                                         \
+    RESULT(CUDA_ERROR_INVALID_DEVICE, 101, "invalid device ordinal")                                                \
+    RESULT(CUDA_ERROR_INVALID_CONTEXT, 201, "invalid device context")                                               \
+    RESULT(CUDA_ERROR_NO_BINARY_FOR_GPU, 209, "no kernel image is available for execution on the device")           \
+    RESULT(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, 222, "the provided PTX was compiled with an unsupported toolchain.") \
+    RESULT(CUDA_ERROR_INVALID_HANDLE, 400, "invalid resource handle")                                               \
+    RESULT(CUDA_ERROR_NOT_FOUND, 500, "named symbol not found")                                                     \
+    RESULT(CUDA_ERROR_NOT_READY, 600, "device not ready")                                                           \
+    RESULT(CUDA_ERROR_ILLEGAL_ADDRESS, 700, "an illegal memory access was encountered")                             \
+    RESULT(CUDA_ERROR_LAUNCH_FAILED, 719, "unspecified launch failure")                                             \
+    RESULT(CUDA_ERROR_NOT_SUPPORTED, 801, "operation not supported")                                                \
+    RESULT(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, 900, "operation not permitted when stream is capturing")          \
+    RESULT(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, 901, "operation failed due to a previous error during capture")   \
+    RESULT(CUDA_ERROR_STREAM_CAPTURE_MERGE, 902, "operation would result in a merge of separate capture sequences") \
+    RESULT(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, 903, "capture was not ended in the same stream as it began")        \
+    RESULT(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, 905, "dependency created on uncaptured work in another stream")     \
     RESULT(CUDA_ERROR_CAPTURED_EVENT, 907, "operation not permitted on an event last recorded in a capturing stream")
 
 enum CUresult {

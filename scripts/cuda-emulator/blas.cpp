@@ -1,5 +1,5 @@
-// cuBLAS's products of matrices, column by column in memory, with sums in float (in double for double). Both matrices are first
-// laid out in panels of floats, so that the innermost loop walks through memory.
+// cuBLAS's products of matrices, column by column in memory, with sums in float (in double for double). Both matrices are
+// first laid out in panels of floats, so that the innermost loop walks through memory.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -19,7 +19,15 @@ struct Handle {
 
 enum Status { SUCCESS = 0, INVALID_VALUE = 7, EXECUTION_FAILED = 13, NOT_SUPPORTED = 15 };
 enum Type { F32 = 0, F64 = 1, BF16 = 14 };
-enum Compute { COMPUTE_32F = 68, COMPUTE_32F_PEDANTIC = 69, COMPUTE_64F = 70, COMPUTE_64F_PEDANTIC = 71, FAST_16F = 74, FAST_BF16 = 75, FAST_TF32 = 77 };
+enum Compute {
+    COMPUTE_32F = 68,
+    COMPUTE_32F_PEDANTIC = 69,
+    COMPUTE_64F = 70,
+    COMPUTE_64F_PEDANTIC = 71,
+    FAST_16F = 74,
+    FAST_BF16 = 75,
+    FAST_TF32 = 77
+};
 
 struct Matrix {
     const void* at;
@@ -55,7 +63,9 @@ void store(void* at, int type, long long i, double x) {
     }
 }
 
-const void* advance(const void* at, int type, long long by) { return static_cast<const char*>(at) + by * static_cast<long long>(size_of(type)); }
+const void* advance(const void* at, int type, long long by) {
+    return static_cast<const char*>(at) + by * static_cast<long long>(size_of(type));
+}
 
 const int ROWS = 16, COLUMNS = 4, TILE = 64, DEPTH = 256;
 
@@ -64,7 +74,8 @@ float widened(float x) { return x; }
 float widened(bf16 x) { return to_float(x); }
 
 // One panel: `width` neighbouring rows of op(matrix), for each of the k columns in turn; zeros beyond the last row.
-template <typename S, typename T> void lay_out_as(const Matrix& matrix, bool of_b, long long rows, long long k, long long first, int width, T* to) {
+template <typename S, typename T>
+void lay_out_as(const Matrix& matrix, bool of_b, long long rows, long long k, long long first, int width, T* to) {
     // b is laid out by its columns, as if it were transposed.
     const bool rows_are_neighbours = matrix.transposed == of_b;
     const long long row_step = rows_are_neighbours ? 1 : matrix.leading, step = rows_are_neighbours ? matrix.leading : 1;
@@ -73,7 +84,8 @@ template <typename S, typename T> void lay_out_as(const Matrix& matrix, bool of_
         for (int i = 0; i < width; i++) to[l * width + i] = first + i < rows ? widened(from[i * row_step + l * step]) : 0;
 }
 
-template <typename T> void lay_out(const Matrix& matrix, bool of_b, long long rows, long long k, long long first, int width, T* to) {
+template <typename T>
+void lay_out(const Matrix& matrix, bool of_b, long long rows, long long k, long long first, int width, T* to) {
     switch (matrix.type) {
         case F64: return lay_out_as<double>(matrix, of_b, rows, k, first, width, to);
         case F32: return lay_out_as<float>(matrix, of_b, rows, k, first, width, to);
@@ -82,7 +94,8 @@ template <typename T> void lay_out(const Matrix& matrix, bool of_b, long long ro
 }
 
 // sums[16 rows of a][4 columns of b] += the product over `depth`.
-template <typename T> inline __attribute__((always_inline)) void multiply_panels(const T* a, const T* b, int depth, T* sums) {
+template <typename T>
+inline __attribute__((always_inline)) void multiply_panels(const T* a, const T* b, int depth, T* sums) {
     T mine[COLUMNS][ROWS];
     for (int j = 0; j < COLUMNS; j++)
         for (int i = 0; i < ROWS; i++) mine[j][i] = sums[j * TILE + i];
@@ -94,7 +107,8 @@ template <typename T> inline __attribute__((always_inline)) void multiply_panels
 }
 
 // The processor's widest vectors, where it has them.
-__attribute__((target_clones("arch=haswell", "default"))) void multiply_block(const float* a, const float* b, int depth, float* sums) {
+__attribute__((target_clones("arch=haswell", "default"))) void multiply_block(const float* a, const float* b, int depth,
+                                                                              float* sums) {
     multiply_panels(a, b, depth, sums);
 }
 void multiply_block(const double* a, const double* b, int depth, double* sums) { multiply_panels(a, b, depth, sums); }
@@ -122,8 +136,8 @@ template <typename T> void multiply_batch(const Product& p, long long batch) {
                 const int depth = static_cast<int>(min(static_cast<long long>(DEPTH), p.k - l));
                 for (int j = 0; j < TILE; j += COLUMNS)
                     for (int i = 0; i < TILE; i += ROWS)
-                        multiply_block(&panels_a[(first_row + i) * p.k + l * ROWS], &panels_b[(first_column + j) * p.k + l * COLUMNS], depth,
-                                       &sums[j * TILE + i]);
+                        multiply_block(&panels_a[(first_row + i) * p.k + l * ROWS],
+                                       &panels_b[(first_column + j) * p.k + l * COLUMNS], depth, &sums[j * TILE + i]);
             }
             for (long long j = 0; j < TILE && first_column + j < p.n; j++)
                 for (long long i = 0; i < TILE && first_row + i < p.m; i++) {
@@ -142,7 +156,8 @@ long long extent(long long rows, long long columns, long long leading, long long
 
 bool reaches(const char* which, const void* at, int type, long long elements) {
     if (emulator::on_device(reinterpret_cast<CUdeviceptr>(at), elements * size_of(type))) return true;
-    fprintf(stderr, "cuda-emulator: a product's matrix %s, %lld elements at %p, is not in one allocation\n", which, elements, at);
+    fprintf(stderr, "cuda-emulator: a product's matrix %s, %lld elements at %p, is not in one allocation\n", which, elements,
+            at);
     return false;
 }
 
@@ -174,10 +189,13 @@ Status gemm(Handle* handle, Product p) {
 
 bool computes(int compute, int type) {
     if (type == F64) return compute == COMPUTE_64F || compute == COMPUTE_64F_PEDANTIC;
-    return compute == COMPUTE_32F || compute == COMPUTE_32F_PEDANTIC || compute == FAST_16F || compute == FAST_BF16 || compute == FAST_TF32;
+    return compute == COMPUTE_32F || compute == COMPUTE_32F_PEDANTIC || compute == FAST_16F || compute == FAST_BF16 ||
+           compute == FAST_TF32;
 }
 
-double number(const void* at, int type) { return type == F64 ? *static_cast<const double*>(at) : *static_cast<const float*>(at); }
+double number(const void* at, int type) {
+    return type == F64 ? *static_cast<const double*>(at) : *static_cast<const float*>(at);
+}
 
 }  // namespace
 
@@ -207,35 +225,38 @@ API int cublasGetPointerMode_v2(Handle* handle, int* mode) {
 // Only factors on the host are supported.
 API int cublasSetPointerMode_v2(Handle*, int mode) { return mode == 0 ? SUCCESS : NOT_SUPPORTED; }
 
-API int cublasGemmStridedBatchedEx(Handle* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a, int a_type,
-                                   int lda, long long a_stride, const void* b, int b_type, int ldb, long long b_stride, const void* beta,
-                                   void* c, int c_type, int ldc, long long c_stride, int batches, int compute, int) {
+API int cublasGemmStridedBatchedEx(Handle* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a,
+                                   int a_type, int lda, long long a_stride, const void* b, int b_type, int ldb,
+                                   long long b_stride, const void* beta, void* c, int c_type, int ldc, long long c_stride,
+                                   int batches, int compute, int) {
     if (!computes(compute, a_type)) return NOT_SUPPORTED;
-    return gemm(handle, {m, n, k, batches, {a, a_type, op_a != 0, lda, a_stride}, {b, b_type, op_b != 0, ldb, b_stride}, c, c_type, ldc,
-                         c_stride, number(alpha, a_type), number(beta, a_type)});
+    const Matrix left = {a, a_type, op_a != 0, lda, a_stride}, right = {b, b_type, op_b != 0, ldb, b_stride};
+    const double factor = number(alpha, a_type), of_former = number(beta, a_type);
+    return gemm(handle, {m, n, k, batches, left, right, c, c_type, ldc, c_stride, factor, of_former});
 }
 
-API int cublasGemmEx(Handle* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a, int a_type, int lda,
-                     const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc, int compute, int algorithm) {
-    return cublasGemmStridedBatchedEx(handle, op_a, op_b, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0, 1,
-                                      compute, algorithm);
+API int cublasGemmEx(Handle* handle, int op_a, int op_b, int m, int n, int k, const void* alpha, const void* a, int a_type,
+                     int lda, const void* b, int b_type, int ldb, const void* beta, void* c, int c_type, int ldc,
+                     int compute, int algorithm) {
+    return cublasGemmStridedBatchedEx(handle, op_a, op_b, m, n, k, alpha, a, a_type, lda, 0, b, b_type, ldb, 0, beta, c,
+                                      c_type, ldc, 0, 1, compute, algorithm);
 }
 
-API int cublasSgemmStridedBatched(Handle* handle, int op_a, int op_b, int m, int n, int k, const float* alpha, const float* a, int lda,
-                                  long long a_stride, const float* b, int ldb, long long b_stride, const float* beta, float* c, int ldc,
-                                  long long c_stride, int batches) {
-    return cublasGemmStridedBatchedEx(handle, op_a, op_b, m, n, k, alpha, a, F32, lda, a_stride, b, F32, ldb, b_stride, beta, c, F32, ldc,
-                                      c_stride, batches, COMPUTE_32F, 0);
+API int cublasSgemmStridedBatched(Handle* handle, int op_a, int op_b, int m, int n, int k, const float* alpha,
+                                  const float* a, int lda, long long a_stride, const float* b, int ldb, long long b_stride,
+                                  const float* beta, float* c, int ldc, long long c_stride, int batches) {
+    return cublasGemmStridedBatchedEx(handle, op_a, op_b, m, n, k, alpha, a, F32, lda, a_stride, b, F32, ldb, b_stride, beta,
+                                      c, F32, ldc, c_stride, batches, COMPUTE_32F, 0);
 }
 
-API int cublasSgemm_v2(Handle* handle, int op_a, int op_b, int m, int n, int k, const float* alpha, const float* a, int lda, const float* b,
-                       int ldb, const float* beta, float* c, int ldc) {
+API int cublasSgemm_v2(Handle* handle, int op_a, int op_b, int m, int n, int k, const float* alpha, const float* a, int lda,
+                       const float* b, int ldb, const float* beta, float* c, int ldc) {
     return cublasSgemmStridedBatched(handle, op_a, op_b, m, n, k, alpha, a, lda, 0, b, ldb, 0, beta, c, ldc, 0, 1);
 }
 
-API int cublasDgemmStridedBatched(Handle* handle, int op_a, int op_b, int m, int n, int k, const double* alpha, const double* a, int lda,
-                                  long long a_stride, const double* b, int ldb, long long b_stride, const double* beta, double* c, int ldc,
-                                  long long c_stride, int batches) {
-    return cublasGemmStridedBatchedEx(handle, op_a, op_b, m, n, k, alpha, a, F64, lda, a_stride, b, F64, ldb, b_stride, beta, c, F64, ldc,
-                                      c_stride, batches, COMPUTE_64F, 0);
+API int cublasDgemmStridedBatched(Handle* handle, int op_a, int op_b, int m, int n, int k, const double* alpha,
+                                  const double* a, int lda, long long a_stride, const double* b, int ldb, long long b_stride,
+                                  const double* beta, double* c, int ldc, long long c_stride, int batches) {
+    return cublasGemmStridedBatchedEx(handle, op_a, op_b, m, n, k, alpha, a, F64, lda, a_stride, b, F64, ldb, b_stride, beta,
+                                      c, F64, ldc, c_stride, batches, COMPUTE_64F, 0);
 }

@@ -18,7 +18,7 @@ EmulatedDevice devices[MOST_DEVICES];
 std::atomic<CUresult> failure(CUDA_SUCCESS);
 
 int device_count() {
-    static int count = setting("EMULATED_CUDA_DEVICES", 1);
+    long long count = setting("EMULATED_CUDA_DEVICES", 1);
     return count < MOST_DEVICES ? count : MOST_DEVICES;
 }
 
@@ -41,8 +41,11 @@ size_t most_dynamic_shared() {
     switch (capability()) {
         case 70: return 96 << 10;
         case 75: return 64 << 10;
-        case 80: case 87: return 163 << 10;
-        case 90: case 100: case 103: return 227 << 10;
+        case 80:
+        case 87: return 163 << 10;
+        case 90:
+        case 100:
+        case 103: return 227 << 10;
         default: return 99 << 10;
     }
 }
@@ -86,7 +89,8 @@ API CUresult cuDeviceGetName(char* name, int room, CUdevice device) {
 
 API CUresult cuDeviceGetUuid_v2(char* uuid, CUdevice device) {
     if (!exists(device)) return CUDA_ERROR_INVALID_DEVICE;
-    snprintf(uuid, 16, "emulated %d", device);
+    memcpy(uuid, "emulated device ", 16);
+    uuid[15] = static_cast<char>('0' + device);
     return CUDA_SUCCESS;
 }
 
@@ -99,23 +103,28 @@ API CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device) {
 API CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice device) {
     if (!exists(device)) return CUDA_ERROR_INVALID_DEVICE;
     switch (attribute) {
-        case 1: case 2: case 3: *value = 1024; break;                          // threads a block; its x and y
-        case 4: *value = 64; break;                                            // a block's z
-        case 5: *value = 0x7fffffff; break;                                    // a grid's x
-        case 6: case 7: *value = 65535; break;                                 // its y and z
-        case 8: *value = 48 << 10; break;                                      // shared memory a block
-        case 10: *value = 32; break;                                           // threads a warp
-        case 12: case 82: *value = 65536; break;                               // registers a block, a multiprocessor
-        case 16: *value = 4; break;                                            // multiprocessors
-        case 38: *value = 4 << 20; break;                                      // L2 cache
-        case 39: *value = capability() == 75 ? 1024 : 2048; break;             // threads a multiprocessor
-        case 41: case 115: *value = 1; break;                                  // unified addresses, memory pools
+        case 1:
+        case 2:
+        case 3: *value = 1024; break;  // threads a block; its x and y
+        case 4: *value = 64; break;  // a block's z
+        case 5: *value = 0x7fffffff; break;  // a grid's x
+        case 6:
+        case 7: *value = 65535; break;  // its y and z
+        case 8: *value = 48 << 10; break;  // shared memory a block
+        case 10: *value = 32; break;  // threads a warp
+        case 12:
+        case 82: *value = 65536; break;  // registers a block, a multiprocessor
+        case 16: *value = 4; break;  // multiprocessors
+        case 38: *value = 4 << 20; break;  // L2 cache
+        case 39: *value = capability() == 75 ? 1024 : 2048; break;  // threads a multiprocessor
+        case 41:
+        case 115: *value = 1; break;  // unified addresses, memory pools
         case 75: *value = capability() / 10; break;
         case 76: *value = capability() % 10; break;
         case 81: *value = static_cast<int>(most_dynamic_shared() + 1024); break;  // shared memory a multiprocessor
-        case 97: *value = static_cast<int>(most_dynamic_shared()); break;      // the most a kernel can ask for
-        case 106: *value = 16; break;                                          // blocks a multiprocessor
-        case 111: *value = 1024; break;                                        // shared memory that the system keeps
+        case 97: *value = static_cast<int>(most_dynamic_shared()); break;  // the most a kernel can ask for
+        case 106: *value = 16; break;  // blocks a multiprocessor
+        case 111: *value = 1024; break;  // shared memory that the system keeps
         default: *value = 0;
     }
     return CUDA_SUCCESS;
@@ -128,7 +137,9 @@ API CUresult cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
     return CUDA_SUCCESS;
 }
 
-API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) { return exists(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE; }
+API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+    return exists(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
 
 API CUresult cuCtxSetCurrent(CUcontext context) {
     now.context = context;
@@ -152,7 +163,8 @@ API CUresult cuCtxSynchronize() { return lasting_failure(); }
 
 API CUresult cuGetErrorName(CUresult result, const char** name) {
     switch (result) {
-#define RESULT(name_, value, text) case name_: *name = #name_; return CUDA_SUCCESS;
+#define RESULT(name_, value, text) \
+    case name_: *name = #name_; return CUDA_SUCCESS;
         CU_RESULTS(RESULT)
 #undef RESULT
     }
@@ -161,7 +173,8 @@ API CUresult cuGetErrorName(CUresult result, const char** name) {
 
 API CUresult cuGetErrorString(CUresult result, const char** string) {
     switch (result) {
-#define RESULT(name, value, text) case name: *string = text; return CUDA_SUCCESS;
+#define RESULT(name, value, text) \
+    case name: *string = text; return CUDA_SUCCESS;
         CU_RESULTS(RESULT)
 #undef RESULT
     }

@@ -26,9 +26,9 @@
 
 // Indirect, so that a name which is itself made by a macro is expanded before it is quoted.
 #define KERNEL(threads, name, ...) EMULATED_KERNEL(threads, name, __VA_ARGS__)
-#define EMULATED_KERNEL(threads, name, ...)                                                                               \
-    extern "C" void name(__VA_ARGS__);                                                                                    \
-    static const emulator::Registration emulator_registers_##name(emulator::describe<name>(#name, threads));              \
+#define EMULATED_KERNEL(threads, name, ...)                                                                  \
+    extern "C" void name(__VA_ARGS__);                                                                       \
+    static const emulator::Registration emulator_registers_##name(emulator::describe<name>(#name, threads)); \
     extern "C" void name(__VA_ARGS__)
 
 // ---- What threads do together
@@ -49,14 +49,17 @@ template <typename T> struct Exchange {
 template <typename T> T exchange(const char* what, unsigned mask, T given, unsigned from) {
     static_assert(std::is_arithmetic<T>::value, "numbers are exchanged");
     Exchange<T> mine = {given, given, from};
-    meet(what, mask, [](void* const* lanes, unsigned present) {
-        for (unsigned lane = 0; lane < 32; lane++) {
-            if (!(present >> lane & 1)) continue;
-            Exchange<T>& reader = *static_cast<Exchange<T>*>(lanes[lane]);
-            if (!(present >> reader.from & 1)) report("lane %u reads lane %u, which takes no part", lane, reader.from);
-            reader.got = static_cast<Exchange<T>*>(lanes[reader.from])->given;
-        }
-    }, &mine);
+    meet(
+        what, mask,
+        [](void* const* lanes, unsigned present) {
+            for (unsigned lane = 0; lane < 32; lane++) {
+                if (!(present >> lane & 1)) continue;
+                Exchange<T>& reader = *static_cast<Exchange<T>*>(lanes[lane]);
+                if (!(present >> reader.from & 1)) report("lane %u reads lane %u, which takes no part", lane, reader.from);
+                reader.got = static_cast<Exchange<T>*>(lanes[reader.from])->given;
+            }
+        },
+        &mine);
     return mine.got;
 }
 
@@ -67,13 +70,16 @@ struct Vote {
 
 inline unsigned vote(const char* what, unsigned mask, bool given) {
     Vote mine = {given, 0};
-    meet(what, mask, [](void* const* lanes, unsigned present) {
-        unsigned all = 0;
-        for (unsigned lane = 0; lane < 32; lane++)
-            if (present >> lane & 1 && static_cast<Vote*>(lanes[lane])->given) all |= 1u << lane;
-        for (unsigned lane = 0; lane < 32; lane++)
-            if (present >> lane & 1) static_cast<Vote*>(lanes[lane])->got = all;
-    }, &mine);
+    meet(
+        what, mask,
+        [](void* const* lanes, unsigned present) {
+            unsigned all = 0;
+            for (unsigned lane = 0; lane < 32; lane++)
+                if (present >> lane & 1 && static_cast<Vote*>(lanes[lane])->given) all |= 1u << lane;
+            for (unsigned lane = 0; lane < 32; lane++)
+                if (present >> lane & 1) static_cast<Vote*>(lanes[lane])->got = all;
+        },
+        &mine);
     return mine.got;
 }
 

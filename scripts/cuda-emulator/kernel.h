@@ -73,7 +73,7 @@ extern __thread Now now;
 unsigned lane();
 void wait_for_block();
 
-// Waits for the lanes of the mask; the last to come calls `together` with what each lane brought. All bring the same `together`.
+// Waits for the lanes of the mask; the last to come calls `together` with what each lane brought. All bring the same one.
 typedef void (*Together)(void* const* lanes, unsigned present);
 void meet(const char* what, unsigned mask, Together together, void* brought);
 

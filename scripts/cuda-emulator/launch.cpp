@@ -1,4 +1,5 @@
-// Modules, functions and launches. Modules are empty: a function is found by its name among the kernels compiled into this library.
+// Modules, functions and launches. Modules are empty: a function is found by its name among the kernels compiled into this
+// library.
 //
 // EMULATED_CUDA_FAIL_AT=n makes the n-th launch fail, and everything after it, as a kernel that crashes does.
 #include <atomic>
@@ -55,7 +56,8 @@ CUresult execute(const Noted& noted) {
         void* at = const_cast<unsigned char*>(noted.arguments[i].data());
         CUdeviceptr address = kernel.arguments[i].is_pointer ? *static_cast<CUdeviceptr*>(at) : 0;
         if (address != 0 && !on_device(address, 0)) {
-            fprintf(stderr, "cuda-emulator: kernel %s: argument %zu (%#llx) points to no device memory\n", kernel.name, i, address);
+            fprintf(stderr, "cuda-emulator: kernel %s: argument %zu (%#llx) points to no device memory\n", kernel.name, i,
+                    address);
             return fail_for_good(CUDA_ERROR_ILLEGAL_ADDRESS);
         }
         pointers.push_back(at);
@@ -100,7 +102,8 @@ API CUresult cuFuncGetAttribute(int* value, int attribute, CUfunction function) 
     switch (attribute) {
         case 0: *value = function->kernel->most_threads; break;
         case 4: *value = 32; break;  // registers
-        case 5: case 6: *value = capability(); break;
+        case 5:
+        case 6: *value = capability(); break;
         case 8: *value = function->dynamic_shared; break;
         default: *value = 0;
     }
@@ -117,18 +120,21 @@ API CUresult cuFuncSetAttribute(CUfunction function, int attribute, int value) {
 
 API CUresult cuFuncSetCacheConfig(CUfunction, int) { return CUDA_SUCCESS; }
 
-API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction function, int threads, size_t, unsigned) {
+API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, CUfunction function, int threads, size_t,
+                                                                  unsigned) {
     if (threads <= 0) return CUDA_ERROR_INVALID_VALUE;
     *blocks = threads > static_cast<int>(function->kernel->most_threads) ? 0 : 1024 / threads;
     return CUDA_SUCCESS;
 }
 
-API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction function, int threads, size_t shared_bytes) {
+API CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, CUfunction function, int threads,
+                                                         size_t shared_bytes) {
     return cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, threads, shared_bytes, 0);
 }
 
-API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                            unsigned block_z, unsigned shared_bytes, CUstream stream, void** arguments, void** extra) {
+API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                            unsigned block_y, unsigned block_z, unsigned shared_bytes, CUstream stream, void** arguments,
+                            void** extra) {
     const Kernel& kernel = *function->kernel;
     if (extra) return refuse(kernel, "arguments in one buffer are not supported");
     if (grid_x == 0 || grid_y == 0 || grid_z == 0) return refuse(kernel, "a grid of no blocks");
@@ -136,7 +142,8 @@ API CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_
     if (block_x == 0 || block_y == 0 || block_z == 0) return refuse(kernel, "a block of no threads");
     if (block_z > 64 || static_cast<unsigned long long>(block_x) * block_y * block_z > kernel.most_threads)
         return refuse(kernel, "more threads a block than the kernel is made for");
-    if (shared_bytes > function->dynamic_shared) return refuse(kernel, "more dynamic shared memory than the function is allowed");
+    if (shared_bytes > function->dynamic_shared)
+        return refuse(kernel, "more dynamic shared memory than the function is allowed");
 
     Noted noted = {{&kernel, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared_bytes, nullptr}, {}};
     for (size_t i = 0; i < kernel.arguments.size(); i++) {

@@ -1,5 +1,5 @@
-// Device memory: every allocation is one of malloc's, so that AddressSanitizer sees a kernel that leaves it, and holds no numbers
-// until they are written. Every copy and filling must stay within one allocation.
+// Device memory: every allocation is one of malloc's, so that AddressSanitizer sees a kernel that leaves it, and holds no
+// numbers until they are written. Every copy and filling must stay within one allocation.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -140,10 +140,18 @@ API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, 
     });
 }
 
-API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) { return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr); }
-API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) { return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr); }
-API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) { return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr); }
-API CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t bytes) { return cuMemsetD8Async(to, value, bytes, nullptr); }
+API CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void* from, size_t bytes) {
+    return cuMemcpyHtoDAsync_v2(to, from, bytes, nullptr);
+}
+API CUresult cuMemcpyDtoH_v2(void* to, CUdeviceptr from, size_t bytes) {
+    return cuMemcpyDtoHAsync_v2(to, from, bytes, nullptr);
+}
+API CUresult cuMemcpyDtoD_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes) {
+    return cuMemcpyDtoDAsync_v2(to, from, bytes, nullptr);
+}
+API CUresult cuMemsetD8_v2(CUdeviceptr to, unsigned char value, size_t bytes) {
+    return cuMemsetD8Async(to, value, bytes, nullptr);
+}
 
 // ---- The one memory pool of each device, which tells how much is in use and was at most
 
@@ -162,10 +170,14 @@ API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void* value
     EmulatedDevice* device = reinterpret_cast<EmulatedDevice*>(pool);
     std::lock_guard<std::mutex> lock(mutex);
     switch (attribute) {
-        case 1: case 2: case 3: *static_cast<int*>(value) = 1; break;                          // ways of reuse
-        case 4: *static_cast<unsigned long long*>(value) = 0; break;                           // release threshold
-        case 5: case 7: *static_cast<unsigned long long*>(value) = device->used; break;        // now
-        case 6: case 8: *static_cast<unsigned long long*>(value) = device->peak; break;        // at most
+        case 1:
+        case 2:
+        case 3: *static_cast<int*>(value) = 1; break;  // ways of reuse
+        case 4: *static_cast<unsigned long long*>(value) = 0; break;  // release threshold
+        case 5:
+        case 7: *static_cast<unsigned long long*>(value) = device->used; break;  // now
+        case 6:
+        case 8: *static_cast<unsigned long long*>(value) = device->peak; break;  // at most
         default: return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_SUCCESS;

@@ -30,7 +30,9 @@ struct Graph {
     bool invalid = false;
 
     ~Graph() {
-        for (const GraphMemory& allocation : memory) release(allocation.address);
+        // What a launch allocated and nobody freed outlives the graph.
+        for (const GraphMemory& allocation : memory)
+            if (!allocation.in_use) release(allocation.address);
     }
 };
 

@@ -1,15 +1,10 @@
-// Tests of the emulator itself: kernels whose results are known, and kernels that are wrong, which must be reported. Each test
-// of the second kind runs in a process of its own, because a report ends the process. Run by `scripts/cuda-emulator/run selftest`.
+// Tests of how kernels are run: some whose results are known, and some that are wrong and must be reported.
+// Run by `scripts/cuda-emulator/run selftest`.
 #include "common.cuh"
 
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <functional>
-#include <string>
 #include <vector>
+
+#include "check.h"
 
 KERNEL(256, block_sum, const float* x, float* out, int n) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -82,53 +77,16 @@ KERNEL(32, beyond_shared, int bytes) { dynamic_shared[bytes] = 1; }
 
 namespace {
 
-int failures = 0;
-
-void check(bool good, const char* what) {
-    printf("%s  %s\n", good ? "ok    " : "FAILED", what);
-    failures += !good;
-}
-
 template <typename... A> void launch(const char* name, unsigned grid, unsigned block, size_t shared_bytes, A... arguments) {
     void* list[] = {&arguments...};
     emulator::run({emulator::find_kernel(name), {grid, 1, 1}, {block, 1, 1}, shared_bytes, list});
 }
 
-// What `wrong` writes to standard error before it ends its process; empty if it does not end it.
-std::string report_of(const std::function<void()>& wrong) {
-    int ends[2];
-    if (pipe(ends) != 0) abort();
-    fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(ends[1], 2);
-        close(ends[0]);
-        wrong();
-        _exit(0);
-    }
-    close(ends[1]);
-    std::string text;
-    char part[4096];
-    for (ssize_t n; (n = read(ends[0], part, sizeof part)) > 0;) text.append(part, n);
-    close(ends[0]);
-    int status;
-    waitpid(child, &status, 0);
-    return status != 0 ? text : "";
-}
-
-void check_report(const std::function<void()>& wrong, std::vector<const char*> parts, const char* what) {
-    std::string text = report_of(wrong);
-    bool all = true;
-    for (const char* part : parts) all &= text.find(part) != std::string::npos;
-    check(all, what);
-    if (!all) printf("        it said: %s\n", text.c_str());
-}
-
 void reports() {
-    // Before the pool of threads exists: a forked child has none of its parent's.
     float out[128];
     check_report([&] { launch("stuck_at_barrier", 3, 64, 0, &out[0]); },
-                 {"kernel stuck_at_barrier, block (", "deadlock in warp 0", "__syncthreads: lanes 0 1 2 3 4 5 6 7 8 9", "__shfl_sync"},
+                 {"kernel stuck_at_barrier, block (", "deadlock in warp 0", "__syncthreads: lanes 0 1 2 3 4 5 6 7 8 9",
+                  "__shfl_sync"},
                  "a barrier that not all threads reach is reported");
     check_report([&] { launch("reads_an_absent_lane", 1, 32, 0, &out[0]); }, {"reads lane 20, which takes no part"},
                  "a shuffle from a lane that takes no part is reported");
@@ -156,7 +114,8 @@ void exchanges() {
         const int* mine = &out[7 * thread];
         good &= mine[0] == base + 5 && mine[1] == base + (lane ^ 3);
         good &= mine[2] == base + (lane < 28 ? lane + 4 : lane) && mine[3] == base + (lane >= 4 ? lane - 4 : lane);
-        good &= static_cast<unsigned>(mine[4]) == 0x49249249u && mine[5] == 1 && mine[6] == (lane < 16 ? lane ^ 1 : lane ^ 2);
+        good &=
+            static_cast<unsigned>(mine[4]) == 0x49249249u && mine[5] == 1 && mine[6] == (lane < 16 ? lane ^ 1 : lane ^ 2);
     }
     check(good, "shuffles and votes");
 }
@@ -172,7 +131,8 @@ void product() {
     for (int row = 0; row < 16; row++)
         for (int column = 0; column < 8; column++) {
             double expected = 1;
-            for (int k = 0; k < 16; k++) expected += static_cast<double>(to_float(a[16 * row + k])) * to_float(b[8 * k + column]);
+            for (int k = 0; k < 16; k++)
+                expected += static_cast<double>(to_float(a[16 * row + k])) * to_float(b[8 * k + column]);
             worst = fmaxf(worst, fabs(c[8 * row + column] - expected));
         }
     check(worst < 1e-5, "mma against a plain product");
@@ -208,7 +168,7 @@ void poisoned() {
 }  // namespace
 
 int main() {
-    reports();
+    reports();  // first: they want a process of one thread
     sums();
     exchanges();
     product();
