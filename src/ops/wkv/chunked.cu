@@ -152,14 +152,15 @@ __device__ inline Left rounded_left(const Sum& sum) {
              pack(sum.at[1][2], sum.at[1][3])}};
 }
 
-// ---- Between global and shared memory, by the whole block
+// ---- Between global and shared memory, by the whole block: its threads are a multiple of what a row takes, so that each stays in
+// ---- one column.
 
 // Rows from `rows` on become zeros. The caller commits.
 template <int ROWS, int COLUMNS>
 __device__ inline void fetch(Tile<ROWS, COLUMNS>& tile, const bf16* from, int stride, int rows) {
     constexpr int PACKS = COLUMNS / Pack<bf16>::COUNT;
-    for (int i = threadIdx.x; i < ROWS * PACKS; i += blockDim.x) {
-        const int row = i / PACKS, column = i % PACKS * Pack<bf16>::COUNT;
+    const int column = threadIdx.x % PACKS * Pack<bf16>::COUNT, step = blockDim.x / PACKS;
+    for (int row = threadIdx.x / PACKS; row < ROWS; row += step) {
         if (row < rows) {
             copy_async(&tile.at[row][column], from + static_cast<long long>(row) * stride + column);
         } else {
@@ -173,8 +174,8 @@ __device__ inline void fetch(Tile<ROWS, COLUMNS>& tile, const bf16* from, int st
 template <int ROWS, int COLUMNS>
 __device__ inline void write_out(const Tile<ROWS, COLUMNS>& tile, bf16* to, int stride, int rows) {
     constexpr int PACKS = COLUMNS / Pack<bf16>::COUNT;
-    for (int i = threadIdx.x; i < rows * PACKS; i += blockDim.x) {
-        const int row = i / PACKS, column = i % PACKS * Pack<bf16>::COUNT;
+    const int column = threadIdx.x % PACKS * Pack<bf16>::COUNT, step = blockDim.x / PACKS;
+    for (int row = threadIdx.x / PACKS; row < rows; row += step) {
         *reinterpret_cast<Pack<bf16>*>(to + static_cast<long long>(row) * stride + column) =
             *reinterpret_cast<const Pack<bf16>*>(&tile.at[row][column]);
     }
@@ -209,14 +210,20 @@ template <int K> struct Scales {
 // Row i of r becomes r w^(i mod 16) and of k becomes k w^(15 - i mod 16): what strips have to do with other strips.
 template <int K> __device__ inline void scale_to_strip_edges(Tile<CHUNK, K>& r, Tile<CHUNK, K>& k, const Scales<K>& scales) {
     constexpr int PACKS = K / Pack<bf16>::COUNT;
-    for (int i = threadIdx.x; i < 2 * CHUNK * PACKS; i += blockDim.x) {
-        const int row = i / PACKS % CHUNK, column = i % PACKS * Pack<bf16>::COUNT;
-        const bool is_r = i < CHUNK * PACKS;
-        const float* factors = scales.to(is_r ? row % STRIP : STRIP - 1 - row % STRIP) + column;
-        Pack<bf16>* at = reinterpret_cast<Pack<bf16>*>(is_r ? &r.at[row][column] : &k.at[row][column]);
-        Pack<bf16> x = *at;
-        for (int j = 0; j < Pack<bf16>::COUNT; j++) from_float(x.at[j], to_float(x.at[j]) * factors[j]);
-        *at = x;
+    const int column = threadIdx.x % PACKS * Pack<bf16>::COUNT, step = blockDim.x / PACKS;
+    auto scale = [&](bf16* at, const float* factors) {
+        Pack<bf16>& pack = *reinterpret_cast<Pack<bf16>*>(at);
+        Pack<bf16> x = pack;
+#pragma unroll
+        for (int i = 0; i < Pack<bf16>::COUNT; i += Pack<float>::COUNT) {
+            const Pack<float> few = *reinterpret_cast<const Pack<float>*>(factors + i);
+            for (int j = 0; j < Pack<float>::COUNT; j++) from_float(x.at[i + j], to_float(x.at[i + j]) * few.at[j]);
+        }
+        pack = x;
+    };
+    for (int row = threadIdx.x / PACKS; row < CHUNK; row += step) {
+        scale(&r.at[row][column], scales.to(row % STRIP) + column);
+        scale(&k.at[row][column], scales.to(STRIP - 1 - row % STRIP) + column);
     }
 }
 
@@ -252,6 +259,7 @@ __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHU
     Sum near[3] = {};
     float far[4] = {};
     float same[2] = {};
+#pragma unroll 1
     for (int key = 0; key < K; key += 16) {
         const Left left_in = left(rows, first, key);
         const Right right_in = turned_right(columns, first, key);
@@ -308,41 +316,35 @@ __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHU
 }
 
 // sums = w^(rows to the strip's edge) sums + what a strip does to itself in dr (rows LATER, x = k) or dk (rows EARLIER, x = r),
-// for 16 keys; `products` is B or its transpose. Horner: each digit's scale falls to all that came before it.
+// for the 8 keys from `key`; `products` is B or its transpose. Horner: each digit's scale falls to all that came before it.
 template <Side ROWS, int K>
-__device__ inline void add_own_strip(Sum& sums, const Left& products, const Right& x_in, const Scales<K>& scales, int key) {
+__device__ inline void add_own_strip(float (&sums)[4], const Left& products, const unsigned (&x_in)[2], const Scales<K>& scales,
+                                     int key) {
     const int g = lane_g(), q = lane_q();
-    // [key g + 8 i][row 2 q + 8 j + e]
-    float x[2][2][2];
-    Right same, by_digit[4];
-    by_digit[0] = x_in;
-    for (int i = 0; i < 2; i++) {
-        const int column = key + g + 8 * i;
-        for (int j = 0; j < 2; j++) {
-            x[i][j][0] = low(x_in.at[i][j]);
-            x[i][j][1] = high(x_in.at[i][j]);
-            same.at[i][j] = pack(scales.bonus[column] * x[i][j][0], scales.bonus[column] * x[i][j][1]);
-        }
+    // Of key g: row 2 q + 8 j + e.
+    float x[2][2];
+    unsigned same[2], by_digit[4][2];
+    const float bonus = scales.bonus[key + g];
+    for (int j = 0; j < 2; j++) {
+        x[j][0] = low(x_in[j]);
+        x[j][1] = high(x_in[j]);
+        same[j] = pack(bonus * x[j][0], bonus * x[j][1]);
+        by_digit[0][j] = x_in[j];
+    }
 #pragma unroll
-        for (int digit = 0; digit < 3; digit++) {
-            const int h = 1 << digit;
-            const float factor = scales.to(h)[column];
-            for (int j = 0; j < 2; j++) {
-                for (int e = 0; e < 2; e++) x[i][j][e] *= step<other(ROWS)>(((2 * q + e) & h) != 0, factor);
-                by_digit[digit + 1].at[i][j] = pack(x[i][j][0], x[i][j][1]);
-            }
+    for (int digit = 0; digit < 3; digit++) {
+        const int h = 1 << digit;
+        const float factor = scales.to(h)[key + g];
+        for (int j = 0; j < 2; j++) {
+            for (int e = 0; e < 2; e++) x[j][e] *= step<other(ROWS)>(((2 * q + e) & h) != 0, factor);
+            by_digit[digit + 1][j] = pack(x[j][0], x[j][1]);
         }
     }
 #pragma unroll
     for (int digit = 3; digit >= 0; digit--) {
         const int h = 1 << digit;
-        for (int i = 0; i < 2; i++) {
-            for (int e = 0; e < 2; e++) {
-                const float factor = scales.to(h)[key + 2 * q + 8 * i + e];
-                sums.at[i][e] *= step<ROWS>((g & h) != 0, factor);
-                sums.at[i][2 + e] *= step<ROWS>(((g + 8) & h) != 0, factor);
-            }
-        }
+        const float* factors = scales.to(h) + key + 2 * q;
+        for (int i = 0; i < 4; i++) sums[i] *= step<ROWS>(((g + i / 2 * 8) & h) != 0, factors[i % 2]);
         Left parted = {};
         if (h < 8) {
             parted.at[0] = products.at[0] & parting_at<ROWS>(h);
@@ -351,10 +353,10 @@ __device__ inline void add_own_strip(Sum& sums, const Left& products, const Righ
             const int half = ROWS == Side::LATER ? 1 : 2;
             parted.at[half] = products.at[half];
         }
-        multiply(sums, parted, by_digit[digit]);
+        mma(sums, parted.at, by_digit[digit]);
     }
     const Left diagonal = {{products.at[0] & parting_at<ROWS>(0), 0, 0, products.at[3] & parting_at<ROWS>(0)}};
-    multiply(sums, diagonal, same);
+    mma(sums, diagonal.at, same);
 }
 
 // ---- Between strips
@@ -388,6 +390,7 @@ template <Side ROWS, int K>
 __device__ inline void mix_strips(Sum (&sums)[K / 16], const Left& own, const Tile<CHUNK, K>& rows,
                                   const Tile<CHUNK, K>& columns, const Tile<CHUNK, K>& values, const Scales<K>& scales,
                                   int strip) {
+#pragma unroll
     for (int i = 0; i < K / 16; i++) multiply(sums[i], own, right(values, strip * STRIP, i * 16));
     for (int distance = 0; distance < strips_beyond<ROWS>(strip); distance++) {
         const int theirs = strip_beyond<ROWS>(strip, distance) * STRIP;
@@ -396,6 +399,7 @@ __device__ inline void mix_strips(Sum (&sums)[K / 16], const Left& own, const Ti
             multiply(products, scaled_left(rows, strip * STRIP, key, scales, distance), turned_right(columns, theirs, key));
         }
         const Left weights = rounded_left(products);
+#pragma unroll
         for (int i = 0; i < K / 16; i++) multiply(sums[i], weights, right(values, theirs, i * 16));
     }
 }
@@ -406,6 +410,7 @@ __device__ inline void mix_state(Sum (&sums)[K / 16], const Tile<CHUNK, K>& rows
                                  const Scales<K>& scales, int strip, int first_key) {
     for (int key = 0; key < PANEL; key += 16) {
         const Left a = scaled_left(rows, strip * STRIP, first_key + key, scales, strips_beyond<ROWS>(strip));
+#pragma unroll
         for (int i = 0; i < K / 16; i++) multiply(sums[i], a, right(state, key, i * 16));
     }
 }
@@ -440,6 +445,7 @@ __device__ inline void see_strips(Sum (&sums)[K / 16], const Right (&own)[K / 16
     for (int distance = strips_beyond<ROWS>(strip) - 1; distance >= 0; distance--) {
         const int theirs = strip_beyond<ROWS>(strip, distance) * STRIP;
         const Left products = value_products(rows, strip * STRIP, columns, theirs);
+#pragma unroll
         for (int i = 0; i < K / 16; i++) {
             for (int j = 0; j < 2; j++) {
                 const float* factors = scales.to_strips(1) + i * 16 + 8 * j + 2 * lane_q();
@@ -449,10 +455,14 @@ __device__ inline void see_strips(Sum (&sums)[K / 16], const Right (&own)[K / 16
         }
     }
     const Left products = value_products(rows, strip * STRIP, columns, strip * STRIP);
-    for (int i = 0; i < K / 16; i++) add_own_strip<ROWS>(sums[i], products, own[i], scales, i * 16);
+#pragma unroll
+    for (int i = 0; i < K / 8; i++) {
+        add_own_strip<ROWS>(sums[i / 2].at[i % 2], products, own[i / 2].at[i % 2], scales, i * 8);
+    }
 }
 
 template <int K> __device__ inline void put_strip(Tile<CHUNK, K>& tile, const Sum (&sums)[K / 16], int strip) {
+#pragma unroll
     for (int i = 0; i < K / 16; i++) {
         const Left words = rounded_left(sums[i]);
         for (int j = 0; j < 4; j++) {
@@ -657,6 +667,7 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
     if (role == 2) {
         products = strip_products<Side::EARLIER>(shared.k, shared.r, shared.scales, strip * STRIP);
     } else {
+#pragma unroll
         for (int i = 0; i < K / 16; i++) own[i] = right(role == 0 ? shared.k : shared.r, strip * STRIP, i * 16);
     }
     __syncthreads();
@@ -689,7 +700,14 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
 
 }  // namespace
 
-#define CHUNKED(K)                                                                                                         \
+// So many threads, and registers for so many such blocks on a multiprocessor.
+#ifdef __CUDACC__
+#define BLOCK(threads, at_once) threads, at_once
+#else
+#define BLOCK(threads, at_once) threads
+#endif
+
+#define CHUNKED(K, GRADIENT_BLOCKS)                                                                                                  \
     KERNEL(2 * K, wkv_states_bf16_##K, const bf16* k, const bf16* v, const float* decay, const float* state,               \
            const int* chunks, const int* first_chunk, int heads, bf16* states, float* end) {                               \
         walk<Walk::FORWARD, K>(k, v, decay, {chunks, first_chunk, heads}, state, states, end);                             \
@@ -702,12 +720,14 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
            const bf16* states, const int* chunks, int heads, bf16* y) {                                                    \
         outputs<K>(r, k, v, decay, bonus, states, chunks, heads, y);                                                       \
     }                                                                                                                      \
-    KERNEL(384, wkv_gradients_bf16_##K, const bf16* r, const bf16* k, const bf16* v, const bf16* dy, const float* decay,   \
+    KERNEL(BLOCK(384, GRADIENT_BLOCKS), wkv_gradients_bf16_##K, const bf16* r, const bf16* k, const bf16* v, const bf16* dy, const float* decay,   \
            const float* bonus, const bf16* states, const bf16* at_ends, const int* chunks, int heads, bf16* dr, bf16* dk,  \
            bf16* dv) {                                                                                                     \
         gradients<K>({r, k, v, dy, decay, bonus, states, at_ends}, chunks, heads, dr, dk, dv);                             \
     }
 
-CHUNKED(32)
-CHUNKED(64)
-CHUNKED(128)
+// A gradients block waits for memory and at barriers, so a second one is worth the few registers that are parked in memory for
+// it; of K = 128, shared memory rarely holds two.
+CHUNKED(32, 2)
+CHUNKED(64, 2)
+CHUNKED(128, 1)
