@@ -18,9 +18,9 @@
 // 4, 2 or 1): then t - c = t mod h, and c - 1 - s = h - 1 - s mod h. So a strip's 16 x 16 products come of four tensor-core
 // products, one per digit, each with its own powers, of which only the pairs that part at that digit are kept.
 //
-// Powers are f32; what they scale is rounded to bf16 once (across three strips, twice), and so are A, B, S and G where
-// they enter a product. S and G are stored at chunk edges as bf16: a product takes them as nothing else, and what is carried on is
-// not rounded.
+// Powers are f32; what they scale is rounded to bf16 once (twice on its way past whole strips in y and dv), and so are A, B, S
+// and G where they enter a product. S and G are stored at chunk edges as bf16, since products take nothing else, while what is
+// carried on is never rounded.
 //
 // Launches. N rows, H heads of K = 32, 64 or 128; all of one dimension; `chunks` is int pairs {first row, rows}, in order,
 // never across sequences, rows = 64 but for a sequence's last chunk (1 to 64); `first_chunk` is int[sequences + 1].
@@ -45,7 +45,7 @@
 //
 // r, k, v, dy, y, dr, dk, dv bf16 `[N, H K]`; decay, bonus f32 `[H, K]`; state f32 `[H, K, K]`; end, starts f32
 // `[sequences, H, K, K]`; scratch: states, gradients bf16 `[chunks, H, K, K]`. All pointers are aligned to 16 bytes.
-#include "../cuda/common.cuh"
+#include "tile.cuh"
 
 namespace {
 
@@ -57,128 +57,6 @@ constexpr int STAGES = 4;
 
 // Which of two tokens the rows of a product are: the later one, t, or the earlier one, s.
 enum class Side { LATER, EARLIER };
-
-// ---- 16 x 16 pieces of matrices, as a warp holds them for mma(). Lane 4 g + q holds rows (or columns) g and g + 8, and of
-// ---- the other dimension 2 q, 2 q + 1, 2 q + 8 and 2 q + 9.
-
-__device__ inline int lane_g() { return threadIdx.x % 32 / 4; }
-__device__ inline int lane_q() { return threadIdx.x % 4; }
-
-// Left operand: row g + 8 (i % 2), columns 2 q + 8 (i / 2) and one further.
-struct Left {
-    unsigned at[4];
-};
-// Right operand: of column g + 8 i, rows 2 q + 8 j and one further.
-struct Right {
-    unsigned at[2][2];
-};
-// Sums: columns 2 q + 8 i and one further, of row g and then of row g + 8.
-struct Sum {
-    float at[2][4];
-};
-
-__device__ inline void multiply(Sum& sum, const Left& left, const Right& right) {
-    mma(sum.at[0], left.at, right.at[0]);
-    mma(sum.at[1], left.at, right.at[1]);
-}
-
-__device__ inline float low(unsigned pair) { return __uint_as_float(pair << 16); }
-__device__ inline float high(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
-
-// A matrix in shared memory. Rows are 16 bytes longer than they need be: so eight 16-byte pieces one below the other lie in
-// different banks.
-template <int ROWS, int COLUMNS> struct Tile {
-    static constexpr int STRIDE = COLUMNS + 8;
-    bf16 at[ROWS][STRIDE];
-};
-
-// How the quarters of a 16 x 16 piece follow each other, and whether each is turned over on the way.
-enum class Order { DOWN, ACROSS };
-enum class Turn { NO, YES };
-
-template <Order ORDER, Turn TURN> __device__ inline void load_quarters(unsigned* to, const bf16* corner, int stride) {
-#ifdef __CUDACC__
-    // Every lane names one of the 4 x 8 rows.
-    const int lane = threadIdx.x % 32;
-    const int row = ORDER == Order::DOWN ? lane % 16 : lane / 16 * 8 + lane % 8;
-    const int column = ORDER == Order::DOWN ? lane / 16 * 8 : lane / 8 % 2 * 8;
-    const unsigned from = static_cast<unsigned>(__cvta_generic_to_shared(corner + row * stride + column));
-    if (TURN == Turn::NO) {
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                     : "r"(from)
-                     : "memory");
-    } else {
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                     : "r"(from)
-                     : "memory");
-    }
-#else
-    for (int i = 0; i < 4; i++) {
-        const int row = 8 * (ORDER == Order::DOWN ? i % 2 : i / 2), column = 8 * (ORDER == Order::DOWN ? i / 2 : i % 2);
-        const bf16* quarter = corner + row * stride + column;
-        const int g = lane_g(), q = lane_q();
-        const bf16* from = TURN == Turn::NO ? quarter + g * stride + 2 * q : quarter + 2 * q * stride + g;
-        to[i] = pack(to_float(from[0]), to_float(from[TURN == Turn::NO ? 1 : stride]));
-    }
-#endif
-}
-
-// The piece of a tile whose corner is (row, column), as an operand; `turned` is its transpose.
-template <typename Tile> __device__ inline Left left(const Tile& tile, int row, int column) {
-    Left out;
-    load_quarters<Order::DOWN, Turn::NO>(out.at, &tile.at[row][column], Tile::STRIDE);
-    return out;
-}
-template <typename Tile> __device__ inline Left turned_left(const Tile& tile, int row, int column) {
-    Left out;
-    load_quarters<Order::ACROSS, Turn::YES>(out.at, &tile.at[row][column], Tile::STRIDE);
-    return out;
-}
-template <typename Tile> __device__ inline Right right(const Tile& tile, int row, int column) {
-    Right out;
-    load_quarters<Order::DOWN, Turn::YES>(out.at[0], &tile.at[row][column], Tile::STRIDE);
-    return out;
-}
-template <typename Tile> __device__ inline Right turned_right(const Tile& tile, int row, int column) {
-    Right out;
-    load_quarters<Order::ACROSS, Turn::NO>(out.at[0], &tile.at[row][column], Tile::STRIDE);
-    return out;
-}
-
-__device__ inline Left rounded_left(const Sum& sum) {
-    return {{pack(sum.at[0][0], sum.at[0][1]), pack(sum.at[0][2], sum.at[0][3]), pack(sum.at[1][0], sum.at[1][1]),
-             pack(sum.at[1][2], sum.at[1][3])}};
-}
-
-// ---- Between global and shared memory, by the whole block
-
-// Rows from `rows` on become zeros. The caller commits.
-template <int ROWS, int COLUMNS>
-__device__ inline void fetch(Tile<ROWS, COLUMNS>& tile, const bf16* from, int stride, int rows) {
-    constexpr int PACKS = COLUMNS / Pack<bf16>::COUNT;
-    for (int i = threadIdx.x; i < ROWS * PACKS; i += blockDim.x) {
-        const int row = i / PACKS, column = i % PACKS * Pack<bf16>::COUNT;
-        if (row < rows) {
-            copy_async(&tile.at[row][column], from + static_cast<long long>(row) * stride + column);
-        } else {
-            Pack<bf16> zeros;
-            for (int j = 0; j < Pack<bf16>::COUNT; j++) from_float(zeros.at[j], 0.0f);
-            *reinterpret_cast<Pack<bf16>*>(&tile.at[row][column]) = zeros;
-        }
-    }
-}
-
-template <int ROWS, int COLUMNS>
-__device__ inline void write_out(const Tile<ROWS, COLUMNS>& tile, bf16* to, int stride, int rows) {
-    constexpr int PACKS = COLUMNS / Pack<bf16>::COUNT;
-    for (int i = threadIdx.x; i < rows * PACKS; i += blockDim.x) {
-        const int row = i / PACKS, column = i % PACKS * Pack<bf16>::COUNT;
-        *reinterpret_cast<Pack<bf16>*>(to + static_cast<long long>(row) * stride + column) =
-            *reinterpret_cast<const Pack<bf16>*>(&tile.at[row][column]);
-    }
-}
 
 // ---- Powers of the decay
 
@@ -209,14 +87,20 @@ template <int K> struct Scales {
 // Row i of r becomes r w^(i mod 16) and of k becomes k w^(15 - i mod 16): what strips have to do with other strips.
 template <int K> __device__ inline void scale_to_strip_edges(Tile<CHUNK, K>& r, Tile<CHUNK, K>& k, const Scales<K>& scales) {
     constexpr int PACKS = K / Pack<bf16>::COUNT;
-    for (int i = threadIdx.x; i < 2 * CHUNK * PACKS; i += blockDim.x) {
-        const int row = i / PACKS % CHUNK, column = i % PACKS * Pack<bf16>::COUNT;
-        const bool is_r = i < CHUNK * PACKS;
-        const float* factors = scales.to(is_r ? row % STRIP : STRIP - 1 - row % STRIP) + column;
-        Pack<bf16>* at = reinterpret_cast<Pack<bf16>*>(is_r ? &r.at[row][column] : &k.at[row][column]);
-        Pack<bf16> x = *at;
-        for (int j = 0; j < Pack<bf16>::COUNT; j++) from_float(x.at[j], to_float(x.at[j]) * factors[j]);
-        *at = x;
+    const int column = threadIdx.x % PACKS * Pack<bf16>::COUNT, step = blockDim.x / PACKS;
+    auto scale = [&](bf16* at, const float* factors) {
+        Pack<bf16>& pack = *reinterpret_cast<Pack<bf16>*>(at);
+        Pack<bf16> x = pack;
+#pragma unroll
+        for (int i = 0; i < Pack<bf16>::COUNT; i += Pack<float>::COUNT) {
+            const Pack<float> few = *reinterpret_cast<const Pack<float>*>(factors + i);
+            for (int j = 0; j < Pack<float>::COUNT; j++) from_float(x.at[i + j], to_float(x.at[i + j]) * few.at[j]);
+        }
+        pack = x;
+    };
+    for (int row = threadIdx.x / PACKS; row < CHUNK; row += step) {
+        scale(&r.at[row][column], scales.to(row % STRIP) + column);
+        scale(&k.at[row][column], scales.to(STRIP - 1 - row % STRIP) + column);
     }
 }
 
@@ -235,11 +119,8 @@ template <Side ROWS> __device__ inline unsigned parting_at(int h) {
     return mask;
 }
 
-// By what a row must be scaled further when the pairs that part at digit 2 h come after those that part at h; `digit` is
-// the row's own at h.
-template <Side SIDE> __device__ inline float step(bool digit, float power_h) {
-    return digit == (SIDE == Side::LATER) ? power_h : 1.0f;
-}
+// Whether a row, of this digit at h, is scaled by another w^h for the pairs that part at 2 h, next after h.
+template <Side SIDE> __device__ constexpr bool steps(bool digit) { return digit == (SIDE == Side::LATER); }
 
 __device__ constexpr Side other(Side side) { return side == Side::LATER ? Side::EARLIER : Side::LATER; }
 
@@ -252,6 +133,7 @@ __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHU
     Sum near[3] = {};
     float far[4] = {};
     float same[2] = {};
+#pragma unroll 1
     for (int key = 0; key < K; key += 16) {
         const Left left_in = left(rows, first, key);
         const Right right_in = turned_right(columns, first, key);
@@ -276,8 +158,8 @@ __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHU
                 for (int e = 0; e < 2; e++) {
                     const float factor = scales.to(h)[key + 2 * q + 8 * j + e];
                     for (int i = 0; i < 2; i++) {
-                        x[i][j][e] *= step<ROWS>((g & h) != 0, factor);
-                        z[i][j][e] *= step<other(ROWS)>((g & h) != 0, factor);
+                        if (steps<ROWS>((g & h) != 0)) x[i][j][e] *= factor;
+                        else z[i][j][e] *= factor;
                     }
                 }
                 for (int i = 0; i < 2; i++) {
@@ -308,40 +190,38 @@ __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHU
 }
 
 // sums = w^(rows to the strip's edge) sums + what a strip does to itself in dr (rows LATER, x = k) or dk (rows EARLIER, x = r),
-// for 16 keys; `products` is B or its transpose. Horner: each digit's scale falls to all that came before it.
+// for the 8 keys from `key`; `products` is B or its transpose. Horner: each digit's scale falls to all that came before it.
 template <Side ROWS, int K>
-__device__ inline void add_own_strip(Sum& sums, const Left& products, const Right& x_in, const Scales<K>& scales, int key) {
+__device__ inline void add_own_strip(float (&sums)[4], const Left& products, const unsigned (&x_in)[2], const Scales<K>& scales,
+                                     int key) {
     const int g = lane_g(), q = lane_q();
-    // [key g + 8 i][row 2 q + 8 j + e]
-    float x[2][2][2];
-    Right same, by_digit[4];
-    by_digit[0] = x_in;
-    for (int i = 0; i < 2; i++) {
-        const int column = key + g + 8 * i;
-        for (int j = 0; j < 2; j++) {
-            x[i][j][0] = low(x_in.at[i][j]);
-            x[i][j][1] = high(x_in.at[i][j]);
-            same.at[i][j] = pack(scales.bonus[column] * x[i][j][0], scales.bonus[column] * x[i][j][1]);
-        }
+    // Of key g: row 2 q + 8 j + e.
+    float x[2][2];
+    unsigned same[2], by_digit[4][2];
+    const float bonus = scales.bonus[key + g];
+    for (int j = 0; j < 2; j++) {
+        x[j][0] = low(x_in[j]);
+        x[j][1] = high(x_in[j]);
+        same[j] = pack(bonus * x[j][0], bonus * x[j][1]);
+        by_digit[0][j] = x_in[j];
+    }
 #pragma unroll
-        for (int digit = 0; digit < 3; digit++) {
-            const int h = 1 << digit;
-            const float factor = scales.to(h)[column];
-            for (int j = 0; j < 2; j++) {
-                for (int e = 0; e < 2; e++) x[i][j][e] *= step<other(ROWS)>(((2 * q + e) & h) != 0, factor);
-                by_digit[digit + 1].at[i][j] = pack(x[i][j][0], x[i][j][1]);
+    for (int digit = 0; digit < 3; digit++) {
+        const int h = 1 << digit;
+        const float factor = scales.to(h)[key + g];
+        for (int j = 0; j < 2; j++) {
+            for (int e = 0; e < 2; e++) {
+                if (steps<other(ROWS)>(((2 * q + e) & h) != 0)) x[j][e] *= factor;
             }
+            by_digit[digit + 1][j] = pack(x[j][0], x[j][1]);
         }
     }
 #pragma unroll
     for (int digit = 3; digit >= 0; digit--) {
         const int h = 1 << digit;
-        for (int i = 0; i < 2; i++) {
-            for (int e = 0; e < 2; e++) {
-                const float factor = scales.to(h)[key + 2 * q + 8 * i + e];
-                sums.at[i][e] *= step<ROWS>((g & h) != 0, factor);
-                sums.at[i][2 + e] *= step<ROWS>(((g + 8) & h) != 0, factor);
-            }
+        const float factors[2] = {scales.to(h)[key + 2 * q], scales.to(h)[key + 2 * q + 1]};
+        for (int i = 0; i < 4; i++) {
+            if (steps<ROWS>(((g + i / 2 * 8) & h) != 0)) sums[i] *= factors[i % 2];
         }
         Left parted = {};
         if (h < 8) {
@@ -351,10 +231,10 @@ __device__ inline void add_own_strip(Sum& sums, const Left& products, const Righ
             const int half = ROWS == Side::LATER ? 1 : 2;
             parted.at[half] = products.at[half];
         }
-        multiply(sums, parted, by_digit[digit]);
+        mma(sums, parted.at, by_digit[digit]);
     }
     const Left diagonal = {{products.at[0] & parting_at<ROWS>(0), 0, 0, products.at[3] & parting_at<ROWS>(0)}};
-    multiply(sums, diagonal, same);
+    mma(sums, diagonal.at, same);
 }
 
 // ---- Between strips
@@ -388,6 +268,7 @@ template <Side ROWS, int K>
 __device__ inline void mix_strips(Sum (&sums)[K / 16], const Left& own, const Tile<CHUNK, K>& rows,
                                   const Tile<CHUNK, K>& columns, const Tile<CHUNK, K>& values, const Scales<K>& scales,
                                   int strip) {
+#pragma unroll
     for (int i = 0; i < K / 16; i++) multiply(sums[i], own, right(values, strip * STRIP, i * 16));
     for (int distance = 0; distance < strips_beyond<ROWS>(strip); distance++) {
         const int theirs = strip_beyond<ROWS>(strip, distance) * STRIP;
@@ -396,6 +277,7 @@ __device__ inline void mix_strips(Sum (&sums)[K / 16], const Left& own, const Ti
             multiply(products, scaled_left(rows, strip * STRIP, key, scales, distance), turned_right(columns, theirs, key));
         }
         const Left weights = rounded_left(products);
+#pragma unroll
         for (int i = 0; i < K / 16; i++) multiply(sums[i], weights, right(values, theirs, i * 16));
     }
 }
@@ -406,6 +288,7 @@ __device__ inline void mix_state(Sum (&sums)[K / 16], const Tile<CHUNK, K>& rows
                                  const Scales<K>& scales, int strip, int first_key) {
     for (int key = 0; key < PANEL; key += 16) {
         const Left a = scaled_left(rows, strip * STRIP, first_key + key, scales, strips_beyond<ROWS>(strip));
+#pragma unroll
         for (int i = 0; i < K / 16; i++) multiply(sums[i], a, right(state, key, i * 16));
     }
 }
@@ -440,6 +323,7 @@ __device__ inline void see_strips(Sum (&sums)[K / 16], const Right (&own)[K / 16
     for (int distance = strips_beyond<ROWS>(strip) - 1; distance >= 0; distance--) {
         const int theirs = strip_beyond<ROWS>(strip, distance) * STRIP;
         const Left products = value_products(rows, strip * STRIP, columns, theirs);
+#pragma unroll
         for (int i = 0; i < K / 16; i++) {
             for (int j = 0; j < 2; j++) {
                 const float* factors = scales.to_strips(1) + i * 16 + 8 * j + 2 * lane_q();
@@ -449,10 +333,14 @@ __device__ inline void see_strips(Sum (&sums)[K / 16], const Right (&own)[K / 16
         }
     }
     const Left products = value_products(rows, strip * STRIP, columns, strip * STRIP);
-    for (int i = 0; i < K / 16; i++) add_own_strip<ROWS>(sums[i], products, own[i], scales, i * 16);
+#pragma unroll
+    for (int i = 0; i < K / 8; i++) {
+        add_own_strip<ROWS>(sums[i / 2].at[i % 2], products, own[i / 2].at[i % 2], scales, i * 8);
+    }
 }
 
 template <int K> __device__ inline void put_strip(Tile<CHUNK, K>& tile, const Sum (&sums)[K / 16], int strip) {
+#pragma unroll
     for (int i = 0; i < K / 16; i++) {
         const Left words = rounded_left(sums[i]);
         for (int j = 0; j < 4; j++) {
@@ -482,6 +370,7 @@ struct Chunks {
 template <Walk WALK, int K>
 __device__ inline void walk(const bf16* keys, const bf16* values, const float* decay, const Chunks& chunks,
                             const float* before, bf16* at_chunks, float* after) {
+    static_assert(STAGES * sizeof(Stage<K>) == 512 * (K + 32), "what the launch table says");
     Stage<K>* stages = reinterpret_cast<Stage<K>*>(dynamic_shared);
     const int heads = chunks.heads, channels = heads * K;
     const int first_value = blockIdx.x % (K / 16) * 16, head = blockIdx.x / (K / 16) % heads;
@@ -657,6 +546,7 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
     if (role == 2) {
         products = strip_products<Side::EARLIER>(shared.k, shared.r, shared.scales, strip * STRIP);
     } else {
+#pragma unroll
         for (int i = 0; i < K / 16; i++) own[i] = right(role == 0 ? shared.k : shared.r, strip * STRIP, i * 16);
     }
     __syncthreads();
@@ -689,7 +579,14 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
 
 }  // namespace
 
-#define CHUNKED(K)                                                                                                         \
+// So many threads, and registers for so many such blocks on a multiprocessor.
+#ifdef __CUDACC__
+#define BLOCK(threads, at_once) threads, at_once
+#else
+#define BLOCK(threads, at_once) threads
+#endif
+
+#define CHUNKED(K, GRADIENT_BLOCKS)                                                                                        \
     KERNEL(2 * K, wkv_states_bf16_##K, const bf16* k, const bf16* v, const float* decay, const float* state,               \
            const int* chunks, const int* first_chunk, int heads, bf16* states, float* end) {                               \
         walk<Walk::FORWARD, K>(k, v, decay, {chunks, first_chunk, heads}, state, states, end);                             \
@@ -702,12 +599,14 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
            const bf16* states, const int* chunks, int heads, bf16* y) {                                                    \
         outputs<K>(r, k, v, decay, bonus, states, chunks, heads, y);                                                       \
     }                                                                                                                      \
-    KERNEL(384, wkv_gradients_bf16_##K, const bf16* r, const bf16* k, const bf16* v, const bf16* dy, const float* decay,   \
-           const float* bonus, const bf16* states, const bf16* at_ends, const int* chunks, int heads, bf16* dr, bf16* dk,  \
-           bf16* dv) {                                                                                                     \
+    KERNEL(BLOCK(384, GRADIENT_BLOCKS), wkv_gradients_bf16_##K, const bf16* r, const bf16* k, const bf16* v,               \
+           const bf16* dy, const float* decay, const float* bonus, const bf16* states, const bf16* at_ends,                \
+           const int* chunks, int heads, bf16* dr, bf16* dk, bf16* dv) {                                                   \
         gradients<K>({r, k, v, dy, decay, bonus, states, at_ends}, chunks, heads, dr, dk, dv);                             \
     }
 
-CHUNKED(32)
-CHUNKED(64)
-CHUNKED(128)
+// A gradients block waits for memory and at barriers, so a second one is worth the few registers that are parked in memory for
+// it; of K = 128, shared memory rarely holds two.
+CHUNKED(32, 2)
+CHUNKED(64, 2)
+CHUNKED(128, 1)
