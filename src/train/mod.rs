@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<Stop> {
         options.model_remote.as_ref(),
         &Patience::default(),
     )?;
-    let model = prepare::load_model(options, &compute)?;
+    let model = Rwkv5::open(&options.model, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
     let target = Target::check(&options.save, &model)?;
     target::check_further(options, &target)?;
@@ -189,7 +189,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
     prepare::check_places(options)?;
     let model = options.model.display();
     if options.model.exists() {
-        let model = prepare::load_model(options, &compute)?;
+        let model = Rwkv5::open(&options.model, &compute)?;
         prepare::check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
         target::check_further(options, &target)?;

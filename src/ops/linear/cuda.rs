@@ -95,7 +95,7 @@ impl Numbers {
     }
 
     /// left times W, or W transposed.
-    pub fn multiply(&self, left: &Tensor, side: Side, to: To) -> Result<Tensor> {
+    pub(super) fn multiply(&self, left: &Tensor, side: Side, to: To) -> Result<Tensor> {
         let (n, _) = left.dims2()?;
         let [rows, columns] = self.dims()?;
         let outer = match side {
