@@ -118,7 +118,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             // Stop?
             let stop = signals.caught().or(reached);
             if let Some(stop) = stop.or_else(|| standing.in_vain(patience)) {
-                step::verify(&work, &standing)?;
+                step::verify(&work, &mut standing)?;
                 return Ok(stop);
             }
 

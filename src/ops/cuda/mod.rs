@@ -107,8 +107,16 @@ pub unsafe fn launch(gpu: &CudaDevice, kernel: &str, grid: Grid, args: &[Arg]) -
     let launched = unsafe { builder.launch(config) };
     match launched {
         Ok(_) => Ok(()),
-        Err(error) => Err(candle_core::Error::from(CudaError::from(error))
-            .context(format!("the GPU cannot run {kernel} ({grid:?})"))),
+        Err(error) => {
+            let Grid {
+                blocks,
+                threads,
+                shared,
+            } = grid;
+            bail!(
+                "the GPU failed at {kernel} ({blocks:?} blocks of {threads} threads and {shared} bytes): {error}"
+            )
+        }
     }
 }
 
@@ -136,7 +144,8 @@ fn function(gpu: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
         return Ok(function.clone());
     }
     let function = module.load_function(kernel).w();
-    let function = function.map_err(|error| error.context(format!("no kernel {kernel}")))?;
+    let function = function
+        .map_err(|error| candle_core::Error::Msg(format!("no kernel {kernel}: {error}")))?;
     functions.insert(kernel.to_string(), function.clone());
     Ok(function)
 }
@@ -145,7 +154,9 @@ fn load(gpu: &CudaDevice) -> Result<Arc<CudaModule>> {
     let image = Ptx::from_binary(KERNELS.to_vec());
     let module = gpu.cuda_stream().context().load_module(image).w();
     module.map_err(|error| {
-        error.context("the NVIDIA driver takes none of this program's kernels; update the driver")
+        candle_core::Error::Msg(format!(
+            "the NVIDIA driver takes none of this program's kernels; update the driver: {error}"
+        ))
     })
 }
 
