@@ -132,6 +132,7 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         max_epochs: 3.0,
         max_time: 600.0,
         product: Product::F32,
+        weights: Weights::File,
         recompute: Recompute::Auto,
         micro_batch: None,
         flags: Vec::new(),
