@@ -13,7 +13,8 @@ use anyhow::Result;
 use state_tune::data::template::Template;
 use state_tune::data::{Formats, Walk, example};
 use state_tune::model::{Checkpoint, Rwkv5, State};
-use state_tune::ops::{self, linear::Product};
+use state_tune::ops;
+use state_tune::ops::linear::{Product, Weights};
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::schedule::Shape;
 use state_tune::train::{
