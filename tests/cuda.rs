@@ -168,7 +168,11 @@ fn norms() -> Result<()> {
         ] {
             let mut sides = Sides::new(&card, store);
             let [norm, on_card] = sides.norm(channels, groups)?;
-            let [x, x_card] = sides.activations(&[rows, channels])?;
+            // Rows are what goes from layer to layer, in f32; groups are what WKV gives.
+            let [x, x_card] = match groups {
+                1 => sides.parameters(&[rows, channels], -1.0, 1.0)?,
+                _ => sides.activations(&[rows, channels])?,
+            };
             let [dy, dy_card] = sides.activations(&[rows, channels])?;
             let [gate, gate_card] = sides.activations(&[rows, channels])?;
             let what = format!("{store:?} {rows} x {channels} in {groups}");
@@ -179,6 +183,11 @@ fn norms() -> Result<()> {
                 &on_card.backward(&dy_card, &x_card)?,
             );
             let exact = Product::F32;
+            sides.close_rows(
+                &what,
+                &gates::norm_silu(&norm, &x, None, exact)?,
+                &gates::norm_silu(&on_card, &x_card, None, store.product)?,
+            )?;
             sides.close_rows(
                 &what,
                 &gates::norm_silu(&norm, &x, Some(&gate), exact)?,
@@ -203,8 +212,8 @@ fn token_shifts() -> Result<()> {
                 let mut sides = Sides::new(&card, store);
                 let shape = [offsets.rows(), channels];
                 let [norm, on_card] = sides.norm(channels, 1)?;
-                let [x, x_card] = sides.activations(&shape)?;
-                let [d_out, d_out_card] = sides.activations(&shape)?;
+                let [x, x_card] = sides.parameters(&shape, -1.0, 1.0)?;
+                let [d_out, d_out_card] = sides.parameters(&shape, -1.0, 1.0)?;
                 let [first, first_card] = sides.parameters(&[channels], -1.0, 1.0)?;
                 let (mut all, mut all_card) = (Vec::new(), Vec::new());
                 let (mut d, mut d_card) = (Vec::new(), Vec::new());
@@ -259,7 +268,8 @@ fn gates_of_single_numbers() -> Result<()> {
     for store in STORES {
         for shape in [[1, 32], [7, 200], [300, 64]] {
             let mut sides = Sides::new(&card, store);
-            let [x, x_card] = sides.activations(&shape)?;
+            let [x, x_card] = sides.parameters(&shape, -1.0, 1.0)?;
+            let [dz, dz_card] = sides.activations(&shape)?;
             let [r, r_card] = sides.activations(&shape)?;
             let [v, v_card] = sides.activations(&shape)?;
             let what = format!("{store:?} {shape:?}");
@@ -281,8 +291,8 @@ fn gates_of_single_numbers() -> Result<()> {
             )?;
             sides.close_rows(
                 &what,
-                &gates::relu_squared_backward(&x, &r, exact)?,
-                &gates::relu_squared_backward(&x_card, &r_card, store.product)?,
+                &gates::relu_squared_backward(&dz, &r, exact)?,
+                &gates::relu_squared_backward(&dz_card, &r_card, store.product)?,
             )?;
         }
     }
@@ -412,7 +422,7 @@ fn products_of(
     let mut sides = Sides::new(card, store);
     let [x, x_card] = sides.activations(&[n, inner])?;
     let [dy, dy_card] = sides.activations(&[n, out])?;
-    let [to, to_card] = sides.activations(&[n, out])?;
+    let [to, to_card] = sides.parameters(&[n, out], -1.0, 1.0)?;
     let w = sides.numbers(&[out, inner], -1.0, 1.0)?;
     let matrix = |product| {
         Matrix::new(stored(&w, element)?.into(), element, [out, inner], product)?.held_as(weights)
@@ -476,7 +486,7 @@ fn rows_made_taken_and_put_back() -> Result<()> {
         let got = rows::embed(&table(store.product, &card)?, &tokens, Some(&soft_card))?;
         sides.close("embed", &want, &got);
 
-        let [x, x_card] = sides.activations(&[9, 96])?;
+        let [x, x_card] = sides.parameters(&[9, 96], -1.0, 1.0)?;
         let picked = [8, 0, 3];
         let (want, got) = (rows::take(&x, &picked)?, rows::take(&x_card, &picked)?);
         sides.close("take", &want, &got);

@@ -153,14 +153,16 @@ impl Rwkv5 {
             n_ffn,
             ..
         } = &self.config;
-        let each = match intermediates {
-            Intermediates::Keep => n_embd + block::kept_per_row(n_embd, n_ffn),
-            Intermediates::Recompute => n_embd,
+        let kept = block::kept_per_row(n_embd, n_ffn);
+        let all_kept = match intermediates {
+            Intermediates::Keep => n_layer * kept,
+            Intermediates::Recompute => 0,
         };
-        // One block's values live in either case, beside their gradients and four mixed copies of them; on a card the
-        // WKV's states between chunks are about two more.
-        self.compute.activations().size_in_bytes()
-            * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 6 * n_embd)
+        // What goes from layer to layer is f32: each block's input, and at one block its output and their gradients. Of
+        // what products take and give, one block's values live in either case, beside their gradients and four mixed
+        // copies of them; on a card the WKV's states between chunks are about two more.
+        let given = self.compute.activations().size_in_bytes();
+        4 * (n_layer + 4) * n_embd + given * (all_kept + 2 * kept + 6 * n_embd)
     }
 
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which

@@ -218,18 +218,6 @@ pub fn suffix(tensor: &Tensor) -> Result<&'static str> {
     }
 }
 
-/// How many packs of sixteen bytes a tensor is.
-pub fn packs(tensor: &Tensor) -> Result<usize> {
-    let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
-    if !bytes.is_multiple_of(16) {
-        bail!(
-            "kernels take sixteen bytes at a time, and {:?} ends within",
-            tensor.shape()
-        );
-    }
-    Ok(bytes / 16)
-}
-
 /// Row numbers on the card of `like`.
 pub fn indices(rows: &[u32], like: &Tensor) -> Result<Tensor> {
     let numbers: Vec<i32> = rows.iter().map(|&row| row as i32).collect();

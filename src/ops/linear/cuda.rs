@@ -103,8 +103,8 @@ impl Numbers {
             Side::Backward => columns,
         };
         let dtype = match to {
-            To::Wide => DType::F32,
-            To::New | To::Onto(_) => left.dtype(),
+            To::Wide | To::Onto(_) => DType::F32,
+            To::New => left.dtype(),
         };
         let onto = match to {
             To::Onto(onto) => Some(onto),
