@@ -25,6 +25,10 @@ const F32_TRAINED: f64 = 1e-3;
 const F32_TRAINED_LOSS: f64 = 2e-5;
 /// Products rounded to bf16.
 const BF16: f64 = 2e-2;
+/// What products take and give stored as bf16, as a GPU does it. The 5.2 model here has a relu so near its kink that
+/// float64 itself comes out 2.8e-2 off once those numbers are rounded, and 1e-2 on other models
+/// (`oracle/rounding.py`, docs/ACCURACY.md).
+const BF16_STORED: f64 = 4e-2;
 
 const MODELS: [(&str, &str); 4] = [
     ("5.0", "model_5.0.pth"),
@@ -135,9 +139,18 @@ impl Case {
         examples
     }
 
+    /// The tolerance on this device.
+    fn tolerance(&self, tolerance: f64) -> f64 {
+        match self.model.compute().activations() {
+            DType::BF16 if tolerance == BF16 => BF16_STORED,
+            _ => tolerance,
+        }
+    }
+
     #[track_caller]
     fn close(&self, what: &str, got: &Tensor, golden: &str, tolerance: f64) {
         let want = &self.numbers[golden];
+        let tolerance = self.tolerance(tolerance);
         let got = got.to_device(&Device::Cpu).unwrap();
         let difference = norm(&(got.to_dtype(DType::F64).unwrap() - want).unwrap()) / norm(want);
         assert!(
