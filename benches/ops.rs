@@ -148,18 +148,30 @@ fn products(c: &mut Criterion) -> Result<()> {
     }
     // Decoding is bound by reading W.
     let (w, w_plain) = matrix([VOCAB, N_EMBD], Product::Bf16)?;
-    let x = random(&[1, N_EMBD])?;
-    let row = Rows::of(Product::Bf16, &x)?;
+    let one = random(&[1, N_EMBD])?;
+    let row = Rows::of(Product::Bf16, &one)?;
     compare(
         c,
         "linear Bf16, one row",
         bytes(2 * VOCAB * N_EMBD, 4 * VOCAB),
         || w.forward(&row),
-        || linear::reference::forward(&x, &w_plain),
+        || linear::reference::forward(&one, &w_plain),
     );
     for weights in [Weights::File, Weights::Int8, Weights::Nf4] {
+        // Few rows: a good part of the time goes to packing W.
+        let [rows, out, inner] = [128, N_FFN, N_EMBD];
+        let w = matrix([out, inner], Product::Bf16)?.0.held_as(weights)?;
+        let [x, dy] = [inner, out]
+            .map(|width| random(&[rows, width]).and_then(|x| Rows::of(Product::Bf16, &x)));
+        let (x_rows, dy_rows) = (x?, dy?);
+        let name = format!("linear Bf16 {rows} x {out} x {inner}, weights {weights}");
+        let mut products = group(c, &name, Work::Arithmetic(2 * rows * out * inner));
+        products.bench_function("forward", |b| b.iter(|| black_box(w.forward(&x_rows))));
+        products.bench_function("backward", |b| b.iter(|| black_box(w.backward(&dy_rows))));
+        products.finish();
+
         let w = matrix([VOCAB, N_EMBD], Product::F32)?.0.held_as(weights)?;
-        let row = Rows::of(Product::F32, &x)?;
+        let row = Rows::of(Product::F32, &one)?;
         group(
             c,
             &format!("linear F32, one row, weights {weights}"),

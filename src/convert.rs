@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::data::{Example, Formats, example};
 use crate::files;
-use crate::model::{Checkpoint, Rwkv5, State};
+use crate::model::{Rwkv5, State};
 use crate::ops::linear::{Element, Product};
 use crate::pth;
 use crate::report::say;
@@ -117,8 +117,7 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 fn load(path: &Path) -> Result<Rwkv5> {
-    Rwkv5::load(&Checkpoint::open(path)?, Product::F32)
-        .with_context(|| format!("cannot use the model {}", path.display()))
+    Rwkv5::open(path, Product::F32)
 }
 
 fn open(path: &Path, options: &Options, model: Option<&Rwkv5>) -> Result<Found> {

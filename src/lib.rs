@@ -14,7 +14,7 @@
 //! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk, batch (packed flat)
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs; beside them
 //!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays),
-//!                output (memory that is written once)
+//!                output (memory that is written once), quantise (frozen numbers in fewer bits)
 //! tokenizer/     the World vocabulary
 //! pth/           PyTorch's zip and pickle, read and written
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only room that touches the network

@@ -14,8 +14,9 @@ mod state;
 mod time_mix;
 
 use std::ops::AddAssign;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,7 @@ use self::head::Head;
 use crate::data::{Batch, Example, batch};
 use crate::ops::linear::{Element, Matrix, Weights};
 use crate::ops::norm::Norm;
-use crate::ops::{Compute, Offsets, rows};
+use crate::ops::{Compute, Offsets, device, rows};
 
 const LN_EPS: f32 = 1e-5;
 /// Of the norm after the WKV: 1e-5 * 8^2, the release's `head_size_divisor` squared.
@@ -87,6 +88,19 @@ pub struct Rwkv5 {
 }
 
 impl Rwkv5 {
+    /// Opens a model's file and takes its weights, as [`Self::load`].
+    pub fn open(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
+        let checkpoint = Checkpoint::open(path)?;
+        let loaded = Self::load(&checkpoint, compute);
+        let loaded = loaded.map_err(|error| match device::is_out_of_memory(&error) {
+            true => error.context(
+                "the GPU's memory does not hold it; take --weights int8 or nf4, or --device cpu",
+            ),
+            false => error,
+        });
+        loaded.with_context(|| format!("cannot use the model {}", path.display()))
+    }
+
     /// Takes the weights from a checkpoint, leaving the matrices in its memory map, or copying them to a card.
     pub fn load(checkpoint: &Checkpoint, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(checkpoint)?, compute.into());
@@ -139,14 +153,16 @@ impl Rwkv5 {
             n_ffn,
             ..
         } = &self.config;
-        let each = match intermediates {
-            Intermediates::Keep => n_embd + block::kept_per_row(n_embd, n_ffn),
-            Intermediates::Recompute => n_embd,
+        let kept = block::kept_per_row(n_embd, n_ffn);
+        let all_kept = match intermediates {
+            Intermediates::Keep => n_layer * kept,
+            Intermediates::Recompute => 0,
         };
-        // One block's values live in either case, beside their gradients and four mixed copies of them; on a card the
-        // WKV's states between chunks are about two more.
-        self.compute.activations().size_in_bytes()
-            * (n_layer * each + 2 * block::kept_per_row(n_embd, n_ffn) + 6 * n_embd)
+        // What goes from layer to layer is f32: each block's input, and at one block its output and their gradients. Of
+        // what products take and give, one block's values live in either case, beside their gradients and four mixed
+        // copies of them; on a card the WKV's states between chunks are about two more.
+        let given = self.compute.activations().size_in_bytes();
+        4 * (n_layer + 4) * n_embd + given * (all_kept + 2 * kept + 6 * n_embd)
     }
 
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which
@@ -278,13 +294,8 @@ impl Rwkv5 {
             "there is nothing to read: no token and no soft prompt"
         );
         let offsets = Offsets::from_lengths([rows.len()]);
-        let mut x = self.ln0.forward(&self.embed(&rows, state)?)?;
-        let mut layers = Vec::with_capacity(self.blocks.len());
-        for (i, block) in self.blocks.iter().enumerate() {
-            let (out, _, end) = block.forward(&x, &state.layer(i)?, &offsets)?;
-            layers.push(end.of_sequence(0)?);
-            x = out;
-        }
+        let x = self.ln0.forward(&self.embed(&rows, state)?)?;
+        let (x, layers) = self.blocks(x, state, &offsets)?;
         Ok((x, State::from_layers(None, &layers)?))
     }
 
@@ -296,19 +307,26 @@ impl Rwkv5 {
         token: &Tensor,
         state: &State,
         offsets: &Offsets,
-    ) -> candle_core::Result<(Tensor, Vec<LayerState>)> {
-        let step = || -> Result<_> {
-            let embedded = rows::embed_on_card(&self.embedding, token)?;
-            let mut x = self.ln0.forward(&embedded)?;
-            let mut ends = Vec::with_capacity(self.blocks.len());
-            for (i, block) in self.blocks.iter().enumerate() {
-                let (out, _, end) = block.forward(&x, &state.layer(i)?, offsets)?;
-                ends.push(end.of_sequence(0)?);
-                x = out;
-            }
-            Ok((self.head.logits(&x)?, ends))
-        };
-        step().map_err(candle_core::Error::wrap)
+    ) -> Result<(Tensor, Vec<LayerState>)> {
+        let embedded = rows::embed_on_card(&self.embedding, token)?;
+        let (x, ends) = self.blocks(self.ln0.forward(&embedded)?, state, offsets)?;
+        Ok((self.head.logits(&x)?, ends))
+    }
+
+    /// All blocks on one sequence: (the last one's output, each layer's state after it).
+    fn blocks(
+        &self,
+        mut x: Tensor,
+        state: &State,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Vec<LayerState>)> {
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let (out, _, end) = block.forward(&x, &state.layer(i)?, offsets)?;
+            layers.push(end.of_sequence(0)?);
+            x = out;
+        }
+        Ok((x, layers))
     }
 
     /// The embedding of each row `[N, C]`.

@@ -6,6 +6,8 @@ use anyhow::ensure;
 
 use super::{Rwkv5, State};
 #[cfg(feature = "cuda")]
+use crate::ops::Offsets;
+#[cfg(feature = "cuda")]
 use crate::ops::cuda::graph::Graph;
 #[cfg(feature = "cuda")]
 use candle_core::Tensor;
@@ -26,6 +28,8 @@ struct Recorded {
     graph: Graph,
     /// `[1]`.
     token: Tensor,
+    /// Of one row; on the card.
+    _offsets: Offsets,
     /// `[1, V]`.
     logits: Tensor,
 }
@@ -64,7 +68,6 @@ impl<'a> Reader<'a> {
     /// Reads one token on a card. The first time it is recorded, too.
     #[cfg(feature = "cuda")]
     fn read_recorded(&mut self, token: u32) -> Result<Vec<f32>> {
-        use crate::ops::Offsets;
         use crate::ops::cuda::graph::{Copies, set};
 
         let model = self.model;
@@ -100,14 +103,14 @@ impl<'a> Reader<'a> {
                     pairs.push((end.ffn_shift.clone(), place.ffn_shift));
                     pairs.push((end.wkv.clone(), place.wkv));
                 }
-                Copies::new(&pairs)
+                Ok(Copies::new(&pairs)?)
             },
-            Copies::launch,
         )?;
         let row = logits.flatten_all()?.to_vec1()?;
         self.recorded = Some(Recorded {
             graph,
             token,
+            _offsets: offsets,
             logits,
         });
         Ok(row)

@@ -8,8 +8,9 @@
 //! [`Offsets`].
 //!
 //! In main memory, activations and gradients are f32. The one place where a narrower type enters is the product with a
-//! frozen matrix ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32. On a card, activations are stored
-//! in the product's type; sums, states and what is learnt are f32 there too.
+//! frozen matrix ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32. On a card, what
+//! products take and give is stored in the product's type; sums, states, what is learnt, and what goes from layer to layer
+//! are f32 there too.
 
 pub mod adam;
 pub mod buffers;
@@ -48,7 +49,8 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// The type of activations: f32 in main memory, the product's on a card, where reading them is what costs.
+    /// The type of what products take and give: f32 in main memory, the product's on a card, where reading and writing
+    /// them is what costs.
     pub fn activations(&self) -> DType {
         match self.device {
             Device::Cpu => DType::F32,

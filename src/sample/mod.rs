@@ -13,7 +13,7 @@ use crate::data::Formats;
 use crate::data::template::Template;
 use crate::fetch::{self, Patience, Remote};
 use crate::generate::{End, Settings, Talk};
-use crate::model::{Checkpoint, Rwkv5, State};
+use crate::model::{Rwkv5, State};
 use crate::ops::Compute;
 use crate::ops::device::Choice;
 use crate::ops::linear::{Product, Weights};
@@ -92,10 +92,8 @@ fn load(options: &Options) -> Result<Sides> {
         options.model_remote.as_ref(),
         &Patience::default(),
     )?;
-    let checkpoint = Checkpoint::open(&options.model)?;
     let compute = Compute::exact(options.device, options.product, options.weights)?;
-    let model = Rwkv5::load(&checkpoint, &compute)
-        .with_context(|| format!("cannot use the model {}", options.model.display()))?;
+    let model = Rwkv5::open(&options.model, &compute)?;
     let state = &options.state;
     let read = || -> Result<State, state_file::Error> {
         let found = state_file::open(state, None)?;

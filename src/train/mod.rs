@@ -52,7 +52,7 @@ pub fn run(options: &Options) -> Result<Stop> {
         options.model_remote.as_ref(),
         &Patience::default(),
     )?;
-    let model = prepare::load_model(options, &compute)?;
+    let model = Rwkv5::open(&options.model, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
     let target = Target::check(&options.save, &model)?;
     target::check_further(options, &target)?;
@@ -118,7 +118,7 @@ pub fn run(options: &Options) -> Result<Stop> {
             // Stop?
             let stop = signals.caught().or(reached);
             if let Some(stop) = stop.or_else(|| standing.in_vain(patience)) {
-                step::verify(&work, &standing)?;
+                step::verify(&work, &mut standing)?;
                 return Ok(stop);
             }
 
@@ -189,7 +189,7 @@ pub fn dry_run(options: &Options) -> Result<()> {
     prepare::check_places(options)?;
     let model = options.model.display();
     if options.model.exists() {
-        let model = prepare::load_model(options, &compute)?;
+        let model = Rwkv5::open(&options.model, &compute)?;
         prepare::check_examples(&data, options, model.config())?;
         let target = Target::check(&options.save, &model)?;
         target::check_further(options, &target)?;

@@ -8,8 +8,8 @@ use super::plan::Plan;
 use super::{HeldOut, Options, Tune};
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
-use crate::model::{Checkpoint, Config, Rwkv5};
-use crate::ops::{Compute, device};
+use crate::model::{Config, Rwkv5};
+use crate::ops::device;
 use crate::report::say;
 use crate::{files, memory};
 
@@ -70,13 +70,6 @@ pub fn survey(options: &Options) -> Result<Data> {
         }
     };
     Ok(data)
-}
-
-/// The model, with its weights left in their file or on the card.
-pub fn load_model(options: &Options, compute: &Compute) -> Result<Rwkv5> {
-    let checkpoint = Checkpoint::open(&options.model)?;
-    Rwkv5::load(&checkpoint, compute)
-        .with_context(|| format!("cannot use the model {}", options.model.display()))
 }
 
 /// How much is computed at once: as much as the largest batch needs and memory holds.

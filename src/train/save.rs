@@ -31,7 +31,11 @@ pub fn save(
         _ if standing.learner.steps() == 0 => None,
         (_, Some(best)) => Some(best.state.clone()),
         (Ok(_), None) => Some(standing.learner.snapshot()?),
-        (Err(_), None) => standing.last_good.clone(),
+        (Err(_), None) => standing
+            .updated
+            .as_ref()
+            .or(standing.last_good.as_ref())
+            .cloned(),
     };
     let mut written = Vec::new();
     let mut failures = Vec::new();

@@ -27,7 +27,7 @@ pub struct Standing {
     /// How long it had trained when this program took it up, and when that was.
     pub before: f64,
     pub begun: Instant,
-    /// A copy of the state after the last update, and of the last one that gave a finite loss.
+    /// A copy of the state after the last update, unless it gave no finite loss; and of the last one that did.
     pub updated: Option<State>,
     pub last_good: Option<State>,
 }

@@ -50,6 +50,7 @@ pub fn compute(work: &Work, standing: &mut Standing, voice: impl Fn(&str)) -> Re
     let learner = &standing.learner;
     let norms = learner.norms(&gradient)?;
     if !loss.is_finite() || !norms.are_finite() {
+        standing.updated = None;
         return Err(diverged(loss, step, options));
     }
     standing.last_good = match step {
@@ -159,7 +160,7 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
 }
 
 /// Errors when what was learnt last gives no finite loss: no further step will find that out.
-pub fn verify(work: &Work, standing: &Standing) -> Result<()> {
+pub fn verify(work: &Work, standing: &mut Standing) -> Result<()> {
     let Some(example) = work.data.examples.first() else {
         return Ok(());
     };
@@ -169,6 +170,7 @@ pub fn verify(work: &Work, standing: &Standing) -> Result<()> {
     match score.loss() {
         loss if loss.is_finite() => Ok(()),
         loss => {
+            standing.updated = None;
             let what = format!("the loss is {loss} after the update");
             Err(lower_the_rate(
                 &what,

@@ -64,7 +64,7 @@ impl Dir {
         command
             .arg("--data_path")
             .arg(tiny("train.jsonl"))
-            .args(["--exit_loss", "0"])
+            .args(["--exit_loss", "0", "--device", "cpu"])
             .args(flags);
         command
     }

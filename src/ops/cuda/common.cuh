@@ -1,8 +1,8 @@
 // What every kernel is written in: a small set of names that nvcc knows, and that scripts/cuda-emulator gives a meaning on
 // the processor, so that the same text is compiled for cards and run in tests where there is none.
 //
-// A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. Storage types T are float
-// and bf16; sums are float always. Sizes and row numbers are int, products of them long long.
+// A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. What products take and give
+// is stored as T, float or bf16; sums are float always, and so is what blocks add to, from layer to layer. Sizes and row numbers are int, products of them long long.
 #pragma once
 
 #ifdef __CUDACC__
@@ -66,6 +66,32 @@ template <typename T> struct __align__(16) Pack {
 template <typename T> __device__ inline Pack<T>& pack_at(T* row, int i) { return reinterpret_cast<Pack<T>*>(row)[i]; }
 template <typename T> __device__ inline const Pack<T>& pack_at(const T* row, int i) {
     return reinterpret_cast<const Pack<T>*>(row)[i];
+}
+
+// Eight neighbouring numbers as floats, whatever they are stored as: rows of different types are gone through alike.
+struct Eight {
+    float at[8];
+};
+
+template <typename T> __device__ inline Eight eight_at(const T* row, int i) {
+    constexpr int COUNT = Pack<T>::COUNT;
+    Eight out;
+#pragma unroll
+    for (int part = 0; part < 8 / COUNT; part++) {
+        Pack<T> values = pack_at(row, i * (8 / COUNT) + part);
+        for (int j = 0; j < COUNT; j++) out.at[part * COUNT + j] = to_float(values.at[j]);
+    }
+    return out;
+}
+
+template <typename T> __device__ inline void put_eight(T* row, int i, const Eight& values) {
+    constexpr int COUNT = Pack<T>::COUNT;
+#pragma unroll
+    for (int part = 0; part < 8 / COUNT; part++) {
+        Pack<T> out;
+        for (int j = 0; j < COUNT; j++) from_float(out.at[j], values.at[part * COUNT + j]);
+        pack_at(row, i * (8 / COUNT) + part) = out;
+    }
 }
 
 __device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }

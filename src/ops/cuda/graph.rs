@@ -53,40 +53,43 @@ pub fn output(
 /// Recorded work, with the memory that it uses.
 pub struct Graph {
     graph: CudaGraph,
+    /// What the graph's kernels know the addresses of.
     _outputs: Vec<Tensor>,
+    _copies: Copies,
 }
 
 impl Graph {
-    /// Does `work`, then `rest` with what it came to; and records both. Neither may copy from or to main memory, or
-    /// wait. What `work` gave is written again at each launch.
-    pub fn record<T, R>(
+    /// Does `work`, then copies some of what it came to over what it began with; and records both. `work` may not copy
+    /// from or to main memory, or wait. What it gave is written again at each launch; what it read, beside what is
+    /// given to it again, must stay where it is.
+    pub fn record<T>(
         gpu: &CudaDevice,
-        work: impl Fn() -> Result<T>,
-        prepare: impl FnOnce(&T) -> Result<R>,
-        rest: impl Fn(&R) -> Result<()>,
-    ) -> Result<(Self, T)> {
+        work: impl Fn() -> anyhow::Result<T>,
+        copies: impl FnOnce(&T) -> anyhow::Result<Copies>,
+    ) -> anyhow::Result<(Self, T)> {
         let (done, outputs) = with_outputs(Vec::new(), None, &work)?;
-        let rest_of = prepare(&done)?;
-        rest(&rest_of)?;
+        let copies = copies(&done)?;
+        copies.launch()?;
         let stream = gpu.cuda_stream();
         stream
             .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .w()?;
         let recorded = with_outputs(outputs, Some(0), || {
             work()?;
-            rest(&rest_of)
+            Ok(copies.launch()?)
         });
         // Ended whatever happened, since nothing else can be done on the stream until then.
         let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w()?;
         let ((), outputs) = recorded?;
         let Some(graph) = graph else {
-            bail!("the GPU's driver recorded nothing");
+            anyhow::bail!("the GPU's driver recorded nothing");
         };
         graph.upload().w()?;
         Ok((
             Self {
                 graph,
                 _outputs: outputs,
+                _copies: copies,
             },
             done,
         ))
@@ -102,8 +105,8 @@ impl Graph {
 fn with_outputs<T>(
     tensors: Vec<Tensor>,
     next: Option<usize>,
-    work: impl FnOnce() -> Result<T>,
-) -> Result<(T, Vec<Tensor>)> {
+    work: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, Vec<Tensor>)> {
     OUTPUTS.set(Some(Outputs { tensors, next }));
     let done = work();
     let outputs = OUTPUTS.take().map_or(Vec::new(), |outputs| outputs.tensors);

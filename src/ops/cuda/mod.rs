@@ -20,7 +20,6 @@ use candle_core::cuda_backend::cudarc::driver::{
 };
 use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDType, CudaError, DeviceId, WrapErr};
-use candle_core::error::Context;
 use candle_core::{CudaDevice, DType, Result, Shape, Storage, Tensor, bail};
 use half::bf16;
 
@@ -108,8 +107,16 @@ pub unsafe fn launch(gpu: &CudaDevice, kernel: &str, grid: Grid, args: &[Arg]) -
     let launched = unsafe { builder.launch(config) };
     match launched {
         Ok(_) => Ok(()),
-        Err(error) => Err(candle_core::Error::from(CudaError::from(error))
-            .context(format!("the GPU cannot run {kernel} ({grid:?})"))),
+        Err(error) => {
+            let Grid {
+                blocks,
+                threads,
+                shared,
+            } = grid;
+            bail!(
+                "the GPU failed at {kernel} ({blocks:?} blocks of {threads} threads and {shared} bytes): {error}"
+            )
+        }
     }
 }
 
@@ -137,7 +144,8 @@ fn function(gpu: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
         return Ok(function.clone());
     }
     let function = module.load_function(kernel).w();
-    let function = function.with_context(|| format!("the GPU has no kernel {kernel}"))?;
+    let function = function
+        .map_err(|error| candle_core::Error::Msg(format!("no kernel {kernel}: {error}")))?;
     functions.insert(kernel.to_string(), function.clone());
     Ok(function)
 }
@@ -145,8 +153,10 @@ fn function(gpu: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
 fn load(gpu: &CudaDevice) -> Result<Arc<CudaModule>> {
     let image = Ptx::from_binary(KERNELS.to_vec());
     let module = gpu.cuda_stream().context().load_module(image).w();
-    module.with_context(|| {
-        "the GPU's driver takes none of this program's kernels: update the driver, or build the program for this GPU"
+    module.map_err(|error| {
+        candle_core::Error::Msg(format!(
+            "the NVIDIA driver takes none of this program's kernels; update the driver: {error}"
+        ))
     })
 }
 
@@ -206,18 +216,6 @@ pub fn suffix(tensor: &Tensor) -> Result<&'static str> {
         DType::BF16 => Ok("bf16"),
         dtype => bail!("there are kernels for f32 and bf16, not for {dtype:?}"),
     }
-}
-
-/// How many packs of sixteen bytes a tensor is.
-pub fn packs(tensor: &Tensor) -> Result<usize> {
-    let bytes = tensor.elem_count() * tensor.dtype().size_in_bytes();
-    if !bytes.is_multiple_of(16) {
-        bail!(
-            "kernels take sixteen bytes at a time, and {:?} ends within",
-            tensor.shape()
-        );
-    }
-    Ok(bytes / 16)
 }
 
 /// Row numbers on the card of `like`.
@@ -284,8 +282,17 @@ fn chunks(offsets: &Offsets) -> (Vec<[usize; 2]>, Vec<usize>) {
 pub fn is_out_of_memory(error: &(dyn Error + 'static)) -> bool {
     const DRIVER: DriverError = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     const CUBLAS: CublasError = CublasError(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED);
-    let Some(candle_core::Error::Cuda(error)) = error.downcast_ref() else {
-        return error.source().is_some_and(is_out_of_memory);
+    let mut error: &candle_core::Error = match error.downcast_ref() {
+        Some(error) => error,
+        None => return false,
+    };
+    while let candle_core::Error::Context { inner, .. }
+    | candle_core::Error::WithBacktrace { inner, .. } = error
+    {
+        error = inner;
+    }
+    let candle_core::Error::Cuda(error) = error else {
+        return false;
     };
     match error.downcast_ref() {
         Some(CudaError::Cuda(error)) => *error == DRIVER,

@@ -25,7 +25,13 @@ pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Produc
     norm.check(y)?;
     #[cfg(feature = "cuda")]
     if y.device().is_cuda() {
-        return Ok(Rows::Card(super::norm::cuda::forward(norm, y, None, gate)?));
+        return Ok(Rows::Card(super::norm::cuda::forward(
+            norm,
+            y,
+            None,
+            gate,
+            product.dtype(),
+        )?));
     }
     let gate = match gate {
         Some(gate) => {

@@ -95,7 +95,7 @@ impl Numbers {
     }
 
     /// left times W, or W transposed.
-    pub fn multiply(&self, left: &Tensor, side: Side, to: To) -> Result<Tensor> {
+    pub(super) fn multiply(&self, left: &Tensor, side: Side, to: To) -> Result<Tensor> {
         let (n, _) = left.dims2()?;
         let [rows, columns] = self.dims()?;
         let outer = match side {
@@ -103,8 +103,8 @@ impl Numbers {
             Side::Backward => columns,
         };
         let dtype = match to {
-            To::Wide => DType::F32,
-            To::New | To::Onto(_) => left.dtype(),
+            To::Wide | To::Onto(_) => DType::F32,
+            To::New => left.dtype(),
         };
         let onto = match to {
             To::Onto(onto) => Some(onto),

@@ -1,21 +1,23 @@
 //! The norm on a card, alone and with the gate that may follow it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::Norm;
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
 
-/// norm(x) * silu(gate), or norm(x) without a gate; of the rows of x that `rows` `[R]` names, or of all.
+/// norm(x) * silu(gate), or norm(x) without a gate, stored as `dtype`, which is the gate's; of the rows of x that `rows`
+/// `[R]` names, or of all.
 pub fn forward(
     norm: &Norm,
     x: &Tensor,
     rows: Option<&Tensor>,
     gate: Option<&Tensor>,
+    dtype: DType,
 ) -> Result<Tensor> {
     let (all, channels) = x.dims2()?;
     let count = rows.map_or(Ok(all), |rows| rows.dim(0))?;
-    let z = output(x, (count, channels), x.dtype())?;
-    let (kernel, grid) = of(norm, "norm_gate", x, count)?;
+    let z = output(x, (count, channels), dtype)?;
+    let (kernel, grid) = of(norm, "norm_gate", [x, &z], count)?;
     let args = [
         pointer(x)?,
         pointer_if(rows)?,
@@ -43,10 +45,10 @@ pub fn backward(
     let (count, channels) = x.dims2()?;
     let dx = output(x, x.shape(), x.dtype())?;
     let dgate = match gate {
-        Some(_) => output(x, x.shape(), x.dtype())?,
+        Some(gate) => output(x, x.shape(), gate.dtype())?,
         None => dx.clone(),
     };
-    let (kernel, grid) = of(norm, "norm_gate_backward", x, count)?;
+    let (kernel, grid) = of(norm, "norm_gate_backward", [x, dz], count)?;
     let args = [
         pointer(dz)?,
         pointer(x)?,
@@ -66,11 +68,8 @@ pub fn backward(
 }
 
 /// A block for each row, or eight threads for each head's group.
-fn of(norm: &Norm, kernel: &str, x: &Tensor, count: usize) -> Result<(String, Grid)> {
+fn of(norm: &Norm, kernel: &str, [x, z]: [&Tensor; 2], count: usize) -> Result<(String, Grid)> {
     let lanes = if norm.groups == 1 { 256 } else { 8 };
-    let threads = count * norm.groups * lanes;
-    Ok((
-        format!("{kernel}_{lanes}_{}", suffix(x)?),
-        Grid::each(threads),
-    ))
+    let kernel = format!("{kernel}_{lanes}_{}_{}", suffix(x)?, suffix(z)?);
+    Ok((kernel, Grid::each(count * norm.groups * lanes)))
 }

@@ -42,7 +42,7 @@ impl Norm {
         self.check(x)?;
         #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return cuda::forward(self, x, None, None);
+            return cuda::forward(self, x, None, None, x.dtype());
         }
         let y = cpu::forward(&floats(x)?, self.params()?.get());
         tensor(y, x.shape())

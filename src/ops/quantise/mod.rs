@@ -185,7 +185,7 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 }

@@ -11,14 +11,13 @@ pub fn embed(
     table: &Tensor,
     tokens: &[Option<u32>],
     soft_prompt: Option<&Tensor>,
-    dtype: DType,
 ) -> Result<Tensor> {
     let numbers: Vec<i32> = tokens
         .iter()
         .map(|token| token.map_or(SOFT_PROMPT, |token| token as i32))
         .collect();
     let numbers = Tensor::from_vec(numbers, tokens.len(), table.device())?;
-    embed_on_card(table, &numbers, soft_prompt, dtype)
+    embed_on_card(table, &numbers, soft_prompt)
 }
 
 /// The same of tokens that are on the card already, where -1 stands for the soft prompt.
@@ -26,11 +25,10 @@ pub fn embed_on_card(
     table: &Tensor,
     numbers: &Tensor,
     soft_prompt: Option<&Tensor>,
-    dtype: DType,
 ) -> Result<Tensor> {
     let (_, channels) = table.dims2()?;
     let count = numbers.dim(0)?;
-    let out = output(table, (count, channels), dtype)?;
+    let out = output(table, (count, channels), DType::F32)?;
     let args = [
         pointer(table)?,
         pointer_if(soft_prompt)?,
@@ -38,7 +36,7 @@ pub fn embed_on_card(
         pointer(&out)?,
         int(channels)?,
     ];
-    let kernel = format!("embed_{}_{}", suffix(table)?, suffix(&out)?);
+    let kernel = format!("embed_{}", suffix(table)?);
     // SAFETY: the kernel's arguments; every token was checked, and that a soft prompt is there where it is needed.
     unsafe { launch(card(table)?, &kernel, Grid::blocks(count), &args)? };
     Ok(out)
@@ -66,9 +64,8 @@ fn copy(kernel: &str, x: &Tensor, rows: &[u32], out: &Tensor, channels: usize) -
         pointer(out)?,
         int(channels)?,
     ];
-    let kernel = format!("{kernel}_{}", suffix(x)?);
     // SAFETY: the kernels' arguments; `mod.rs` checked every row.
-    unsafe { launch(card(x)?, &kernel, Grid::blocks(rows.len()), &args) }
+    unsafe { launch(card(x)?, kernel, Grid::blocks(rows.len()), &args) }
 }
 
 pub fn sum(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
@@ -82,8 +79,7 @@ pub fn sum(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         int(rows.len())?,
         int(channels)?,
     ];
-    let kernel = format!("sum_rows_{}", suffix(x)?);
     // SAFETY: as above.
-    unsafe { launch(card(x)?, &kernel, Grid::each(channels), &args)? };
+    unsafe { launch(card(x)?, "sum_rows", Grid::each(channels), &args)? };
     Ok(out)
 }

@@ -28,12 +28,7 @@ pub fn embed(
     }
     #[cfg(feature = "cuda")]
     if let Some(on_card) = table.on_card() {
-        return cuda::embed(
-            on_card.table()?,
-            tokens,
-            soft_prompt,
-            table.product().dtype(),
-        );
+        return cuda::embed(on_card.table()?, tokens, soft_prompt);
     }
     let soft_prompt = soft_prompt.map(|soft| soft.to_vec1::<f32>()).transpose()?;
     let mut rows = Vec::with_capacity(tokens.len() * channels);
@@ -50,9 +45,7 @@ pub fn embed(
 #[cfg(feature = "cuda")]
 pub(crate) fn embed_on_card(table: &Matrix, tokens: &Tensor) -> Result<Tensor> {
     match table.on_card() {
-        Some(on_card) => {
-            cuda::embed_on_card(on_card.table()?, tokens, None, table.product().dtype())
-        }
+        Some(on_card) => cuda::embed_on_card(on_card.table()?, tokens, None),
         None => bail!("tokens on a card, and their embedding is not"),
     }
 }

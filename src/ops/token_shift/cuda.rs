@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::Norm;
 use crate::ops::Offsets;
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, suffix};
-use crate::ops::linear::Rows;
+use crate::ops::linear::{Product, Rows};
 
 /// Rows that a block goes through, and mixes that the kernels take; as the `.cu` has them.
 const RUN: usize = 8;
@@ -17,11 +17,12 @@ pub fn forward(
     first: &Tensor,
     mixes: &[&Tensor],
     offsets: &Offsets,
+    product: Product,
 ) -> Result<Vec<Rows>> {
     let (rows, channels) = x.dims2()?;
     let mixed: Vec<Tensor> = mixes
         .iter()
-        .map(|_| output(x, x.shape(), x.dtype()))
+        .map(|_| output(x, x.shape(), product.dtype()))
         .collect::<Result<_>>()?;
     let starts = &offsets.on_card(x)?.offsets;
     let mut args = vec![
@@ -43,9 +44,12 @@ pub fn forward(
         shared: channels * size_of::<f32>(),
         ..Grid::blocks(rows.div_ceil(RUN))
     };
-    let kernel = format!("token_shift_{}", suffix(x)?);
+    let kernel = match product {
+        Product::F32 => "token_shift_f32",
+        Product::Bf16 => "token_shift_bf16",
+    };
     // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-    unsafe { launch(card(x)?, &kernel, grid, &args)? };
+    unsafe { launch(card(x)?, kernel, grid, &args)? };
     Ok(mixed.into_iter().map(Rows::Card).collect())
 }
 
@@ -61,7 +65,7 @@ pub fn backward(
     let dx = output(x, x.shape(), x.dtype())?;
     let dfirst = output(x, channels, DType::F32)?;
     let starts = &offsets.on_card(x)?.offsets;
-    let (gpu, suffix) = (card(x)?, suffix(x)?);
+    let (gpu, suffix) = (card(x)?, suffix(&d_mixed[0])?);
 
     let mut args = vec![pointer(x)?, pointer(d_out)?, pointer(&norm.weight)?];
     args.extend(four(mixes.iter().copied())?);

@@ -37,7 +37,7 @@ pub fn forward(
     check(norm, x, mixes, offsets)?;
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        return cuda::forward(norm, x, first, mixes, offsets);
+        return cuda::forward(norm, x, first, mixes, offsets, product);
     }
     let mixes = all(mixes)?;
     let mixed = cpu::forward(
@@ -94,7 +94,7 @@ pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         let last = &offsets.on_card(x)?.last_rows;
-        return super::norm::cuda::forward(norm, x, Some(last), None);
+        return super::norm::cuda::forward(norm, x, Some(last), None, x.dtype());
     }
     let ends = offsets.ranges().map(|range| range.end - 1);
     let rows = cpu::normal_rows(norm.params()?.get(), &floats(x)?, ends);

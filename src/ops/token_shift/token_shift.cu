@@ -16,9 +16,8 @@ template <typename T> struct Mixed {
 
 // Grid: rows / RUN blocks of 256; dynamic shared memory: channels floats.
 template <typename T>
-__device__ inline void token_shift(const T* x, const float* first, const float* weight, const float* bias, Mixed<T> to,
+__device__ inline void token_shift(const float* x, const float* first, const float* weight, const float* bias, Mixed<T> to,
                                    const int* offsets, int sequences, int rows, int channels, float eps) {
-    constexpr int COUNT = Pack<T>::COUNT;
     float* previous = reinterpret_cast<float*>(dynamic_shared);
     int begin = blockIdx.x * RUN, end = min(begin + RUN, rows);
     int sequence = sequence_of(offsets, sequences, begin);
@@ -26,35 +25,34 @@ __device__ inline void token_shift(const T* x, const float* first, const float* 
     for (int row = offsets[sequence] == begin ? begin : begin - 1; row < end; row++) {
         if (row == offsets[sequence + 1]) sequence++;
         bool starts = row == offsets[sequence];
-        const T* at = x + static_cast<long long>(row) * channels;
+        const float* at = x + static_cast<long long>(row) * channels;
         float mean, scale;
-        moments<T, 256>(at, channels, eps, mean, scale);
-        for (int i = threadIdx.x; i < channels / COUNT; i += 256) {
-            Pack<T> values = pack_at(at, i), out[MIXES];
-            for (int j = 0; j < COUNT; j++) {
-                int c = i * COUNT + j;
-                float a = (to_float(values.at[j]) - mean) * scale * weight[c] + bias[c];
+        moments<float, 256>(at, channels, eps, mean, scale);
+        for (int i = threadIdx.x; i < channels / 8; i += 256) {
+            Eight values = eight_at(at, i), out[MIXES];
+            for (int j = 0; j < 8; j++) {
+                int c = i * 8 + j;
+                float a = (values.at[j] - mean) * scale * weight[c] + bias[c];
                 float p = starts ? first[c] : previous[c];
                 previous[c] = a;
 #pragma unroll
                 for (int m = 0; m < MIXES; m++)
                     if (to.mix[m] && row >= begin) {
                         float mix = to.mix[m][c];
-                        from_float(out[m].at[j], a * mix + p * (1.0f - mix));
+                        out[m].at[j] = a * mix + p * (1.0f - mix);
                     }
             }
 #pragma unroll
             for (int m = 0; m < MIXES; m++)
-                if (to.mix[m] && row >= begin) pack_at(to.rows[m] + static_cast<long long>(row) * channels, i) = out[m];
+                if (to.mix[m] && row >= begin) put_eight(to.rows[m] + static_cast<long long>(row) * channels, i, out[m]);
         }
     }
 }
 
 // Grid: rows / RUN blocks of 256; dynamic shared memory: 2 * channels floats.
 template <typename T>
-__device__ inline void token_shift_backward(const T* x, const T* d_out, const float* weight, Mixed<const T> from, T* dx,
+__device__ inline void token_shift_backward(const float* x, const float* d_out, const float* weight, Mixed<const T> from, float* dx,
                                             const int* offsets, int sequences, int rows, int channels, float eps) {
-    constexpr int COUNT = Pack<T>::COUNT;
     // What the row after gives to this one; and the gradient of this one's normal row.
     float* later = reinterpret_cast<float*>(dynamic_shared);
     float* da = later + channels;
@@ -64,22 +62,22 @@ __device__ inline void token_shift_backward(const T* x, const T* d_out, const fl
     for (int row = goes_on ? end : end - 1; row >= begin; row--) {
         if (row < offsets[sequence]) sequence--;
         bool ends = row + 1 == offsets[sequence + 1];
-        const T* at = x + static_cast<long long>(row) * channels;
+        const float* at = x + static_cast<long long>(row) * channels;
         float mean = 0.0f, scale = 0.0f;
-        if (row < end) moments<T, 256>(at, channels, eps, mean, scale);
+        if (row < end) moments<float, 256>(at, channels, eps, mean, scale);
         float sum = 0.0f, product = 0.0f;
-        for (int i = threadIdx.x; i < channels / COUNT; i += 256) {
-            Pack<T> values = pack_at(at, i), d[MIXES];
+        for (int i = threadIdx.x; i < channels / 8; i += 256) {
+            Eight values = eight_at(at, i), d[MIXES];
 #pragma unroll
             for (int m = 0; m < MIXES; m++)
-                if (from.mix[m]) d[m] = pack_at(from.rows[m] + static_cast<long long>(row) * channels, i);
-            for (int j = 0; j < COUNT; j++) {
-                int c = i * COUNT + j;
+                if (from.mix[m]) d[m] = eight_at(from.rows[m] + static_cast<long long>(row) * channels, i);
+            for (int j = 0; j < 8; j++) {
+                int c = i * 8 + j;
                 float own = 0.0f, before = 0.0f;
 #pragma unroll
                 for (int m = 0; m < MIXES; m++)
                     if (from.mix[m]) {
-                        float mix = from.mix[m][c], value = to_float(d[m].at[j]);
+                        float mix = from.mix[m][c], value = d[m].at[j];
                         own += mix * value;
                         before += (1.0f - mix) * value;
                     }
@@ -87,7 +85,7 @@ __device__ inline void token_shift_backward(const T* x, const T* d_out, const fl
                     float d_norm = (own + (ends ? 0.0f : later[c])) * weight[c];
                     da[c] = d_norm;
                     sum += d_norm;
-                    product += d_norm * (to_float(values.at[j]) - mean) * scale;
+                    product += d_norm * (values.at[j] - mean) * scale;
                 }
                 later[c] = before;
             }
@@ -95,15 +93,14 @@ __device__ inline void token_shift_backward(const T* x, const T* d_out, const fl
         if (row == end) continue;
         sum = sum_over<256>(sum) / channels;
         product = sum_over<256>(product) / channels;
-        for (int i = threadIdx.x; i < channels / COUNT; i += 256) {
+        for (int i = threadIdx.x; i < channels / 8; i += 256) {
             long long row_at = static_cast<long long>(row) * channels;
-            Pack<T> values = pack_at(at, i), others = pack_at(d_out + row_at, i), out;
-            for (int j = 0; j < COUNT; j++) {
-                float n = (to_float(values.at[j]) - mean) * scale;
-                float d = (da[i * COUNT + j] - sum - n * product) * scale;
-                from_float(out.at[j], to_float(others.at[j]) + d);
+            Eight values = eight_at(at, i), others = eight_at(d_out + row_at, i), out;
+            for (int j = 0; j < 8; j++) {
+                float n = (values.at[j] - mean) * scale;
+                out.at[j] = others.at[j] + (da[i * 8 + j] - sum - n * product) * scale;
             }
-            pack_at(dx + row_at, i) = out;
+            put_eight(dx + row_at, i, out);
         }
     }
 }
@@ -124,15 +121,15 @@ __device__ inline void token_shift_first(Mixed<const T> from, float* dfirst, con
 }
 
 #define TOKEN_SHIFT(T, NAME)                                                                                              \
-    KERNEL(256, token_shift_##NAME, const T* x, const float* first, const float* weight, const float* bias,               \
+    KERNEL(256, token_shift_##NAME, const float* x, const float* first, const float* weight, const float* bias,               \
            const float* mix0, const float* mix1, const float* mix2, const float* mix3, T* to0, T* to1, T* to2, T* to3,    \
            const int* offsets, int sequences, int rows, int channels, float eps) {                                        \
         token_shift<T>(x, first, weight, bias, {{mix0, mix1, mix2, mix3}, {to0, to1, to2, to3}}, offsets, sequences,      \
                        rows, channels, eps);                                                                              \
     }                                                                                                                     \
-    KERNEL(256, token_shift_backward_##NAME, const T* x, const T* d_out, const float* weight, const float* mix0,          \
+    KERNEL(256, token_shift_backward_##NAME, const float* x, const float* d_out, const float* weight, const float* mix0,          \
            const float* mix1, const float* mix2, const float* mix3, const T* d0, const T* d1, const T* d2, const T* d3,   \
-           T* dx, const int* offsets, int sequences, int rows, int channels, float eps) {                                 \
+           float* dx, const int* offsets, int sequences, int rows, int channels, float eps) {                                 \
         token_shift_backward<T>(x, d_out, weight, {{mix0, mix1, mix2, mix3}, {d0, d1, d2, d3}}, dx, offsets, sequences,   \
                                 rows, channels, eps);                                                                     \
     }                                                                                                                     \

@@ -1,0 +1,154 @@
+//! What a person is told when a GPU is missing, too old, too small, or fails in the middle of a run. The emulator can be
+//! asked to be all of these; without it these tests say so and pass:
+//!
+//!     scripts/cuda-emulator/run cargo test --features cuda --test emulated
+#![cfg(feature = "cuda")]
+
+mod common;
+
+use std::process::Output;
+
+use common::{Dir, losses};
+
+/// The program on an emulated GPU that is `like`, or `None` without the emulator.
+fn run(dir: &Dir, like: &[(&str, &str)], flags: &[&str]) -> Option<Output> {
+    if std::env::var_os("EMULATED_CUDA").is_none() {
+        println!("skipped: the emulator does not run this");
+        return None;
+    }
+    let mut command = dir.command(&["--batchsize=8", "--max_epochs=0.1", "--learningrate=0.1"]);
+    command.args(flags).envs(like.iter().copied());
+    // candle's errors would bring theirs into the line.
+    command.env("RUST_BACKTRACE", "0");
+    Some(command.output().unwrap())
+}
+
+/// It fails, in one line with all these words.
+#[track_caller]
+fn fails(output: &Output, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    let told: Vec<&str> = error
+        .lines()
+        .filter(|l| !l.starts_with("cuda-emulator:"))
+        .collect();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let [line] = told[..] else {
+        panic!("not one line: {error}");
+    };
+    assert!(line.starts_with("error: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in {line}");
+    }
+}
+
+#[test]
+fn a_gpu_that_cannot_be_had_is_told_in_one_line() {
+    let dir = Dir::new();
+    for (like, device, words) in [
+        (
+            ("EMULATED_CUDA_DEVICES", "0"),
+            "cuda",
+            ["no NVIDIA GPU", "--device cpu"],
+        ),
+        (
+            ("EMULATED_CUDA_DEVICES", "2"),
+            "cuda:2",
+            ["--device cuda:2", "no GPU 2"],
+        ),
+        (
+            ("EMULATED_CUDA_CAPABILITY", "7.5"),
+            "cuda",
+            ["capability 7.5", "8.0"],
+        ),
+        (
+            ("EMULATED_CUDA_DRIVER_VERSION", "12080"),
+            "cuda",
+            ["driver", "update"],
+        ),
+        (
+            ("EMULATED_CUDA_MEMORY", "20000000"),
+            "cuda",
+            ["memory does not hold it", "--weights"],
+        ),
+    ] {
+        let Some(output) = run(&dir, &[like], &["--device", device]) else {
+            return;
+        };
+        fails(&output, &words);
+        assert!(dir.names().is_empty(), "{:?}", dir.names());
+    }
+}
+
+#[test]
+fn auto_falls_back_to_the_processor() {
+    let dir = Dir::new();
+    for (like, note) in [
+        (("EMULATED_CUDA_DEVICES", "0"), false),
+        (("EMULATED_CUDA_CAPABILITY", "7.5"), true),
+    ] {
+        let Some(output) = run(&dir, &[like], &["--device=auto", "--dry_run"]) else {
+            return;
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}");
+        assert_eq!(text.contains("computing on the processor"), note, "{text}");
+        assert!(!text.contains("\ndevice "), "{text}");
+    }
+}
+
+#[test]
+fn what_memory_does_not_hold_is_computed_in_halves_to_the_same_losses() {
+    let dir = Dir::new();
+    let log = |name: &str| format!("--log_file={name}");
+    let whole = ["--device=cuda", "--micro_batch=1000", &log("whole")];
+    let Some(output) = run(&dir, &[], &whole) else {
+        return;
+    };
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("memory is full"));
+    // The model takes 36 MB of it; the logits of eight examples and their gradient as much.
+    let like = [("EMULATED_CUDA_MEMORY", "60000000")];
+    let halves = ["--device=cuda", "--micro_batch=1000", &log("halves")];
+    let output = run(&dir, &like, &halves).unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        text.contains("the GPU's memory is full; the step is computed again"),
+        "{text}"
+    );
+    let [whole, halves] = ["whole", "halves"].map(|log| losses(&dir.path(log)));
+    assert_eq!(whole.len(), 3);
+    for (a, b) in whole.iter().zip(&halves) {
+        assert!((a - b).abs() <= 2e-3 * a, "{whole:?} {halves:?}");
+    }
+}
+
+#[test]
+fn a_gpu_too_small_for_one_example_says_what_to_do() {
+    let dir = Dir::new();
+    let like = [("EMULATED_CUDA_MEMORY", "37000000")];
+    if let Some(output) = run(&dir, &like, &["--device=cuda", "--micro_batch=1000"]) {
+        fails(
+            &output,
+            &[
+                "memory does not hold the longest example",
+                "--prompt_cutoff",
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_run_that_fails_on_the_gpu_has_saved_its_state() {
+    let dir = Dir::new();
+    // A step of this model is some 95 launches: the second one fails, and the third.
+    for launch in ["150", "250"] {
+        let like = [("EMULATED_CUDA_FAIL_AT", launch)];
+        if let Some(output) = run(&dir, &like, &["--device=cuda"]) {
+            fails(
+                &output,
+                &["the GPU failed at", "the last good state is in state.pth"],
+            );
+            std::fs::remove_file(dir.path("state.pth")).unwrap();
+        }
+    }
+}
