@@ -25,16 +25,19 @@ class Shape:
         return self.n_embd // self.n_head
 
 
-def random_weights(shape: Shape, seed: int, dtype=torch.bfloat16) -> dict:
-    """A checkpoint with the names, shapes and rough statistics of a real one; never all zeros, so nothing hides."""
-    g = torch.Generator().manual_seed(seed)
+def random_weights(shape: Shape, seed: int, dtype=torch.bfloat16, device="cpu") -> dict:
+    """A checkpoint with the names, shapes and rough statistics of a real one; never all zeros, so nothing hides.
+
+    Each kind of device draws other numbers from a seed.
+    """
+    g = torch.Generator(device).manual_seed(seed)
     C, H, L, Fd = shape.n_embd, shape.n_head, shape.n_layer, shape.n_ffn
 
     def normal(*size, std=1.0, mean=0.0):
-        return (torch.randn(*size, generator=g) * std + mean).to(dtype)
+        return (torch.randn(*size, generator=g, device=device) * std + mean).to(dtype)
 
     def uniform(*size, lo, hi):
-        return (torch.rand(*size, generator=g) * (hi - lo) + lo).to(dtype)
+        return (torch.rand(*size, generator=g, device=device) * (hi - lo) + lo).to(dtype)
 
     w = {"emb.weight": normal(shape.vocab, C, std=0.3)}
     for i in range(L):
