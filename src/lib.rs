@@ -12,7 +12,8 @@
 //! state_file/    the state's formats, in and out
 //! model/         RWKV-5: config (read off tensor shapes), checkpoint, time_mix, channel_mix, head, state
 //! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk, batch (packed flat)
-//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs; beside them
+//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs, and for NVIDIA
+//!                cards cuda.rs with a .cu; beside them cuda (kernels found and launched), device (which one computes),
 //!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays),
 //!                output (memory that is written once), quantise (frozen numbers in fewer bits)
 //! tokenizer/     the World vocabulary

@@ -21,7 +21,7 @@ const PART: usize = 1 << 24;
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
 const NEIGHBOURS: usize = 8;
 /// Rows of W that a block of the single row's kernel takes; as the `.cu` has it.
-const ROWS_PER_BLOCK: usize = 8;
+const ROWS_PER_BLOCK: usize = 16;
 
 /// A matrix `[rows, columns]` as a card holds it.
 #[derive(Clone, Debug)]

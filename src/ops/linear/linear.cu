@@ -8,18 +8,17 @@ template <typename W, typename T> __device__ inline void convert(const W* from, 
     if (i < count) from_float(to[i], to_float(from[i]));
 }
 
-// ---- How a matrix is held. A warp goes through a row in pieces of sixteen bytes: a holder says how many a row has, and
-// ---- gives the numbers of one piece, each with its column.
+// ---- How a matrix is held. A warp goes through a row in pieces that are read at once: a holder says how many a row has,
+// ---- and gives the numbers of one piece, eight by eight, with the column of the first.
 
 template <typename W> struct Plain {
     const W* numbers;
     int columns;
 
-    __device__ int pieces() const { return columns / Pack<W>::COUNT; }
+    __device__ int pieces() const { return columns / 8; }
 
     template <typename F> __device__ void each(long long row, int piece, F f) const {
-        Pack<W> values = pack_at(numbers + row * columns, piece);
-        for (int j = 0; j < Pack<W>::COUNT; j++) f(piece * Pack<W>::COUNT + j, to_float(values.at[j]));
+        f(piece * 8, eight_at(numbers + row * columns, piece));
     }
 };
 
@@ -44,8 +43,11 @@ struct Int8 {
     template <typename F> __device__ void each(long long row, int piece, F f) const {
         Pack<signed char> values = codes_at(codes, row, pieces(), piece);
         float scale = scale_of(scales, row, columns, piece / 4);
-        for (int j = 0; j < 16; j++)
-            if (piece * 16 + j < columns) f(piece * 16 + j, scale * values.at[j]);
+        for (int first = 0; first < 16; first += 8) {
+            Eight out;
+            for (int j = 0; j < 8; j++) out.at[j] = scale * values.at[first + j];
+            if (piece * 16 + first < columns) f(piece * 16 + first, out);
+        }
     }
 };
 
@@ -62,10 +64,15 @@ struct Nf4 {
     template <typename F> __device__ void each(long long row, int piece, F f) const {
         Pack<signed char> values = codes_at(codes, row, pieces(), piece);
         float scale = scale_of(scales, row, columns, piece / 2);
-        int first = piece / 2 * BLOCK + piece % 2 * 16;
-        for (int j = 0; j < 16; j++) {
-            if (first + j < columns) f(first + j, scale * levels[values.at[j] & 15]);
-            if (first + j + 32 < columns) f(first + j + 32, scale * levels[values.at[j] >> 4 & 15]);
+        for (int first = 0; first < 16; first += 8) {
+            int column = piece / 2 * BLOCK + piece % 2 * 16 + first;
+            Eight low, high;
+            for (int j = 0; j < 8; j++) {
+                low.at[j] = scale * levels[values.at[first + j] & 15];
+                high.at[j] = scale * levels[values.at[first + j] >> 4 & 15];
+            }
+            if (column < columns) f(column, low);
+            if (column + 32 < columns) f(column + 32, high);
         }
     }
 };
@@ -84,21 +91,34 @@ template <typename T, typename W> __device__ inline void widen(const W& w, T* to
     long long row = i / w.pieces();
     if (row >= rows) return;
     to += row * w.columns;
-    w.each(first + row, i % w.pieces(), [to](int column, float value) { from_float(to[column], value); });
+    w.each(first + row, i % w.pieces(), [to](int column, const Eight& values) { put_eight(to, column / 8, values); });
 }
 
-// y = W x + onto for one row x: nothing but reading W costs, so each warp goes through one row of it, and nothing is
-// rounded on the way. `onto` may be null. Grid: rows / 8 blocks of 256.
+// y = W x + onto for one row x: nothing but reading W costs, and nothing is rounded on the way. Each warp goes through
+// two rows of W at once, so that x is fetched half as often. `onto` may be null. Grid: rows / 16 blocks of 256.
 template <typename W, typename T, typename Y>
 __device__ inline void row_product(const W& w, const T* x, const Y* onto, Y* y, int rows) {
-    int row = blockIdx.x * 8 + threadIdx.x / 32;
+    int row = (blockIdx.x * 8 + threadIdx.x / 32) * 2;
     if (row >= rows) return;
-    float sum = 0.0f;
-#pragma unroll 4
-    for (int piece = threadIdx.x % 32; piece < w.pieces(); piece += 32)
-        w.each(row, piece, [&](int column, float value) { sum += value * to_float(x[column]); });
+    // An odd number's last row is gone through twice.
+    int other = min(row + 1, rows - 1);
+    float sum = 0.0f, other_sum = 0.0f;
+#pragma unroll 2
+    for (int piece = threadIdx.x % 32; piece < w.pieces(); piece += 32) {
+        auto add = [x](float& to) {
+            return [x, &to](int column, const Eight& values) {
+                Eight xs = eight_at(x, column / 8);
+                for (int j = 0; j < 8; j++) to += values.at[j] * xs.at[j];
+            };
+        };
+        w.each(row, piece, add(sum));
+        w.each(other, piece, add(other_sum));
+    }
     sum = warp_sum(sum);
-    if (threadIdx.x % 32 == 0) from_float(y[row], sum + (onto ? to_float(onto[row]) : 0.0f));
+    other_sum = warp_sum(other_sum);
+    if (threadIdx.x % 32 != 0) return;
+    from_float(y[row], sum + (onto ? to_float(onto[row]) : 0.0f));
+    if (other > row) from_float(y[other], other_sum + (onto ? to_float(onto[other]) : 0.0f));
 }
 
 #define ROW_PRODUCT(W, FROM, T, BY, Y, TO)                                                                                \
