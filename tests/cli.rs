@@ -267,5 +267,5 @@ fn wrong_usage_is_told_in_one_line() {
         dir.refuses(&[flag, value], 2, &[flag, value]);
     }
     dir.refuses(&["--prompt", ""], 2, &["--prompt"]);
-    dir.refuses(&["--device=cuda"], 1, &["--device cuda"]);
+    dir.refuses(&["--device=cuda:99"], 1, &["--device cuda:99"]);
 }

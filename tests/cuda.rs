@@ -5,12 +5,15 @@
 //! that the processor executes thread by thread.
 #![cfg(feature = "cuda")]
 
+use std::path::Path;
+
 use candle_core::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use state_tune::model::{Reader, Rwkv5, State};
 use state_tune::ops::adam::{Adam, Moments, sum_of_squares};
 use state_tune::ops::device::{self, Choice};
-use state_tune::ops::linear::{Element, Matrix, Product, Rows, Weights};
+use state_tune::ops::linear::{Element, Matrix, Product, Rows, WIDENED, Weights};
 use state_tune::ops::norm::Norm;
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets, cross_entropy, gates, rows, token_shift};
@@ -412,6 +415,22 @@ fn products() -> Result<()> {
     Ok(())
 }
 
+/// A matrix that is widened in parts: some of its rows are a product's first columns, and a part of its sums.
+#[test]
+fn products_of_a_large_matrix() -> Result<()> {
+    let Some(card) = card() else { return Ok(()) };
+    let [out, inner] = [8200, 4096];
+    for (store, weights) in [
+        (STORES[0], Weights::File),
+        (STORES[0], Weights::Int8),
+        (STORES[1], Weights::Nf4),
+    ] {
+        assert!(out * inner * store.product.dtype().size_in_bytes() > WIDENED);
+        products_of(&card, store, Element::Bf16, weights, [2, out, inner])?;
+    }
+    Ok(())
+}
+
 fn products_of(
     card: &Device,
     store: Store,
@@ -534,4 +553,46 @@ fn a_card_tells_of_itself() {
     assert!(device::card_name(&card).unwrap().is_some());
     let memory = device::card_memory(&card).unwrap().unwrap();
     assert!(memory.free <= memory.total && memory.peak <= memory.total);
+}
+
+/// One token, which is recorded, some at once, one again, which is recorded again, and one that is launched.
+#[test]
+fn reading_on_from_a_state() -> anyhow::Result<()> {
+    let Some(card) = card() else { return Ok(()) };
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model_5.2.pth");
+    let model = |device: &Device| {
+        let exact = Compute::from(Product::F32);
+        Rwkv5::open(
+            &model,
+            Compute {
+                device: device.clone(),
+                ..exact
+            },
+        )
+    };
+    let (exact, on_card) = (model(&Device::Cpu)?, model(&card)?);
+    let start = State::zeros(exact.config())?;
+    let mut want = Reader::new(&exact, &start);
+    let mut got = Reader::new(&on_card, &start.to_device(&card)?);
+    for tokens in [
+        &[3u32][..],
+        &[5, 8, 13],
+        &[21],
+        &[34],
+        &[55],
+        &[89, 144],
+        &[7],
+        &[11],
+    ] {
+        let (want, got) = (want.read(tokens)?, got.read(tokens)?);
+        let tensor = |row: Vec<f32>| Tensor::new(row, &Device::Cpu);
+        close(
+            &format!("after {tokens:?}"),
+            &tensor(want)?,
+            &tensor(got)?,
+            1e-4,
+        );
+    }
+    assert!(got.read(&[160]).is_err(), "no such token");
+    Ok(())
 }

@@ -123,6 +123,25 @@ fn what_memory_does_not_hold_is_computed_in_halves_to_the_same_losses() {
 }
 
 #[test]
+fn held_out_examples_and_a_report_on_a_small_gpu() {
+    let dir = Dir::new();
+    let eval = format!("--eval_path={}", common::tiny("eval.jsonl").display());
+    let like = [("EMULATED_CUDA_MEMORY", "46000000")];
+    let flags = [
+        "--device=cuda",
+        "--micro_batch=30",
+        "--report=run.html",
+        &eval,
+    ];
+    let Some(output) = run(&dir, &like, &flags) else {
+        return;
+    };
+    assert!(output.status.success(), "{output:?}");
+    let page = std::fs::read_to_string(dir.path("run.html")).unwrap();
+    assert!(page.contains("held-out"), "{page}");
+}
+
+#[test]
 fn a_gpu_too_small_for_one_example_says_what_to_do() {
     let dir = Dir::new();
     let like = [("EMULATED_CUDA_MEMORY", "37000000")];

@@ -25,8 +25,8 @@ const F32_TRAINED: f64 = 1e-3;
 const F32_TRAINED_LOSS: f64 = 2e-5;
 /// Products rounded to bf16.
 const BF16: f64 = 2e-2;
-/// What products take and give stored as bf16, as a GPU does it. The 5.2 model here has a relu so near its kink that
-/// float64 itself comes out 2.8e-2 off once those numbers are rounded, and 1e-2 on other models
+/// The same where what products give is stored as bf16 too, as a GPU does it, for the 5.2 model here: it has a relu so
+/// near its kink that float64 itself comes out 2.8e-2 off once those numbers are rounded, and 1e-2 on other models
 /// (`oracle/rounding.py`, docs/ACCURACY.md).
 const BF16_STORED: f64 = 4e-2;
 
@@ -142,7 +142,7 @@ impl Case {
     /// The tolerance on this device.
     fn tolerance(&self, tolerance: f64) -> f64 {
         match self.model.compute().activations() {
-            DType::BF16 if tolerance == BF16 => BF16_STORED,
+            DType::BF16 if tolerance == BF16 && self.name.starts_with("5.2") => BF16_STORED,
             _ => tolerance,
         }
     }

@@ -92,6 +92,7 @@ impl Head {
                 self.projection.product(),
             )?;
             losses.push(part);
+            drop(logits);
             let d_normal = self.projection.backward(&d_logits)?;
             d_scored.push(self.ln_out.backward(&d_normal, &x)?);
         }

@@ -28,8 +28,9 @@ pub use state::{LayerState, State};
 use self::block::Block;
 use self::head::Head;
 use crate::data::{Batch, Example, batch};
-use crate::ops::linear::{Element, Matrix, Weights};
+use crate::ops::linear::{Element, Matrix, WIDENED, Weights};
 use crate::ops::norm::Norm;
+use crate::ops::wkv::HEAD_SIZES_ON_CARDS;
 use crate::ops::{Compute, Offsets, device, rows};
 
 const LN_EPS: f32 = 1e-5;
@@ -94,7 +95,7 @@ impl Rwkv5 {
         let loaded = Self::load(&checkpoint, compute);
         let loaded = loaded.map_err(|error| match device::is_out_of_memory(&error) {
             true => error.context(
-                "the GPU's memory does not hold it; take --weights int8 or nf4, or --device cpu",
+                "the GPU's memory does not hold it; --weights int8 and nf4 need less, and --device cpu none",
             ),
             false => error,
         });
@@ -104,6 +105,11 @@ impl Rwkv5 {
     /// Takes the weights from a checkpoint, leaving the matrices in its memory map, or copying them to a card.
     pub fn load(checkpoint: &Checkpoint, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(checkpoint)?, compute.into());
+        ensure!(
+            compute.device.is_cpu() || HEAD_SIZES_ON_CARDS.contains(&config.head_size),
+            "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES_ON_CARDS:?}; use --device cpu",
+            config.head_size
+        );
         // A few of its rows are read, and none of them multiplied: it stays as it is.
         let of_embedding = Compute {
             weights: Weights::File,
@@ -158,11 +164,15 @@ impl Rwkv5 {
             Intermediates::Keep => n_layer * kept,
             Intermediates::Recompute => 0,
         };
-        // What goes from layer to layer is f32: each block's input, and at one block its output and their gradients. Of
-        // what products take and give, one block's values live in either case, beside their gradients and four mixed
-        // copies of them; on a card the WKV's states between chunks are about two more.
+        let all_middles = match intermediates {
+            Intermediates::Keep => n_layer,
+            Intermediates::Recompute => 0,
+        };
+        // What goes from layer to layer is f32: each block's input, what stands between its halves, and at one block its
+        // output and their gradients. Of what products take and give, one block's values live in either case, beside
+        // their gradients and four mixed copies of them; on a card the WKV's states between chunks are about two more.
         let given = self.compute.activations().size_in_bytes();
-        4 * (n_layer + 4) * n_embd + given * (all_kept + 2 * kept + 6 * n_embd)
+        4 * (n_layer + all_middles + 5) * n_embd + given * (all_kept + 2 * kept + 6 * n_embd)
     }
 
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which
@@ -170,7 +180,7 @@ impl Rwkv5 {
     pub fn bytes_aside(&self) -> usize {
         match self.compute.device.is_cpu() {
             true => self.embedding.bytes() + self.bytes_multiplied() + head::BYTES,
-            false => head::BYTES,
+            false => head::BYTES + WIDENED,
         }
     }
 
@@ -242,21 +252,38 @@ impl Rwkv5 {
         let soft_prompt = state.soft_prompt.is_some();
         let rows: Vec<usize> = examples.iter().map(|e| e.rows(soft_prompt)).collect();
         let mut score = Score::default();
-        for part in batch::split(&rows, SCORED_ROWS) {
-            let batch = Batch::pack(&examples[part], soft_prompt);
-            let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
-            for (i, block) in self.blocks.iter().enumerate() {
-                x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
+        let (mut most, mut done) = (SCORED_ROWS, 0);
+        while done < examples.len() {
+            let part = batch::split(&rows[done..], most).swap_remove(0);
+            let some = &examples[done..][part.clone()];
+            match self.score_at_once(some, state) {
+                Ok(part) => score += part,
+                // Less at a time, as long as there is less.
+                Err(error) if device::is_out_of_memory(&error) && some.len() > 1 => {
+                    device::give_back_memory(&self.compute.device)?;
+                    most = rows[done..][part].iter().sum::<usize>() / 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
-            let (sum, hits) = self.head.score(&x, &batch.scored, &batch.targets)?;
-            score += Score {
-                sum,
-                hits,
-                tokens: batch.targets.len(),
-            };
+            done += some.len();
         }
         ensure!(score.tokens > 0, "there is no completion to score");
         Ok(score)
+    }
+
+    fn score_at_once(&self, examples: &[Example], state: &State) -> Result<Score> {
+        let batch = Batch::pack(examples, state.soft_prompt.is_some());
+        let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
+        }
+        let (sum, hits) = self.head.score(&x, &batch.scored, &batch.targets)?;
+        Ok(Score {
+            sum,
+            hits,
+            tokens: batch.targets.len(),
+        })
     }
 
     /// The state after the soft prompt, which it holds in place of one: reading goes on from either alike. A state

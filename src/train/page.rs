@@ -75,7 +75,9 @@ fn answers(work: &Work, tuned: &State) -> Result<Vec<Answer>> {
         true => examples,
         false => held_out,
     };
-    let base = State::zeros(work.model.config())?;
+    let device = &work.model.compute().device;
+    let base = State::zeros(work.model.config())?.to_device(device)?;
+    let tuned = &tuned.to_device(device)?;
     let end = &work.options.formats.end;
     let settings = Settings {
         stop: (!end.is_empty()).then(|| end.clone()),

@@ -1,8 +1,8 @@
 //! How much of a batch is computed at once, and how much of it is remembered.
 
-use serde::{Deserialize, Serialize};
-
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::Recompute;
 use crate::data::batch;

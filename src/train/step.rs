@@ -96,7 +96,7 @@ fn gradient(
         let Some(smaller) = standing.plan.smaller(&rows) else {
             return Err(error.context(
                 "the GPU's memory does not hold the longest example; cut it by --prompt_cutoff and \
-                 --completion_cutoff, or take --weights int8 or nf4",
+                 --completion_cutoff, or hold less of the model by --weights",
             ));
         };
         standing.plan = smaller;

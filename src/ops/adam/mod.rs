@@ -1,5 +1,5 @@
 //! Adam, with its moments open to be saved: candle-nn's optimiser keeps them to itself, and a run that is resumed needs
-//! them. The arithmetic is the same to the last bit.
+//! them. On the processor the arithmetic is the same to the last bit.
 
 #[cfg(feature = "cuda")]
 mod cuda;

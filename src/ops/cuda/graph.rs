@@ -79,9 +79,9 @@ impl Graph {
             Ok(copies.launch()?)
         });
         // Ended whatever happened, since nothing else can be done on the stream until then.
-        let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w()?;
+        let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w();
         let ((), outputs) = recorded?;
-        let Some(graph) = graph else {
+        let Some(graph) = graph? else {
             anyhow::bail!("the GPU's driver recorded nothing");
         };
         graph.upload().w()?;
@@ -166,13 +166,8 @@ pub fn set(number: &Tensor, value: i32) -> Result<()> {
         bail!("no address");
     };
     let stream = card(number)?.cuda_stream();
-    // SAFETY: the tensor has one i32, and four bytes are copied before the call returns.
-    unsafe {
-        candle_core::cuda_backend::cudarc::driver::result::memcpy_htod_async(
-            address,
-            &[value],
-            stream.cu_stream(),
-        )
+    // SAFETY: the tensor has one i32. The call takes the number itself, so that nothing of ours is read later.
+    unsafe { sys::cuMemsetD32Async(address, value as u32, 1, stream.cu_stream()) }
+        .result()
         .w()
-    }
 }

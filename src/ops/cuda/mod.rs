@@ -28,8 +28,10 @@ use super::Offsets;
 /// All kernels, for every card from compute capability 8.0 on.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
 
-/// Shared memory that a block may have without asking for it.
-const SHARED_AS_IS: u32 = 48 << 10;
+/// Shared memory that a block may have without asking for it: 48 KB, less what kernels have for themselves.
+const SHARED_AS_IS: u32 = 40 << 10;
+
+const OUT_OF_MEMORY: DriverError = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
 
 /// A kernel's argument.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +109,7 @@ pub unsafe fn launch(gpu: &CudaDevice, kernel: &str, grid: Grid, args: &[Arg]) -
     let launched = unsafe { builder.launch(config) };
     match launched {
         Ok(_) => Ok(()),
+        Err(error) if error == OUT_OF_MEMORY => Err(CudaError::from(error).into()),
         Err(error) => {
             let Grid {
                 blocks,
@@ -152,12 +155,7 @@ fn function(gpu: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
 
 fn load(gpu: &CudaDevice) -> Result<Arc<CudaModule>> {
     let image = Ptx::from_binary(KERNELS.to_vec());
-    let module = gpu.cuda_stream().context().load_module(image).w();
-    module.map_err(|error| {
-        candle_core::Error::Msg(format!(
-            "the NVIDIA driver takes none of this program's kernels; update the driver: {error}"
-        ))
-    })
+    gpu.cuda_stream().context().load_module(image).w()
 }
 
 /// The address of a tensor's first number. Errors when it is not contiguous, or not on a card.
@@ -280,24 +278,32 @@ fn chunks(offsets: &Offsets) -> (Vec<[usize; 2]>, Vec<usize>) {
 
 /// Whether an error is the card's, or cuBLAS's, about memory.
 pub fn is_out_of_memory(error: &(dyn Error + 'static)) -> bool {
-    const DRIVER: DriverError = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
     const CUBLAS: CublasError = CublasError(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED);
-    let mut error: &candle_core::Error = match error.downcast_ref() {
-        Some(error) => error,
-        None => return false,
-    };
+    let error = error.downcast_ref().and_then(cuda_error);
+    match error {
+        Some(CudaError::Cuda(error)) => *error == OUT_OF_MEMORY,
+        Some(CudaError::Cublas(error)) => *error == CUBLAS,
+        _ => false,
+    }
+}
+
+/// What the driver said, if an error is the driver's.
+pub fn driver_error(error: &candle_core::Error) -> Option<CUresult> {
+    match cuda_error(error) {
+        Some(CudaError::Cuda(error)) => Some(error.0),
+        _ => None,
+    }
+}
+
+fn cuda_error(mut error: &candle_core::Error) -> Option<&CudaError> {
     while let candle_core::Error::Context { inner, .. }
     | candle_core::Error::WithBacktrace { inner, .. } = error
     {
         error = inner;
     }
-    let candle_core::Error::Cuda(error) = error else {
-        return false;
-    };
-    match error.downcast_ref() {
-        Some(CudaError::Cuda(error)) => *error == DRIVER,
-        Some(CudaError::Cublas(error)) => *error == CUBLAS,
-        _ => false,
+    match error {
+        candle_core::Error::Cuda(error) => error.downcast_ref(),
+        _ => None,
     }
 }
 

@@ -5,9 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::{self, CUdevice_attribute};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
-use candle_core::{CudaDevice, Device, Result};
+use candle_core::{CudaDevice, DType, Device, Result, Tensor, bail};
 use thiserror::Error;
 
+use crate::ops::adam::sum_of_squares;
 use crate::ops::device::CardMemory;
 
 /// The least that has bf16 and the tensor cores' products of it.
@@ -31,8 +32,12 @@ pub enum Missing {
         major: i32,
         minor: i32,
     },
-    #[error("the NVIDIA driver is too old or broken: {0}; update it")]
+    #[error("the NVIDIA driver is broken: {0}; install it again")]
     Broken(DriverError),
+    #[error(
+        "the NVIDIA driver is older than the CUDA toolkit that this program was built with ({0}); update the driver"
+    )]
+    Old(String),
     #[error(
         "the CUDA libraries cannot be used ({0}); install CUDA's runtime, or name its folder in LD_LIBRARY_PATH"
     )]
@@ -83,7 +88,35 @@ fn open(number: usize) -> std::result::Result<Device, Missing> {
     // SAFETY: this program uses no other stream, and the calls' order is the stream's.
     unsafe { gpu.disable_event_tracking() };
     keep_memory(&gpu).map_err(|error| Missing::Other(error.to_string()))?;
-    Ok(Device::Cuda(gpu))
+    let device = Device::Cuda(gpu);
+    match try_kernels(&device) {
+        Ok(()) => Ok(device),
+        Err(error) if is_by_an_old_driver(&error) => Err(Missing::Old(error.to_string())),
+        Err(error) => Err(Missing::Other(error.to_string())),
+    }
+}
+
+/// Runs a kernel of ours and one of candle's, which come in another form: better now than after a model is loaded.
+fn try_kernels(device: &Device) -> Result<()> {
+    let one = Tensor::zeros(1, DType::F32, device)?.affine(1.0, 1.0)?;
+    match sum_of_squares(&one)? {
+        1.0 => Ok(()),
+        other => bail!("it computes {other} where 1 is right"),
+    }
+}
+
+fn is_by_an_old_driver(error: &candle_core::Error) -> bool {
+    use sys::CUresult::{
+        CUDA_ERROR_INVALID_PTX, CUDA_ERROR_NO_BINARY_FOR_GPU, CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+    };
+    matches!(
+        super::driver_error(error),
+        Some(
+            CUDA_ERROR_INVALID_PTX
+                | CUDA_ERROR_NO_BINARY_FOR_GPU
+                | CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+        )
+    )
 }
 
 /// Runs `work`, and gives back what it says if it panics, without its being printed.
@@ -95,11 +128,12 @@ fn quietly<R>(work: impl FnOnce() -> R) -> std::result::Result<R, String> {
     done.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        text.unwrap_or("unknown")
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .to_string()
+        // cudarc names the library in quotes, and then every file name that it looked for.
+        let text = text.unwrap_or("unknown");
+        match text.split('"').nth(1) {
+            Some(library) => format!("{library} is missing"),
+            None => text.lines().next().unwrap_or_default().to_string(),
+        }
     })
 }
 
@@ -114,6 +148,10 @@ fn pool(gpu: &CudaDevice) -> std::result::Result<sys::CUmemoryPool, DriverError>
 /// Has the card keep what is freed: a step allocates what the one before it freed, and giving it back to the system at
 /// every wait would cost more than the kernels do.
 fn keep_memory(gpu: &CudaDevice) -> std::result::Result<(), DriverError> {
+    // Some virtual cards have no pools.
+    if !gpu.cuda_stream().context().has_async_alloc() {
+        return Ok(());
+    }
     let mut all = u64::MAX;
     // SAFETY: the attribute is one u64.
     unsafe {
@@ -128,7 +166,15 @@ fn keep_memory(gpu: &CudaDevice) -> std::result::Result<(), DriverError> {
 
 /// What the card has, and the most that this process's tensors took of it.
 pub fn memory(gpu: &CudaDevice) -> Result<CardMemory> {
-    let (free, total) = gpu.cuda_stream().context().mem_get_info().w()?;
+    let context = gpu.cuda_stream().context().clone();
+    let (free, total) = context.mem_get_info().w()?;
+    if !context.has_async_alloc() {
+        return Ok(CardMemory {
+            total: total as u64,
+            free: free as u64,
+            peak: (total - free) as u64,
+        });
+    }
     let pool = pool(gpu).w()?;
     let attribute = |which| -> Result<u64> {
         let mut value = 0u64;
@@ -151,6 +197,9 @@ pub fn memory(gpu: &CudaDevice) -> Result<CardMemory> {
 /// Waits, and gives what is not used back to the system.
 pub fn give_back_memory(gpu: &CudaDevice) -> Result<()> {
     gpu.cuda_stream().synchronize().w()?;
+    if !gpu.cuda_stream().context().has_async_alloc() {
+        return Ok(());
+    }
     // SAFETY: the context's own pool; what is used stays.
     unsafe { sys::cuMemPoolTrimTo(pool(gpu).w()?, 0) }
         .result()

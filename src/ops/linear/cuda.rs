@@ -1,7 +1,7 @@
 //! Products on a card: cuBLAS, and a kernel of our own for a single row, which is decoding.
 //!
-//! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought to that first: whole for
-//! bf16, which is one matrix's worth of memory and no time beside the product; in parts for f32.
+//! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought to that first, some rows
+//! at a time.
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::cublas::sys::{
@@ -12,12 +12,10 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
 use super::panel::Side;
-use super::{Element, Matrix, Product, To, widen};
+use super::{Element, Matrix, Product, To, WIDENED, widen};
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
 use crate::ops::quantise::{BLOCK, Form, LEVELS};
 
-/// Numbers of W that are widened at once: 64 MB of f32.
-const PART: usize = 1 << 24;
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
 const NEIGHBOURS: usize = 8;
 /// Rows of W that a block of the single row's kernel takes; as the `.cu` has it.
@@ -53,11 +51,13 @@ impl Numbers {
             );
         }
         let upload = |bytes: &[u8], count: usize| -> Result<Tensor> {
-            let numbers: Vec<bf16> = bytes
-                .chunks_exact(2)
-                .map(|bytes| bf16::from_le_bytes([bytes[0], bytes[1]]))
-                .collect();
-            Tensor::from_vec(numbers, count, device)
+            // SAFETY: any two bytes are a bf16.
+            let (before, numbers, after) = unsafe { bytes.align_to::<bf16>() };
+            if cfg!(target_endian = "little") && before.is_empty() && after.is_empty() {
+                return Tensor::from_slice(numbers, count, device);
+            }
+            let numbers = bytes.as_chunks().0.iter().copied();
+            Tensor::from_iter(numbers.map(bf16::from_le_bytes), device)
         };
         match &matrix.numbers {
             super::Numbers::Card(numbers) => Ok(numbers.clone()),
@@ -115,21 +115,22 @@ impl Numbers {
             self.row_product(left, onto, &out)?;
             return Ok(out);
         }
-        let out = match onto {
-            Some(onto) => onto.copy()?,
-            None => output(left, (n, outer), dtype)?,
-        };
         let part = match self {
             Self::Plain(w) if w.dtype() == left.dtype() => rows,
-            // In parts, a sum would be rounded to bf16 part by part.
-            _ if left.dtype() == DType::BF16 => rows,
-            _ => (PART / columns).max(1),
+            _ => (WIDENED / left.dtype().size_in_bytes() / columns).max(1),
+        };
+        // Backward each part gives a share of every sum: they are summed in f32, and rounded once.
+        let is_summed = side == Side::Backward && part < rows;
+        let out = match onto {
+            Some(onto) => onto.copy()?,
+            None if is_summed => output(left, (n, outer), DType::F32)?,
+            None => output(left, (n, outer), dtype)?,
         };
         for first in (0..rows).step_by(part) {
             let some = self.widened(first, part.min(rows - first), left)?;
             gemm(left, &some, first, side, onto.is_some(), &out)?;
         }
-        Ok(out)
+        cast(&out, dtype)
     }
 
     fn dims(&self) -> Result<[usize; 2]> {

@@ -378,6 +378,9 @@ impl Matrix {
     }
 }
 
+/// Bytes of a matrix that a card brings to the product's type at once, where it holds it as another.
+pub const WIDENED: usize = 64 << 20;
+
 /// Where a product goes.
 #[derive(Clone, Copy)]
 enum To<'a> {

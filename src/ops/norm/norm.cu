@@ -48,10 +48,10 @@ __device__ inline void norm_gate(const X* x, const int* rows, const Z* gate, con
     long long at = row * channels + first;
     for (int i = threadIdx.x % LANES; i < size / 8; i += LANES) {
         Eight values = eight_at(x, i), gates = {}, out;
+        Eight weights = eight_at(weight + first, i), biases = eight_at(bias + first, i);
         if (gate) gates = eight_at(gate + at, i);
         for (int j = 0; j < 8; j++) {
-            int c = first + i * 8 + j;
-            float normal = (values.at[j] - mean) * scale * weight[c] + bias[c], g = gates.at[j];
+            float normal = (values.at[j] - mean) * scale * weights.at[j] + biases.at[j], g = gates.at[j];
             out.at[j] = gate ? normal * g * logistic(g) : normal;
         }
         put_eight(z + at, i, out);
@@ -70,11 +70,11 @@ __device__ inline void norm_gate_backward(const Z* dz, const X* x, const Z* gate
     // With d = dL/dnorm * weight: mean(d) and mean(d * n).
     float sum = 0.0f, product = 0.0f;
     for (int i = threadIdx.x % LANES; i < size / 8; i += LANES) {
-        Eight values = eight_at(x + at, i), ds = eight_at(dz + at, i), gates = {};
+        Eight values = eight_at(x + at, i), ds = eight_at(dz + at, i), weights = eight_at(weight + first, i), gates = {};
         if (gate) gates = eight_at(gate + at, i);
         for (int j = 0; j < 8; j++) {
             float g = gates.at[j];
-            float d = ds.at[j] * (gate ? g * logistic(g) : 1.0f) * weight[first + i * 8 + j];
+            float d = ds.at[j] * (gate ? g * logistic(g) : 1.0f) * weights.at[j];
             sum += d;
             product += d * (values.at[j] - mean) * scale;
         }
@@ -84,14 +84,14 @@ __device__ inline void norm_gate_backward(const Z* dz, const X* x, const Z* gate
     if (!group.exists) return;
     for (int i = threadIdx.x % LANES; i < size / 8; i += LANES) {
         Eight values = eight_at(x + at, i), ds = eight_at(dz + at, i), gates = {}, out, d_gates;
+        Eight weights = eight_at(weight + first, i), biases = eight_at(bias + first, i);
         if (gate) gates = eight_at(gate + at, i);
         for (int j = 0; j < 8; j++) {
-            int c = first + i * 8 + j;
             float n = (values.at[j] - mean) * scale, g = gates.at[j], s = logistic(g), d = ds.at[j];
-            float d_norm = d * (gate ? g * s : 1.0f) * weight[c];
+            float d_norm = d * (gate ? g * s : 1.0f) * weights.at[j];
             out.at[j] = (d_norm - sum - n * product) * scale;
             // 1 - s(g) is s(-g), which keeps its digits.
-            d_gates.at[j] = d * (n * weight[c] + bias[c]) * s * (1.0f + g * logistic(-g));
+            d_gates.at[j] = d * (n * weights.at[j] + biases.at[j]) * s * (1.0f + g * logistic(-g));
         }
         put_eight(dx + at, i, out);
         if (gate) put_eight(dgate + at, i, d_gates);

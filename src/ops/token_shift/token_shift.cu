@@ -29,22 +29,18 @@ __device__ inline void token_shift(const float* x, const float* first, const flo
         float mean, scale;
         moments<float, 256>(at, channels, eps, mean, scale);
         for (int i = threadIdx.x; i < channels / 8; i += 256) {
-            Eight values = eight_at(at, i), out[MIXES];
-            for (int j = 0; j < 8; j++) {
-                int c = i * 8 + j;
-                float a = (values.at[j] - mean) * scale * weight[c] + bias[c];
-                float p = starts ? first[c] : previous[c];
-                previous[c] = a;
+            Eight values = eight_at(at, i), weights = eight_at(weight, i), biases = eight_at(bias, i), normal;
+            for (int j = 0; j < 8; j++) normal.at[j] = (values.at[j] - mean) * scale * weights.at[j] + biases.at[j];
+            Eight before = starts ? eight_at(first, i) : eight_at(previous, i);
+            put_eight(previous, i, normal);
+            if (row < begin) continue;
 #pragma unroll
-                for (int m = 0; m < MIXES; m++)
-                    if (to.mix[m] && row >= begin) {
-                        float mix = to.mix[m][c];
-                        out[m].at[j] = a * mix + p * (1.0f - mix);
-                    }
+            for (int m = 0; m < MIXES; m++) {
+                if (!to.mix[m]) continue;
+                Eight mix = eight_at(to.mix[m], i), out;
+                for (int j = 0; j < 8; j++) out.at[j] = normal.at[j] * mix.at[j] + before.at[j] * (1.0f - mix.at[j]);
+                put_eight(to.rows[m] + static_cast<long long>(row) * channels, i, out);
             }
-#pragma unroll
-            for (int m = 0; m < MIXES; m++)
-                if (to.mix[m] && row >= begin) put_eight(to.rows[m] + static_cast<long long>(row) * channels, i, out[m]);
         }
     }
 }
@@ -67,38 +63,38 @@ __device__ inline void token_shift_backward(const float* x, const float* d_out, 
         if (row < end) moments<float, 256>(at, channels, eps, mean, scale);
         float sum = 0.0f, product = 0.0f;
         for (int i = threadIdx.x; i < channels / 8; i += 256) {
-            Eight values = eight_at(at, i), d[MIXES];
+            Eight own = {}, before = {};
 #pragma unroll
-            for (int m = 0; m < MIXES; m++)
-                if (from.mix[m]) d[m] = eight_at(from.rows[m] + static_cast<long long>(row) * channels, i);
-            for (int j = 0; j < 8; j++) {
-                int c = i * 8 + j;
-                float own = 0.0f, before = 0.0f;
-#pragma unroll
-                for (int m = 0; m < MIXES; m++)
-                    if (from.mix[m]) {
-                        float mix = from.mix[m][c], value = d[m].at[j];
-                        own += mix * value;
-                        before += (1.0f - mix) * value;
-                    }
-                if (row < end) {
-                    float d_norm = (own + (ends ? 0.0f : later[c])) * weight[c];
-                    da[c] = d_norm;
-                    sum += d_norm;
-                    product += d_norm * (values.at[j] - mean) * scale;
+            for (int m = 0; m < MIXES; m++) {
+                if (!from.mix[m]) continue;
+                Eight mix = eight_at(from.mix[m], i);
+                Eight d = eight_at(from.rows[m] + static_cast<long long>(row) * channels, i);
+                for (int j = 0; j < 8; j++) {
+                    own.at[j] += mix.at[j] * d.at[j];
+                    before.at[j] += (1.0f - mix.at[j]) * d.at[j];
                 }
-                later[c] = before;
             }
+            if (row < end) {
+                Eight values = eight_at(at, i), weights = eight_at(weight, i), after = {};
+                if (!ends) after = eight_at(later, i);
+                for (int j = 0; j < 8; j++) {
+                    own.at[j] = (own.at[j] + after.at[j]) * weights.at[j];
+                    sum += own.at[j];
+                    product += own.at[j] * (values.at[j] - mean) * scale;
+                }
+                put_eight(da, i, own);
+            }
+            put_eight(later, i, before);
         }
         if (row == end) continue;
         sum = sum_over<256>(sum) / channels;
         product = sum_over<256>(product) / channels;
         for (int i = threadIdx.x; i < channels / 8; i += 256) {
             long long row_at = static_cast<long long>(row) * channels;
-            Eight values = eight_at(at, i), others = eight_at(d_out + row_at, i), out;
+            Eight values = eight_at(at, i), others = eight_at(d_out + row_at, i), ds = eight_at(da, i), out;
             for (int j = 0; j < 8; j++) {
                 float n = (values.at[j] - mean) * scale;
-                out.at[j] = others.at[j] + (da[i * 8 + j] - sum - n * product) * scale;
+                out.at[j] = others.at[j] + (ds.at[j] - sum - n * product) * scale;
             }
             put_eight(dx + row_at, i, out);
         }

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::{Wkv, WkvGradients};
+use super::{HEAD_SIZES_ON_CARDS, Wkv, WkvGradients};
 use crate::ops::Offsets;
 use crate::ops::cuda::{Arg, Grid, Sequences, card, int, launch, output, pointer, suffix};
 
@@ -164,10 +164,8 @@ impl<'a> Run<'a> {
         offsets: &'a Offsets,
     ) -> Result<Self> {
         let (n_head, head_size, _) = state.dims3()?;
-        if ![32, 64, 128].contains(&head_size) {
-            bail!(
-                "heads of {head_size} channels: the GPU's kernels take 32, 64 or 128; use --device cpu"
-            );
+        if !HEAD_SIZES_ON_CARDS.contains(&head_size) {
+            bail!("heads of {head_size} channels on a GPU, and not {HEAD_SIZES_ON_CARDS:?}");
         }
         let sequences = offsets.on_card(r)?;
         Ok(Self {

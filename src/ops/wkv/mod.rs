@@ -27,6 +27,9 @@ use candle_core::{Result, Tensor, bail};
 
 use super::{Offsets, floats, tensor};
 
+/// The head sizes that there are kernels for on cards.
+pub const HEAD_SIZES_ON_CARDS: [usize; 3] = [32, 64, 128];
+
 /// The frozen decay and bonus of a layer's heads.
 #[derive(Clone, Debug)]
 pub struct Wkv {
