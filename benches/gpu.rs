@@ -156,7 +156,7 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
     Ok(())
 }
 
-/// Tokens of an answer, one after another, as products of each kind.
+/// Tokens of an answer, one after another, as products and weights of each kind.
 fn decode(path: &std::path::Path, small: bool) -> Result<()> {
     let checkpoint = Checkpoint::open(path)?;
     let times = match small {
@@ -169,9 +169,14 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
             queued: 8,
         },
     };
-    // What the program does unless it is told otherwise; and the other.
-    for product in [None, Some(Product::Bf16)] {
-        let compute = Compute::exact(Choice::Cuda(0), product, Weights::File)?;
+    // What the program does unless it is told otherwise comes first.
+    for (product, weights) in [
+        (None, Weights::File),
+        (Some(Product::Bf16), Weights::File),
+        (None, Weights::Int8),
+        (None, Weights::Nf4),
+    ] {
+        let compute = Compute::exact(Choice::Cuda(0), product, weights)?;
         let model = Rwkv5::load(&checkpoint, &compute)?;
         let start = State::zeros(model.config())?.to_device(&compute.device)?;
         let mut reader = Reader::new(&model, &start);
@@ -185,6 +190,7 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
         let line = json!({
             "what": "decode",
             "product": format!("{:?}", compute.product),
+            "weights": weights.to_string(),
             "seconds": seconds,
             "bytes": model.bytes_multiplied(),
         });
