@@ -87,7 +87,7 @@ pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
     }
 }
 
-/// Memory in bytes: `None` for the processor's, which `memory` tells.
+/// A card's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardMemory {
     pub total: u64,
@@ -96,7 +96,7 @@ pub struct CardMemory {
     pub peak: u64,
 }
 
-/// The card's memory, if the device is one.
+/// The card's memory, if the device is one; the processor's is told by [`crate::memory`].
 pub fn card_memory(device: &Device) -> Result<Option<CardMemory>> {
     match device {
         #[cfg(feature = "cuda")]

@@ -2,7 +2,8 @@
 // the processor, so that the same text is compiled for cards and run in tests where there is none.
 //
 // A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. What products take and give
-// is stored as T, float or bf16; sums are float always, and so is what blocks add to, from layer to layer. Sizes and row numbers are int, products of them long long.
+// is stored as T, float or bf16; sums are float always, and so is what blocks add to, from layer to layer. Sizes and row
+// numbers are int, products of them long long.
 #pragma once
 
 #ifdef __CUDACC__
@@ -98,11 +99,6 @@ __device__ inline float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 __device__ inline float warp_sum(float x) {
     for (int lane = 16; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
-    return x;
-}
-
-__device__ inline float warp_max(float x) {
-    for (int lane = 16; lane > 0; lane /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lane));
     return x;
 }
 
