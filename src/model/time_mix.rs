@@ -175,8 +175,7 @@ impl TimeMix {
         offsets: &Offsets,
     ) -> Result<(Tensor, Tensor, Tensor)> {
         let product = self.output.product();
-        let rows = |t: &Tensor| Rows::of(product, t);
-        let dz = self.output.backward(&rows(d_out)?)?;
+        let dz = self.output.backward(&Rows::of(product, d_out)?)?;
         let (dy, d_gate) = match &kept.gate {
             Some(gate) => {
                 let (dy, dg) = gates::norm_silu_backward(&self.ln_x, &dz, &kept.y, gate, product)?;
@@ -184,13 +183,12 @@ impl TimeMix {
             }
             None => (self.ln_x.backward(&dz, &kept.y)?, None),
         };
-        let d = self
-            .wkv
-            .backward(&dy, [&kept.r, &kept.k, &kept.v], state, offsets)?;
+        let rkv = [&kept.r, &kept.k, &kept.v];
+        let d = self.wkv.backward(&dy, rkv, state, offsets, product)?;
         let mut d_mixed = vec![
-            self.receptance.weight.backward(&rows(&d.dr)?)?,
-            self.key.weight.backward(&rows(&d.dk)?)?,
-            self.value.weight.backward(&rows(&d.dv)?)?,
+            self.receptance.weight.backward(&d.dr)?,
+            self.key.weight.backward(&d.dk)?,
+            self.value.weight.backward(&d.dv)?,
         ];
         if let (Some(gate), Some(d_gate)) = (&self.gate, d_gate) {
             d_mixed.push(gate.weight.backward(&d_gate)?);

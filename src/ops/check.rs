@@ -10,6 +10,9 @@ pub const F32: f64 = 2e-6;
 /// The same where a long recurrence or a gradient through it is summed.
 pub const F32_LONG: f64 = 2e-5;
 
+/// What is stored as bf16: half a unit in its last place.
+pub const BF16: f64 = 4e-3;
+
 /// Sequence lengths that find mistakes at borders: one row, odd lengths, many sequences of one.
 pub fn offset_grid() -> Vec<Offsets> {
     let grid: [&[usize]; 5] = [&[1], &[7], &[3, 1, 5], &[1, 1, 1, 1], &[33, 2, 18]];

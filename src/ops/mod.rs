@@ -7,10 +7,8 @@
 //! axis and no padding. Where sequences begin and end matters to two ops only ([`token_shift`] and [`wkv`]), which take
 //! [`Offsets`].
 //!
-//! In main memory, activations and gradients are f32. The one place where a narrower type enters is the product with a
-//! frozen matrix ([`linear`]), whose inputs may be rounded to bf16; its sums stay f32. On a card, what
-//! products take and give is stored in the product's type; sums, states, what is learnt, and what goes from layer to layer
-//! are f32 there too.
+//! What products take and give, forward and backward, is stored in the product's type ([`linear`]), f32 or bf16; sums,
+//! states, what is learnt, and what goes from layer to layer are f32.
 
 pub mod adam;
 pub mod buffers;
@@ -22,6 +20,7 @@ pub mod gates;
 pub mod level;
 pub mod linear;
 pub mod norm;
+pub(crate) mod numbers;
 pub(crate) mod output;
 pub mod quantise;
 pub mod rows;
@@ -49,13 +48,9 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// The type of what products take and give: f32 in main memory, the product's on a card, where reading and writing
-    /// them is what costs.
+    /// The type of what products take and give: the product's, since reading and writing them is what costs.
     pub fn activations(&self) -> DType {
-        match self.device {
-            Device::Cpu => DType::F32,
-            Device::Cuda(_) | Device::Metal(_) => self.product.dtype(),
-        }
+        self.product.dtype()
     }
 }
 

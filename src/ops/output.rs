@@ -26,12 +26,62 @@ pub fn chunks<T: Copy + Send + Sync>(
     unsafe { out.finish() }
 }
 
+/// Rows of `width` numbers, `height` of them in parallel at a time: `piece` begins some of them and returns what fills
+/// the next one, which is handed out as zeros.
+pub fn rows<F: FnMut(usize, &mut [f32])>(
+    len: usize,
+    width: usize,
+    height: usize,
+    piece: impl Fn(usize) -> F + Sync,
+) -> Vec<f32> {
+    let mut out = Output::new(len);
+    out.memory()
+        .par_chunks_mut(width * height)
+        .enumerate()
+        .for_each(|(i, chunk)| {
+            let first = i * height;
+            let mut fill = piece(first);
+            for (row, out) in (first..).zip(chunk.chunks_mut(width)) {
+                fill(row, cleared(out, 0.0));
+            }
+        });
+    // SAFETY: the rows are the whole, and each was cleared.
+    unsafe { out.finish() }
+}
+
 /// `zero` everywhere in a part.
 #[inline(always)]
 pub fn cleared<T: Copy>(part: &mut [MaybeUninit<T>], zero: T) -> &mut [T] {
     part.fill(MaybeUninit::new(zero));
     // SAFETY: every element was just written.
     unsafe { part.assume_init_mut() }
+}
+
+/// Has the cache line of an address ready to be written.
+#[inline(always)]
+pub fn prefetch_for_writing<T>(address: *mut T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a hint, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(address.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Has the cache fetch some numbers.
+#[inline(always)]
+pub fn prefetch<T>(numbers: &[T]) {
+    const LINE: usize = 64;
+    #[cfg(target_arch = "x86_64")]
+    for start in (0..size_of_val(numbers)).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(numbers.as_ptr().cast::<i8>().wrapping_add(start)) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, LINE);
 }
 
 /// A vector to be written.
@@ -53,6 +103,16 @@ impl<T> Output<T> {
         &mut self.data.spare_capacity_mut()[..self.len]
     }
 
+    /// The same, for tasks whose parts are not chunks of it.
+    pub fn parts(&mut self) -> Parts<'_, T> {
+        let memory = self.memory();
+        Parts {
+            start: memory.as_mut_ptr(),
+            len: memory.len(),
+            whole: PhantomData,
+        }
+    }
+
     /// What was written.
     ///
     /// # Safety
@@ -65,31 +125,27 @@ impl<T> Output<T> {
     }
 }
 
-impl Output<f32> {
-    /// The same, for tasks whose parts are not chunks of it.
-    pub fn parts(&mut self) -> Parts<'_> {
-        let memory = self.memory();
-        Parts {
-            start: memory.as_mut_ptr(),
-            len: memory.len(),
-            whole: PhantomData,
-        }
-    }
-}
-
 /// An output that tasks write disjoint parts of.
-pub struct Parts<'a> {
-    start: *mut MaybeUninit<f32>,
+pub struct Parts<'a, T = f32> {
+    start: *mut MaybeUninit<T>,
     len: usize,
-    whole: PhantomData<&'a mut [MaybeUninit<f32>]>,
+    whole: PhantomData<&'a mut [MaybeUninit<T>]>,
 }
 
 // SAFETY: only `part` gives access, and its callers keep the parts apart.
-unsafe impl Send for Parts<'_> {}
+unsafe impl<T: Send> Send for Parts<'_, T> {}
 // SAFETY: as above.
-unsafe impl Sync for Parts<'_> {}
+unsafe impl<T: Send> Sync for Parts<'_, T> {}
 
-impl Parts<'_> {
+impl<T> Parts<'_, T> {
+    /// Where a part begins.
+    #[inline(always)]
+    pub fn pointer(&self, range: Range<usize>) -> *mut T {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the output by the assert.
+        unsafe { self.start.add(range.start) }.cast()
+    }
+
     /// One part, to be written.
     ///
     /// # Safety
@@ -97,7 +153,7 @@ impl Parts<'_> {
     /// While it lives, nobody else has a part that overlaps it.
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller keeps parts apart")]
-    pub unsafe fn part(&self, range: Range<usize>) -> &mut [MaybeUninit<f32>] {
+    pub unsafe fn part(&self, range: Range<usize>) -> &mut [MaybeUninit<T>] {
         assert!(range.start <= range.end && range.end <= self.len);
         // SAFETY: inside the output by the assert, and unshared by the caller's word.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }

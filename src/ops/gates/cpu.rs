@@ -1,113 +1,147 @@
 //! The gates on the CPU, row by row, into the form that the next product takes.
 
+use candle_core::{DType, Result, Shape, Tensor};
+
 use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
-use crate::ops::output::{Output, chunks, cleared};
+use crate::ops::numbers::{Numbers, Output};
+use crate::ops::output::rows;
 use crate::ops::vector::sigmoid;
 
 /// Elements that a task takes at once: enough to outweigh its hand-over.
 const PIECE: usize = 1 << 14;
+/// Elements that are in the first cache at once.
+const STRIP: usize = 1 << 10;
 
 /// The norm of y, times silu(g) where there is a gate.
-pub fn norm_silu(norm: Params, y: &[f32], gate: Option<&[f32]>, product: Product) -> Packed {
+pub fn norm_silu(norm: Params, y: Numbers, gate: Option<Numbers>, product: Product) -> Packed {
     let (channels, level) = (norm.weight.len(), Level::current());
-    Packed::each(product, [y.len() / channels, channels], |t, z| {
-        let row = t * channels..(t + 1) * channels;
-        norm::row(level, norm, &y[row.clone()], z);
-        if let Some(gate) = gate {
-            silu_mul(level, &gate[row], z);
+    let dims = [y.len() / channels, channels];
+    let mut made = Packed::fill(product, dims, 1, |range, writer| {
+        let [mut z, mut room] = [(); 2].map(|()| vec![0.0; channels]);
+        for t in range {
+            let row = t * channels..(t + 1) * channels;
+            norm::row(level, norm, y.part(level, row.clone(), &mut room), &mut z);
+            if let Some(gate) = gate {
+                silu_mul(level, gate.part(level, row, &mut room), &mut z);
+            }
+            writer.put(0, t, &z);
         }
-    })
+    });
+    made.swap_remove(0)
 }
 
 /// (dy, dg) from dz.
 pub fn norm_silu_backward(
     norm: Params,
-    dz: &[f32],
-    y: &[f32],
-    gate: &[f32],
+    [dz, y, gate]: [Numbers; 3],
+    dtype: DType,
     product: Product,
-) -> (Vec<f32>, Packed) {
+) -> Result<(Tensor, Packed)> {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let mut dy = Output::new(y.len());
+    let dims = [y.len() / channels, channels];
+    let mut dy = Output::new(dtype, y.len())?;
     let out = dy.parts();
-    let mut d_gate = Packed::fill(product, [y.len() / channels, channels], 1, |range, rows| {
-        let (mut normal, mut d_normal) = (vec![0.0; channels], vec![0.0; channels]);
+    let mut d_gate = Packed::fill(product, dims, 1, |range, writer| {
+        let [mut normal, mut d_normal, mut dy] = [(); 3].map(|()| vec![0.0; channels]);
+        let mut rooms = [(); 3].map(|()| vec![0.0; channels]);
+        let [dz_room, y_room, gate_room] = &mut rooms;
         for t in range {
             let row = t * channels..(t + 1) * channels;
-            let y = &y[row.clone()];
+            let dz = dz.part(level, row.clone(), dz_room);
+            let y = y.part(level, row.clone(), y_room);
+            let gate = gate.part(level, row.clone(), gate_room);
             norm::row(level, norm, y, &mut normal);
-            silu_mul_backward(
-                level,
-                &dz[row.clone()],
-                &gate[row.clone()],
-                &mut normal,
-                &mut d_normal,
-            );
-            rows.put(0, t, &normal);
+            silu_mul_backward(level, dz, gate, &mut normal, &mut d_normal);
+            writer.put(0, t, &normal);
+            norm::row_backward(level, norm, &d_normal, y, &mut dy);
             // SAFETY: ranges of rows are disjoint between tasks.
-            let dy = unsafe { out.part(row) };
-            norm::row_backward(level, norm, &d_normal, y, cleared(dy, 0.0));
+            unsafe { out.write(level, row.start, &dy) };
         }
     });
     // SAFETY: `Packed::fill` asks for every row.
-    let dy = unsafe { dy.finish() };
-    (dy, d_gate.swap_remove(0))
+    let dy = unsafe { dy.finish(&Shape::from(dims.to_vec())) }?;
+    Ok((dy, d_gate.swap_remove(0)))
 }
 
 /// x + sigmoid(r) * v
-pub fn sigmoid_mul_onto(x: &[f32], r: &[f32], v: &[f32]) -> Vec<f32> {
+pub fn sigmoid_mul_onto(x: &[f32], r: Numbers, v: Numbers) -> Vec<f32> {
     let level = Level::current();
-    chunks(x.len(), PIECE, 0.0, |piece, z| {
-        let start = piece * PIECE;
-        sigmoid_mul(level, &x[start..], &r[start..], &v[start..], z);
+    rows(x.len(), STRIP, PIECE / STRIP, |_| {
+        let [mut r_room, mut v_room] = [[0.0; STRIP]; 2];
+        move |strip, z: &mut [f32]| {
+            let at = strip * STRIP..strip * STRIP + z.len();
+            let r = r.part(level, at.clone(), &mut r_room);
+            let v = v.part(level, at.clone(), &mut v_room);
+            sigmoid_mul(level, &x[at], r, v, z);
+        }
     })
 }
 
 /// [dr, dv] from dz, rows of `channels`.
 pub fn sigmoid_mul_backward(
     dz: &[f32],
-    r: &[f32],
-    v: &[f32],
+    r: Numbers,
+    v: Numbers,
     channels: usize,
     product: Product,
 ) -> [Packed; 2] {
     let level = Level::current();
-    let both = Packed::fill(
-        product,
-        [dz.len() / channels, channels],
-        2,
-        |range, rows| {
-            let (mut dr, mut dv) = (vec![0.0; channels], vec![0.0; channels]);
-            for t in range {
-                let row = t * channels..(t + 1) * channels;
-                let (dz, r, v) = (&dz[row.clone()], &r[row.clone()], &v[row]);
-                sigmoid_mul_row_backward(level, dz, r, v, &mut dr, &mut dv);
-                rows.put(0, t, &dr);
-                rows.put(1, t, &dv);
-            }
-        },
-    );
+    let dims = [dz.len() / channels, channels];
+    let both = Packed::fill(product, dims, 2, |range, writer| {
+        let [mut dr, mut dv, mut r_room, mut v_room] = [(); 4].map(|()| vec![0.0; channels]);
+        for t in range {
+            let row = t * channels..(t + 1) * channels;
+            let r = r.part(level, row.clone(), &mut r_room);
+            let v = v.part(level, row.clone(), &mut v_room);
+            sigmoid_mul_row_backward(level, &dz[row], r, v, &mut dr, &mut dv);
+            writer.put(0, t, &dr);
+            writer.put(1, t, &dv);
+        }
+    });
     both.try_into()
         .unwrap_or_else(|_| unreachable!("two matrices were asked for"))
 }
 
 /// max(k, 0)^2, rows of `channels`.
-pub fn relu_squared(k: &[f32], channels: usize, product: Product) -> Packed {
+pub fn relu_squared(k: Numbers, channels: usize, product: Product) -> Packed {
     let level = Level::current();
-    Packed::each(product, [k.len() / channels, channels], |t, z| {
-        relu_squared_row(level, &k[t * channels..][..channels], z);
-    })
+    let mut made = Packed::fill(
+        product,
+        [k.len() / channels, channels],
+        1,
+        |range, writer| {
+            let [mut z, mut room] = [(); 2].map(|()| vec![0.0; channels]);
+            for t in range {
+                let row = t * channels..(t + 1) * channels;
+                relu_squared_row(level, k.part(level, row, &mut room), &mut z);
+                writer.put(0, t, &z);
+            }
+        },
+    );
+    made.swap_remove(0)
 }
 
 /// dk from dz.
-pub fn relu_squared_backward(dz: &[f32], k: &[f32], channels: usize, product: Product) -> Packed {
+pub fn relu_squared_backward(dz: Numbers, k: Numbers, channels: usize, product: Product) -> Packed {
     let level = Level::current();
-    Packed::each(product, [k.len() / channels, channels], |t, dk| {
-        let row = t * channels..(t + 1) * channels;
-        relu_squared_row_backward(level, &dz[row.clone()], &k[row], dk);
-    })
+    let mut made = Packed::fill(
+        product,
+        [k.len() / channels, channels],
+        1,
+        |range, writer| {
+            let [mut dk, mut dz_room, mut k_room] = [(); 3].map(|()| vec![0.0; channels]);
+            for t in range {
+                let row = t * channels..(t + 1) * channels;
+                let dz = dz.part(level, row.clone(), &mut dz_room);
+                let k = k.part(level, row, &mut k_room);
+                relu_squared_row_backward(level, dz, k, &mut dk);
+                writer.put(0, t, &dk);
+            }
+        },
+    );
+    made.swap_remove(0)
 }
 
 vectorised! {

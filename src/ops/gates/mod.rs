@@ -18,6 +18,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::linear::{Product, Rows};
 use super::norm::Norm;
+use super::numbers::{Borrowed, numbers};
 use super::{floats, tensor};
 
 /// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
@@ -36,12 +37,13 @@ pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Produc
     let gate = match gate {
         Some(gate) => {
             check(y, gate)?;
-            Some(floats(gate)?)
+            Some(numbers(gate)?)
         }
         None => None,
     };
-    let params = norm.params()?;
-    Ok(cpu::norm_silu(params.get(), &floats(y)?, gate.as_deref(), product).into())
+    let (params, y) = (norm.params()?, numbers(y)?);
+    let gate = gate.as_ref().map(Borrowed::get);
+    Ok(cpu::norm_silu(params.get(), y.get(), gate, product).into())
 }
 
 /// (dy, dg) of [`norm_silu`] with a gate; without one it is the norm's own.
@@ -60,15 +62,11 @@ pub fn norm_silu_backward(
         let (dy, dg) = super::norm::cuda::backward(norm, dz, y, Some(gate))?;
         return Ok((dy, Rows::Card(dg)));
     }
-    let params = norm.params()?;
-    let (dy, dg) = cpu::norm_silu_backward(
-        params.get(),
-        &floats(dz)?,
-        &floats(y)?,
-        &floats(gate)?,
-        product,
-    );
-    Ok((tensor(dy, y.shape())?, dg.into()))
+    let (params, dtype) = (norm.params()?, y.dtype());
+    let (dz, y, gate) = (numbers(dz)?, numbers(y)?, numbers(gate)?);
+    let inputs = [dz.get(), y.get(), gate.get()];
+    let (dy, dg) = cpu::norm_silu_backward(params.get(), inputs, dtype, product)?;
+    Ok((dy, dg.into()))
 }
 
 /// x + sigmoid(r) * v, all `[N, C]`.
@@ -80,7 +78,7 @@ pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
         return cuda::sigmoid_mul_onto(x, r, v);
     }
     tensor(
-        cpu::sigmoid_mul_onto(&floats(x)?, &floats(r)?, &floats(v)?),
+        cpu::sigmoid_mul_onto(&floats(x)?, numbers(r)?.get(), numbers(v)?.get()),
         r.shape(),
     )
 }
@@ -99,7 +97,8 @@ pub fn sigmoid_mul_backward(
         return cuda::sigmoid_mul_backward(dz, r, v);
     }
     let (_, channels) = r.dims2()?;
-    let both = cpu::sigmoid_mul_backward(&floats(dz)?, &floats(r)?, &floats(v)?, channels, product);
+    let (dz, r, v) = (floats(dz)?, numbers(r)?, numbers(v)?);
+    let both = cpu::sigmoid_mul_backward(&dz, r.get(), v.get(), channels, product);
     Ok(both.map(Rows::from))
 }
 
@@ -110,7 +109,7 @@ pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
         return cuda::relu_squared(k);
     }
     let (_, channels) = k.dims2()?;
-    Ok(cpu::relu_squared(&floats(k)?, channels, product).into())
+    Ok(cpu::relu_squared(numbers(k)?.get(), channels, product).into())
 }
 
 /// dk of [`relu_squared`].
@@ -121,7 +120,8 @@ pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: Product) -> Resul
         return cuda::relu_squared_backward(dz, k);
     }
     let (_, channels) = k.dims2()?;
-    Ok(cpu::relu_squared_backward(&floats(dz)?, &floats(k)?, channels, product).into())
+    let (dz, k) = (numbers(dz)?, numbers(k)?);
+    Ok(cpu::relu_squared_backward(dz.get(), k.get(), channels, product).into())
 }
 
 fn check(a: &Tensor, b: &Tensor) -> Result<()> {

@@ -3,9 +3,10 @@
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
+use std::marker::PhantomData;
 
-use super::rows::round;
-use super::tile::{Block, HEIGHT, Tile, WIDTH};
+use super::tile::{Block, HEIGHT, Pass, Place, Tile, WIDTH};
+use crate::ops::numbers::round;
 
 /// Whether the processor has bf16 tiles, the system lets this process use them, and they multiply as they should: a
 /// wrong product would go unnoticed, and the next lower level is there to fall back on.
@@ -40,9 +41,13 @@ fn multiplies() -> bool {
         rows: HEIGHT,
         k: UNITS,
         panel: &panel,
+        passes: &[Pass { left: 0, panel: 0 }],
     };
     // SAFETY: only called where the tiles are there; the block is 32 rows of two steps of 16 units.
-    unsafe { tile(&block, &mut got) };
+    unsafe {
+        let _tiles = Configured::new();
+        tile(&block, None, got.place());
+    }
     let want = |row: usize, column: usize| -> f32 {
         let products = (0..UNITS).flat_map(|k| {
             let (left, right) = (row * UNITS + k, k * WIDTH + column);
@@ -94,54 +99,130 @@ static WHOLE: Config = Config {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
+/// Tile registers of this thread that have a shape, until it is dropped.
+pub struct Configured {
+    /// The registers are the thread's.
+    _stays: PhantomData<*const ()>,
+}
+
+impl Configured {
+    /// # Safety
+    ///
+    /// Only where [`is_usable`], or where that is being found out.
+    pub unsafe fn new() -> Self {
+        // SAFETY: reads the 64 bytes of the configuration.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack)) };
+        Self {
+            _stays: PhantomData,
+        }
+    }
+}
+
+impl Drop for Configured {
+    fn drop(&mut self) {
+        // SAFETY: tile registers that were configured are let go of.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
+
+/// Units that a block of rows and a panel are gone through at once: 48 KB of either, so that the rows are found in the
+/// innermost two caches again, panel after panel.
+pub const DEPTH: usize = 384;
+
 /// 32 rows by 32 columns as two by two tiles. The left tile's row is 16 units (32 bf16) of a row; the right tile's is
-/// 16 units of a panel's row, which is the order that the instruction wants.
+/// 16 units of a panel's row, which is the order that the instruction wants. Panels come from the second cache, which is
+/// too far for the tiles' loads to wait for: each step asks for the 2 KB of the panel that are 8 KB ahead.
+///
+/// The tiles are handed from one of these blocks to the next: the compiler itself uses none.
 ///
 /// # Safety
 ///
-/// Only where [`is_usable`], and as `Kernel::run` checks.
-pub unsafe fn tile(block: &Block, tile: &mut Tile) {
-    let (left, stride) = (block.left, block.stride);
-    assert!(left.len() >= 31 * stride + block.k, "32 rows are read");
-    let panel = block.panel.as_ptr();
-    // SAFETY: the loop reads k units of 32 rows and k rows of the panel, which are there by the assert above and those
-    // of `Kernel::run`; it writes the 32 x 32 floats of the tile. Tile registers are left released.
+/// Only while this thread has [`Configured`] tiles, and as `Running::run` demands and checks.
+pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
+    let stride = block.stride;
+    for pass in block.passes {
+        assert!(
+            block.left.len() >= 31 * stride + pass.left + block.k,
+            "32 rows are read"
+        );
+    }
+    match from {
+        // SAFETY: the caller vouches for 32 floats of 32 rows.
+        Some(from) => unsafe {
+            asm!(
+                "tileloadd tmm0, [{upper} + {stride}*1]",
+                "tileloadd tmm1, [{upper} + {stride}*1 + 64]",
+                "tileloadd tmm2, [{lower} + {stride}*1]",
+                "tileloadd tmm3, [{lower} + {stride}*1 + 64]",
+                upper = in(reg) from.start,
+                lower = in(reg) from.start.add(16 * from.stride),
+                stride = in(reg) from.stride * 4,
+                options(nostack, readonly),
+            );
+        },
+        // SAFETY: tiles are cleared.
+        None => unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack, nomem),
+            );
+        },
+    }
+    for pass in block.passes {
+        // SAFETY: the loop reads k units of 32 rows and k rows of the panel, which are there by the assert above and those
+        // of `Running::run`. Asking ahead for what is not there does no harm.
+        unsafe {
+            let left = block.left.as_ptr().add(pass.left);
+            asm!(
+                "2:",
+                "tileloadd tmm4, [{upper} + {left_stride}*1]",
+                ".irp at,8192,8256,8320,8384,8448,8512,8576,8640",
+                "prefetcht0 [{panel} + \\at]",
+                ".endr",
+                "tileloadd tmm6, [{panel} + {stride}*1]",
+                ".irp at,8704,8768,8832,8896,8960,9024,9088,9152",
+                "prefetcht0 [{panel} + \\at]",
+                ".endr",
+                "tileloadd tmm7, [{panel} + {stride}*1 + 64]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                ".irp at,9216,9280,9344,9408,9472,9536,9600,9664",
+                "prefetcht0 [{panel} + \\at]",
+                ".endr",
+                "tileloadd tmm5, [{lower} + {left_stride}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                ".irp at,9728,9792,9856,9920,9984,10048,10112,10176",
+                "prefetcht0 [{panel} + \\at]",
+                ".endr",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {upper}, 64",
+                "add {lower}, 64",
+                "add {panel}, 2048",
+                "dec {steps}",
+                "jnz 2b",
+                upper = inout(reg) left => _,
+                lower = inout(reg) left.add(16 * stride) => _,
+                left_stride = in(reg) stride * 4,
+                panel = inout(reg) block.panel.as_ptr().add(pass.panel) => _,
+                stride = in(reg) WIDTH * 4,
+                steps = inout(reg) block.k / 16 => _,
+                options(nostack, readonly),
+            );
+        }
+    }
+    // SAFETY: the caller vouches for 32 floats of 32 rows.
     unsafe {
         asm!(
-            "ldtilecfg [{config}]",
-            "tilezero tmm0",
-            "tilezero tmm1",
-            "tilezero tmm2",
-            "tilezero tmm3",
-            "2:",
-            "tileloadd tmm4, [{upper} + {left_stride}*1]",
-            "tileloadd tmm6, [{panel} + {stride}*1]",
-            "tileloadd tmm7, [{panel} + {stride}*1 + 64]",
-            "tileloadd tmm5, [{lower} + {left_stride}*1]",
-            "tdpbf16ps tmm0, tmm4, tmm6",
-            "tdpbf16ps tmm1, tmm4, tmm7",
-            "tdpbf16ps tmm2, tmm5, tmm6",
-            "tdpbf16ps tmm3, tmm5, tmm7",
-            "add {upper}, 64",
-            "add {lower}, 64",
-            "add {panel}, 2048",
-            "dec {steps}",
-            "jnz 2b",
-            "tilestored [{out} + {stride}*1], tmm0",
-            "tilestored [{out} + {stride}*1 + 64], tmm1",
-            "tilestored [{out} + {stride}*1 + 2048], tmm2",
-            "tilestored [{out} + {stride}*1 + 2112], tmm3",
-            "tilerelease",
-            config = in(reg) &raw const WHOLE,
-            upper = inout(reg) left.as_ptr() => _,
-            lower = inout(reg) left.as_ptr().add(16 * stride) => _,
-            left_stride = in(reg) stride * 4,
-            panel = inout(reg) panel => _,
-            stride = in(reg) WIDTH * 4,
-            steps = inout(reg) block.k / 16 => _,
-            out = in(reg) tile.0.as_mut_ptr(),
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            "tilestored [{upper} + {stride}*1], tmm0",
+            "tilestored [{upper} + {stride}*1 + 64], tmm1",
+            "tilestored [{lower} + {stride}*1], tmm2",
+            "tilestored [{lower} + {stride}*1 + 64], tmm3",
+            upper = in(reg) to.start,
+            lower = in(reg) to.start.add(16 * to.stride),
+            stride = in(reg) to.stride * 4,
             options(nostack),
         );
     }

@@ -7,22 +7,26 @@
 
 use std::ops::Range;
 
+use candle_core::{DType, Device, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
-use super::panel::{self, Side};
+use super::panel::{Panels, Right, Side};
 use super::part::{Part, widen};
-use super::rows::{LINE, Line, Packed, Unit, round};
-use super::tile::{Block, HEIGHT, Kernel, Tile, WIDTH};
+use super::rows::{Packed, Unit};
+use super::tile::{Block, Kernel, Place, Tile, WIDTH};
 use super::{Element, Matrix};
 use crate::ops::level::vectorised;
-use crate::ops::output::{Output, chunks};
+use crate::ops::numbers::{narrowed, round};
+use crate::ops::output::{Output, Parts, chunks, prefetch_for_writing};
+use crate::ops::tensor;
 use crate::ops::vector::{LANES, Vector, dot};
 
-/// Units summed before a sum goes to memory: a panel of them is 128 KB.
+/// Units of which panels are packed at once, before the next are: a panel of them is 128 KB.
 const DEPTH: usize = 1024;
 /// Units of panels that are packed at once: 8 MB, which the cores' common cache holds.
 const PACKED: usize = 1 << 21;
-/// Units of rows that a task goes through again for every panel: half a megabyte, for a core's own cache.
+/// Units of rows that a task multiplies with its panels: half a megabyte.
 const BLOCK: usize = 1 << 17;
 /// Panels that one task multiplies with its block of rows, at most.
 const PANELS: usize = 8;
@@ -33,74 +37,57 @@ const STRIPE: usize = 64;
 /// Numbers of W widened at once for a single row; they stay in registers and L1.
 const STRIP: usize = 256;
 
-/// left times W, or W transposed, plus `to` if there is one: `[rows, n]`.
-pub fn multiply(left: &Packed, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<f32> {
+/// What a product is, beside its two sides.
+#[derive(Clone, Copy)]
+pub struct Sums<'a> {
+    /// `[rows, n]` that the sums are added to.
+    pub onto: Option<&'a [f32]>,
+    /// What they are stored as: f32 or bf16.
+    pub dtype: DType,
+}
+
+/// left times W, or W transposed: `[rows, n]`.
+pub fn multiply(left: &Packed, w: &Matrix, side: Side, sums: Sums) -> Result<Tensor> {
     let [rows, _] = left.dims();
+    let (unit, level) = (left.unit(), left.level());
+    let right = Right { w, side, unit };
+    let (_, columns) = side.dims(w);
     if rows == 0 {
-        return Vec::new();
+        return Tensor::zeros((0, columns), sums.dtype, &Device::Cpu);
     }
     if rows == 1 && side == Side::Forward {
-        return single(left, w, to);
+        return tensor(single(left, w, sums.onto), (1, columns))?.to_dtype(sums.dtype);
     }
-    let (unit, level) = (left.unit(), left.level());
     let kernel = Kernel::of(level, unit);
-    let (numbers, columns) = side.dims(w);
     // Up to a whole line: rows and panels are zero there.
-    let units = numbers.div_ceil(unit.numbers()).next_multiple_of(LINE);
+    let units = left.run();
+    let is_wide = sums.dtype == DType::F32;
+    let mut wide = Output::new(if is_wide || units > DEPTH {
+        rows * columns
+    } else {
+        0
+    });
+    let mut narrow = Output::new(if is_wide { 0 } else { rows * columns });
+    let product = Multiplication {
+        left,
+        kernel,
+        columns,
+        onto: sums.onto,
+        wide: wide.parts(),
+        narrow: (!is_wide).then(|| narrow.parts()),
+        units,
+    };
     let height = (BLOCK / units.min(DEPTH))
         .min(rows)
         .next_multiple_of(kernel.height);
-    let mut out = Output::new(rows * columns);
-    let parts = out.parts();
 
     for first in (0..units).step_by(DEPTH) {
-        let depth = DEPTH.min(units - first);
-        let panel_lines = depth * WIDTH / LINE;
-        let most = (PACKED / (depth * WIDTH)).max(1);
+        let depth = first..(first + DEPTH).min(units);
+        let most = (PACKED / (depth.len() * WIDTH * right.parts())).max(1);
         let all = columns.div_ceil(WIDTH);
         for start in (0..all).step_by(most) {
             let panels = start..(start + most).min(all);
-            let len = panels.len() * panel_lines;
-            let packed = chunks(len, panel_lines, Line::ZERO, |i, lines| {
-                let (column, out) = ((start + i) * WIDTH, Line::units_mut(lines));
-                panel::pack(level, side, w, unit, first, column, out);
-            });
-
-            let task = |(rows, panels): (Range<usize>, Range<usize>)| {
-                let mut tile = Tile([[0.0; WIDTH]; HEIGHT]);
-                for panel in panels {
-                    let lines = &packed[(panel - start) * panel_lines..][..panel_lines];
-                    let column = panel * WIDTH;
-                    let width = WIDTH.min(columns - column);
-                    for row in rows.clone().step_by(kernel.height) {
-                        let block = Block {
-                            left: &left.units()[row * left.stride() + first..],
-                            stride: left.stride(),
-                            rows: kernel.height.min(rows.end - row),
-                            k: depth,
-                            panel: Line::units(lines),
-                        };
-                        kernel.run(&block, &mut tile);
-                        for (i, sums) in tile.0[..block.rows].iter().enumerate() {
-                            let start = (row + i) * columns + column;
-                            // SAFETY: no other task has these rows and columns.
-                            let out = unsafe { parts.part(start..start + width) };
-                            if first > 0 {
-                                // SAFETY: the sums of the units before were written here.
-                                let out = unsafe { out.assume_init_mut() };
-                                out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                            } else if let Some(to) = to {
-                                let sums = sums.iter().zip(&to[start..]);
-                                out.iter_mut().zip(sums).for_each(|(out, (sum, to))| {
-                                    out.write(to + sum);
-                                });
-                            } else {
-                                out.write_copy_of_slice(&sums[..width]);
-                            }
-                        }
-                    }
-                }
-            };
+            let packed = Panels::pack(level, right, panels.clone(), depth.clone(), kernel.depth);
             let shares = TASKS * rayon::current_num_threads();
             let group = (panels.len() * rows.div_ceil(height) / shares).clamp(1, PANELS);
             let mut tasks = Vec::new();
@@ -110,11 +97,160 @@ pub fn multiply(left: &Packed, w: &Matrix, side: Side, to: Option<&[f32]>) -> Ve
                     tasks.push((row..(row + height).min(rows), panels));
                 }
             }
-            tasks.into_par_iter().for_each(task);
+            tasks
+                .into_par_iter()
+                .for_each(|(rows, panels)| product.run(&packed, rows, panels));
         }
     }
     // SAFETY: the tasks' rows and panels are the whole.
-    unsafe { out.finish() }
+    match is_wide {
+        true => Tensor::from_vec(unsafe { wide.finish() }, (rows, columns), &Device::Cpu),
+        false => Tensor::from_vec(unsafe { narrow.finish() }, (rows, columns), &Device::Cpu),
+    }
+}
+
+/// What all tasks of a product share.
+struct Multiplication<'a> {
+    left: &'a Packed,
+    kernel: Kernel,
+    columns: usize,
+    /// Units that are summed over.
+    units: usize,
+    onto: Option<&'a [f32]>,
+    /// Sums in f32, `[rows, columns]`: the output, or what waits for further units; else nothing.
+    wide: Parts<'a, f32>,
+    /// The output `[rows, columns]` where it is bf16.
+    narrow: Option<Parts<'a, bf16>>,
+}
+
+impl Multiplication<'_> {
+    /// One task: some rows times some panels. A few rows are taken through all panels while they are in the core's first
+    /// caches, block of units by block; between blocks their sums wait in `tiles`.
+    fn run(&self, packed: &Panels, rows: Range<usize>, panels: Range<usize>) {
+        let kernel = self.kernel.start();
+        let passes = packed.passes(self.left.unit(), self.left.run());
+        let mut tiles = vec![Tile::ZERO; panels.len()];
+        for row in rows.clone().step_by(self.kernel.height) {
+            let height = self.kernel.height.min(rows.end - row);
+            for (block, passes) in packed.blocks().zip(&passes) {
+                for (panel, tile) in panels.clone().zip(&mut tiles) {
+                    let spot = Spot {
+                        row,
+                        column: panel * WIDTH,
+                        height,
+                        width: WIDTH.min(self.columns - panel * WIDTH),
+                    };
+                    let factors = Block {
+                        left: &self.left.units()[row * self.left.stride() + block.start..],
+                        stride: self.left.stride(),
+                        rows: height,
+                        k: block.len(),
+                        panel: packed.panel(panel, &block),
+                        passes,
+                    };
+                    let is_last = block.end == packed.units().end;
+                    let from = match block.start == packed.units().start {
+                        true => self.start(&spot, block.start, tile),
+                        false => Some(tile.place()),
+                    };
+                    let to = match is_last {
+                        true => self.end(&spot, block.end, tile),
+                        false => tile.place(),
+                    };
+                    // SAFETY: a tile is as high as any kernel; where sums go straight to the output, so is the spot, which
+                    // no other task has.
+                    unsafe { kernel.run(&factors, from, to) };
+                    if is_last {
+                        self.finish(&spot, block.end, tile);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the sums of the units before `unit` are, if there are any.
+    fn start(&self, spot: &Spot, unit: usize, tile: &mut Tile) -> Option<Place> {
+        let place = match (unit, self.onto) {
+            (0, None) => return None,
+            (0, Some(onto)) => Place {
+                // Only read.
+                start: onto[self.at(spot, 0)].as_ptr().cast_mut(),
+                stride: self.columns,
+            },
+            _ => self.place(spot),
+        };
+        if self.is_whole(spot) {
+            return Some(place);
+        }
+        for (i, sums) in tile.0[..spot.height].iter_mut().enumerate() {
+            // SAFETY: the spot's rows and columns are there, and nobody writes them meanwhile.
+            let before = unsafe {
+                std::slice::from_raw_parts(place.start.add(i * place.stride), spot.width)
+            };
+            sums[..spot.width].copy_from_slice(before);
+        }
+        Some(tile.place())
+    }
+
+    /// Where the sums of all units up to `unit` go first: where they belong, if that is so many whole rows of f32.
+    fn end(&self, spot: &Spot, unit: usize, tile: &mut Tile) -> Place {
+        let narrow = self.narrow.as_ref().filter(|_| unit == self.units);
+        for row in 0..spot.height {
+            let range = self.at(spot, row);
+            match narrow {
+                Some(narrow) => prefetch_for_writing(narrow.pointer(range)),
+                None => prefetch_for_writing(self.wide.pointer(range)),
+            }
+        }
+        match narrow.is_none() && self.is_whole(spot) {
+            true => self.place(spot),
+            false => tile.place(),
+        }
+    }
+
+    /// Brings sums that did not go where they belong there.
+    fn finish(&self, spot: &Spot, unit: usize, tile: &Tile) {
+        let narrow = self.narrow.as_ref().filter(|_| unit == self.units);
+        if narrow.is_none() && self.is_whole(spot) {
+            return;
+        }
+        for (row, sums) in tile.0[..spot.height].iter().enumerate() {
+            let (range, sums) = (self.at(spot, row), &sums[..spot.width]);
+            // SAFETY: no other task has this spot.
+            match narrow {
+                Some(narrow) => narrowed(self.left.level(), sums, unsafe { narrow.part(range) }),
+                None => {
+                    unsafe { self.wide.part(range) }.write_copy_of_slice(sums);
+                }
+            }
+        }
+    }
+
+    fn is_whole(&self, spot: &Spot) -> bool {
+        spot.height == self.kernel.height && spot.width == WIDTH
+    }
+
+    /// A spot's sums in f32.
+    fn place(&self, spot: &Spot) -> Place {
+        Place {
+            start: self.wide.pointer(self.at(spot, 0)),
+            stride: self.columns,
+        }
+    }
+
+    /// Numbers of one row of a spot.
+    fn at(&self, spot: &Spot, row: usize) -> Range<usize> {
+        let start = (spot.row + row) * self.columns + spot.column;
+        start..start + spot.width
+    }
+}
+
+/// Where a block of sums belongs in the output.
+struct Spot {
+    row: usize,
+    column: usize,
+    height: usize,
+    width: usize,
 }
 
 /// One row times W transposed.
@@ -149,7 +285,7 @@ vectorised! {
 fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
     match w.part(row, 0..w.columns) {
         Part::Stored(Element::Bf16, bytes) => return dot_bf16::<V>(bytes, x),
-        Part::Quantised(numbers) if unit == Unit::F32 => return numbers.dot::<V>(x),
+        Part::Quantised(numbers) if !unit.rounds() => return numbers.dot::<V>(x),
         _ => {}
     }
     let mut strip = [0.0; STRIP];
@@ -157,7 +293,7 @@ fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
     for (first, x) in (0..).step_by(STRIP).zip(x.chunks(STRIP)) {
         let strip = &mut strip[..x.len()];
         w.part(row, first..first + x.len()).widen::<V>(strip);
-        if unit != Unit::F32 {
+        if unit.rounds() {
             strip
                 .iter_mut()
                 .for_each(|x| *x = f32::from_bits(round(*x) << 16));

@@ -32,8 +32,8 @@ use safetensors::Dtype;
 
 use self::panel::Side;
 use self::part::Part;
-use self::rows::Unit;
-pub use self::rows::{Packed, Writer};
+use self::rows::{PARTS, Unit};
+pub use self::rows::{Packed, PackedOutput, PackedParts, Writer};
 use super::quantise::{Form, Quantised};
 use super::vector::Plain;
 use super::{floats, tensor};
@@ -49,7 +49,7 @@ pub enum Product {
 }
 
 impl Product {
-    /// The type that a card stores activations in.
+    /// The type that activations are stored in.
     pub fn dtype(self) -> DType {
         match self {
             Self::F32 => DType::F32,
@@ -328,11 +328,16 @@ impl Matrix {
                 if left.unit() != Unit::of(self.product, left.level()) {
                     bail!("{:?} rows for a {:?} product", left.unit(), self.product);
                 }
-                let to = match to {
-                    To::Onto(to) => Some(floats(to)?),
-                    To::New | To::Wide => None,
+                let (onto, dtype) = match to {
+                    To::New => (None, self.product.dtype()),
+                    To::Wide => (None, DType::F32),
+                    To::Onto(to) => (Some(floats(to)?), DType::F32),
                 };
-                tensor(cpu::multiply(left, self, side, to.as_deref()), (n, outer))
+                let sums = cpu::Sums {
+                    onto: onto.as_deref(),
+                    dtype,
+                };
+                cpu::multiply(left, self, side, sums)
             }
             #[cfg(feature = "cuda")]
             (Rows::Card(left), Numbers::Card(w)) => w.multiply(left, side, to),
@@ -359,6 +364,35 @@ impl Matrix {
         match &self.numbers {
             Numbers::Card(numbers) => Some(numbers),
             Numbers::Stored(_) | Numbers::Quantised(_) => None,
+        }
+    }
+
+    /// How many bf16 each number is the sum of, exactly.
+    fn parts(&self) -> usize {
+        match &self.numbers {
+            Numbers::Stored(_) => match self.element {
+                Element::Bf16 => 1,
+                Element::F16 => 2,
+                Element::F32 => PARTS,
+            },
+            // A code of eight bits times a scale of eight.
+            Numbers::Quantised(numbers) if numbers.form() == Form::Int8 => 2,
+            Numbers::Quantised(_) => PARTS,
+            #[cfg(feature = "cuda")]
+            Numbers::Card(_) => PARTS,
+        }
+    }
+
+    /// Whether the numbers lie in main memory as this type.
+    fn is_stored_as(&self, element: Element) -> bool {
+        matches!(self.numbers, Numbers::Stored(_)) && self.element == element
+    }
+
+    /// The bytes of some columns of a row of a matrix that is stored as bf16.
+    fn bf16_part(&self, row: usize, columns: Range<usize>) -> &[u8] {
+        match self.part(row, columns) {
+            Part::Stored(Element::Bf16, bytes) => bytes,
+            _ => unreachable!("asked of bf16 matrices alone"),
         }
     }
 
@@ -403,7 +437,7 @@ mod tests {
     use candle_core::DType;
     use half::{bf16, f16};
 
-    use super::super::check::{F32, close, f32, uniform};
+    use super::super::check::{BF16, F32, close, f32, uniform};
     use super::super::level::tests::at_each_level;
     use super::*;
 
@@ -528,12 +562,13 @@ mod tests {
         };
         let (x32, dy32) = (Rows::of(product, &x32)?, Rows::of(product, &dy32)?);
         let want = reference::forward(&x, &w)?;
-        close(
-            &format!("y, {what}"),
-            &matrix.forward(&x32)?,
-            &want,
-            10.0 * F32,
-        );
+        let wide = matrix.forward_wide(&x32)?;
+        close(&format!("y, {what}"), &wide, &want, 10.0 * F32);
+        // What a product gives is the same sums, rounded once.
+        let given = matrix.forward(&x32)?;
+        assert_eq!(given.dtype(), product.dtype(), "{what}");
+        let rounded = wide.to_dtype(product.dtype())?.to_dtype(DType::F32)?;
+        close(&format!("y as given, {what}"), &given, &rounded, 0.0);
         close(
             &format!("y onto another, {what}"),
             &matrix.forward_onto(&f32(&to)?, &x32)?,
@@ -544,7 +579,10 @@ mod tests {
             &format!("dx, {what}"),
             &matrix.backward(&dy32)?,
             &reference::backward(&dy, &w)?,
-            10.0 * F32,
+            match product {
+                Product::F32 => 10.0 * F32,
+                Product::Bf16 => BF16,
+            },
         );
         Ok(())
     }

@@ -1,7 +1,11 @@
 //! Normalisation on the CPU: rows in parallel, each group read three times (mean, variance, values) while it is in cache.
 
+use candle_core::{DType, Result, Shape, Tensor};
+use rayon::prelude::*;
+
 use crate::ops::level::{Level, vectorised};
-use crate::ops::output::chunks;
+use crate::ops::numbers::{Numbers, Output};
+use crate::ops::output::rows;
 use crate::ops::vector::{LANES, Vector, dot, sum, sum_of};
 
 /// A norm's plain numbers.
@@ -18,25 +22,32 @@ const PIECE: usize = 32;
 
 pub fn forward(x: &[f32], norm: Params) -> Vec<f32> {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let size = PIECE * channels;
-    chunks(x.len(), size, 0.0, |piece, y| {
-        let x = &x[piece * size..];
-        for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-            row(level, norm, x, y);
-        }
+    rows(x.len(), channels, PIECE, |_| {
+        |t, y: &mut [f32]| row(level, norm, &x[t * channels..][..channels], y)
     })
 }
 
-pub fn backward(dy: &[f32], x: &[f32], norm: Params) -> Vec<f32> {
+/// dx `[rows, C]`, stored as `dtype`.
+pub fn backward(dy: Numbers, x: Numbers, norm: Params, dtype: DType) -> Result<Tensor> {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let size = PIECE * channels;
-    chunks(x.len(), size, 0.0, |piece, dx| {
-        let inputs = dy[piece * size..].chunks_exact(channels);
-        let inputs = inputs.zip(x[piece * size..].chunks_exact(channels));
-        for (dx, (dy, x)) in dx.chunks_exact_mut(channels).zip(inputs) {
-            row_backward(level, norm, dy, x, dx);
-        }
-    })
+    let count = x.len() / channels;
+    let mut dx = Output::new(dtype, x.len())?;
+    let out = dx.parts();
+    (0..count.div_ceil(PIECE))
+        .into_par_iter()
+        .for_each(|piece| {
+            let [mut dx, mut dy_room, mut x_room] = [(); 3].map(|()| vec![0.0; channels]);
+            for t in piece * PIECE..count.min((piece + 1) * PIECE) {
+                let at = t * channels..(t + 1) * channels;
+                let dy = dy.part(level, at.clone(), &mut dy_room);
+                let x = x.part(level, at.clone(), &mut x_room);
+                row_backward(level, norm, dy, x, &mut dx);
+                // SAFETY: pieces are disjoint.
+                unsafe { out.write(level, at.start, &dx) };
+            }
+        });
+    // SAFETY: the pieces are the whole.
+    unsafe { dx.finish(&Shape::from((count, channels))) }
 }
 
 vectorised! {

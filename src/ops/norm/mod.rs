@@ -21,6 +21,7 @@ use std::ops::Deref;
 use candle_core::{Result, Storage, Tensor, bail};
 
 pub(crate) use self::cpu::{Params, row, row_backward};
+use super::numbers::numbers;
 use super::{Floats, floats, tensor};
 
 /// The frozen parameters of a normalisation.
@@ -56,8 +57,9 @@ impl Norm {
         if x.device().is_cuda() {
             return Ok(cuda::backward(self, dy, x, None)?.0);
         }
-        let dx = cpu::backward(&floats(dy)?, &floats(x)?, self.params()?.get());
-        tensor(dx, x.shape())
+        let (dy, x_numbers) = (numbers(dy)?, numbers(x)?);
+        let params = self.params()?;
+        cpu::backward(dy.get(), x_numbers.get(), params.get(), x.dtype())
     }
 
     /// Plain views of the parameters, for ops that normalise on their way.

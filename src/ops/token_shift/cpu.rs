@@ -7,7 +7,8 @@ use super::Offsets;
 use crate::ops::level::{Level, vectorised};
 use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
-use crate::ops::output::chunks;
+use crate::ops::numbers::Numbers;
+use crate::ops::output::rows;
 
 /// Rows that a backward task takes at once.
 const PIECE: usize = 32;
@@ -50,32 +51,50 @@ pub fn backward(
     norm: Params,
     x: &[f32],
     d_out: &[f32],
-    d_mixed: &[&[f32]],
+    d_mixed: &[Numbers],
     mixes: &[&[f32]],
     offsets: &Offsets,
 ) -> (Vec<f32>, Vec<f32>) {
     let (channels, level) = (norm.weight.len(), Level::current());
-    let rows = offsets.rows();
-    let dx = chunks(x.len(), PIECE * channels, 0.0, |piece, dx| {
+    let count = offsets.rows();
+    let row = |t: usize| t * channels..(t + 1) * channels;
+    let dx = rows(x.len(), channels, PIECE, |first| {
         let mut da = vec![0.0; channels];
-        for (t, dx) in (piece * PIECE..).zip(dx.chunks_mut(channels)) {
-            let row = t * channels..(t + 1) * channels;
+        // The row of each gradient that comes next, and room for the one after it.
+        let mut next: Vec<[Vec<f32>; 2]> = d_mixed
+            .iter()
+            .map(|d| {
+                let mut rooms = [(); 2].map(|()| vec![0.0; channels]);
+                d.copy(level, row(first), &mut rooms[0]);
+                rooms
+            })
+            .collect();
+        move |t, dx: &mut [f32]| {
             da.fill(0.0);
-            for (d, mix) in d_mixed.iter().zip(mixes) {
-                add_scaled(level, mix, &d[row.clone()], &mut da);
-                if t + 1 < rows && !offsets.is_start(t + 1) {
-                    add_rest(level, mix, &d[row.end..row.end + channels], &mut da);
+            for ((d, mix), [now, after]) in d_mixed.iter().zip(mixes).zip(&mut next) {
+                add_scaled(level, mix, now, &mut da);
+                if t + 1 < count {
+                    d.copy(level, row(t + 1), after);
+                    if !offsets.is_start(t + 1) {
+                        add_rest(level, mix, after, &mut da);
+                    }
                 }
+                std::mem::swap(now, after);
             }
-            norm::row_backward(level, norm, &da, &x[row.clone()], dx);
-            add(level, &d_out[row], dx);
+            norm::row_backward(level, norm, &da, &x[row(t)], dx);
+            add(level, &d_out[row(t)], dx);
         }
     });
 
-    let mut dfirst = vec![0.0; channels];
+    let (mut dfirst, mut room) = (vec![0.0; channels], vec![0.0; channels]);
     for &start in offsets.starts() {
         for (d, mix) in d_mixed.iter().zip(mixes) {
-            add_rest(level, mix, &d[start * channels..][..channels], &mut dfirst);
+            add_rest(
+                level,
+                mix,
+                d.part(level, row(start), &mut room),
+                &mut dfirst,
+            );
         }
     }
     (dx, dfirst)

@@ -22,6 +22,7 @@ use std::ops::Deref;
 
 use super::linear::{Product, Rows};
 use super::norm::Norm;
+use super::numbers::{Borrowed, numbers};
 use super::{Floats, Offsets, floats, tensor};
 
 /// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each of `mixes`, which are `[C]`; `first` is `[C]`.
@@ -75,12 +76,13 @@ pub fn backward(
     if x.device().is_cuda() {
         return cuda::backward(norm, x, d_out, d_mixed, mixes, offsets);
     }
-    let (d_mixed, mixes) = (all(&d_mixed.iter().collect::<Vec<_>>())?, all(mixes)?);
+    let d_mixed = d_mixed.iter().map(numbers).collect::<Result<Vec<_>>>()?;
+    let mixes = all(mixes)?;
     let (dx, dfirst) = cpu::backward(
         norm.params()?.get(),
         &floats(x)?,
         &floats(d_out)?,
-        &slices(&d_mixed),
+        &d_mixed.iter().map(Borrowed::get).collect::<Vec<_>>(),
         &slices(&mixes),
         offsets,
     );

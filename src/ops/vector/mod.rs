@@ -9,6 +9,9 @@ pub const LANES: usize = 16;
 
 /// Sixteen floats.
 pub trait Vector: Copy + Send + Sync {
+    /// Whether the processor has registers for some twenty of them.
+    const HAS_MANY: bool = false;
+
     fn splat(value: f32) -> Self;
     /// The first sixteen numbers of a slice that has them.
     fn load_whole(values: &[f32; LANES]) -> Self;

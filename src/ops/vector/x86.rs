@@ -136,6 +136,8 @@ impl Vector for Avx2 {
 pub struct Avx512(__m512);
 
 impl Vector for Avx512 {
+    const HAS_MANY: bool = true;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: see the module.

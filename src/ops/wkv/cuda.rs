@@ -5,6 +5,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use super::{HEAD_SIZES_ON_CARDS, Wkv, WkvGradients};
 use crate::ops::Offsets;
 use crate::ops::cuda::{Arg, Grid, Sequences, card, int, launch, output, pointer, suffix};
+use crate::ops::linear::{Product, Rows};
 
 /// Rows of a sequence, on average, from which chunks are used: below, most of a chunk's work would be for rows that are
 /// not there.
@@ -70,6 +71,7 @@ pub fn backward(
     rkv: [&Tensor; 3],
     state: &Tensor,
     offsets: &Offsets,
+    product: Product,
 ) -> Result<WkvGradients> {
     let run = Run::new(wkv, rkv, state, offsets)?;
     let [r, k, v] = rkv;
@@ -141,7 +143,12 @@ pub fn backward(
     ];
     // SAFETY: the kernel's arguments; it writes dstate, which nobody has seen.
     unsafe { launch(card(state)?, "wkv_sum_starts", Grid::each(count), &args)? };
-    Ok(WkvGradients { dr, dk, dv, dstate })
+    Ok(WkvGradients {
+        dr: Rows::of(product, &dr)?,
+        dk: Rows::of(product, &dk)?,
+        dv: Rows::of(product, &dv)?,
+        dstate,
+    })
 }
 
 /// One call's sizes, and how it is computed.

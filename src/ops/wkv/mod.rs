@@ -25,6 +25,8 @@ pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
+use super::linear::{Product, Rows};
+use super::numbers::{Numbers, numbers};
 use super::{Offsets, floats, tensor};
 
 /// The head sizes that there are kernels for on cards.
@@ -40,23 +42,20 @@ pub struct Wkv {
 }
 
 /// Gradients of everything that is not frozen.
-#[derive(Debug)]
 pub struct WkvGradients {
-    /// `[N, C]`.
-    pub dr: Tensor,
-    /// `[N, C]`.
-    pub dk: Tensor,
-    /// `[N, C]`.
-    pub dv: Tensor,
+    /// `[N, C]`, as the products take them that r, k and v came from.
+    pub dr: Rows,
+    pub dk: Rows,
+    pub dv: Rows,
     /// Of the learned state: `[H, K, K]` as \[key, value\].
     pub dstate: Tensor,
 }
 
 /// Plain views of one call's inputs, as the kernels take them.
 pub(crate) struct Inputs<'a> {
-    pub r: &'a [f32],
-    pub k: &'a [f32],
-    pub v: &'a [f32],
+    pub r: Numbers<'a>,
+    pub k: Numbers<'a>,
+    pub v: Numbers<'a>,
     pub decay: &'a [f32],
     pub bonus: &'a [f32],
     pub state: &'a [f32],
@@ -79,34 +78,35 @@ impl Wkv {
             self.check(rkv, state, offsets)?;
             return cuda::forward(self, rkv, state, offsets);
         }
-        let (y, end) = self.with_inputs(rkv, state, offsets, cpu::forward)?;
+        let (y, end) = self.with_inputs(rkv, state, offsets, cpu::forward)??;
         let (n_head, head_size) = self.decay.dims2()?;
         let ends = (offsets.sequences(), n_head, head_size, head_size);
-        Ok((tensor(y, rkv[0].shape())?, tensor(end, ends)?))
+        Ok((y, tensor(end, ends)?))
     }
 
-    /// Gradients from dy `[N, C]` and the forward's inputs.
+    /// Gradients from dy `[N, C]` and the forward's inputs; r, k and v came from such products.
     pub fn backward(
         &self,
         dy: &Tensor,
         rkv: [&Tensor; 3],
         state: &Tensor,
         offsets: &Offsets,
+        product: Product,
     ) -> Result<WkvGradients> {
         self.check([dy, dy, dy], state, offsets)?;
         #[cfg(feature = "cuda")]
         if state.device().is_cuda() {
             self.check(rkv, state, offsets)?;
-            return cuda::backward(self, dy, rkv, state, offsets);
+            return cuda::backward(self, dy, rkv, state, offsets, product);
         }
-        let dy = floats(dy)?;
-        let [dr, dk, dv, dstate] =
-            self.with_inputs(rkv, state, offsets, |inputs| cpu::backward(&dy, inputs))?;
-        let rows = rkv[0].shape();
+        let dy = numbers(dy)?;
+        let ([dr, dk, dv], dstate) = self.with_inputs(rkv, state, offsets, |inputs| {
+            cpu::backward(dy.get(), inputs, product)
+        })?;
         Ok(WkvGradients {
-            dr: tensor(dr, rows)?,
-            dk: tensor(dk, rows)?,
-            dv: tensor(dv, rows)?,
+            dr: dr.into(),
+            dk: dk.into(),
+            dv: dv.into(),
             dstate: tensor(dstate, state.shape())?,
         })
     }
@@ -121,9 +121,9 @@ impl Wkv {
     ) -> Result<R> {
         let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
         Ok(kernel(&Inputs {
-            r: &floats(r)?,
-            k: &floats(k)?,
-            v: &floats(v)?,
+            r: numbers(r)?.get(),
+            k: numbers(k)?.get(),
+            v: numbers(v)?.get(),
             decay: &floats(&self.decay)?,
             bonus: &floats(&self.bonus)?,
             state: &floats(state)?,
@@ -204,10 +204,11 @@ mod tests {
         let (got, got_end) = wkv.forward([&r32, &k32, &v32], &state32, &offsets)?;
         close("y", &got, &y, F32_LONG);
         close("end", &got_end, &end, F32_LONG);
-        let got = wkv.backward(&f32(&dy)?, [&r32, &k32, &v32], &state32, &offsets)?;
-        close("dr", &got.dr, grads.get(&r).unwrap(), F32_LONG);
-        close("dk", &got.dk, grads.get(&k).unwrap(), F32_LONG);
-        close("dv", &got.dv, grads.get(&v).unwrap(), F32_LONG);
+        let rkv = [&r32, &k32, &v32];
+        let got = wkv.backward(&f32(&dy)?, rkv, &state32, &offsets, Product::F32)?;
+        close("dr", &got.dr.tensor()?, grads.get(&r).unwrap(), F32_LONG);
+        close("dk", &got.dk.tensor()?, grads.get(&k).unwrap(), F32_LONG);
+        close("dv", &got.dv.tensor()?, grads.get(&v).unwrap(), F32_LONG);
         close("dstate", &got.dstate, grads.get(&state).unwrap(), F32_LONG);
 
         Ok(())
