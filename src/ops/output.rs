@@ -10,6 +10,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
+
 /// A vector of `len` elements, filled in chunks of `size` in parallel; `fill` gets each with its number, `zero` all over.
 pub fn chunks<T: Copy + Send + Sync>(
     len: usize,
@@ -57,23 +61,26 @@ pub fn cleared<T: Copy>(part: &mut [MaybeUninit<T>], zero: T) -> &mut [T] {
     unsafe { part.assume_init_mut() }
 }
 
-/// Has the cache line of an address ready to be written.
+/// Has the cache lines of `len` numbers ready to be written.
 #[inline(always)]
-pub fn prefetch_for_writing<T>(address: *mut T) {
+pub fn prefetch_for_writing<T>(start: *mut T, len: usize) {
+    // The compiler's own intrinsic makes an ordinary prefetch of it, unless told that the processor has the other one;
+    // those that have not take it for nothing.
     #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+    for at in (0..len * size_of::<T>()).step_by(LINE) {
+        let address = start.cast::<u8>().wrapping_add(at);
         // SAFETY: a hint, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(address.cast()) }
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+    let _ = (start, len);
 }
 
 /// Has the cache fetch some numbers.
 #[inline(always)]
 pub fn prefetch<T>(numbers: &[T]) {
-    const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]
     for start in (0..size_of_val(numbers)).step_by(LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -81,7 +88,18 @@ pub fn prefetch<T>(numbers: &[T]) {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(numbers.as_ptr().cast::<i8>().wrapping_add(start)) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, LINE);
+    let _ = numbers;
+}
+
+/// Numbers as memory that may be written.
+///
+/// # Safety
+///
+/// What is written must be numbers again, all of it.
+#[inline(always)]
+pub unsafe fn uncleared<T: Copy>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
+    // SAFETY: of the same layout, and the caller keeps them numbers.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len()) }
 }
 
 /// A vector to be written.

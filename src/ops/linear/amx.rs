@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::marker::PhantomData;
 
-use super::tile::{Block, HEIGHT, Pass, Place, Tile, WIDTH};
+use super::tile::{Block, HEIGHT, NEXT, Pass, Place, Tile, WIDTH};
 use crate::ops::numbers::round;
 
 /// Whether the processor has bf16 tiles, the system lets this process use them, and they multiply as they should: a
@@ -42,6 +42,7 @@ fn multiplies() -> bool {
         k: UNITS,
         panel: &panel,
         passes: &[Pass { left: 0, panel: 0 }],
+        next: &[],
     };
     // SAFETY: only called where the tiles are there; the block is 32 rows of two steps of 16 units.
     unsafe {
@@ -131,7 +132,8 @@ pub const DEPTH: usize = 384;
 
 /// 32 rows by 32 columns as two by two tiles. The left tile's row is 16 units (32 bf16) of a row; the right tile's is
 /// 16 units of a panel's row, which is the order that the instruction wants. Panels come from the second cache, which is
-/// too far for the tiles' loads to wait for: each step asks for the 2 KB of the panel that are 8 KB ahead.
+/// too far for the tiles' loads to wait for: each step asks for the 2 KB of the panel that are 8 KB ahead, and has some of
+/// the rows that come after these brought to the second cache.
 ///
 /// The tiles are handed from one of these blocks to the next: the compiler itself uses none.
 ///
@@ -176,6 +178,7 @@ pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
         // of `Running::run`. Asking ahead for what is not there does no harm.
         unsafe {
             let left = block.left.as_ptr().add(pass.left);
+            let next = block.next.as_ptr().wrapping_add(pass.left);
             asm!(
                 "2:",
                 "tileloadd tmm4, [{upper} + {left_stride}*1]",
@@ -198,6 +201,12 @@ pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
                 ".endr",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
+                "prefetcht1 [{next}]",
+                "prefetcht1 [{next} + {left_stride}*1]",
+                "prefetcht1 [{next} + {left_stride}*2]",
+                "prefetcht1 [{last}]",
+                "add {next}, 64",
+                "add {last}, 64",
                 "add {upper}, 64",
                 "add {lower}, 64",
                 "add {panel}, 2048",
@@ -208,6 +217,8 @@ pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
                 left_stride = in(reg) stride * 4,
                 panel = inout(reg) block.panel.as_ptr().add(pass.panel) => _,
                 stride = in(reg) WIDTH * 4,
+                next = inout(reg) next => _,
+                last = inout(reg) next.wrapping_add((NEXT - 1) * stride) => _,
                 steps = inout(reg) block.k / 16 => _,
                 options(nostack, readonly),
             );

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::panel::{Panels, Right, Side};
 use super::part::{Part, widen};
 use super::rows::{Packed, Unit};
-use super::tile::{Block, Kernel, Place, Tile, WIDTH};
+use super::tile::{Block, Kernel, NEXT, Place, Tile, WIDTH};
 use super::{Element, Matrix};
 use crate::ops::level::vectorised;
 use crate::ops::numbers::{narrowed, round};
@@ -133,7 +133,7 @@ impl Multiplication<'_> {
         for row in rows.clone().step_by(self.kernel.height) {
             let height = self.kernel.height.min(rows.end - row);
             for (block, passes) in packed.blocks().zip(&passes) {
-                for (panel, tile) in panels.clone().zip(&mut tiles) {
+                for (number, (panel, tile)) in panels.clone().zip(&mut tiles).enumerate() {
                     let spot = Spot {
                         row,
                         column: panel * WIDTH,
@@ -141,12 +141,14 @@ impl Multiplication<'_> {
                         width: WIDTH.min(self.columns - panel * WIDTH),
                     };
                     let factors = Block {
-                        left: &self.left.units()[row * self.left.stride() + block.start..],
+                        left: self.units(row, block.start),
                         stride: self.left.stride(),
                         rows: height,
                         k: block.len(),
                         panel: packed.panel(panel, &block),
                         passes,
+                        // Each panel fetches its share of the next rows.
+                        next: self.units(row + self.kernel.height + number * NEXT, block.start),
                     };
                     let is_last = block.end == packed.units().end;
                     let from = match block.start == packed.units().start {
@@ -166,6 +168,12 @@ impl Multiplication<'_> {
                 }
             }
         }
+    }
+
+    /// The units of the rows from `row` on, from unit `unit` of that row.
+    fn units(&self, row: usize, unit: usize) -> &[u32] {
+        let units = self.left.units();
+        &units[(row * self.left.stride() + unit).min(units.len())..]
     }
 
     /// Where the sums of the units before `unit` are, if there are any.
@@ -198,8 +206,8 @@ impl Multiplication<'_> {
         for row in 0..spot.height {
             let range = self.at(spot, row);
             match narrow {
-                Some(narrow) => prefetch_for_writing(narrow.pointer(range)),
-                None => prefetch_for_writing(self.wide.pointer(range)),
+                Some(narrow) => prefetch_for_writing(narrow.pointer(range), spot.width),
+                None => prefetch_for_writing(self.wide.pointer(range), spot.width),
             }
         }
         match narrow.is_none() && self.is_whole(spot) {

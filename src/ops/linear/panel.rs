@@ -4,6 +4,7 @@
 //! `[k, WIDTH]` units, zero where k or n end inside it. Forward, x W', its columns are rows of W and k runs along them;
 //! backward, dy W, its columns are columns of W and k runs down the rows.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -14,7 +15,7 @@ use super::tile::{Pass, WIDTH};
 use super::{Element, Matrix};
 use crate::ops::level::{Level, vectorised};
 use crate::ops::numbers::round;
-use crate::ops::output::{Output, cleared};
+use crate::ops::output::{Output, cleared, uncleared};
 use crate::ops::vector::Vector;
 
 /// Which product a matrix is the right side of.
@@ -72,11 +73,10 @@ impl Panels {
             };
             // SAFETY: no other task has this group of this block.
             let out = unsafe { out.part(line(group.start)..line(group.end)) };
-            let out = Line::units_mut(cleared(out, Line::ZERO));
-            right.fill(level, group, block, out);
+            right.fill(level, group, block, Line::parts_of(out));
         });
         Self {
-            // SAFETY: the groups of the blocks are the whole, and each was cleared.
+            // SAFETY: the groups of the blocks are the whole, and `fill` wrote each.
             lines: unsafe { lines.finish() },
             panels,
             units,
@@ -141,8 +141,14 @@ impl Right<'_> {
         }
     }
 
-    /// Packs some panels over some units.
-    fn fill(self, level: Level, panels: Range<usize>, units: Range<usize>, out: &mut [u32]) {
+    /// Packs some panels over some units; `out` is filled.
+    fn fill(
+        self,
+        level: Level,
+        panels: Range<usize>,
+        units: Range<usize>,
+        out: &mut [MaybeUninit<u32>],
+    ) {
         #[cfg(target_arch = "x86_64")]
         if level >= Level::Avx512 && self.unit.numbers() == 2 && self.is_whole(&panels, &units) {
             // SAFETY: the level is given out only where its instructions are; `is_whole` saw that all numbers are there.
@@ -153,7 +159,7 @@ impl Right<'_> {
                 }
             };
         }
-        let runs = out.chunks_exact_mut(units.len() * WIDTH);
+        let runs = cleared(out, 0).chunks_exact_mut(units.len() * WIDTH);
         let parts = panels.flat_map(|panel| (0..self.parts()).map(move |part| (panel, part)));
         for ((panel, part), out) in parts.zip(runs) {
             match self.side {
@@ -258,7 +264,8 @@ fn load<V: Vector>(unit: Unit, part: usize, numbers: Part, out: &mut [u32]) {
     let values = &mut values[..numbers.len()];
     numbers.widen::<V>(values);
     leave_part(part, values);
-    pack_inline(unit, values, out);
+    // SAFETY: `pack_inline` writes numbers.
+    pack_inline(unit, values, unsafe { uncleared(out) });
 }
 
 /// What the parts before part `part` leave of some numbers; rounded, it is that part.
@@ -276,7 +283,7 @@ fn leave_part(part: usize, numbers: &mut [f32]) {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{LINE, Matrix, Range, WIDTH};
+    use super::{LINE, Matrix, MaybeUninit, Range, WIDTH};
 
     /// Two lines of a panel.
     const BOTH: usize = WIDTH / LINE;
@@ -287,7 +294,12 @@ mod avx512 {
     ///
     /// Where the instructions are, and all numbers.
     #[target_feature(enable = "avx512f,avx512bw")]
-    pub unsafe fn backward(w: &Matrix, panels: Range<usize>, units: Range<usize>, out: &mut [u32]) {
+    pub unsafe fn backward(
+        w: &Matrix,
+        panels: Range<usize>,
+        units: Range<usize>,
+        out: &mut [MaybeUninit<u32>],
+    ) {
         assert_eq!(out.len(), panels.len() * units.len() * WIDTH);
         let order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
         let columns = panels.start * WIDTH..panels.end * WIDTH;
@@ -314,7 +326,12 @@ mod avx512 {
     ///
     /// Where the instructions are, and all numbers.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn forward(w: &Matrix, panels: Range<usize>, units: Range<usize>, out: &mut [u32]) {
+    pub unsafe fn forward(
+        w: &Matrix,
+        panels: Range<usize>,
+        units: Range<usize>,
+        out: &mut [MaybeUninit<u32>],
+    ) {
         /// Bytes ahead that are asked for.
         const AHEAD: usize = 256;
         assert_eq!(out.len(), panels.len() * units.len() * WIDTH);

@@ -11,12 +11,13 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use candle_core::{Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
 use super::Product;
 use super::tile::HEIGHT;
 use crate::ops::level::{Level, vectorised};
-use crate::ops::numbers::{numbers, round};
+use crate::ops::numbers::{narrowed, numbers, round};
 use crate::ops::output::{Output, Parts, cleared};
 
 /// Units in a cache line, and in a step of the widest kernel.
@@ -99,7 +100,7 @@ impl Unit {
 
 vectorised! {
     /// A row's units from its numbers; `out` is filled, with zeros past the end of each run.
-    pub fn pack(unit: Unit, values: &[f32], out: &mut [u32]) {
+    fn pack(unit: Unit, values: &[f32], out: &mut [MaybeUninit<u32>]) {
         match unit {
             Unit::F32 | Unit::Rounded | Unit::Pair => pack_inline(unit, values, out),
             Unit::Split => {
@@ -111,35 +112,35 @@ vectorised! {
                 let runs = first.iter_mut().zip(second.iter_mut()).zip(third.iter_mut());
                 for (((first, second), third), pair) in runs.zip(pairs) {
                     let (a, b) = (split(pair[0]), split(pair[1]));
-                    *first = a[0] | b[0] << 16;
-                    *second = a[1] | b[1] << 16;
-                    *third = a[2] | b[2] << 16;
+                    first.write(a[0] | b[0] << 16);
+                    second.write(a[1] | b[1] << 16);
+                    third.write(a[2] | b[2] << 16);
                 }
                 let used = values.len().div_ceil(2);
                 for (run, part) in [first, second, third].into_iter().zip(0..) {
                     if let [odd] = odd {
-                        run[used - 1] = split(*odd)[part];
+                        run[used - 1].write(split(*odd)[part]);
                     }
-                    run[used..].fill(0);
+                    cleared(&mut run[used..], 0);
                 }
             }
         }
     }
 }
 
-/// One run of units, where it is compiled along with its caller.
+/// One run of units, where it is compiled along with its caller; `out` is filled.
 #[inline(always)]
-pub fn pack_inline(unit: Unit, values: &[f32], out: &mut [u32]) {
+pub fn pack_inline(unit: Unit, values: &[f32], out: &mut [MaybeUninit<u32>]) {
     let used = match unit {
         Unit::F32 => {
             for (unit, value) in out.iter_mut().zip(values) {
-                *unit = value.to_bits();
+                unit.write(value.to_bits());
             }
             values.len()
         }
         Unit::Rounded => {
             for (unit, &value) in out.iter_mut().zip(values) {
-                *unit = round(value) << 16;
+                unit.write(round(value) << 16);
             }
             values.len()
         }
@@ -147,15 +148,15 @@ pub fn pack_inline(unit: Unit, values: &[f32], out: &mut [u32]) {
             let pairs = values.chunks_exact(2);
             let odd = pairs.remainder();
             for (unit, pair) in out.iter_mut().zip(pairs) {
-                *unit = round(pair[0]) | round(pair[1]) << 16;
+                unit.write(round(pair[0]) | round(pair[1]) << 16);
             }
             if let [odd] = odd {
-                out[values.len() / 2] = round(*odd);
+                out[values.len() / 2].write(round(*odd));
             }
             values.len().div_ceil(2)
         }
     };
-    out[used..].fill(0);
+    cleared(&mut out[used..], 0);
 }
 
 /// The bits of three bf16 whose sum is `value`, each the nearest to what those before it leave.
@@ -183,7 +184,7 @@ impl Line {
     }
 
     /// The same, to be written.
-    pub fn units_mut(lines: &mut [Self]) -> &mut [u32] {
+    pub fn parts_of(lines: &mut [MaybeUninit<Self>]) -> &mut [MaybeUninit<u32>] {
         // SAFETY: as above; the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * LINE) }
     }
@@ -363,23 +364,35 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// Sets row `row` of matrix `matrix`, which is the one after the last.
     pub fn put(&mut self, matrix: usize, row: usize, values: &[f32]) {
-        assert_eq!(row, self.first + self.done[matrix], "rows come in order");
         let Layout {
-            run, unit, level, ..
+            run,
+            unit,
+            level,
+            columns,
+            ..
         } = self.layout;
-        let lines = self.next(matrix);
-        let units = Line::units_mut(&mut lines[..run * unit.runs()]);
+        assert_eq!(row, self.first + self.done[matrix], "rows come in order");
+        assert_eq!(values.len(), columns);
+        let (units, rest) = self.next(matrix).split_at_mut(run * unit.runs());
+        cleared(rest, Line::ZERO);
+        let units = Line::parts_of(units);
+        if unit == Unit::Pair {
+            // SAFETY: a unit is two bf16, the first in the low half, on the processors that have such units.
+            let numbers = unsafe {
+                std::slice::from_raw_parts_mut(units.as_mut_ptr().cast(), 2 * units.len())
+            };
+            narrowed(level, values, &mut numbers[..columns]);
+            cleared(&mut numbers[columns..], bf16::ZERO);
+            return;
+        }
         pack(level, unit, values, units);
     }
 
-    /// The next row of a matrix, zeros.
-    fn next(&mut self, matrix: usize) -> &mut [Line] {
+    /// The next row of a matrix, to be written.
+    fn next(&mut self, matrix: usize) -> &mut [MaybeUninit<Line>] {
         let start = self.done[matrix] * self.layout.stride;
         self.done[matrix] += 1;
-        cleared(
-            &mut self.parts[matrix][start..][..self.layout.stride],
-            Line::ZERO,
-        )
+        &mut self.parts[matrix][start..][..self.layout.stride]
     }
 
     /// Clears the rows beyond the last, once every other is there.
@@ -389,7 +402,7 @@ impl Writer<'_> {
             let wanted = self.layout.rows.saturating_sub(self.first).min(held);
             assert_eq!(self.done[matrix], wanted, "every row is put");
             for _ in wanted..held {
-                self.next(matrix);
+                cleared(self.next(matrix), Line::ZERO);
             }
         }
     }
@@ -521,6 +534,7 @@ const PART: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::output::uncleared;
 
     #[test]
     fn rows_of_odd_lengths_come_back_and_end_in_zeros() {
@@ -528,7 +542,10 @@ mod tests {
             let values: Vec<f32> = (0..37).map(|i| i as f32 - 9.0).collect();
             let run = 48;
             let mut units = vec![7; run * unit.runs()];
-            pack(Level::best(), unit, &values, &mut units);
+            // SAFETY: `pack` writes numbers.
+            pack(Level::best(), unit, &values, unsafe {
+                uncleared(&mut units)
+            });
             let used = values.len().div_ceil(unit.numbers());
             for units in units.chunks(run) {
                 assert!(units[used..].iter().all(|&unit| unit == 0));

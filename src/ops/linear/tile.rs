@@ -58,7 +58,12 @@ pub struct Block<'a> {
     /// `[k, WIDTH]` units for each part of the panel.
     pub panel: &'a [u32],
     pub passes: &'a [Pass],
+    /// A few rows that will be needed next, as far apart as these: a kernel may have the cache fetch their units.
+    pub next: &'a [u32],
 }
+
+/// Rows of [`Block::next`].
+pub const NEXT: usize = 4;
 
 /// Which units of the rows meet which of the panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +150,7 @@ impl Running {
             k,
             panel,
             passes,
+            next: _,
         } = block;
         assert!(*rows >= 1 && *rows <= self.kernel.height && k.is_multiple_of(16) && *k > 0);
         for pass in *passes {
