@@ -47,6 +47,21 @@ pub fn f32(tensor: &Tensor) -> Result<Tensor> {
     tensor.detach().to_dtype(DType::F32)
 }
 
+/// The same stored as bf16, and as f32 again: what a kernel computes with.
+pub fn stored(tensor: &Tensor) -> Result<[Tensor; 2]> {
+    let stored = tensor.detach().to_dtype(DType::BF16)?;
+    let again = stored.to_dtype(DType::F32)?;
+    Ok([stored, again])
+}
+
+/// Panics unless `got` is bf16, and `want` rounded to it.
+#[track_caller]
+pub fn rounded(what: &str, got: &Tensor, want: &Tensor) {
+    assert_eq!(got.dtype(), DType::BF16, "{what}");
+    let want = want.to_dtype(DType::BF16).unwrap();
+    close(what, got, &want, 0.0);
+}
+
 /// Panics unless `got` is within `tolerance * (|want| + rms(want))` of `want` everywhere; says where it is worst.
 #[track_caller]
 pub fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {

@@ -23,6 +23,8 @@ pub mod norm;
 pub(crate) mod numbers;
 pub(crate) mod output;
 pub mod quantise;
+#[doc(hidden)]
+pub mod roofs;
 pub mod rows;
 pub mod token_shift;
 pub(crate) mod vector;

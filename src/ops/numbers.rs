@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, Tensor, bai
 use half::bf16;
 
 use super::level::{Level, vectorised};
-use super::output;
+use super::output::{self, prefetch_for_writing};
 
 /// The elements of a contiguous tensor.
 #[derive(Clone, Copy)]
@@ -183,6 +183,15 @@ pub enum Parts<'a> {
 }
 
 impl Parts<'_> {
+    /// Has the cache fetch where `len` numbers from `start` on will be written.
+    #[inline(always)]
+    pub fn prefetch(&self, start: usize, len: usize) {
+        match self {
+            Self::F32(parts) => prefetch_for_writing(parts.pointer(start..start + len), len),
+            Self::Bf16(parts) => prefetch_for_writing(parts.pointer(start..start + len), len),
+        }
+    }
+
     /// Writes `values` from number `start` on.
     ///
     /// # Safety

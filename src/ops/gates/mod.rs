@@ -135,7 +135,7 @@ fn check(a: &Tensor, b: &Tensor) -> Result<()> {
 mod tests {
     use candle_core::Var;
 
-    use super::super::check::{F32, close, f32, uniform, var};
+    use super::super::check::{F32, close, f32, rounded, stored, uniform, var};
     use super::super::level::tests::at_each_level;
     use super::super::norm;
     use super::*;
@@ -215,6 +215,53 @@ mod tests {
         let dk = numbers(&relu_squared_backward(&dz32, &a32, product)?)?;
         close("relu_squared dk", &dk, grads.get(&a).unwrap(), F32);
         Ok(())
+    }
+
+    /// What is stored as bf16 is computed as the f32 that it stands for, and rounded once.
+    #[test]
+    fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
+        at_each_level(|_| {
+            let shape = [35, 66];
+            let [a, b, dz] =
+                [1, 2, 3].map(|seed| stored(&uniform(seed, &shape, -4.0, 4.0).unwrap()).unwrap());
+            let x = f32(&uniform(4, &shape, -1.0, 1.0)?)?;
+            let norm = Norm {
+                weight: f32(&uniform(5, &shape[1..], 0.5, 1.5)?)?,
+                bias: f32(&uniform(6, &shape[1..], -0.5, 0.5)?)?,
+                groups: 2,
+                eps: 64e-5,
+            };
+            let same = |what: &str, [got, want]: [Rows; 2]| -> Result<()> {
+                close(what, &got.tensor()?, &want.tensor()?, 0.0);
+                Ok(())
+            };
+            let p = Product::F32;
+            same(
+                "norm_silu",
+                [0, 1].map(|i| norm_silu(&norm, &a[i], Some(&b[i]), p).unwrap()),
+            )?;
+            let [(dy, dg), (dy32, dg32)] =
+                [0, 1].map(|i| norm_silu_backward(&norm, &dz[i], &a[i], &b[i], p).unwrap());
+            rounded("norm_silu dy", &dy, &dy32);
+            same("norm_silu dg", [dg, dg32])?;
+            let [z, z32] = [0, 1].map(|i| sigmoid_mul_onto(&x, &a[i], &b[i]).unwrap());
+            close("sigmoid_mul", &z, &z32, 0.0);
+            let [[dr, dv], [dr32, dv32]] =
+                [0, 1].map(|i| sigmoid_mul_backward(&x, &a[i], &b[i], p).unwrap());
+            same("sigmoid_mul dr", [dr, dr32])?;
+            same("sigmoid_mul dv", [dv, dv32])?;
+            same(
+                "relu_squared",
+                [0, 1].map(|i| relu_squared(&a[i], p).unwrap()),
+            )?;
+            same(
+                "relu_squared dk",
+                [0, 1].map(|i| relu_squared_backward(&dz[i], &a[i], p).unwrap()),
+            )?;
+            let [dn, dn32] = [0, 1].map(|i| norm.backward(&dz[i], &a[i]).unwrap());
+            rounded("norm dx", &dn, &dn32);
+            Ok(())
+        })
     }
 
     #[test]

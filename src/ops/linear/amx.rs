@@ -6,7 +6,9 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::marker::PhantomData;
 
 use super::tile::{Block, HEIGHT, NEXT, Pass, Place, Tile, WIDTH};
+use crate::ops::level::Level;
 use crate::ops::numbers::round;
+use crate::ops::roofs;
 
 /// Whether the processor has bf16 tiles, the system lets this process use them, and they multiply as they should: a
 /// wrong product would go unnoticed, and the next lower level is there to fall back on.
@@ -237,6 +239,65 @@ pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
             options(nostack),
         );
     }
+}
+
+/// Floating-point operations of one step of [`tile`], which is four products of tiles.
+const STEP: usize = 4 * 2 * 16 * 16 * 32;
+
+/// The tiles' own rate on one thread: operations a second of products alone, whose factors stay in their registers.
+/// `None` where there are no tiles.
+pub fn peak() -> Option<f64> {
+    const STEPS: usize = 1 << 14;
+    (Level::current() == Level::Amx).then(|| {
+        // SAFETY: the level has tiles; the registers are the only operands.
+        rate(STEPS, || unsafe {
+            asm!(
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "dec {steps}",
+                "jnz 2b",
+                steps = inout(reg) STEPS => _,
+                options(nostack, nomem),
+            );
+        })
+    })
+}
+
+/// The rate of [`tile`] on one thread where rows and panels lie in the second cache, and nothing else is moved.
+pub fn from_cache() -> Option<f64> {
+    const PANELS: usize = 8;
+    /// Units from one row to the next.
+    const STRIDE: usize = DEPTH + 16;
+    (Level::current() == Level::Amx).then(|| {
+        let left = vec![0x3f80_3f80; HEIGHT * STRIDE];
+        let panels = vec![0x3f80_3f80; PANELS * DEPTH * WIDTH];
+        let mut sums = Tile::ZERO;
+        rate(PANELS * DEPTH / 16, || {
+            for panel in panels.chunks(DEPTH * WIDTH) {
+                let block = Block {
+                    left: &left,
+                    stride: STRIDE,
+                    rows: HEIGHT,
+                    k: DEPTH,
+                    panel,
+                    passes: &[Pass { left: 0, panel: 0 }],
+                    next: &[],
+                };
+                // SAFETY: the level has tiles, which `rate` configured; the block is whole.
+                unsafe { tile(&block, None, sums.place()) };
+            }
+        })
+    })
+}
+
+/// Operations a second of some steps: the median of many short runs.
+fn rate(steps: usize, run: impl FnMut()) -> f64 {
+    // SAFETY: only called where the level has tiles.
+    let _tiles = unsafe { Configured::new() };
+    (steps * STEP) as f64 / roofs::median_seconds(run)
 }
 
 #[cfg(test)]

@@ -499,6 +499,26 @@ mod tests {
         })
     }
 
+    /// Where f32 is multiplied as a sum of bf16, all parts count: two of a number's three would be off by 1.5e-6.
+    #[test]
+    fn f32_products_have_the_digits_of_f32() -> Result<()> {
+        let norm = |x: &Tensor| x.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt);
+        at_each_level(|level| {
+            for element in [Element::Bf16, Element::F16, Element::F32] {
+                let [n, rows, columns] = [33, 70, 500];
+                let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
+                let bytes = stored(&w, element)?.into();
+                let matrix = Matrix::new(bytes, element, [rows, columns], Product::F32)?;
+                let x = rounded(&uniform(1, &[n, columns], -1.0, 1.0)?, Element::F32)?;
+                let got = matrix.forward(&Rows::of(Product::F32, &f32(&x)?)?)?;
+                let want = reference::forward(&x, &w)?;
+                let off = norm(&(got.to_dtype(DType::F64)? - &want)?)? / norm(&want)?;
+                assert!(off < 5e-7, "{level} {element}: {off:.1e}");
+            }
+            Ok(())
+        })
+    }
+
     /// A matrix that is held in fewer bits, against the numbers that its codes stand for.
     #[test]
     fn held_in_fewer_bits_a_matrix_is_what_its_codes_stand_for() -> Result<()> {

@@ -18,7 +18,7 @@ use super::Product;
 use super::tile::HEIGHT;
 use crate::ops::level::{Level, vectorised};
 use crate::ops::numbers::{narrowed, numbers, round};
-use crate::ops::output::{Output, Parts, cleared};
+use crate::ops::output::{Output, Parts, cleared, prefetch_for_writing};
 
 /// Units in a cache line, and in a step of the widest kernel.
 pub const LINE: usize = 16;
@@ -469,6 +469,23 @@ pub struct PackedParts<'a> {
 }
 
 impl PackedParts<'_> {
+    /// Has the cache fetch where `len` numbers of row `row`, from column `column` on, will be written.
+    #[inline(always)]
+    pub fn prefetch(&self, row: usize, column: usize, len: usize) {
+        let Layout {
+            stride, run, unit, ..
+        } = self.layout;
+        let (line, size) = (LINE * unit.numbers(), size_of::<Line>());
+        let start = self
+            .lines
+            .pointer(row * stride..(row + 1) * stride)
+            .cast::<u8>();
+        for number in 0..unit.runs() {
+            let start = start.wrapping_add(number * run * size + column * size / line);
+            prefetch_for_writing(start, len * size / line);
+        }
+    }
+
     /// Writes some numbers of row `row`, from column `column` on. It is compiled along with its caller.
     ///
     /// # Safety

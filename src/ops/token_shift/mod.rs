@@ -128,7 +128,7 @@ fn check(norm: &Norm, x: &Tensor, vectors: &[&Tensor], offsets: &Offsets) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32, close, f32, many_offsets, uniform, var};
+    use super::super::check::{F32, close, f32, many_offsets, stored, uniform, var};
     use super::super::level::tests::at_each_level;
     use super::super::norm;
     use super::*;
@@ -136,6 +136,33 @@ mod tests {
     #[test]
     fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
         at_each_level(|_| many_offsets().iter().try_for_each(check_one))
+    }
+
+    /// Gradients that are stored as bf16 are computed as the f32 that they stand for.
+    #[test]
+    fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
+        at_each_level(|_| {
+            let offsets = Offsets::from_lengths([40, 1, 30]);
+            let shape = [offsets.rows(), 49];
+            let uniform = |seed| f32(&uniform(seed, &shape, -1.0, 1.0)?);
+            let norm = Norm {
+                weight: uniform(3)?.get(0)?,
+                bias: uniform(4)?.get(0)?,
+                groups: 1,
+                eps: 1e-5,
+            };
+            let mixes = [uniform(10)?.get(0)?, uniform(11)?.get(0)?];
+            let mixes = mixes.each_ref();
+            let (x, d_out) = (uniform(1)?, uniform(5)?);
+            let [a, b] = [stored(&uniform(20)?)?, stored(&uniform(21)?)?];
+            let [got, want] = [0, 1].map(|i| {
+                let d = [a[i].clone(), b[i].clone()];
+                backward(&norm, &x, &d_out, &d, &mixes, &offsets).unwrap()
+            });
+            close("dx", &got.0, &want.0, 0.0);
+            close("dfirst", &got.1, &want.1, 0.0);
+            Ok(())
+        })
     }
 
     fn check_one(offsets: &Offsets) -> Result<()> {

@@ -124,6 +124,7 @@ vectorised! {
         let [mut r, mut k, mut v, mut r_decayed, mut k_decayed, mut made] = [(); 6].map(|()| Rows::new(task));
         for tokens in task.chunks() {
             let count = tokens.len();
+            task.prefetch(order, out, tokens.clone());
             for (rows, x) in [&mut r, &mut k, &mut v].into_iter().zip(inputs) {
                 rows.load(task, order, x, tokens.clone());
             }
@@ -167,6 +168,7 @@ vectorised! {
         let [mut d, mut v, mut k, mut k_decayed, mut made] = [(); 5].map(|()| Rows::new(task));
         for tokens in task.chunks() {
             let count = tokens.len();
+            task.prefetch(order, out, tokens.clone());
             for (rows, x) in [&mut d, &mut v, &mut k].into_iter().zip(inputs) {
                 rows.load(task, order, x, tokens.clone());
             }
@@ -351,6 +353,17 @@ fn lower<V: Vector>(sums: &[[V; TOKENS]; TOKENS]) -> [[f32; TOKENS]; TOKENS] {
     lower
 }
 
+impl Out<'_> {
+    /// Has the cache fetch where some channels of a row will be written.
+    #[inline(always)]
+    fn prefetch(&self, task: &Task, row: usize) {
+        match self {
+            Self::Tensor(out) => out.prefetch(row * task.channels + task.first, task.size),
+            Self::Rows(out) => out.prefetch(row, task.first, task.size),
+        }
+    }
+}
+
 impl Task<'_> {
     /// The numbers of its tokens from the beginning of an order, a few at a time.
     #[inline(always)]
@@ -367,6 +380,15 @@ impl Task<'_> {
         match order {
             Order::Forwards => self.rows.start + token,
             Order::Backwards => self.rows.end - 1 - token,
+        }
+    }
+
+    /// Has the cache fetch where the tokens that come some time after these will be written.
+    #[inline(always)]
+    fn prefetch(&self, order: Order, out: &Out, tokens: Range<usize>) {
+        for token in tokens {
+            let ahead = (token + AHEAD).min(self.rows.len() - 1);
+            out.prefetch(self, self.row(order, ahead));
         }
     }
 

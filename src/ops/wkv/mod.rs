@@ -162,7 +162,7 @@ impl Wkv {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32_LONG, close, f32, offset_grid, uniform, var};
+    use super::super::check::{F32_LONG, close, f32, offset_grid, rounded, stored, uniform, var};
     use super::super::level::tests::at_each_level;
     use super::*;
 
@@ -176,8 +176,58 @@ mod tests {
         at_each_level(|_| check_one(1, 8, Offsets::from_lengths([1; 1000])))
     }
 
+    /// What is stored as bf16 is computed as the f32 that it stands for, and rounded once.
+    #[test]
+    fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
+        at_each_level(|_| {
+            let offsets = Offsets::from_lengths([33, 2, 18]);
+            let rows = [offsets.rows(), 60];
+            let wkv = Wkv {
+                decay: f32(&uniform(5, &[3, 20], 0.0, 1.0)?)?,
+                bonus: f32(&uniform(6, &[3, 20], -1.0, 2.0)?)?,
+            };
+            let state = f32(&uniform(4, &[3, 20, 20], -1.0, 1.0)?)?;
+            let [r, k, v, dy] =
+                [1, 2, 3, 7].map(|seed| stored(&uniform(seed, &rows, -1.0, 1.0).unwrap()).unwrap());
+            let [(y, end), (y32, end32)] = [0, 1].map(|i| {
+                wkv.forward([&r[i], &k[i], &v[i]], &state, &offsets)
+                    .unwrap()
+            });
+            rounded("y", &y, &y32);
+            close("end", &end, &end32, 0.0);
+            let product = Product::F32;
+            let [got, want] = [0, 1].map(|i| {
+                wkv.backward(&dy[i], [&r[i], &k[i], &v[i]], &state, &offsets, product)
+                    .unwrap()
+            });
+            close("dr", &got.dr.tensor()?, &want.dr.tensor()?, 0.0);
+            close("dk", &got.dk.tensor()?, &want.dk.tensor()?, 0.0);
+            close("dv", &got.dv.tensor()?, &want.dv.tensor()?, 0.0);
+            close("dstate", &got.dstate, &want.dstate, 0.0);
+            Ok(())
+        })
+    }
+
+    /// Decays at both ends of their range, over lengths that fill the few tokens taken at once and that do not.
+    #[test]
+    fn heads_that_forget_at_once_and_heads_that_never_do() -> Result<()> {
+        at_each_level(|_| {
+            for decay in [0.0, 1e-30, 1e-3, 1.0] {
+                for length in [3, 4, 5, 9, 200] {
+                    check_decay(decay, Offsets::from_lengths([length, 1]))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn check_decay(decay: f64, offsets: Offsets) -> Result<()> {
+        let decay = ((uniform(5, &[2, 8], 0.0, 1.0)? * 0.0)? + decay)?;
+        check_with(&decay, offsets)
+    }
+
     fn check() -> Result<()> {
-        for (n_head, head_size) in [(1, 8), (3, 20), (2, 64)] {
+        for (n_head, head_size) in [(1, 8), (3, 20), (2, 64), (1, 72), (1, 128)] {
             for offsets in offset_grid() {
                 check_one(n_head, head_size, offsets)?;
             }
@@ -186,18 +236,22 @@ mod tests {
     }
 
     fn check_one(n_head: usize, head_size: usize, offsets: Offsets) -> Result<()> {
+        // From a decay that forgets at once to one that bf16 would round to 1.
+        check_with(&uniform(5, &[n_head, head_size], 0.001, 0.9999)?, offsets)
+    }
+
+    fn check_with(decay: &Tensor, offsets: Offsets) -> Result<()> {
+        let (n_head, head_size) = decay.dims2()?;
         let rows = [offsets.rows(), n_head * head_size];
         let (r, k, v) = (var(1, &rows)?, var(2, &rows)?, var(3, &rows)?);
         let state = var(4, &[n_head, head_size, head_size])?;
-        // From a decay that forgets at once to one that bf16 would round to 1.
-        let decay = uniform(5, &[n_head, head_size], 0.001, 0.9999)?;
         let bonus = uniform(6, &[n_head, head_size], -1.0, 2.0)?;
         let dy = uniform(7, &rows, -1.0, 1.0)?;
-        let (y, end) = reference::forward([&r, &k, &v], &state, &decay, &bonus, &offsets)?;
+        let (y, end) = reference::forward([&r, &k, &v], &state, decay, &bonus, &offsets)?;
         let grads = (&y * &dy)?.sum_all()?.backward()?;
 
         let wkv = Wkv {
-            decay: f32(&decay)?,
+            decay: f32(decay)?,
             bonus: f32(&bonus)?,
         };
         let (r32, k32, v32, state32) = (f32(&r)?, f32(&k)?, f32(&v)?, f32(&state)?);
