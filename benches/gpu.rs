@@ -133,7 +133,7 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
         Ok(())
     })?;
     let backward = seconds(device, times, || {
-        op.backward(&dy, rkv, &state, &offsets)?;
+        op.backward(&dy, rkv, &state, &offsets, Product::Bf16)?;
         Ok(())
     })?;
     // r, k, v and y; and r, k, v, dy, dr, dk and dv.

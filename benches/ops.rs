@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use state_tune::ops::linear::{self, Element, Matrix, Product, Rows, Weights};
 use state_tune::ops::norm::{self, Norm};
 use state_tune::ops::wkv::{self, Wkv};
-use state_tune::ops::{Offsets, buffers, cross_entropy, gates, token_shift, with_threads};
+use state_tune::ops::{Offsets, buffers, cross_entropy, gates, roofs, token_shift, with_threads};
 
 const ROWS: usize = 2048;
 const N_EMBD: usize = 768;
@@ -101,6 +101,16 @@ fn matrix(shape: [usize; 2], product: Product) -> Result<(Matrix, Tensor)> {
     let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
     let matrix = Matrix::new(bytes.into(), Element::Bf16, shape, product)?;
     Ok((matrix, w.to_dtype(DType::F32)?))
+}
+
+/// What this machine could do, before and after all else, since some change from minute to minute.
+fn print_roofs() {
+    let copying = roofs::copying() / 1e9;
+    println!("roof: copying {copying:.1} GB/s, reads and writes counted");
+    if let Some([peak, from_cache]) = roofs::tiles() {
+        let [peak, from_cache] = [peak, from_cache].map(|rate| rate / 1e9);
+        println!("roof: bf16 tiles {peak:.0} GFLOP/s, fed from the second cache {from_cache:.0} GFLOP/s");
+    }
 }
 
 /// The roofline of all that is bound by arithmetic: 4,096 rows and a matrix of 4,096 x 2,048.
@@ -211,7 +221,7 @@ fn recurrence(c: &mut Criterion) -> Result<()> {
         c,
         "wkv, backward",
         Work::Arithmetic(12 * numbers),
-        || wkv.backward(&dy, [&r, &k, &v], &state, &offsets),
+        || wkv.backward(&dy, [&r, &k, &v], &state, &offsets, Product::F32),
         || loss.backward(),
     );
     Ok(())
@@ -382,12 +392,14 @@ fn all() -> Result<()> {
         .warm_up_time(std::time::Duration::from_millis(500))
         .measurement_time(std::time::Duration::from_secs(2))
         .configure_from_args();
+    print_roofs();
     large_products(&mut c)?;
     products(&mut c)?;
     recurrence(&mut c)?;
     norms(&mut c)?;
     all_gates(&mut c)?;
     losses(&mut c)?;
+    print_roofs();
     c.final_summary();
     Ok(())
 }

@@ -348,16 +348,17 @@ fn wkv_by_tokens_and_in_chunks() -> Result<()> {
                     on_card.forward([&r_card, &k_card, &v_card], &state_card, &offsets)?;
                 wkv_close(&format!("y {what}"), &y, &y_got, store);
                 wkv_close(&format!("end {what}"), &end, &end_got, store);
-                let want = wkv.backward(&dy, [&r, &k, &v], &state, &offsets)?;
+                let want = wkv.backward(&dy, [&r, &k, &v], &state, &offsets, Product::F32)?;
                 let got = on_card.backward(
                     &dy_card,
                     [&r_card, &k_card, &v_card],
                     &state_card,
                     &offsets,
+                    store.product,
                 )?;
-                wkv_close(&format!("dr {what}"), &want.dr, &got.dr, store);
-                wkv_close(&format!("dk {what}"), &want.dk, &got.dk, store);
-                wkv_close(&format!("dv {what}"), &want.dv, &got.dv, store);
+                wkv_close(&format!("dr {what}"), &want.dr.tensor()?, &got.dr.tensor()?, store);
+                wkv_close(&format!("dk {what}"), &want.dk.tensor()?, &got.dk.tensor()?, store);
+                wkv_close(&format!("dv {what}"), &want.dv.tensor()?, &got.dv.tensor()?, store);
                 wkv_close(&format!("dstate {what}"), &want.dstate, &got.dstate, store);
             }
         }
