@@ -109,7 +109,9 @@ fn print_roofs() {
     println!("roof: copying {copying:.1} GB/s, reads and writes counted");
     if let Some([peak, from_cache]) = roofs::tiles() {
         let [peak, from_cache] = [peak, from_cache].map(|rate| rate / 1e9);
-        println!("roof: bf16 tiles {peak:.0} GFLOP/s, fed from the second cache {from_cache:.0} GFLOP/s");
+        println!(
+            "roof: bf16 tiles {peak:.0} GFLOP/s, fed from the second cache {from_cache:.0} GFLOP/s"
+        );
     }
 }
 

@@ -356,9 +356,24 @@ fn wkv_by_tokens_and_in_chunks() -> Result<()> {
                     &offsets,
                     store.product,
                 )?;
-                wkv_close(&format!("dr {what}"), &want.dr.tensor()?, &got.dr.tensor()?, store);
-                wkv_close(&format!("dk {what}"), &want.dk.tensor()?, &got.dk.tensor()?, store);
-                wkv_close(&format!("dv {what}"), &want.dv.tensor()?, &got.dv.tensor()?, store);
+                wkv_close(
+                    &format!("dr {what}"),
+                    &want.dr.tensor()?,
+                    &got.dr.tensor()?,
+                    store,
+                );
+                wkv_close(
+                    &format!("dk {what}"),
+                    &want.dk.tensor()?,
+                    &got.dk.tensor()?,
+                    store,
+                );
+                wkv_close(
+                    &format!("dv {what}"),
+                    &want.dv.tensor()?,
+                    &got.dv.tensor()?,
+                    store,
+                );
                 wkv_close(&format!("dstate {what}"), &want.dstate, &got.dstate, store);
             }
         }

@@ -141,7 +141,7 @@ impl Case {
 
     /// The tolerance on this device.
     fn tolerance(&self, tolerance: f64) -> f64 {
-        match self.model.compute().activations() {
+        match self.model.compute().sensitive_activations() {
             DType::BF16 if tolerance == BF16 && self.name.starts_with("5.2") => BF16_STORED,
             _ => tolerance,
         }

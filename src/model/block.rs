@@ -23,9 +23,12 @@ pub struct Kept {
     ffn: channel_mix::Kept,
 }
 
-/// Numbers of [`Kept`] for each row.
-pub fn kept_per_row(n_embd: usize, n_ffn: usize) -> usize {
-    (time_mix::KEPT + 1 + channel_mix::KEPT) * n_embd + n_ffn
+/// Numbers of [`Kept`] for each row: those that the recurrence and gates take, and all others.
+pub fn kept_per_row(n_embd: usize, n_ffn: usize) -> [usize; 2] {
+    [
+        (time_mix::KEPT + channel_mix::KEPT_SENSITIVE) * n_embd,
+        (1 + channel_mix::KEPT) * n_embd + n_ffn,
+    ]
 }
 
 /// How a block leaves each sequence.

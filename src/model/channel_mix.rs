@@ -29,8 +29,10 @@ pub struct Kept {
     v: Tensor,
 }
 
-/// Numbers of [`Kept`] for each channel of each row, beside one for each of the F inner channels.
-pub const KEPT: usize = 2;
+/// Numbers of [`Kept`] for each channel of each row: those that a gate takes, and the others, beside one for each of the F
+/// inner channels.
+pub const KEPT_SENSITIVE: usize = 1;
+pub const KEPT: usize = 1;
 
 impl ChannelMix {
     /// Layer `i` of a checkpoint.
@@ -68,7 +70,7 @@ impl ChannelMix {
         let product = self.value.product();
         let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
         let k = self.key.forward(&mixed[0])?;
-        let r = self.receptance.forward(&mixed[1])?;
+        let r = self.receptance.forward_sensitive(&mixed[1])?;
         let v = self.value.forward(&gates::relu_squared(&k, product)?)?;
         let out = gates::sigmoid_mul_onto(x, &r, &v)?;
         Ok((

@@ -159,20 +159,18 @@ impl Rwkv5 {
             n_ffn,
             ..
         } = &self.config;
-        let kept = block::kept_per_row(n_embd, n_ffn);
-        let all_kept = match intermediates {
-            Intermediates::Keep => n_layer * kept,
-            Intermediates::Recompute => 0,
-        };
-        let all_middles = match intermediates {
+        let given = self.compute.activations().size_in_bytes();
+        let [sensitive, others] = block::kept_per_row(n_embd, n_ffn);
+        let sensitive = self.compute.sensitive_activations().size_in_bytes() * sensitive;
+        let kept = sensitive + given * others;
+        let all = match intermediates {
             Intermediates::Keep => n_layer,
             Intermediates::Recompute => 0,
         };
         // What goes from layer to layer is f32: each block's input, what stands between its halves, and at one block its
         // output and their gradients. Of what products take and give, one block's values live in either case, beside
         // their gradients and four mixed copies of them; on a card the WKV's states between chunks are about two more.
-        let given = self.compute.activations().size_in_bytes();
-        4 * (n_layer + all_middles + 5) * n_embd + given * (all_kept + 2 * kept + 6 * n_embd)
+        4 * (n_layer + all + 5) * n_embd + (all + 2) * kept + 6 * given * n_embd
     }
 
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which

@@ -145,13 +145,13 @@ impl TimeMix {
     ) -> Result<(Tensor, Kept, End)> {
         let product = self.output.product();
         let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
-        let r = self.receptance.weight.forward(&mixed[0])?;
-        let k = self.key.weight.forward(&mixed[1])?;
-        let v = self.value.weight.forward(&mixed[2])?;
+        let r = self.receptance.weight.forward_sensitive(&mixed[0])?;
+        let k = self.key.weight.forward_sensitive(&mixed[1])?;
+        let v = self.value.weight.forward_sensitive(&mixed[2])?;
         let gate = self
             .gate
             .as_ref()
-            .map(|gate| gate.weight.forward(&mixed[3]))
+            .map(|gate| gate.weight.forward_sensitive(&mixed[3]))
             .transpose()?;
         drop(mixed);
         let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;

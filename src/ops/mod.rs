@@ -8,7 +8,8 @@
 //! [`Offsets`].
 //!
 //! What products take and give, forward and backward, is stored in the product's type ([`linear`]), f32 or bf16; sums,
-//! states, what is learnt, and what goes from layer to layer are f32.
+//! states, what is learnt, and what goes from layer to layer are f32, and so is, on a processor, what goes into the
+//! recurrence and gates.
 
 pub mod adam;
 pub mod buffers;
@@ -53,6 +54,15 @@ impl Compute {
     /// The type of what products take and give: the product's, since reading and writing them is what costs.
     pub fn activations(&self) -> DType {
         self.product.dtype()
+    }
+
+    /// The type of what they give to the recurrence and to gates: f32 in main memory, since its rounding shows in the
+    /// loss.
+    pub fn sensitive_activations(&self) -> DType {
+        match self.device {
+            Device::Cpu => DType::F32,
+            Device::Cuda(_) | Device::Metal(_) => self.activations(),
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub fn norm_silu_backward(
         let (dy, dg) = super::norm::cuda::backward(norm, dz, y, Some(gate))?;
         return Ok((dy, Rows::Card(dg)));
     }
-    let (params, dtype) = (norm.params()?, y.dtype());
+    let (params, dtype) = (norm.params()?, dz.dtype());
     let (dz, y, gate) = (numbers(dz)?, numbers(y)?, numbers(gate)?);
     let inputs = [dz.get(), y.get(), gate.get()];
     let (dy, dg) = cpu::norm_silu_backward(params.get(), inputs, dtype, product)?;

@@ -303,6 +303,16 @@ impl Matrix {
         self.multiply(x, Side::Forward, To::Wide)
     }
 
+    /// As [`Self::forward`], for what the recurrence and gates take, whose rounding would show in the loss
+    /// (docs/ACCURACY.md): in main memory sums stay f32. A GPU's kernels take the product's type.
+    pub fn forward_sensitive(&self, x: &Rows) -> Result<Tensor> {
+        match x {
+            Rows::Packed(_) => self.forward_wide(x),
+            #[cfg(feature = "cuda")]
+            Rows::Card(_) => self.forward(x),
+        }
+    }
+
     /// x W' + to: x `[N, columns]`, to `[N, rows]`.
     pub fn forward_onto(&self, to: &Tensor, x: &Rows) -> Result<Tensor> {
         self.multiply(x, Side::Forward, To::Onto(to))
