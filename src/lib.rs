@@ -15,7 +15,8 @@
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs, and for NVIDIA
 //!                cards cuda.rs with a .cu; beside them cuda (kernels found and launched), device (which one computes),
 //!                level (which instructions), vector (sixteen floats at a time), buffers (memory that stays),
-//!                output (memory that is written once), quantise (frozen numbers in fewer bits)
+//!                output (memory that is written once), numbers (f32 or bf16 in memory, f32 to compute with), quantise
+//!                (frozen numbers in fewer bits), roofs (how fast this machine could be)
 //! tokenizer/     the World vocabulary
 //! pth/           PyTorch's zip and pickle, read and written
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only room that touches the network
