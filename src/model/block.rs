@@ -23,7 +23,7 @@ pub struct Kept {
     ffn: channel_mix::Kept,
 }
 
-/// Numbers of [`Kept`] for each row: those that the recurrence and gates take, and all others.
+/// Numbers of [`Kept`] for each row: those of `Compute::sensitive_activations`, and all others.
 pub fn kept_per_row(n_embd: usize, n_ffn: usize) -> [usize; 2] {
     [
         (time_mix::KEPT + channel_mix::KEPT_SENSITIVE) * n_embd,

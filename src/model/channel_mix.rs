@@ -29,7 +29,7 @@ pub struct Kept {
     v: Tensor,
 }
 
-/// Numbers of [`Kept`] for each channel of each row: those that a gate takes, and the others, beside one for each of the F
+/// Numbers of [`Kept`] for each channel of each row: r, and the others, beside one for each of the F
 /// inner channels.
 pub const KEPT_SENSITIVE: usize = 1;
 pub const KEPT: usize = 1;

@@ -19,8 +19,8 @@ pub struct Head {
     projection: Matrix,
 }
 
-/// The most bytes of logits and of their gradient that there are at one time.
-pub const BYTES: usize = 8 * LOGITS;
+/// The most bytes of logits and of their gradient, packed, that there are at one time: four and at most six a number.
+pub const BYTES: usize = 10 * LOGITS;
 
 impl Head {
     pub fn load(checkpoint: &Checkpoint, config: &Config, compute: &Compute) -> Result<Self> {

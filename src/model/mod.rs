@@ -163,14 +163,16 @@ impl Rwkv5 {
         let [sensitive, others] = block::kept_per_row(n_embd, n_ffn);
         let sensitive = self.compute.sensitive_activations().size_in_bytes() * sensitive;
         let kept = sensitive + given * others;
-        let all = match intermediates {
+        let layers_kept = match intermediates {
             Intermediates::Keep => n_layer,
             Intermediates::Recompute => 0,
         };
         // What goes from layer to layer is f32: each block's input, what stands between its halves, and at one block its
         // output and their gradients. Of what products take and give, one block's values live in either case, beside
         // their gradients and four mixed copies of them; on a card the WKV's states between chunks are about two more.
-        4 * (n_layer + all + 5) * n_embd + (all + 2) * kept + 6 * given * n_embd
+        // What products take from the left is at most six bytes a number, and one block's widest of it lives at a time.
+        let packed = 6 * (6 * n_embd + n_ffn);
+        4 * (n_layer + layers_kept + 5) * n_embd + (layers_kept + 2) * kept + packed
     }
 
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which

@@ -8,8 +8,8 @@
 //! [`Offsets`].
 //!
 //! What products take and give, forward and backward, is stored in the product's type ([`linear`]), f32 or bf16; sums,
-//! states, what is learnt, and what goes from layer to layer are f32, and so is, on a processor, what goes into the
-//! recurrence and gates.
+//! states, what is learnt, and what goes from layer to layer are f32. So are, on a processor and forward, time-mix's
+//! r, k, v, gate and y and channel-mix's r.
 
 pub mod adam;
 pub mod buffers;
@@ -56,8 +56,8 @@ impl Compute {
         self.product.dtype()
     }
 
-    /// The type of what they give to the recurrence and to gates: f32 in main memory, since its rounding shows in the
-    /// loss.
+    /// The type of time-mix's r, k, v, gate and y and of channel-mix's r: f32 in main memory, since their rounding shows in
+    /// the loss.
     pub fn sensitive_activations(&self) -> DType {
         match self.device {
             Device::Cpu => DType::F32,

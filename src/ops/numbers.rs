@@ -76,6 +76,7 @@ vectorised! {
 
 #[inline(always)]
 fn widened_inline(from: &[bf16], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len());
     for (to, from) in to.iter_mut().zip(from) {
         *to = f32::from_bits(u32::from(from.to_bits()) << 16);
     }
@@ -99,12 +100,13 @@ vectorised! {
 
 #[inline(always)]
 fn narrowed_inline(from: &[f32], to: &mut [MaybeUninit<bf16>]) {
+    assert_eq!(from.len(), to.len());
     for (to, from) in to.iter_mut().zip(from) {
         to.write(bf16::from_bits(round(*from) as u16));
     }
 }
 
-/// By the processor's own instruction. Numbers below f32's normal ones become zero.
+/// By the processor's own instruction, which makes zeros of numbers below f32's normal ones, but for the last few.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
 unsafe fn narrowed_by_instruction(from: &[f32], to: &mut [MaybeUninit<bf16>]) {

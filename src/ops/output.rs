@@ -150,7 +150,7 @@ pub struct Parts<'a, T = f32> {
     whole: PhantomData<&'a mut [MaybeUninit<T>]>,
 }
 
-// SAFETY: only `part` gives access, and its callers keep the parts apart.
+// SAFETY: only `part` and `pointer` give access, and their callers keep what they write apart.
 unsafe impl<T: Send> Send for Parts<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Parts<'_, T> {}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-/// Bytes a second that all threads copy together, reads and writes counted, between buffers that no cache holds.
+/// Bytes a second that all threads copy together, reads and writes counted, between buffers of 256 MB each.
 pub fn copying() -> f64 {
     const NUMBERS: usize = 1 << 25;
     const PIECE: usize = 1 << 15;
@@ -18,7 +18,7 @@ pub fn copying() -> f64 {
 }
 
 /// Operations a second of all threads' bf16 tiles together: products alone, and fed from each core's second cache.
-/// `None` without tiles.
+/// `None` where the level has no tiles.
 pub fn tiles() -> Option<[f64; 2]> {
     #[cfg(target_arch = "x86_64")]
     {

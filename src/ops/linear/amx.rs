@@ -44,7 +44,7 @@ fn multiplies() -> bool {
         k: UNITS,
         panel: &panel,
         passes: &[Pass { left: 0, panel: 0 }],
-        next: &[],
+        next: &left,
     };
     // SAFETY: only called where the tiles are there; the block is 32 rows of two steps of 16 units.
     unsafe {
@@ -137,12 +137,14 @@ pub const DEPTH: usize = 384;
 /// too far for the tiles' loads to wait for: each step asks for the 2 KB of the panel that are 8 KB ahead, and has some of
 /// the rows that come after these brought to the second cache.
 ///
-/// The tiles are handed from one of these blocks to the next: the compiler itself uses none.
+/// The tiles are handed from one of these blocks of assembly to the next. They are no operands, so that the compiler is not
+/// told; it has no values in tiles unless a program is compiled for them, which this function is not.
 ///
 /// # Safety
 ///
 /// Only while this thread has [`Configured`] tiles, and as `Running::run` demands and checks.
 pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
+    const { assert!(NEXT == 4, "rows that the loop asks for") };
     let stride = block.stride;
     for pass in block.passes {
         assert!(
@@ -245,13 +247,19 @@ pub unsafe fn tile(block: &Block, from: Option<Place>, to: Place) {
 const STEP: usize = 4 * 2 * 16 * 16 * 32;
 
 /// The tiles' own rate on one thread: operations a second of products alone, whose factors stay in their registers.
-/// `None` where there are no tiles.
+/// `None` where the level has no tiles.
 pub fn peak() -> Option<f64> {
     const STEPS: usize = 1 << 14;
     (Level::current() == Level::Amx).then(|| {
-        // SAFETY: the level has tiles; the registers are the only operands.
+        // Zeros might be multiplied with less power, and so faster.
+        let numbers = vec![0x3f80_3f80u32; 16 * 16];
+        // SAFETY: the level has tiles; a tile of 16 rows of 16 units is read.
         rate(STEPS, || unsafe {
             asm!(
+                "tileloadd tmm4, [{numbers} + {stride}*1]",
+                "tileloadd tmm5, [{numbers} + {stride}*1]",
+                "tileloadd tmm6, [{numbers} + {stride}*1]",
+                "tileloadd tmm7, [{numbers} + {stride}*1]",
                 "2:",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm1, tmm4, tmm7",
@@ -259,8 +267,10 @@ pub fn peak() -> Option<f64> {
                 "tdpbf16ps tmm3, tmm5, tmm7",
                 "dec {steps}",
                 "jnz 2b",
+                numbers = in(reg) numbers.as_ptr(),
+                stride = in(reg) 64usize,
                 steps = inout(reg) STEPS => _,
-                options(nostack, nomem),
+                options(nostack, readonly),
             );
         })
     })
@@ -284,7 +294,7 @@ pub fn from_cache() -> Option<f64> {
                     k: DEPTH,
                     panel,
                     passes: &[Pass { left: 0, panel: 0 }],
-                    next: &[],
+                    next: &left,
                 };
                 // SAFETY: the level has tiles, which `rate` configured; the block is whole.
                 unsafe { tile(&block, None, sums.place()) };

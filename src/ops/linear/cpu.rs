@@ -22,11 +22,11 @@ use crate::ops::output::{Output, Parts, chunks, prefetch_for_writing};
 use crate::ops::tensor;
 use crate::ops::vector::{LANES, Vector, dot};
 
-/// Units of which panels are packed at once, before the next are: a panel of them is 128 KB.
+/// Units of which panels are packed at once, before the next are: a part of a panel of them is 128 KB.
 const DEPTH: usize = 1024;
 /// Units of panels that are packed at once: 8 MB, which the cores' common cache holds.
 const PACKED: usize = 1 << 21;
-/// Units of rows that a task multiplies with its panels: half a megabyte.
+/// Units of a run of rows that a task multiplies with its panels: half a megabyte.
 const BLOCK: usize = 1 << 17;
 /// Panels that one task multiplies with its block of rows, at most.
 const PANELS: usize = 8;
@@ -147,17 +147,22 @@ impl Multiplication<'_> {
                         k: block.len(),
                         panel: packed.panel(panel, &block),
                         passes,
-                        // Each panel fetches its share of the next rows.
+                        // Each of eight panels fetches its share of the next rows.
                         next: self.units(row + self.kernel.height + number * NEXT, block.start),
                     };
                     let is_last = block.end == packed.units().end;
-                    let from = match block.start == packed.units().start {
-                        true => self.start(&spot, block.start, tile),
-                        false => Some(tile.place()),
+                    let is_first = block.start == packed.units().start;
+                    if is_first {
+                        self.copy_start(&spot, block.start, tile);
+                    }
+                    let waiting = tile.place();
+                    let from = match is_first {
+                        true => self.start(&spot, block.start, waiting),
+                        false => Some(waiting),
                     };
                     let to = match is_last {
-                        true => self.end(&spot, block.end, tile),
-                        false => tile.place(),
+                        true => self.end(&spot, block.end, waiting),
+                        false => waiting,
                     };
                     // SAFETY: a tile is as high as any kernel; where sums go straight to the output, so is the spot, which
                     // no other task has.
@@ -170,38 +175,46 @@ impl Multiplication<'_> {
         }
     }
 
-    /// The units of the rows from `row` on, from unit `unit` of that row.
+    /// The units of the rows from `row` on, from unit `unit` of that row; past the last row, those of the first.
     fn units(&self, row: usize, unit: usize) -> &[u32] {
-        let units = self.left.units();
-        &units[(row * self.left.stride() + unit).min(units.len())..]
+        let (units, start) = (self.left.units(), row * self.left.stride() + unit);
+        units.get(start..).unwrap_or(units)
     }
 
-    /// Where the sums of the units before `unit` are, if there are any.
-    fn start(&self, spot: &Spot, unit: usize, tile: &mut Tile) -> Option<Place> {
-        let place = match (unit, self.onto) {
-            (0, None) => return None,
-            (0, Some(onto)) => Place {
-                // Only read.
-                start: onto[self.at(spot, 0)].as_ptr().cast_mut(),
-                stride: self.columns,
-            },
-            _ => self.place(spot),
+    /// Where the sums of the units before `unit` are, if there are any; `waiting` has them unless the spot is whole.
+    fn start(&self, spot: &Spot, unit: usize, waiting: Place) -> Option<Place> {
+        let before = self.before(spot, unit)?;
+        Some(if self.is_whole(spot) { before } else { waiting })
+    }
+
+    /// Brings the sums of the units before `unit` to `tile`, if the spot is not whole.
+    fn copy_start(&self, spot: &Spot, unit: usize, tile: &mut Tile) {
+        let Some(before) = self.before(spot, unit).filter(|_| !self.is_whole(spot)) else {
+            return;
         };
-        if self.is_whole(spot) {
-            return Some(place);
-        }
         for (i, sums) in tile.0[..spot.height].iter_mut().enumerate() {
             // SAFETY: the spot's rows and columns are there, and nobody writes them meanwhile.
             let before = unsafe {
-                std::slice::from_raw_parts(place.start.add(i * place.stride), spot.width)
+                std::slice::from_raw_parts(before.start.add(i * before.stride), spot.width)
             };
             sums[..spot.width].copy_from_slice(before);
         }
-        Some(tile.place())
+    }
+
+    /// Where a spot's sums of the units before `unit` are in a whole matrix; only to be read.
+    fn before(&self, spot: &Spot, unit: usize) -> Option<Place> {
+        match (unit, self.onto) {
+            (0, None) => None,
+            (0, Some(onto)) => Some(Place {
+                start: onto[self.at(spot, 0).start..].as_ptr().cast_mut(),
+                stride: self.columns,
+            }),
+            _ => Some(self.place(spot)),
+        }
     }
 
     /// Where the sums of all units up to `unit` go first: where they belong, if that is so many whole rows of f32.
-    fn end(&self, spot: &Spot, unit: usize, tile: &mut Tile) -> Place {
+    fn end(&self, spot: &Spot, unit: usize, waiting: Place) -> Place {
         let narrow = self.narrow.as_ref().filter(|_| unit == self.units);
         for row in 0..spot.height {
             let range = self.at(spot, row);
@@ -212,7 +225,7 @@ impl Multiplication<'_> {
         }
         match narrow.is_none() && self.is_whole(spot) {
             true => self.place(spot),
-            false => tile.place(),
+            false => waiting,
         }
     }
 

@@ -42,7 +42,7 @@ use crate::files::Bytes;
 /// The type that the two sides of a product are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
-    /// Nothing is rounded.
+    /// Nothing is rounded; where bf16 tiles multiply it, each number is the sum of a few, and every sum has f32's digits.
     F32,
     /// Both sides are rounded to bf16.
     Bf16,
@@ -303,7 +303,7 @@ impl Matrix {
         self.multiply(x, Side::Forward, To::Wide)
     }
 
-    /// As [`Self::forward`], for what the recurrence and gates take, whose rounding would show in the loss
+    /// As [`Self::forward`], for time-mix's r, k, v and gate and channel-mix's r, whose rounding would show in the loss
     /// (docs/ACCURACY.md): in main memory sums stay f32. A GPU's kernels take the product's type.
     pub fn forward_sensitive(&self, x: &Rows) -> Result<Tensor> {
         match x {
@@ -394,11 +394,13 @@ impl Matrix {
     }
 
     /// Whether the numbers lie in main memory as this type.
+    #[cfg(target_arch = "x86_64")]
     fn is_stored_as(&self, element: Element) -> bool {
         matches!(self.numbers, Numbers::Stored(_)) && self.element == element
     }
 
     /// The bytes of some columns of a row of a matrix that is stored as bf16.
+    #[cfg(target_arch = "x86_64")]
     fn bf16_part(&self, row: usize, columns: Range<usize>) -> &[u8] {
         match self.part(row, columns) {
             Part::Stored(Element::Bf16, bytes) => bytes,

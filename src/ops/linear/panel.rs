@@ -150,8 +150,9 @@ impl Right<'_> {
         out: &mut [MaybeUninit<u32>],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if level >= Level::Avx512 && self.unit.numbers() == 2 && self.is_whole(&panels, &units) {
-            // SAFETY: the level is given out only where its instructions are; `is_whole` saw that all numbers are there.
+        if self.unit.numbers() == 2 && self.is_whole(&panels, &units) {
+            // SAFETY: units of two numbers are given out only where there are more instructions than these; `is_whole` saw
+            // that all numbers are there.
             return unsafe {
                 match self.side {
                     Side::Forward => avx512::forward(self.w, panels, units, out),

@@ -159,7 +159,8 @@ pub fn pack_inline(unit: Unit, values: &[f32], out: &mut [MaybeUninit<u32>]) {
     cleared(&mut out[used..], 0);
 }
 
-/// The bits of three bf16 whose sum is `value`, each the nearest to what those before it leave.
+/// The bits of three bf16 whose sum is `value`, each the nearest to what those before it leave. Below 2^-110 the last bits
+/// are lost, and what rounds to infinity becomes NaN: training on either has failed already.
 #[inline(always)]
 pub fn split(value: f32) -> [u32; PARTS] {
     let first = round(value);
@@ -519,8 +520,8 @@ impl PackedParts<'_> {
                     }
                 }
                 Unit::Pair | Unit::Split => {
-                    let mut rest = [0.0; PART];
-                    for (values, column) in values.chunks(PART).zip((column..).step_by(PART)) {
+                    let mut rest = [0.0; STRIP];
+                    for (values, column) in values.chunks(STRIP).zip((column..).step_by(STRIP)) {
                         let rest = &mut rest[..values.len()];
                         rest.copy_from_slice(values);
                         for number in 0..unit.runs() {
@@ -545,8 +546,8 @@ impl PackedParts<'_> {
     }
 }
 
-/// Numbers of a part that are taken apart at once.
-const PART: usize = 64;
+/// Numbers that are taken apart at once.
+const STRIP: usize = 64;
 
 #[cfg(test)]
 mod tests {
