@@ -1,4 +1,4 @@
-//! WKV by itself, and tokens of an answer, on a GPU: for `scripts/gpu-check`, which reads one JSON object a line.
+//! WKV by itself, and tokens of an answer, on a GPU: for `tools/gpu-check`, which reads one JSON object a line.
 //!
 //! ```sh
 //! cargo bench --features cuda --bench gpu -- [--small] [--decode MODEL]
@@ -17,7 +17,7 @@ use half::bf16;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
-use state_tune::model::{Checkpoint, Reader, Rwkv5, State};
+use state_tune::model::{ModelFile, Reader, Rwkv, State};
 use state_tune::ops::device::{Choice, card_name};
 use state_tune::ops::linear::{Product, Weights};
 use state_tune::ops::wkv::Wkv;
@@ -158,7 +158,7 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
 
 /// Tokens of an answer, one after another, as products and weights of each kind.
 fn decode(path: &std::path::Path, small: bool) -> Result<()> {
-    let checkpoint = Checkpoint::open(path)?;
+    let checkpoint = ModelFile::open(path)?;
     let times = match small {
         true => Times {
             measured: 3,
@@ -177,7 +177,7 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
         (None, Weights::Nf4),
     ] {
         let compute = Compute::exact(Choice::Cuda(0), product, weights)?;
-        let model = Rwkv5::load(&checkpoint, &compute)?;
+        let model = Rwkv::load(&checkpoint, &compute)?;
         let start = State::zeros(model.config())?.to_device(&compute.device)?;
         let mut reader = Reader::new(&model, &start);
         let mut token = 1;

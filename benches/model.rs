@@ -14,8 +14,8 @@ use anyhow::Result;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use state_tune::data::template::Template;
 use state_tune::data::{Batch, Formats, example};
-use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
-use state_tune::ops::buffers;
+use state_tune::model::{Intermediates, ModelFile, Rwkv, State};
+use state_tune::ops::cpu::buffers;
 use state_tune::ops::linear::Product;
 use state_tune::tokenizer::Tokenizer;
 
@@ -41,13 +41,13 @@ fn model(c: &mut Criterion) -> Result<()> {
     };
     let examples = example::read(&tiny("train.jsonl"), &formats)?;
     let batch = Batch::pack(&examples[..64], false);
-    let checkpoint = Checkpoint::open(&tiny("model.pth"))?;
+    let checkpoint = ModelFile::open(&tiny("model.pth"))?;
 
     let mut group = c.benchmark_group("step");
     group.sample_size(20);
     group.throughput(Throughput::Elements(batch.tokens.len() as u64));
     for product in [Product::F32, Product::Bf16] {
-        let model = Rwkv5::load(&checkpoint, product)?;
+        let model = Rwkv::load(&checkpoint, product)?;
         let state = State::zeros(model.config())?;
         for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
             group.bench_function(format!("{product:?} {intermediates:?}"), |b| {
@@ -60,7 +60,7 @@ fn model(c: &mut Criterion) -> Result<()> {
     }
     group.finish();
 
-    let model = Rwkv5::load(&checkpoint, Product::F32)?;
+    let model = Rwkv::load(&checkpoint, Product::F32)?;
     let state = State::zeros(model.config())?;
     let mut group = c.benchmark_group("answer");
     group.throughput(Throughput::Elements(1));
@@ -80,7 +80,7 @@ fn model(c: &mut Criterion) -> Result<()> {
     let mut group = c.benchmark_group("load");
     group.sample_size(20);
     group.bench_function("a deflated model", |b| {
-        b.iter(|| black_box(Checkpoint::open(&tiny("model.pth"))));
+        b.iter(|| black_box(ModelFile::open(&tiny("model.pth"))));
     });
     group.finish();
     Ok(())

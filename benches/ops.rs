@@ -16,10 +16,12 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rayon::prelude::*;
+use state_tune::ops::cpu::threads::with_threads;
+use state_tune::ops::cpu::{buffers, roofs};
 use state_tune::ops::linear::{self, Element, Matrix, Product, Rows, Weights};
 use state_tune::ops::norm::{self, Norm};
 use state_tune::ops::wkv::{self, Wkv};
-use state_tune::ops::{Offsets, buffers, cross_entropy, gates, roofs, token_shift, with_threads};
+use state_tune::ops::{Offsets, cross_entropy, gates, token_shift};
 
 const ROWS: usize = 2048;
 const N_EMBD: usize = 768;

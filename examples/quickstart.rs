@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use state_tune::data::template::Template;
 use state_tune::data::{Formats, Walk, example};
-use state_tune::model::{Checkpoint, Rwkv5, State};
+use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::device::Choice;
 use state_tune::ops::linear::{Product, Weights};
 use state_tune::ops::{self, Compute};
@@ -30,8 +30,8 @@ const QUESTIONS: [&str; 3] = [
 ];
 
 fn main() -> Result<()> {
-    ops::buffers::keep();
-    ops::with_threads(None, quickstart)?
+    ops::cpu::buffers::keep();
+    ops::cpu::threads::with_threads(None, quickstart)?
 }
 
 fn quickstart() -> Result<()> {
@@ -48,8 +48,8 @@ fn quickstart() -> Result<()> {
     );
     train::run(&options)?;
 
-    let model = Rwkv5::load(
-        &Checkpoint::open(&options.model)?,
+    let model = Rwkv::load(
+        &ModelFile::open(&options.model)?,
         Compute::fastest(options.device, options.product, options.weights)?,
     )?;
     let device = &model.compute().device;

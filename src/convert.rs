@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::console::print;
 use crate::data::{Example, Formats, example};
 use crate::files;
-use crate::model::{Rwkv5, State};
+use crate::model::{Rwkv, State};
 use crate::ops::linear::{Element, Product};
-use crate::pth;
-use crate::report::say;
 use crate::state_file::{self, Format, Found};
+use crate::tensors::pth;
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let first = open(&options.input, options, model.as_ref())?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
-    say(&format!(
+    print(&format!(
         "from   {input} ({}, {n_layer} layers)",
         first.format
     ));
@@ -92,7 +92,7 @@ pub fn run(options: &Options) -> Result<()> {
     // The model that is named, or what the files say.
     let fingerprint = model
         .as_ref()
-        .map(Rwkv5::fingerprint)
+        .map(Rwkv::fingerprint)
         .or(tuned_on.as_deref());
     let is_computed = options.fold || options.mix.is_some() || options.scale != 1.0;
     let element = if is_computed {
@@ -112,15 +112,15 @@ pub fn run(options: &Options) -> Result<()> {
         (to, ..) => state_file::write(&target, &state, element, to, fingerprint),
     }
     .with_context(|| format!("cannot write {output}"))?;
-    say(&format!("to     {output} ({})", options.to));
+    print(&format!("to     {output} ({})", options.to));
     Ok(())
 }
 
-fn load(path: &Path) -> Result<Rwkv5> {
-    Rwkv5::open(path, Product::F32)
+fn load(path: &Path) -> Result<Rwkv> {
+    Rwkv::open(path, Product::F32)
 }
 
-fn open(path: &Path, options: &Options, model: Option<&Rwkv5>) -> Result<Found> {
+fn open(path: &Path, options: &Options, model: Option<&Rwkv>) -> Result<Found> {
     let read = || -> Result<Found, state_file::Error> {
         let found = state_file::open(path, options.from)?;
         if let Some(model) = model {
@@ -135,7 +135,7 @@ fn open(path: &Path, options: &Options, model: Option<&Rwkv5>) -> Result<Found> 
 }
 
 /// Says what the format has no place for, and what that costs on the data, if there are any.
-fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Result<()> {
+fn tell_losses(options: &Options, model: Option<&Rwkv>, state: &State) -> Result<()> {
     let lost = options.to.loses(state)?;
     if lost.is_empty() {
         return Ok(());
@@ -147,7 +147,7 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
         "for such a format, train with --tune wkv"
     };
     let (Some(model), Some(data)) = (model, &options.data) else {
-        say(&format!(
+        print(&format!(
             "lost   {to} has no place for {what}: answers will differ ({advice}; --model and --data_path tell how much)"
         ));
         return Ok(());
@@ -165,7 +165,7 @@ fn tell_losses(options: &Options, model: Option<&Rwkv5>, state: &State) -> Resul
         model.score(&examples, state)?.loss(),
         model.score(&examples, &left)?.loss(),
     );
-    say(&format!(
+    print(&format!(
         "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",
         data.display()
     ));

@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 
-use crate::model::{Checkpoint, Config, Rwkv5};
+use crate::console::print;
+use crate::model::{Config, ModelFile, Rwkv};
 use crate::ops::linear::Product;
-use crate::report::say;
 use crate::state_file::{self, Format, Found};
 
 /// Says what a state or a model is. Errors when it is neither, with both reasons.
@@ -16,7 +16,7 @@ pub fn run(path: &Path) -> Result<()> {
     let why_no_state = match state_file::open(path, None) {
         Ok(found) => {
             if found.format == Format::Model {
-                let checkpoint = Checkpoint::open(path)?;
+                let checkpoint = ModelFile::open(path)?;
                 model(&Config::of(&checkpoint)?, &checkpoint, path)?;
             }
             return state(&found).with_context(|| format!("cannot read {shown}"));
@@ -24,7 +24,7 @@ pub fn run(path: &Path) -> Result<()> {
         Err(error @ state_file::Error::Unclear { .. }) => bail!("{shown}: {error}"),
         Err(error) => error,
     };
-    match Checkpoint::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
+    match ModelFile::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
         Ok((config, checkpoint)) => model(&config, &checkpoint, path),
         Err(why_no_model) => bail!(
             "{shown} can be used neither as a state ({why_no_state}) nor as a model ({why_no_model:#})"
@@ -32,13 +32,13 @@ pub fn run(path: &Path) -> Result<()> {
     }
 }
 
-fn model(config: &Config, checkpoint: &Checkpoint, path: &Path) -> Result<()> {
-    let model = Rwkv5::load(checkpoint, Product::F32)
+fn model(config: &Config, checkpoint: &ModelFile, path: &Path) -> Result<()> {
+    let model = Rwkv::load(checkpoint, Product::F32)
         .with_context(|| format!("cannot use the model {}", path.display()))?;
-    say(&format!("model        {config}"));
-    say(&format!("type         {}", model.element()));
-    say(&format!("tensors      {}", checkpoint.names().count()));
-    say(&format!("fingerprint  {}", model.fingerprint()));
+    print(&format!("model        {config}"));
+    print(&format!("type         {}", model.element()));
+    print(&format!("tensors      {}", checkpoint.names().count()));
+    print(&format!("fingerprint  {}", model.fingerprint()));
     Ok(())
 }
 
@@ -50,31 +50,31 @@ fn state(found: &Found) -> Result<()> {
         tag,
     } = found;
     let (n_layer, n_head, head_size, _) = state.wkv.dims4()?;
-    say(&format!("state        {format}"));
+    print(&format!("state        {format}"));
     match tag {
         Some(tag) => {
             let model = tag.model.as_deref().unwrap_or("unknown");
-            say(&format!("written by   {}", printable(&tag.program)));
-            say(&format!(
+            print(&format!("written by   {}", printable(&tag.program)));
+            print(&format!(
                 "tuned on     the model with the fingerprint {}",
                 printable(model)
             ));
         }
-        None => say("written by   another program, or an earlier state-tune: it has no tag"),
+        None => print("written by   another program, or an earlier state-tune: it has no tag"),
     }
-    say(&format!(
+    print(&format!(
         "sizes        {n_layer} layers, n_embd {}, {n_head} heads of {head_size}",
         n_head * head_size
     ));
-    say(&format!("type         {}", element));
+    print(&format!("type         {}", element));
     match &state.soft_prompt {
-        Some(soft_prompt) => say(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
-        None => say("soft prompt  none"),
+        Some(soft_prompt) => print(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
+        None => print("soft prompt  none"),
     }
-    say("norms        layer  att shift  ffn shift        wkv");
+    print("norms        layer  att shift  ffn shift        wkv");
     for i in 0..n_layer {
         let layer = state.layer(i)?;
-        say(&format!(
+        print(&format!(
             "             {i:5}  {:9.4}  {:9.4}  {:9.4}",
             norm(&layer.att_shift)?,
             norm(&layer.ffn_shift)?,

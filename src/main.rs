@@ -5,8 +5,8 @@ use std::io;
 use std::process::ExitCode;
 
 use state_tune::cli::{self, Command, Machine};
-use state_tune::ops::level::Level;
-use state_tune::report;
+use state_tune::console;
+use state_tune::ops::cpu::level::Level;
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, sample};
 
@@ -14,11 +14,11 @@ fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
-            report::say(text.trim_end());
+            console::print(text.trim_end());
             return ExitCode::SUCCESS;
         }
         Err(cli::Exit::Usage(message)) => {
-            report::complain(&format!("error: {message}"));
+            console::error(&format!("error: {message}"));
             return ExitCode::from(2);
         }
     };
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         // Whoever read the answer has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            report::complain(&format!("error: {error:#}"));
+            console::error(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -47,7 +47,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Convert { options } => {
-            ops::with_threads(None, || convert::run(&options))??;
+            ops::cpu::threads::with_threads(None, || convert::run(&options))??;
             Ok(ExitCode::SUCCESS)
         }
         Command::Inspect { path } => {
@@ -65,9 +65,9 @@ fn on<R: Send>(
     machine: Machine,
     work: impl FnOnce() -> anyhow::Result<R> + Send,
 ) -> anyhow::Result<R> {
-    ops::buffers::keep();
+    ops::cpu::buffers::keep();
     machine.level.map_or(Ok(()), Level::limit)?;
-    ops::with_threads(machine.threads, work)?
+    ops::cpu::threads::with_threads(machine.threads, work)?
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use common::{Dir, losses, tiny};
 #[cfg(unix)]
 use common::{first_step, signal as kill};
-use state_tune::pth::{self, Value};
+use state_tune::tensors::pth::{self, Value};
 
 #[test]
 fn a_run_writes_a_state_a_curve_and_a_log() {

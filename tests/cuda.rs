@@ -1,7 +1,7 @@
 //! Every op on a GPU against the same op on the processor, which its own tests hold to float64: over lengths, head sizes
 //! and storage types, at the borders of chunks and sequences. The whole model is in `golden.rs`.
 //!
-//! Without a GPU these tests say so and pass; `scripts/cuda-emulator/run cargo test --features cuda` runs them on kernels
+//! Without a GPU these tests say so and pass; `tools/cuda-emulator/run cargo test --features cuda` runs them on kernels
 //! that the processor executes thread by thread.
 #![cfg(feature = "cuda")]
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use state_tune::model::{Reader, Rwkv5, State};
+use state_tune::model::{Reader, Rwkv, State};
 use state_tune::ops::adam::{Adam, Moments, sum_of_squares};
 use state_tune::ops::device::{self, Choice};
 use state_tune::ops::linear::{Element, Matrix, Product, Rows, WIDENED, Weights};
@@ -578,7 +578,7 @@ fn reading_on_from_a_state() -> anyhow::Result<()> {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model_5.2.pth");
     let model = |device: &Device| {
         let exact = Compute::from(Product::F32);
-        Rwkv5::open(
+        Rwkv::open(
             &model,
             Compute {
                 device: device.clone(),

@@ -1,7 +1,7 @@
 //! What a person is told when a GPU is missing, too old, too small, or fails in the middle of a run. The emulator can be
 //! asked to be all of these; without it these tests say so and pass:
 //!
-//!     scripts/cuda-emulator/run cargo test --features cuda --test emulated
+//!     tools/cuda-emulator/run cargo test --features cuda --test emulated
 #![cfg(feature = "cuda")]
 
 mod common;

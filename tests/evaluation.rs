@@ -8,7 +8,7 @@ use common::{Dir, tiny};
 use serde_json::Value;
 use state_tune::data::template::Template;
 use state_tune::data::{Formats, example};
-use state_tune::model::{Checkpoint, Rwkv5};
+use state_tune::model::{ModelFile, Rwkv};
 use state_tune::ops::linear::Product;
 use state_tune::state_file;
 
@@ -36,8 +36,8 @@ fn evaluations(dir: &Dir) -> Vec<(u64, f64)> {
 
 /// The loss of the saved state on the held-out examples, by the library.
 fn loss_of_the_saved(dir: &Dir) -> f64 {
-    let checkpoint = Checkpoint::open(&tiny("model.pth")).unwrap();
-    let model = Rwkv5::load(&checkpoint, Product::F32).unwrap();
+    let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
+    let model = Rwkv::load(&checkpoint, Product::F32).unwrap();
     let template = |text| Template::parse(text).unwrap();
     let formats = Formats {
         system: template(""),

@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use state_tune::data::{Batch, Example};
 use state_tune::generate::{self, Settings};
-use state_tune::model::{Checkpoint, Intermediates, Rwkv5, State};
+use state_tune::model::{Intermediates, ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
 use state_tune::ops::device::Choice;
 use state_tune::ops::linear::{Element, Product, Weights};
 use state_tune::state_file::{self, Format};
 use state_tune::tokenizer::Tokenizer;
-use state_tune::train::plan::Plan;
+use state_tune::train::memory_plan::Plan;
 use state_tune::train::{Adam, Init, Learner, Tune};
 
 /// f32 against float64, forward and gradients, relative by norm.
@@ -55,13 +55,13 @@ fn devices(product: Product) -> Vec<Compute> {
 
 struct Case {
     name: &'static str,
-    model: Rwkv5,
+    model: Rwkv,
     numbers: HashMap<String, Tensor>,
 }
 
 impl Case {
     fn load((name, file): (&'static str, &str), compute: &Compute) -> Self {
-        let model = Rwkv5::load(&Checkpoint::open(&golden(file)).unwrap(), compute).unwrap();
+        let model = Rwkv::load(&ModelFile::open(&golden(file)).unwrap(), compute).unwrap();
         let numbers = candle_core::safetensors::load(
             golden(&format!("golden_{name}.safetensors")),
             &Device::Cpu,
@@ -358,7 +358,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
 #[test]
 fn greedy_answers_from_a_state_that_pytorch_wrote() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
-    let model = Rwkv5::load(&Checkpoint::open(&model).unwrap(), Product::F32).unwrap();
+    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), Product::F32).unwrap();
     let tuned = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     let base = State::zeros(model.config()).unwrap();
     let cases: Vec<serde_json::Value> =
@@ -390,15 +390,15 @@ fn greedy_answers_from_a_state_that_pytorch_wrote() {
 #[test]
 fn a_state_pytorch_wrote_comes_back_as_it_was_when_written_again() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
-    let model = Rwkv5::load(&Checkpoint::open(&model).unwrap(), Product::F32).unwrap();
+    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), Product::F32).unwrap();
     let state = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.pth");
     state_file::write(&path, &state, Element::Bf16, Format::State, None).unwrap();
     // Tensor for tensor, with types and shapes: the two files say the same.
     assert_eq!(
-        state_tune::pth::read(&path).unwrap(),
-        state_tune::pth::read(&golden("tiny_state.pth")).unwrap()
+        state_tune::tensors::pth::read(&path).unwrap(),
+        state_tune::tensors::pth::read(&golden("tiny_state.pth")).unwrap()
     );
 }
 

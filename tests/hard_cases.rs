@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use common::{Dir, golden, losses, tiny};
-use state_tune::pth::{self, Value};
+use state_tune::tensors::pth::{self, Value};
 
 const LINE: &str = "{\"input\": \"a\", \"output\": \"b\"}\n";
 

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 use common::{Dir, golden, tiny};
 use serde_json::Value;
 use state_tune::generate::{self, End, Settings, Talk};
-use state_tune::model::{Checkpoint, Rwkv5, State};
+use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::linear::Product;
 use state_tune::state_file;
 use state_tune::tokenizer::Tokenizer;
@@ -18,12 +18,12 @@ fn tuned_flag() -> String {
     format!("--save_filename={}", golden("tiny_state.pth").display())
 }
 
-fn model() -> Rwkv5 {
-    let checkpoint = Checkpoint::open(&tiny("model.pth")).unwrap();
-    Rwkv5::load(&checkpoint, Product::F32).unwrap()
+fn model() -> Rwkv {
+    let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
+    Rwkv::load(&checkpoint, Product::F32).unwrap()
 }
 
-fn tuned(model: &Rwkv5) -> State {
+fn tuned(model: &Rwkv) -> State {
     state_file::read(&golden("tiny_state.pth"), model.config()).unwrap()
 }
 

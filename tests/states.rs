@@ -8,7 +8,7 @@ use std::process::Command;
 
 use candle_core::Tensor;
 use common::Dir;
-use state_tune::model::{Checkpoint, Rwkv5, State};
+use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::linear::{Element, Product};
 use state_tune::state_file::{self, FORMATS, Format};
 use state_tune::tokenizer::Tokenizer;
@@ -26,9 +26,9 @@ fn tuned() -> String {
         .to_string()
 }
 
-fn model() -> Rwkv5 {
-    let checkpoint = Checkpoint::open(Path::new(&tiny("model.pth"))).unwrap();
-    Rwkv5::load(&checkpoint, Product::F32).unwrap()
+fn model() -> Rwkv {
+    let checkpoint = ModelFile::open(Path::new(&tiny("model.pth"))).unwrap();
+    Rwkv::load(&checkpoint, Product::F32).unwrap()
 }
 
 /// Runs a tool in the directory: exit code, output, errors.
@@ -81,7 +81,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// The logits of every token of the prompt, soft prompt's row left out.
-fn logits(model: &Rwkv5, state: &State) -> Vec<f32> {
+fn logits(model: &Rwkv, state: &State) -> Vec<f32> {
     let tokens = Tokenizer::world().encode(PROMPT);
     let (all, _) = model.logits(&tokens, state).unwrap();
     let rows = all.dim(0).unwrap();

@@ -5,11 +5,11 @@ mod common;
 use common::{Dir, golden, tiny};
 use state_tune::data::template::Template;
 use state_tune::data::{Example, Formats, example};
-use state_tune::model::{Checkpoint, Rwkv5, State};
+use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
 use state_tune::ops::linear::{Product, Weights};
-use state_tune::pth::{self, Value};
 use state_tune::state_file;
+use state_tune::tensors::pth::{self, Value};
 
 /// How far the loss of the untuned tiny model may go from that of its own weights, as a share.
 const INT8: f64 = 0.01;
@@ -29,12 +29,12 @@ fn held_out() -> Vec<Example> {
 }
 
 fn losses(weights: Weights) -> [f64; 2] {
-    let checkpoint = Checkpoint::open(&tiny("model.pth")).unwrap();
+    let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
     let compute = Compute {
         weights,
         ..Product::F32.into()
     };
-    let model = Rwkv5::load(&checkpoint, compute).unwrap();
+    let model = Rwkv::load(&checkpoint, compute).unwrap();
     let untuned = State::zeros(model.config()).unwrap();
     let tuned = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     [untuned, tuned].map(|state| model.score(&held_out(), &state).unwrap().loss())

@@ -5,13 +5,13 @@
 use std::fs;
 
 use libfuzzer_sys::fuzz_target;
-use state_tune::model::Checkpoint;
-use state_tune::pth::{self, Value};
+use state_tune::model::ModelFile;
+use state_tune::tensors::pth::{self, Value};
 use state_tune_fuzz::{file, path};
 
 fuzz_target!(|data: &[u8]| {
     let input = file(data);
-    let _ = Checkpoint::open(&input);
+    let _ = ModelFile::open(&input);
     let Ok(value) = pth::read(&input) else {
         return;
     };

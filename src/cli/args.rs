@@ -7,8 +7,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::ops::cpu::level::Level;
 use crate::ops::device::Choice;
-use crate::ops::level::Level;
 use crate::ops::linear::{Product, Weights};
 use crate::train::schedule::Shape;
 use crate::train::{Init, Keep, Recompute, Tune};

@@ -20,7 +20,7 @@ use crate::data::Formats;
 use crate::data::template::Template;
 use crate::fetch::{Dataset, Remote};
 use crate::generate::Settings;
-use crate::ops::level::Level;
+use crate::ops::cpu::level::Level;
 use crate::sample::Ask;
 use crate::train::{Adam, Evaluation, HeldOut, Keep, Schedule};
 use crate::{convert, sample, train};

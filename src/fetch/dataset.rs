@@ -21,7 +21,7 @@ use super::convert::{self, Format};
 use super::hub::{CONVERTED, Hub};
 use super::part::Part;
 use super::{Patience, bring};
-use crate::report::say;
+use crate::console::print;
 
 /// `owner/name[:config][@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
         let shard = shelf.place(&file)?;
         if !shard.exists() {
             if paths.len() > 1 {
-                say(&format!("fetch  file {} of {}", i + 1, paths.len()));
+                print(&format!("fetch  file {} of {}", i + 1, paths.len()));
             }
             let brought = bring(&Address::Hub(file), &shard, Some(&hub), patience);
             brought.inspect_err(|_| shelf.clear([]))?;
@@ -149,7 +149,7 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
     }
     shelf.clear(shards.iter().map(|(_, shard)| shard.as_path()));
     ensure!(rows > 0, "the split {split} of {dataset} has no rows");
-    say(&format!("fetch  {}: {rows} rows", target.display()));
+    print(&format!("fetch  {}: {rows} rows", target.display()));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::Patience;
 use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::transfer::LONGEST_WAIT;
 use super::web::{self, Advice, Request};
-use crate::report::say;
+use crate::console::print;
 
 /// The hub's branch to which it converts every dataset.
 pub const CONVERTED: &str = "refs/convert/parquet";
@@ -196,7 +196,7 @@ impl Hub {
                     retry_after: Some(after),
                     ..
                 }) if tries > 0 && after <= LONGEST_WAIT => {
-                    say(&format!(
+                    print(&format!(
                         "fetch  {repo}: the hub wants fewer requests; trying again in {after:?}"
                     ));
                     thread::sleep(after);

@@ -28,8 +28,8 @@ pub use dataset::Dataset;
 
 use self::hub::Hub;
 use self::part::Part;
+use crate::console::{DecimalBytes, print};
 use crate::files;
-use crate::report::{DecimalBytes, say};
 
 /// Where a file comes from when it is not on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn copy(from: &Path, target: &Path) -> Result<()> {
     let bytes = copied
         .with_context(|| format!("cannot copy {} to {}", from.display(), target.display()))?;
     part.seal()?;
-    say(&format!(
+    print(&format!(
         "fetch  {}: {} copied",
         from.display(),
         DecimalBytes(bytes)

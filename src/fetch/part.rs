@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::Sha256;
 
+use crate::console::{DecimalBytes, print};
 use crate::files;
-use crate::report::{DecimalBytes, say};
 
 /// What the bytes of a part belong to, as the server told it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,7 +254,7 @@ fn lock(file: &File, target: &Path) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            say(&format!(
+            print(&format!(
                 "wait   another process is fetching {}",
                 target.display()
             ));

@@ -12,7 +12,7 @@ use reqwest::blocking::Client;
 use super::Patience;
 use super::part::{Digest, Part};
 use super::web::{self, Failure, Reply, Request};
-use crate::report::{DecimalBytes, Transfer, say};
+use crate::console::{DecimalBytes, Transfer, print};
 
 /// So often a server is tried that never answered: there may be no network at all.
 const FIRST_TRIES: usize = 3;
@@ -53,7 +53,7 @@ pub fn download(
         None => "",
     };
     part.seal()?;
-    say(&format!("fetch  {name}: {len}, all here{how}"));
+    print(&format!("fetch  {name}: {len}, all here{how}"));
     Ok(())
 }
 
@@ -89,7 +89,7 @@ fn complete(
                     }
                     // What an earlier run left may be at fault.
                     went_on = false;
-                    say(&format!("fetch  {name}: the hash is wrong; beginning anew"));
+                    print(&format!("fetch  {name}: the hash is wrong; beginning anew"));
                     continue;
                 }
                 digest => return Ok(digest),
@@ -104,7 +104,7 @@ fn complete(
             }
             Err(Attempt::Failed(Failure::Stale)) => {
                 part.clear()?;
-                say(&format!(
+                print(&format!(
                     "fetch  {name}: it has changed at its source; beginning anew"
                 ));
                 continue;
@@ -132,7 +132,7 @@ fn complete(
                 delay.as_secs().div_ceil(60)
             );
         }
-        say(&format!(
+        print(&format!(
             "fetch  {name}: {why}; trying again in {:.0?}",
             delay
         ));

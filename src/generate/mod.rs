@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use self::draw::Draw;
 use self::stop::Stop;
-use crate::model::{Reader, Rwkv5, State};
+use crate::model::{Reader, Rwkv, State};
 use crate::tokenizer::{Tokenizer, Utf8Stream};
 
 /// How answers are made.
@@ -58,7 +58,7 @@ pub enum End {
 
 /// A text that is read and written in turns. A turn costs its own tokens only.
 pub struct Talk<'a> {
-    model: &'a Rwkv5,
+    model: &'a Rwkv,
     settings: &'a Settings,
     draw: Draw,
     reader: Reader<'a>,
@@ -66,7 +66,7 @@ pub struct Talk<'a> {
 
 impl<'a> Talk<'a> {
     /// Begins at `state`, whose soft prompt is read before the first turn, with a fresh random generator.
-    pub fn new(model: &'a Rwkv5, state: &State, settings: &'a Settings) -> Self {
+    pub fn new(model: &'a Rwkv, state: &State, settings: &'a Settings) -> Self {
         Self {
             model,
             settings,
@@ -115,7 +115,7 @@ impl<'a> Talk<'a> {
 
 /// The answer to one prompt, whole.
 pub fn answer(
-    model: &Rwkv5,
+    model: &Rwkv,
     prompt: &[u32],
     state: &State,
     settings: &Settings,

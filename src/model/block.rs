@@ -4,8 +4,8 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use super::channel_mix::{self, ChannelMix};
-use super::checkpoint::Checkpoint;
 use super::time_mix::{self, TimeMix};
+use super::weights::ModelFile;
 use super::{Config, LayerState};
 use crate::ops::{Compute, Offsets};
 
@@ -50,16 +50,11 @@ impl End {
 }
 
 impl Block {
-    /// Layer `i` of a checkpoint.
-    pub fn load(
-        checkpoint: &Checkpoint,
-        config: &Config,
-        i: usize,
-        compute: &Compute,
-    ) -> Result<Self> {
+    /// Layer `i` of a file.
+    pub fn load(file: &ModelFile, config: &Config, i: usize, compute: &Compute) -> Result<Self> {
         Ok(Self {
-            att: TimeMix::load(checkpoint, config, i, compute)?,
-            ffn: ChannelMix::load(checkpoint, config, i, compute)?,
+            att: TimeMix::load(file, config, i, compute)?,
+            ffn: ChannelMix::load(file, config, i, compute)?,
         })
     }
 

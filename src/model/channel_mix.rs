@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use super::Config;
-use super::checkpoint::Checkpoint;
+use super::weights::ModelFile;
 use crate::ops::linear::Matrix;
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, Offsets, gates, token_shift};
@@ -35,22 +35,17 @@ pub const KEPT_SENSITIVE: usize = 1;
 pub const KEPT: usize = 1;
 
 impl ChannelMix {
-    /// Layer `i` of a checkpoint.
-    pub fn load(
-        checkpoint: &Checkpoint,
-        config: &Config,
-        i: usize,
-        compute: &Compute,
-    ) -> Result<Self> {
+    /// Layer `i` of a file.
+    pub fn load(file: &ModelFile, config: &Config, i: usize, compute: &Compute) -> Result<Self> {
         let &Config { n_embd, n_ffn, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.ffn.{rest}");
         Ok(Self {
-            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln2"), n_embd, compute)?,
-            mix_k: checkpoint.vector(&name("time_mix_k"), n_embd, compute)?,
-            mix_r: checkpoint.vector(&name("time_mix_r"), n_embd, compute)?,
-            key: checkpoint.matrix(&name("key.weight"), [n_ffn, n_embd], compute)?,
-            receptance: checkpoint.matrix(&name("receptance.weight"), [n_embd, n_embd], compute)?,
-            value: checkpoint.matrix(&name("value.weight"), [n_embd, n_ffn], compute)?,
+            ln: super::layer_norm(file, &format!("blocks.{i}.ln2"), n_embd, compute)?,
+            mix_k: file.vector(&name("time_mix_k"), n_embd, compute)?,
+            mix_r: file.vector(&name("time_mix_r"), n_embd, compute)?,
+            key: file.matrix(&name("key.weight"), [n_ffn, n_embd], compute)?,
+            receptance: file.matrix(&name("receptance.weight"), [n_embd, n_embd], compute)?,
+            value: file.matrix(&name("value.weight"), [n_embd, n_ffn], compute)?,
         })
     }
 

@@ -1,11 +1,11 @@
-//! What kind of model a checkpoint holds, read off the names and shapes of its tensors alone.
+//! What kind of model a file holds, read off the names and shapes of its tensors alone.
 
 use std::fmt;
 
 use anyhow::{Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::checkpoint::Checkpoint;
+use super::weights::ModelFile;
 
 /// The RWKV-5 releases that differ in their maths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +63,17 @@ impl fmt::Display for Config {
 
 impl Config {
     /// Reads the sizes. Errors say which version or what else it is, if it is not an RWKV-5 model.
-    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
-        refuse_other_models(checkpoint)?;
-        let [vocab_size, n_embd] = checkpoint.matrix_shape("emb.weight")?;
-        let last = checkpoint.names().filter_map(layer_of).max().unwrap_or(0);
+    pub fn of(file: &ModelFile) -> Result<Self> {
+        refuse_other_models(file)?;
+        let [vocab_size, n_embd] = file.matrix_shape("emb.weight")?;
+        let last = file.names().filter_map(layer_of).max().unwrap_or(0);
         ensure!(
-            last < checkpoint.names().count(),
+            last < file.names().count(),
             "there is a tensor of layer {last} (blocks.{last}.*), but not of every layer before it"
         );
         let n_layer = last + 1;
-        let gate = checkpoint.has("blocks.0.att.gate.weight");
-        let (version, n_head) = match (checkpoint.shape("blocks.0.att.time_decay")?, gate) {
+        let gate = file.has("blocks.0.att.gate.weight");
+        let (version, n_head) = match (file.shape("blocks.0.att.time_decay")?, gate) {
             (&[n_head, per_head], true) if per_head > 1 => (Version::V5_2, n_head),
             (&[n_head, per_head], false) if per_head > 1 => bail!(
                 "blocks.0.att.time_decay is [{n_head}, {per_head}] as in RWKV-5.2, but blocks.0.att.gate.weight is \
@@ -86,7 +86,7 @@ impl Config {
             n_head > 0 && n_embd.is_multiple_of(n_head),
             "n_embd {n_embd} (from emb.weight) is not a multiple of {n_head} heads (from blocks.0.att.time_decay)"
         );
-        let [n_ffn, _] = checkpoint.matrix_shape("blocks.0.ffn.key.weight")?;
+        let [n_ffn, _] = file.matrix_shape("blocks.0.ffn.key.weight")?;
         Ok(Self {
             version,
             vocab_size,
@@ -101,14 +101,14 @@ impl Config {
 
 /// A hash, in hexadecimal, of the sizes and of every layer's decays and norms: little to read, and training changes
 /// all of them.
-pub fn fingerprint(checkpoint: &Checkpoint, config: &Config) -> Result<String> {
+pub fn fingerprint(file: &ModelFile, config: &Config) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(config.to_string());
     for i in 0..config.n_layer {
         for name in ["att.time_decay", "ln1.weight", "ln1.bias"] {
             let name = format!("blocks.{i}.{name}");
-            let count = checkpoint.shape(&name)?.iter().product();
-            for number in checkpoint.numbers(&name, count)? {
+            let count = file.shape(&name)?.iter().product();
+            for number in file.numbers(&name, count)? {
                 hasher.update(number.to_le_bytes());
             }
         }
@@ -126,11 +126,11 @@ fn layer_of(name: &str) -> Option<usize> {
         .ok()
 }
 
-fn refuse_other_models(checkpoint: &Checkpoint) -> Result<()> {
+fn refuse_other_models(file: &ModelFile) -> Result<()> {
     let other = |version: &str| -> Result<()> {
         bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2)")
     };
-    let has = |name: &str| checkpoint.has(&format!("blocks.0.att.{name}"));
+    let has = |name: &str| file.has(&format!("blocks.0.att.{name}"));
     if has("r_k") || has("x_r") || has("w0") {
         return other("7");
     }
@@ -140,11 +140,11 @@ fn refuse_other_models(checkpoint: &Checkpoint) -> Result<()> {
     if has("time_mix_k") && !has("ln_x.weight") {
         return other("4");
     }
-    if !checkpoint.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
-        let some: Vec<&str> = checkpoint.names().take(3).collect();
+    if !file.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
+        let some: Vec<&str> = file.names().take(3).collect();
         bail!(
             "this is not an RWKV model: it has {} tensors, but no emb.weight and blocks.0.att.* among them{}",
-            checkpoint.names().count(),
+            file.names().count(),
             if some.is_empty() {
                 String::new()
             } else {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::Tensor;
 
 use super::Config;
-use super::checkpoint::Checkpoint;
+use super::weights::ModelFile;
 use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, cross_entropy, gates, rows};
@@ -23,7 +23,7 @@ pub struct Head {
 pub const BYTES: usize = 10 * LOGITS;
 
 impl Head {
-    pub fn load(checkpoint: &Checkpoint, config: &Config, compute: &Compute) -> Result<Self> {
+    pub fn load(file: &ModelFile, config: &Config, compute: &Compute) -> Result<Self> {
         let &Config {
             vocab_size, n_embd, ..
         } = config;
@@ -37,8 +37,8 @@ impl Head {
             ..compute.clone()
         };
         Ok(Self {
-            ln_out: super::layer_norm(checkpoint, "ln_out", n_embd, compute)?,
-            projection: checkpoint.matrix("head.weight", [vocab_size, n_embd], &of_head)?,
+            ln_out: super::layer_norm(file, "ln_out", n_embd, compute)?,
+            projection: file.matrix("head.weight", [vocab_size, n_embd], &of_head)?,
         })
     }
 

@@ -1,17 +1,17 @@
 //! RWKV-5 with a learnable starting state over frozen weights.
 //!
-//! [`Rwkv5`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as a pair at every
+//! [`Rwkv`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as a pair at every
 //! level, and nothing is hidden in a graph: the backward pass is the forward pass's lines in reverse, each replaced by
 //! its vector-Jacobian product. Frozen weights get no gradient anywhere.
 
 mod block;
 mod channel_mix;
-pub mod checkpoint;
 mod config;
 mod head;
 mod reader;
 mod state;
 mod time_mix;
+pub mod weights;
 
 use std::ops::AddAssign;
 use std::path::Path;
@@ -20,10 +20,10 @@ use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use checkpoint::Checkpoint;
 pub use config::{Config, Version};
 pub use reader::Reader;
 pub use state::{LayerState, State};
+pub use weights::ModelFile;
 
 use self::block::Block;
 use self::head::Head;
@@ -78,7 +78,7 @@ impl AddAssign for Score {
 }
 
 /// A frozen model.
-pub struct Rwkv5 {
+pub struct Rwkv {
     config: Config,
     fingerprint: String,
     compute: Compute,
@@ -88,11 +88,11 @@ pub struct Rwkv5 {
     head: Head,
 }
 
-impl Rwkv5 {
+impl Rwkv {
     /// Opens a model's file and takes its weights, as [`Self::load`].
     pub fn open(path: &Path, compute: impl Into<Compute>) -> Result<Self> {
-        let checkpoint = Checkpoint::open(path)?;
-        let loaded = Self::load(&checkpoint, compute);
+        let file = ModelFile::open(path)?;
+        let loaded = Self::load(&file, compute);
         let loaded = loaded.map_err(|error| match device::is_out_of_memory(&error) {
             true => error.context(
                 "the GPU's memory does not hold it; --weights int8 and nf4 need less, and --device cpu none",
@@ -102,9 +102,9 @@ impl Rwkv5 {
         loaded.with_context(|| format!("cannot use the model {}", path.display()))
     }
 
-    /// Takes the weights from a checkpoint, leaving the matrices in its memory map, or copying them to a card.
-    pub fn load(checkpoint: &Checkpoint, compute: impl Into<Compute>) -> Result<Self> {
-        let (config, compute) = (Config::of(checkpoint)?, compute.into());
+    /// Takes the weights from a file, leaving the matrices in its memory map, or copying them to a card.
+    pub fn load(file: &ModelFile, compute: impl Into<Compute>) -> Result<Self> {
+        let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
             compute.device.is_cpu() || HEAD_SIZES_ON_CARDS.contains(&config.head_size),
             "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES_ON_CARDS:?}; use --device cpu",
@@ -116,18 +116,18 @@ impl Rwkv5 {
             ..compute.clone()
         };
         let shape = [config.vocab_size, config.n_embd];
-        let embedding = checkpoint.matrix("emb.weight", shape, &of_embedding)?;
-        let ln0 = layer_norm(checkpoint, "blocks.0.ln0", config.n_embd, &compute)?;
+        let embedding = file.matrix("emb.weight", shape, &of_embedding)?;
+        let ln0 = layer_norm(file, "blocks.0.ln0", config.n_embd, &compute)?;
         let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, &config, i, &compute))
+            .map(|i| Block::load(file, &config, i, &compute))
             .collect::<Result<_>>()?;
         Ok(Self {
             config,
-            fingerprint: config::fingerprint(checkpoint, &config)?,
+            fingerprint: config::fingerprint(file, &config)?,
             embedding,
             ln0,
             blocks,
-            head: Head::load(checkpoint, &config, &compute)?,
+            head: Head::load(file, &config, &compute)?,
             compute,
         })
     }
@@ -146,7 +146,7 @@ impl Rwkv5 {
         &self.fingerprint
     }
 
-    /// How the checkpoint stores its numbers; a learnt state is saved alike.
+    /// How the file stores its numbers; a learnt state is saved alike.
     pub fn element(&self) -> Element {
         self.embedding.element()
     }
@@ -367,15 +367,10 @@ impl Rwkv5 {
 }
 
 /// A LayerNorm of C channels under `name`.
-fn layer_norm(
-    checkpoint: &Checkpoint,
-    name: &str,
-    channels: usize,
-    compute: &Compute,
-) -> Result<Norm> {
+fn layer_norm(file: &ModelFile, name: &str, channels: usize, compute: &Compute) -> Result<Norm> {
     Ok(Norm {
-        weight: checkpoint.vector(&format!("{name}.weight"), channels, compute)?,
-        bias: checkpoint.vector(&format!("{name}.bias"), channels, compute)?,
+        weight: file.vector(&format!("{name}.weight"), channels, compute)?,
+        bias: file.vector(&format!("{name}.bias"), channels, compute)?,
         groups: 1,
         eps: LN_EPS,
     })

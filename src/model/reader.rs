@@ -4,7 +4,7 @@ use anyhow::Result;
 #[cfg(feature = "cuda")]
 use anyhow::ensure;
 
-use super::{Rwkv5, State};
+use super::{Rwkv, State};
 #[cfg(feature = "cuda")]
 use crate::ops::Offsets;
 #[cfg(feature = "cuda")]
@@ -14,7 +14,7 @@ use candle_core::Tensor;
 
 /// A text that is being read. Its state is carried, so that each token costs the same, however long the text is.
 pub struct Reader<'a> {
-    model: &'a Rwkv5,
+    model: &'a Rwkv,
     /// After all that was read so far.
     state: State,
     /// The reading of one token on a card, once there was one.
@@ -36,7 +36,7 @@ struct Recorded {
 
 impl<'a> Reader<'a> {
     /// Begins at `state`, whose soft prompt is read before the first token.
-    pub fn new(model: &'a Rwkv5, state: &State) -> Self {
+    pub fn new(model: &'a Rwkv, state: &State) -> Self {
         Self {
             model,
             state: state.clone(),

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::checkpoint::Checkpoint;
+use super::weights::ModelFile;
 use super::{Config, LN_X_EPS, Version};
 use crate::ops::linear::{Matrix, Rows};
 use crate::ops::norm::Norm;
@@ -53,13 +53,8 @@ pub struct End {
 }
 
 impl TimeMix {
-    /// Layer `i` of a checkpoint.
-    pub fn load(
-        checkpoint: &Checkpoint,
-        config: &Config,
-        i: usize,
-        compute: &Compute,
-    ) -> Result<Self> {
+    /// Layer `i` of a file.
+    pub fn load(file: &ModelFile, config: &Config, i: usize, compute: &Compute) -> Result<Self> {
         let &Config {
             n_embd,
             n_head,
@@ -67,8 +62,8 @@ impl TimeMix {
             ..
         } = config;
         let name = |rest: &str| format!("blocks.{i}.att.{rest}");
-        let vector = |rest: &str| checkpoint.vector(&name(rest), n_embd, compute);
-        let matrix = |rest: &str| checkpoint.matrix(&name(rest), [n_embd, n_embd], compute);
+        let vector = |rest: &str| file.vector(&name(rest), n_embd, compute);
+        let matrix = |rest: &str| file.matrix(&name(rest), [n_embd, n_embd], compute);
         let mixed = |mix: &str, weight: &str| {
             anyhow::Ok(Mixed {
                 mix: vector(mix)?,
@@ -91,22 +86,21 @@ impl TimeMix {
         } else {
             n_head
         };
-        let decay = checkpoint
+        let decay = file
             .numbers(&name("time_decay"), count)?
             .iter()
             .map(|d| (-d.exp()).exp())
             .collect();
-        let bonus = if checkpoint.has(&name("time_first")) {
-            checkpoint
-                .numbers(&name("time_first"), count)?
+        let bonus = if file.has(&name("time_first")) {
+            file.numbers(&name("time_first"), count)?
                 .iter()
                 .map(|u| u.exp())
                 .collect()
         } else {
-            checkpoint.numbers(&name("time_faaaa"), count)?
+            file.numbers(&name("time_faaaa"), count)?
         };
         Ok(Self {
-            ln: super::layer_norm(checkpoint, &format!("blocks.{i}.ln1"), n_embd, compute)?,
+            ln: super::layer_norm(file, &format!("blocks.{i}.ln1"), n_embd, compute)?,
             receptance: mixed("time_mix_r", "receptance.weight")?,
             key: mixed("time_mix_k", "key.weight")?,
             value: mixed("time_mix_v", "value.weight")?,

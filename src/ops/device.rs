@@ -4,7 +4,7 @@ use anyhow::Result;
 use candle_core::Device;
 
 use super::Compute;
-use super::level::Level;
+use super::cpu::level::Level;
 use super::linear::{Product, Weights};
 
 /// What `--device` may name.
@@ -57,7 +57,7 @@ fn open(choice: Choice) -> Result<Device> {
 #[cfg(feature = "cuda")]
 fn open(choice: Choice) -> Result<Device> {
     use super::cuda::open::{self, Missing};
-    use crate::report::say;
+    use crate::console::print;
 
     match choice {
         Choice::Cpu => Ok(Device::Cpu),
@@ -69,7 +69,7 @@ fn open(choice: Choice) -> Result<Device> {
             // A machine without a card is no news.
             Err(Missing::Driver | Missing::Cards) => Ok(Device::Cpu),
             Err(missing) => {
-                say(&format!("note   {missing}; computing on the processor"));
+                print(&format!("note   {missing}; computing on the processor"));
                 Ok(Device::Cpu)
             }
         },

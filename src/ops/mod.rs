@@ -12,34 +12,26 @@
 //! r, k, v, gate and y and channel-mix's r.
 
 pub mod adam;
-pub mod buffers;
+pub mod cpu;
 pub mod cross_entropy;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub mod device;
 pub mod gates;
-pub mod level;
 pub mod linear;
 pub mod norm;
-pub(crate) mod numbers;
-pub(crate) mod output;
-pub mod quantise;
-#[doc(hidden)]
-pub mod roofs;
 pub mod rows;
 pub mod token_shift;
-pub(crate) mod vector;
 pub mod wkv;
 
 use std::ops::{Deref, Range};
 
-use anyhow::Context;
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor, bail};
 
 use self::linear::{Product, Weights};
 
 #[cfg(test)]
-pub(crate) mod check;
+pub(crate) mod testing;
 
 /// Where a model computes, and in which numbers.
 #[derive(Clone, Debug)]
@@ -138,22 +130,6 @@ impl Offsets {
     pub fn is_start(&self, row: usize) -> bool {
         self.starts().binary_search(&row).is_ok()
     }
-}
-
-/// Does `work` on so many threads, `None` meaning one for each core. The work itself runs on one of them: called from
-/// outside, every op would wait for the threads to wake up and then be woken itself, thousands of times a step.
-pub fn with_threads<R: Send>(
-    threads: Option<usize>,
-    work: impl FnOnce() -> R + Send,
-) -> anyhow::Result<R> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads.unwrap_or(0))
-        .build()
-        .with_context(|| match threads {
-            Some(threads) => format!("--threads {threads}: cannot start them"),
-            None => "cannot start threads to compute with".to_string(),
-        })?;
-    Ok(pool.install(work))
 }
 
 /// The elements of a contiguous f32 tensor in main memory, borrowed for as long as this lives.

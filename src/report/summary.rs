@@ -1,6 +1,7 @@
 //! What a run came to, in a few lines at its end.
 
-use super::{History, duration};
+use super::History;
+use crate::console::duration;
 
 /// The facts of a finished run.
 pub struct Summary<'a> {

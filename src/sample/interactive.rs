@@ -6,10 +6,10 @@ use std::io::{self, BufRead, Read};
 use anyhow::{Context, Result};
 
 use super::{Sides, show};
+use crate::console;
 use crate::data::jsonl::Row;
 use crate::data::template::Template;
 use crate::generate::{End, Settings, Talk};
-use crate::report;
 use crate::tokenizer::Tokenizer;
 
 /// What a typed line is called in `--prompt_formatter`.
@@ -30,17 +30,17 @@ pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<(
     let mut state = &sides.tuned;
     let mut talk = begin(state);
     let mut between = None;
-    report::invite(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
+    console::prompt(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
     for number in 1.. {
-        report::invite(SIGN)?;
+        console::prompt(SIGN)?;
         let line = match next_line(&mut input).context("cannot read standard input")? {
             None => {
-                report::invite("\n")?;
+                console::prompt("\n")?;
                 break;
             }
             Some(Ok(line)) => line,
             Some(Err(fault)) => {
-                report::complain(&format!("line {number} {fault}; it is left out"));
+                console::error(&format!("line {number} {fault}; it is left out"));
                 continue;
             }
         };
@@ -58,7 +58,7 @@ pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<(
                 continue;
             }
             word if is_command(word) => {
-                report::complain(&format!(
+                console::error(&format!(
                     "line {number}: {word} is none of {COMMANDS}; it is left out"
                 ));
                 continue;

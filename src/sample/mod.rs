@@ -9,15 +9,15 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::interactive::KEY;
 
+use crate::console::{self, print};
 use crate::data::Formats;
 use crate::data::template::Template;
 use crate::fetch::{self, Patience, Remote};
 use crate::generate::{End, Settings, Talk};
-use crate::model::{Rwkv5, State};
+use crate::model::{Rwkv, State};
 use crate::ops::Compute;
 use crate::ops::device::Choice;
 use crate::ops::linear::{Product, Weights};
-use crate::report::{self, say};
 use crate::state_file;
 use crate::tokenizer::Tokenizer;
 
@@ -52,7 +52,7 @@ pub enum Ask {
 
 /// The model and the states that answer.
 struct Sides {
-    model: Rwkv5,
+    model: Rwkv,
     base: State,
     tuned: State,
 }
@@ -77,7 +77,7 @@ pub fn run(options: &Options) -> Result<()> {
         Ask::Prompts { path, formats } => {
             let prompts = prompts::read(path, formats)?;
             // What fetching a model says is no JSON.
-            report::leave_output_to_data();
+            console::leave_output_to_data();
             prompts::answer(&load(options)?, &prompts, settings)
                 .with_context(|| format!("cannot answer --prompts {}", path.display()))
         }
@@ -93,7 +93,7 @@ fn load(options: &Options) -> Result<Sides> {
         &Patience::default(),
     )?;
     let compute = Compute::exact(options.device, options.product, options.weights)?;
-    let model = Rwkv5::open(&options.model, &compute)?;
+    let model = Rwkv::open(&options.model, &compute)?;
     let state = &options.state;
     let read = || -> Result<State, state_file::Error> {
         let found = state_file::open(state, None)?;
@@ -114,14 +114,14 @@ fn load(options: &Options) -> Result<Sides> {
 /// Shows both answers, each under its heading.
 fn show_both(sides: &Sides, prompt: &str, settings: &Settings) -> Result<()> {
     let prompt = Tokenizer::world().encode(prompt);
-    say("== base model ==");
+    print("== base model ==");
     show(
         &mut Talk::new(&sides.model, &sides.base, settings),
         &prompt,
         settings,
     )?;
-    say("");
-    say("== tuned state ==");
+    print("");
+    print("== tuned state ==");
     show(
         &mut Talk::new(&sides.model, &sides.tuned, settings),
         &prompt,
@@ -132,10 +132,10 @@ fn show_both(sides: &Sides, prompt: &str, settings: &Settings) -> Result<()> {
 
 /// Shows an answer as it comes, and says how it ended.
 fn show(talk: &mut Talk, prompt: &[u32], settings: &Settings) -> Result<End> {
-    let end = talk.answer(prompt, report::stream)?;
-    say("");
+    let end = talk.answer(prompt, console::stream)?;
+    print("");
     if end == End::Limit {
-        say(&format!(
+        print(&format!(
             "[stopped at --max_tokens {}]",
             settings.max_tokens
         ));

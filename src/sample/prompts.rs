@@ -9,8 +9,8 @@ use super::Sides;
 use crate::data::Formats;
 use crate::data::jsonl::{self, Row};
 
+use crate::console;
 use crate::generate::{self, End, Settings};
-use crate::report;
 use crate::tokenizer::Tokenizer;
 
 /// A prompt, and where it stands in its file.
@@ -77,7 +77,7 @@ pub fn answer(sides: &Sides, prompts: &[Prompt], settings: &Settings) -> Result<
             tuned,
             tuned_end,
         };
-        report::stream(&(serde_json::to_string(&answered)? + "\n"))?;
+        console::stream(&(serde_json::to_string(&answered)? + "\n"))?;
     }
     Ok(())
 }

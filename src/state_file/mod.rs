@@ -28,7 +28,7 @@ pub use tag::Tag;
 pub use write::{check, write, write_into_model};
 
 use crate::model::{Config, State};
-use crate::pth;
+use crate::tensors::pth;
 
 /// Why a state could not be read or written. The path is the caller's to add.
 #[derive(Debug, thiserror::Error)]

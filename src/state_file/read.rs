@@ -9,9 +9,9 @@ use safetensors::{Dtype, SafeTensors};
 use super::tag::{self, Tag};
 use super::{Error, Format};
 use crate::files::Bytes;
-use crate::model::{Config, State, checkpoint};
+use crate::model::{Config, State, weights};
 use crate::ops::linear::{self, Element};
-use crate::pth::{self, Value};
+use crate::tensors::pth::{self, Value};
 
 /// A state as a file holds it. Shifts that a format does not have are zeros, which is what its readers start from.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Found {
 /// Reads a state. `format` is what the user says it is; what the file shows clearly must not contradict it.
 pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
     let bytes = Bytes::map(path).map_err(pth::Error::from)?;
-    let found = if checkpoint::looks_like_safetensors(&bytes) {
+    let found = if weights::looks_like_safetensors(&bytes) {
         safetensors(&bytes, format)?
     } else {
         let value = pth::read(path)?;
@@ -330,7 +330,7 @@ fn only(tensors: &BTreeMap<String, pth::Tensor>) -> Result<(), Error> {
 /// web-rwkv's file, or a `time_state` that somebody saved as safetensors.
 fn safetensors(bytes: &Bytes, format: Option<Format>) -> Result<Found, Error> {
     let mut tensors =
-        checkpoint::safetensors(bytes).map_err(|error| not_a_state(&format!("{error:#}")))?;
+        weights::safetensors(bytes).map_err(|error| not_a_state(&format!("{error:#}")))?;
     let notes = SafeTensors::read_metadata(bytes).ok();
     let tag = notes.and_then(|(_, notes)| {
         let text = notes.metadata().as_ref()?.get(tag::NAME)?;

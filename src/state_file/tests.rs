@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::*;
 use crate::model::Version;
 use crate::ops::linear::{self, Element};
-use crate::pth::Value;
+use crate::tensors::pth::Value;
 
 const CONFIG: Config = Config {
     version: Version::V5_2,

@@ -14,7 +14,7 @@ use super::{Error, Format};
 use crate::files;
 use crate::model::State;
 use crate::ops::linear::{self, Element};
-use crate::pth::{self, Value};
+use crate::tensors::pth::{self, Value};
 
 /// Writes a state, atomically, with a tag that says what it is and which model it was tuned on. `element` is the type
 /// of the soft prompt and the shifts in a [`Format::State`]; the other formats have types of their own. What a format

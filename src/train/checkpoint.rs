@@ -18,13 +18,13 @@ use sha2::{Digest, Sha256};
 
 use super::Options;
 use super::learner::named;
-use super::plan::Plan;
-use super::standing::{Best, Standing};
+use super::memory_plan::Plan;
+use super::run_state::{Best, RunState};
 use super::step::Work;
 use crate::data::Example;
 use crate::files::{self, Bytes};
 use crate::model::State;
-use crate::model::checkpoint::safetensors;
+use crate::model::weights::safetensors;
 use crate::report::History;
 
 /// Tells a checkpoint from other safetensors files, and names what wrote it.
@@ -35,7 +35,7 @@ const MOST_DRAWN: usize = 1_000_000;
 
 /// What a run is about. A checkpoint goes on only with the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Subject {
+pub struct Identity {
     /// The model's fingerprint.
     pub model: String,
     /// Hashes of the tokens that are learnt and of those held out.
@@ -48,7 +48,7 @@ pub struct Subject {
 /// A checkpoint's numbers and texts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    subject: Subject,
+    identity: Identity,
     /// Every flag and its value.
     flags: Vec<(String, String)>,
     steps: usize,
@@ -75,7 +75,7 @@ pub fn path_beside(state: &Path) -> PathBuf {
     path.into()
 }
 
-impl Subject {
+impl Identity {
     pub fn new(work: &Work) -> Self {
         let Options {
             tune, init, seed, ..
@@ -108,7 +108,7 @@ fn hash(examples: &[Example]) -> String {
 /// The checkpoints of a run, one in the place of another.
 pub struct Checkpoints<'a> {
     path: &'a Path,
-    subject: &'a Subject,
+    identity: &'a Identity,
     options: &'a Options,
     last: Instant,
     /// The step of the last one.
@@ -116,10 +116,10 @@ pub struct Checkpoints<'a> {
 }
 
 impl<'a> Checkpoints<'a> {
-    pub fn new(path: &'a Path, subject: &'a Subject, options: &'a Options) -> Self {
+    pub fn new(path: &'a Path, identity: &'a Identity, options: &'a Options) -> Self {
         Self {
             path,
-            subject,
+            identity,
             options,
             last: Instant::now(),
             written: 0,
@@ -127,42 +127,42 @@ impl<'a> Checkpoints<'a> {
     }
 
     /// Writes one if the last one, or the last attempt, is long enough ago.
-    pub fn when_due(&mut self, standing: &Standing) -> Result<()> {
+    pub fn when_due(&mut self, run: &RunState) -> Result<()> {
         let is_due = self.last.elapsed().as_secs_f64() >= self.options.save_every;
-        if is_due && standing.learner.steps() > self.written {
+        if is_due && run.learner.steps() > self.written {
             self.last = Instant::now();
-            self.write(standing)
+            self.write(run)
                 .with_context(|| format!("cannot write the checkpoint {}", self.path.display()))?;
-            self.written = standing.learner.steps();
+            self.written = run.learner.steps();
         }
         Ok(())
     }
 
     /// Writes where a run stands, atomically.
-    pub fn write(&self, standing: &Standing) -> Result<()> {
-        write(self.path, standing, self.subject, &self.options.flags)
+    pub fn write(&self, run: &RunState) -> Result<()> {
+        write(self.path, run, self.identity, &self.options.flags)
     }
 }
 
 fn write(
     path: &Path,
-    standing: &Standing,
-    subject: &Subject,
+    run: &RunState,
+    identity: &Identity,
     flags: &[(String, String)],
 ) -> Result<()> {
     let record = Record {
-        subject: subject.clone(),
+        identity: identity.clone(),
         flags: flags.to_vec(),
-        steps: standing.learner.steps(),
-        drawn: standing.drawn,
-        seconds: standing.seconds(),
-        plan: standing.plan,
-        best: standing.best.as_ref().map(|best| (best.step, best.loss)),
-        history: standing.history.clone(),
+        steps: run.learner.steps(),
+        drawn: run.drawn,
+        seconds: run.seconds(),
+        plan: run.plan,
+        best: run.best.as_ref().map(|best| (best.step, best.loss)),
+        history: run.history.clone(),
     };
     let mut parts = vec![("run".to_string(), Dtype::U8, serde_json::to_vec(&record)?)];
     let mut shapes = vec![vec![parts[0].2.len()]];
-    let best = standing.best.iter().flat_map(|best| {
+    let best = run.best.iter().flat_map(|best| {
         let State {
             soft_prompt,
             shifts,
@@ -172,7 +172,7 @@ fn write(
         soft_prompt.chain([("best.shift", shifts), ("best.wkv", wkv)])
     });
     let best = best.map(|(name, tensor)| (name.to_string(), tensor.clone()));
-    for (name, tensor) in standing.learner.tensors().into_iter().chain(best) {
+    for (name, tensor) in run.learner.tensors().into_iter().chain(best) {
         let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
         let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         parts.push((name, Dtype::F32, bytes));
@@ -249,8 +249,8 @@ impl Checkpoint {
     /// Brings a run that has not begun to where this checkpoint stands. Errors when it is about something else.
     pub fn restore(
         self,
-        standing: &mut Standing,
-        subject: &Subject,
+        run: &mut RunState,
+        identity: &Identity,
         flags: &[(String, String)],
     ) -> Result<()> {
         // Parts of another size would give other last digits. Free memory is no reason, a flag is.
@@ -259,7 +259,7 @@ impl Checkpoint {
             .changes(flags)
             .any(|(flag, ..)| planned.contains(&flag));
         let Self { record, tensors } = self;
-        let (then, now) = (&record.subject, subject);
+        let (then, now) = (&record.identity, identity);
         for (what, then, now) in [
             ("the model is not the same", &then.model, &now.model),
             (
@@ -296,19 +296,19 @@ impl Checkpoint {
             record.steps,
             record.seconds
         );
-        standing.learner.restore(&tensors, record.steps)?;
-        standing.walker.skip(record.drawn);
-        standing.drawn = record.drawn;
+        run.learner.restore(&tensors, record.steps)?;
+        run.walker.skip(record.drawn);
+        run.drawn = record.drawn;
         if let Some((step, loss)) = record.best {
-            let state = best_state(&tensors, &standing.learner.state())?;
-            standing.best = Some(Best { step, loss, state });
+            let state = best_state(&tensors, &run.learner.state())?;
+            run.best = Some(Best { step, loss, state });
         }
         if !is_replanned {
-            standing.plan = record.plan;
+            run.plan = record.plan;
         }
-        standing.before = record.seconds;
-        standing.begun = Instant::now();
-        standing.history = record.history;
+        run.before = record.seconds;
+        run.begun = Instant::now();
+        run.history = record.history;
         Ok(())
     }
 }

@@ -7,10 +7,10 @@ use candle_core::{Device, Tensor, Var};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::plan::Plan;
+use super::memory_plan::Plan;
 use super::{Init, Tune};
 use crate::data::{Batch, Example, batch};
-use crate::model::{Config, Rwkv5, State};
+use crate::model::{Config, Rwkv, State};
 use crate::ops::adam::{self, Adam, Moments};
 
 /// `--init random` draws uniformly between minus and plus this.
@@ -130,7 +130,7 @@ impl Learner {
     /// parts, cut between examples; the parts' gradients add up to the same.
     pub fn gradient(
         &self,
-        model: &Rwkv5,
+        model: &Rwkv,
         examples: &[&Example],
         plan: &Plan,
     ) -> Result<(f64, State)> {

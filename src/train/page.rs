@@ -10,10 +10,10 @@ use super::step::Work;
 use super::{Learner, Options};
 use crate::data::Example;
 use crate::generate::{self, Settings};
-use crate::memory;
-use crate::model::{Rwkv5, State};
-use crate::ops::level::Level;
+use crate::model::{Rwkv, State};
+use crate::ops::cpu::level::Level;
 use crate::report::{Answer, History, LayerNorms, Page};
+use crate::system;
 use crate::tokenizer::Tokenizer;
 
 /// Examples that are answered, and how long at most.
@@ -108,8 +108,8 @@ fn text(tokens: &[u32]) -> String {
 }
 
 /// What the run ran on.
-fn machine(model: &Rwkv5) -> Vec<(String, String)> {
-    let processor = memory::processor();
+fn machine(model: &Rwkv) -> Vec<(String, String)> {
+    let processor = system::processor();
     [
         (
             "program",

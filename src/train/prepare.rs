@@ -4,14 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::plan::Plan;
+use super::memory_plan::Plan;
 use super::{HeldOut, Options, Tune};
+use crate::console::print;
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
-use crate::model::{Config, Rwkv5};
+use crate::model::{Config, Rwkv};
 use crate::ops::device;
-use crate::report::say;
-use crate::{files, memory};
+use crate::{files, system};
 
 /// Free memory to plan with where the system does not tell: 4 GiB.
 const ASSUMED_FREE: u64 = 4 << 30;
@@ -28,9 +28,9 @@ pub struct Data {
 pub fn survey(options: &Options) -> Result<Data> {
     let data = options.data.display();
     match &options.data_remote {
-        Some(remote) if !options.data.exists() => say(&format!("data   {data}, from {remote}")),
+        Some(remote) if !options.data.exists() => print(&format!("data   {data}, from {remote}")),
         None if !options.data.exists() => {}
-        _ => say(&format!("data   {data}, the file that is there")),
+        _ => print(&format!("data   {data}, the file that is there")),
     }
     fetch::ensure(
         &options.data,
@@ -40,7 +40,7 @@ pub fn survey(options: &Options) -> Result<Data> {
     )?;
     let examples = example::read(&options.data, &options.formats)?;
     if let Some(survey) = Survey::of(&examples) {
-        say(&survey.to_string());
+        print(&survey.to_string());
     }
     let data = match &options.evaluation.examples {
         HeldOut::None => Data {
@@ -49,7 +49,7 @@ pub fn survey(options: &Options) -> Result<Data> {
         },
         HeldOut::File(path) => {
             let held_out = example::read(path, &options.formats).context("--eval_path")?;
-            say(&format!(
+            print(&format!(
                 "eval   {} examples of {}",
                 held_out.len(),
                 path.display()
@@ -62,7 +62,7 @@ pub fn survey(options: &Options) -> Result<Data> {
             let (examples, held_out) = parts.with_context(|| {
                 format!("--eval_split {share} of {all} examples leaves none to learn from; give a smaller share or more data")
             })?;
-            say(&format!(
+            print(&format!(
                 "eval   {} of the examples, which are not learnt from",
                 held_out.len()
             ));
@@ -73,10 +73,10 @@ pub fn survey(options: &Options) -> Result<Data> {
 }
 
 /// How much is computed at once: as much as the largest batch needs and memory holds.
-pub fn plan(options: &Options, model: &Rwkv5, data: &Data) -> Result<Plan> {
+pub fn plan(options: &Options, model: &Rwkv, data: &Data) -> Result<Plan> {
     let free = match device::card_memory(&model.compute().device)? {
         Some(card) => card.free,
-        None => memory::free().unwrap_or(ASSUMED_FREE),
+        None => system::free().unwrap_or(ASSUMED_FREE),
     };
     let rows = data
         .examples

@@ -7,9 +7,9 @@ use anyhow::{Result, anyhow};
 use super::Options;
 use super::learner::{self, Norms};
 use super::prepare::Data;
-use super::standing::Standing;
+use super::run_state::RunState;
 use crate::data::Example;
-use crate::model::{Rwkv5, State};
+use crate::model::{Rwkv, State};
 use crate::ops::device;
 use crate::report::Step;
 use crate::state_file;
@@ -20,7 +20,7 @@ const SMOOTHING: f64 = 0.95;
 /// What every step of a run has before it.
 pub struct Work<'a> {
     pub options: &'a Options,
-    pub model: &'a Rwkv5,
+    pub model: &'a Rwkv,
     pub data: &'a Data,
     /// Steps of the whole run.
     pub steps: usize,
@@ -40,22 +40,22 @@ pub struct Computed {
 
 /// Forward and backward. Errors when loss and gradient are not finite; else the state is good, and worth keeping once
 /// there is an update in it.
-pub fn compute(work: &Work, standing: &mut Standing, voice: impl Fn(&str)) -> Result<Computed> {
+pub fn compute(work: &Work, run: &mut RunState, print_line: impl Fn(&str)) -> Result<Computed> {
     let (options, data) = (work.options, work.data);
-    let (begun, step) = (Instant::now(), standing.learner.steps() + 1);
-    let epoch = 1 + standing.drawn / data.examples.len();
-    let drawn = standing.walker.batch(options.batch_size);
+    let (begun, step) = (Instant::now(), run.learner.steps() + 1);
+    let epoch = 1 + run.drawn / data.examples.len();
+    let drawn = run.walker.batch(options.batch_size);
     let batch: Vec<&Example> = drawn.into_iter().map(|i| &data.examples[i]).collect();
-    let (loss, gradient) = gradient(work, standing, &batch, voice)?;
-    let learner = &standing.learner;
+    let (loss, gradient) = gradient(work, run, &batch, print_line)?;
+    let learner = &run.learner;
     let norms = learner.norms(&gradient)?;
     if !loss.is_finite() || !norms.are_finite() {
-        standing.updated = None;
+        run.updated = None;
         return Err(diverged(loss, step, options));
     }
-    standing.last_good = match step {
+    run.last_good = match step {
         1 => None,
-        _ => match standing.updated.take() {
+        _ => match run.updated.take() {
             Some(updated) => Some(updated),
             None => Some(learner.snapshot()?),
         },
@@ -78,9 +78,9 @@ pub fn compute(work: &Work, standing: &mut Standing, voice: impl Fn(&str)) -> Re
 /// Loss and gradient of a batch. Where a card's memory does not hold a part of it, parts are halved from here on.
 fn gradient(
     work: &Work,
-    standing: &mut Standing,
+    run: &mut RunState,
     batch: &[&Example],
-    voice: impl Fn(&str),
+    print_line: impl Fn(&str),
 ) -> Result<(f64, State)> {
     let soft_prompt = work.options.tune.softprompt;
     let rows: Vec<usize> = batch
@@ -88,26 +88,26 @@ fn gradient(
         .map(|example| example.rows(soft_prompt))
         .collect();
     loop {
-        let error = match standing.learner.gradient(work.model, batch, &standing.plan) {
+        let error = match run.learner.gradient(work.model, batch, &run.plan) {
             Err(error) if device::is_out_of_memory(&error) => error,
             done => return done,
         };
         device::give_back_memory(&work.model.compute().device)?;
-        let Some(smaller) = standing.plan.smaller(&rows) else {
+        let Some(smaller) = run.plan.smaller(&rows) else {
             return Err(error.context(
                 "the GPU's memory does not hold the longest example; cut it by --prompt_cutoff and \
                  --completion_cutoff, or hold less of the model by --weights",
             ));
         };
-        standing.plan = smaller;
-        voice(&format!(
+        run.plan = smaller;
+        print_line(&format!(
             "note   the GPU's memory is full; the step is computed again, {smaller}"
         ));
     }
 }
 
 /// Clipping and Adam. Errors when what is learnt could no longer be saved.
-pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Result<Step> {
+pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Step> {
     let options = work.options;
     let Computed {
         begun,
@@ -118,15 +118,15 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
         scored,
         rows,
     } = computed;
-    let step = standing.learner.steps() + 1;
+    let step = run.learner.steps() + 1;
     let gradient = match options.grad_clip > 0.0 {
         true => learner::clip(&gradient, &norms, options.grad_clip)?,
         false => gradient,
     };
     let lr = options.schedule.rate(step, work.steps);
-    standing.learner.update(&gradient, &options.adam, lr)?;
-    standing.drawn = standing.walker.drawn();
-    let updated = standing.learner.snapshot()?;
+    run.learner.update(&gradient, &options.adam, lr)?;
+    run.drawn = run.walker.drawn();
+    let updated = run.learner.snapshot()?;
     state_file::check(&updated, work.model.element()).map_err(|error| {
         let what = match error {
             state_file::Error::NotFinite { part } => {
@@ -136,9 +136,9 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
         };
         lower_the_rate(&what, step, options)
     })?;
-    standing.updated = Some(updated);
+    run.updated = Some(updated);
 
-    let past = standing.history.steps.last();
+    let past = run.history.steps.last();
     let loss_avg = past.map_or(loss, |past| {
         SMOOTHING * past.loss_avg + (1.0 - SMOOTHING) * loss
     });
@@ -150,7 +150,7 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
         tokens: scored,
         tokens_seen: rows,
         tokens_per_s: rows as f64 / begun.elapsed().as_secs_f64(),
-        seconds: standing.seconds(),
+        seconds: run.seconds(),
         lr,
         grad_norm_softprompt: norms.softprompt,
         grad_norm_shift: norms.shift,
@@ -160,23 +160,19 @@ pub fn update(work: &Work, standing: &mut Standing, computed: Computed) -> Resul
 }
 
 /// Errors when what was learnt last gives no finite loss: no further step will find that out.
-pub fn verify(work: &Work, standing: &mut Standing) -> Result<()> {
+pub fn verify(work: &Work, run: &mut RunState) -> Result<()> {
     let Some(example) = work.data.examples.first() else {
         return Ok(());
     };
     let score = work
         .model
-        .score(std::slice::from_ref(example), &standing.learner.state())?;
+        .score(std::slice::from_ref(example), &run.learner.state())?;
     match score.loss() {
         loss if loss.is_finite() => Ok(()),
         loss => {
-            standing.updated = None;
+            run.updated = None;
             let what = format!("the loss is {loss} after the update");
-            Err(lower_the_rate(
-                &what,
-                standing.learner.steps(),
-                work.options,
-            ))
+            Err(lower_the_rate(&what, run.learner.steps(), work.options))
         }
     }
 }

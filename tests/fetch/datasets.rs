@@ -12,7 +12,7 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use state_tune::fetch::{self, Patience, Remote};
-use state_tune::memory;
+use state_tune::system;
 
 use crate::common::Dir;
 use crate::hub::{COMMIT, LINE, Shelf, command, run};
@@ -299,7 +299,7 @@ fn child_that_fetches_and_tells_its_peak() {
     };
     let target = std::path::Path::new(&target);
     fetch::ensure(target, "--data_path", Some(&remote), &Patience::default()).unwrap();
-    println!("peak={}", memory::peak().unwrap());
+    println!("peak={}", system::peak().unwrap());
 }
 
 /// Fetches so many rows, and gives back the lines and the peak of memory.

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use crate::ops::level::{Level, vectorised};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::vector::{LANES, exp};
 use crate::ops::linear::{Packed, Product};
-use crate::ops::vector::{LANES, exp};
 
 /// (each row's loss, the gradient of the logits times `scale`).
 pub fn loss_and_gradient(

@@ -62,9 +62,9 @@ fn check(logits: &Tensor, targets: &[u32]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32, close, f32, uniform, var};
-    use super::super::level::tests::at_each_level;
+    use super::super::cpu::level::tests::at_each_level;
     use super::super::tensor;
+    use super::super::testing::{F32, close, f32, uniform, var};
     use super::*;
 
     #[test]

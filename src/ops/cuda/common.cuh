@@ -1,4 +1,4 @@
-// What every kernel is written in: a small set of names that nvcc knows, and that scripts/cuda-emulator gives a meaning on
+// What every kernel is written in: a small set of names that nvcc knows, and that tools/cuda-emulator gives a meaning on
 // the processor, so that the same text is compiled for cards and run in tests where there is none.
 //
 // A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. What products take and give

@@ -2,12 +2,12 @@
 
 use candle_core::{DType, Result, Shape, Tensor};
 
-use crate::ops::level::{Level, vectorised};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::numbers::{Numbers, Output};
+use crate::ops::cpu::output::rows;
+use crate::ops::cpu::vector::sigmoid;
 use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
-use crate::ops::numbers::{Numbers, Output};
-use crate::ops::output::rows;
-use crate::ops::vector::sigmoid;
 
 /// Elements that a task takes at once: enough to outweigh its hand-over.
 const PIECE: usize = 1 << 14;

@@ -16,9 +16,9 @@ pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
+use super::cpu::numbers::{Borrowed, numbers};
 use super::linear::{Product, Rows};
 use super::norm::Norm;
-use super::numbers::{Borrowed, numbers};
 use super::{floats, tensor};
 
 /// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
@@ -135,9 +135,9 @@ fn check(a: &Tensor, b: &Tensor) -> Result<()> {
 mod tests {
     use candle_core::Var;
 
-    use super::super::check::{F32, close, f32, rounded, stored, uniform, var};
-    use super::super::level::tests::at_each_level;
+    use super::super::cpu::level::tests::at_each_level;
     use super::super::norm;
+    use super::super::testing::{F32, close, f32, rounded, stored, uniform, var};
     use super::*;
 
     fn numbers(rows: &Rows) -> Result<Tensor> {

@@ -6,9 +6,9 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::marker::PhantomData;
 
 use super::tile::{Block, HEIGHT, NEXT, Pass, Place, Tile, WIDTH};
-use crate::ops::level::Level;
-use crate::ops::numbers::round;
-use crate::ops::roofs;
+use crate::ops::cpu::level::Level;
+use crate::ops::cpu::numbers::round;
+use crate::ops::cpu::roofs;
 
 /// Whether the processor has bf16 tiles, the system lets this process use them, and they multiply as they should: a
 /// wrong product would go unnoticed, and the next lower level is there to fall back on.

@@ -16,11 +16,11 @@ use super::part::{Part, widen};
 use super::rows::{Packed, Unit};
 use super::tile::{Block, Kernel, NEXT, Place, Tile, WIDTH};
 use super::{Element, Matrix};
-use crate::ops::level::vectorised;
-use crate::ops::numbers::{narrowed, round};
-use crate::ops::output::{Output, Parts, chunks, prefetch_for_writing};
+use crate::ops::cpu::level::vectorised;
+use crate::ops::cpu::numbers::{narrowed, round};
+use crate::ops::cpu::output::{Output, Parts, chunks, prefetch_for_writing};
+use crate::ops::cpu::vector::{LANES, Vector, dot};
 use crate::ops::tensor;
-use crate::ops::vector::{LANES, Vector, dot};
 
 /// Units of which panels are packed at once, before the next are: a part of a panel of them is 128 KB.
 const DEPTH: usize = 1024;

@@ -14,7 +14,7 @@ use half::bf16;
 use super::panel::Side;
 use super::{Element, Matrix, Product, To, WIDENED, widen};
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
-use crate::ops::quantise::{BLOCK, Form, LEVELS};
+use crate::ops::linear::quantised::{BLOCK, Form, LEVELS};
 
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
 const NEIGHBOURS: usize = 8;
@@ -29,7 +29,7 @@ pub enum Numbers {
     Quantised(Quantised),
 }
 
-/// `ops::quantise` has the layout.
+/// `linear::quantised` has the layout.
 #[derive(Clone, Debug)]
 pub struct Quantised {
     form: Form,

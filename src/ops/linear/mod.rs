@@ -17,6 +17,7 @@ mod cpu;
 mod cuda;
 mod panel;
 mod part;
+pub mod quantised;
 #[doc(hidden)]
 pub mod reference;
 mod rows;
@@ -32,10 +33,10 @@ use safetensors::Dtype;
 
 use self::panel::Side;
 use self::part::Part;
+use self::quantised::{Form, Quantised};
 use self::rows::{PARTS, Unit};
 pub use self::rows::{Packed, PackedOutput, PackedParts, Writer};
-use super::quantise::{Form, Quantised};
-use super::vector::Plain;
+use super::cpu::vector::Plain;
 use super::{floats, tensor};
 use crate::files::Bytes;
 
@@ -449,8 +450,8 @@ mod tests {
     use candle_core::DType;
     use half::{bf16, f16};
 
-    use super::super::check::{BF16, F32, close, f32, uniform};
-    use super::super::level::tests::at_each_level;
+    use super::super::cpu::level::tests::at_each_level;
+    use super::super::testing::{BF16, F32, close, f32, uniform};
     use super::*;
 
     fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {

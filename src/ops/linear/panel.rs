@@ -13,10 +13,10 @@ use super::part::Part;
 use super::rows::{LINE, Line, PARTS, Unit, pack_inline};
 use super::tile::{Pass, WIDTH};
 use super::{Element, Matrix};
-use crate::ops::level::{Level, vectorised};
-use crate::ops::numbers::round;
-use crate::ops::output::{Output, cleared, uncleared};
-use crate::ops::vector::Vector;
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::numbers::round;
+use crate::ops::cpu::output::{Output, cleared, uncleared};
+use crate::ops::cpu::vector::Vector;
 
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

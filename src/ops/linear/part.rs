@@ -4,15 +4,15 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::Element;
-use crate::ops::quantise;
-use crate::ops::vector::Vector;
+use crate::ops::cpu::vector::Vector;
+use crate::ops::linear::quantised;
 
 /// Neighbouring numbers of one row.
 #[derive(Clone, Copy)]
 pub enum Part<'a> {
     /// Little-endian, at any alignment.
     Stored(Element, &'a [u8]),
-    Quantised(quantise::Part<'a>),
+    Quantised(quantised::Part<'a>),
 }
 
 impl Part<'_> {

@@ -16,9 +16,9 @@ use rayon::prelude::*;
 
 use super::Product;
 use super::tile::HEIGHT;
-use crate::ops::level::{Level, vectorised};
-use crate::ops::numbers::{narrowed, numbers, round};
-use crate::ops::output::{Output, Parts, cleared, prefetch_for_writing};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::numbers::{narrowed, numbers, round};
+use crate::ops::cpu::output::{Output, Parts, cleared, prefetch_for_writing};
 
 /// Units in a cache line, and in a step of the widest kernel.
 pub const LINE: usize = 16;
@@ -552,7 +552,7 @@ const STRIP: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::output::uncleared;
+    use crate::ops::cpu::output::uncleared;
 
     #[test]
     fn rows_of_odd_lengths_come_back_and_end_in_zeros() {

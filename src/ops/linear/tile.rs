@@ -5,7 +5,7 @@
 //! instruction multiplies.
 
 use super::rows::Unit;
-use crate::ops::level::Level;
+use crate::ops::cpu::level::Level;
 
 /// Columns of a panel.
 pub const WIDTH: usize = 32;

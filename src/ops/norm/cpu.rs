@@ -3,10 +3,10 @@
 use candle_core::{DType, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::ops::level::{Level, vectorised};
-use crate::ops::numbers::{Numbers, Output};
-use crate::ops::output::rows;
-use crate::ops::vector::{LANES, Vector, dot, sum, sum_of};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::numbers::{Numbers, Output};
+use crate::ops::cpu::output::rows;
+use crate::ops::cpu::vector::{LANES, Vector, dot, sum, sum_of};
 
 /// A norm's plain numbers.
 #[derive(Clone, Copy)]

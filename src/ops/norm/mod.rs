@@ -21,7 +21,7 @@ use std::ops::Deref;
 use candle_core::{Result, Storage, Tensor, bail};
 
 pub(crate) use self::cpu::{Params, row, row_backward};
-use super::numbers::numbers;
+use super::cpu::numbers::numbers;
 use super::{Floats, floats, tensor};
 
 /// The frozen parameters of a normalisation.
@@ -109,8 +109,8 @@ impl<G: Deref<Target = Storage>> Borrowed<G> {
 mod tests {
     use candle_core::Var;
 
-    use super::super::check::{F32, close, f32, uniform, var};
-    use super::super::level::tests::at_each_level;
+    use super::super::cpu::level::tests::at_each_level;
+    use super::super::testing::{F32, close, f32, uniform, var};
     use super::*;
 
     #[test]

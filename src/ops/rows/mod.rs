@@ -92,8 +92,8 @@ fn check(x: &Tensor, rows: &[u32]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32, close, f32, uniform};
     use super::super::linear::{Element, Product};
+    use super::super::testing::{F32, close, f32, uniform};
     use super::*;
 
     #[test]

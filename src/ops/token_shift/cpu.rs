@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use super::Offsets;
-use crate::ops::level::{Level, vectorised};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::numbers::Numbers;
+use crate::ops::cpu::output::rows;
 use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
-use crate::ops::numbers::Numbers;
-use crate::ops::output::rows;
 
 /// Rows that a backward task takes at once.
 const PIECE: usize = 32;

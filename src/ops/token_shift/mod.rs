@@ -20,9 +20,9 @@ pub mod reference;
 use candle_core::{Result, Storage, Tensor, bail};
 use std::ops::Deref;
 
+use super::cpu::numbers::{Borrowed, numbers};
 use super::linear::{Product, Rows};
 use super::norm::Norm;
-use super::numbers::{Borrowed, numbers};
 use super::{Floats, Offsets, floats, tensor};
 
 /// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each of `mixes`, which are `[C]`; `first` is `[C]`.
@@ -128,9 +128,9 @@ fn check(norm: &Norm, x: &Tensor, vectors: &[&Tensor], offsets: &Offsets) -> Res
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32, close, f32, many_offsets, stored, uniform, var};
-    use super::super::level::tests::at_each_level;
+    use super::super::cpu::level::tests::at_each_level;
     use super::super::norm;
+    use super::super::testing::{F32, close, f32, many_offsets, stored, uniform, var};
     use super::*;
 
     #[test]

@@ -19,10 +19,10 @@ use candle_core::{DType, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::Inputs;
-use crate::ops::level::{Level, vectorised};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::numbers::{self, Numbers, Output};
+use crate::ops::cpu::vector::{LANES, Vector};
 use crate::ops::linear::{Packed, PackedOutput, PackedParts, Product};
-use crate::ops::numbers::{self, Numbers, Output};
-use crate::ops::vector::{LANES, Vector};
 
 /// Tokens that are taken at once.
 const TOKENS: usize = 4;

@@ -25,8 +25,8 @@ pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
+use super::cpu::numbers::{Numbers, numbers};
 use super::linear::{Product, Rows};
-use super::numbers::{Numbers, numbers};
 use super::{Offsets, floats, tensor};
 
 /// The head sizes that there are kernels for on cards.
@@ -162,8 +162,8 @@ impl Wkv {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::{F32_LONG, close, f32, offset_grid, rounded, stored, uniform, var};
-    use super::super::level::tests::at_each_level;
+    use super::super::cpu::level::tests::at_each_level;
+    use super::super::testing::{F32_LONG, close, f32, offset_grid, rounded, stored, uniform, var};
     use super::*;
 
     #[test]

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::text::{count, figure};
-use crate::report::{Eval, History, duration};
+use crate::console::duration;
+use crate::report::{Eval, History};
 
 /// A number to be read from afar, and what it is to be compared with.
 struct Tile {

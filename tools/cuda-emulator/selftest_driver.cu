@@ -1,4 +1,4 @@
-// Tests of the stand-in driver and of its products of matrices. Run by `scripts/cuda-emulator/run selftest`.
+// Tests of the stand-in driver and of its products of matrices. Run by `tools/cuda-emulator/run selftest`.
 #include "common.cuh"
 
 #include <tuple>

@@ -10,14 +10,14 @@ use safetensors::SafeTensors;
 use crate::files::Bytes;
 use crate::ops::Compute;
 use crate::ops::linear::{self, Element, Matrix};
-use crate::pth;
+use crate::tensors::pth;
 
 /// A `.pth` or `.safetensors` file of named tensors.
-pub struct Checkpoint {
+pub struct ModelFile {
     tensors: BTreeMap<String, pth::Tensor>,
 }
 
-impl Checkpoint {
+impl ModelFile {
     /// Opens a file by what it contains, not by what it is called. `_orig_mod.` (left by torch.compile) is taken off
     /// the names.
     pub fn open(path: &Path) -> Result<Self> {

@@ -5,37 +5,34 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 
 use super::checkpoint::Checkpoints;
-use super::standing::Standing;
+use super::outputs::Outputs;
+use super::run_state::RunState;
 use super::step::Work;
-use super::target::Target;
 use super::{Keep, Stop, page};
-use crate::report::{self, Summary, say};
+use crate::console::print;
+use crate::report::{self, Summary};
 use crate::state_file::{self, Format};
-use crate::{files, memory};
+use crate::{files, system};
 
 /// Writes what a run came to, whatever ended it: one that went wrong still has its last good state. What cannot be
 /// written is an error after all else is.
-pub fn save(
+pub fn finish(
     work: &Work,
-    standing: &Standing,
-    target: &Target,
+    run: &RunState,
+    outputs: &Outputs,
     checkpoints: &Checkpoints,
     ended: Result<Stop>,
 ) -> Result<Stop> {
     let &Work { options, model, .. } = work;
     // Where nothing but the start was evaluated, the start is no best state to keep.
-    let best = standing.best.as_ref();
+    let best = run.best.as_ref();
     let best =
-        best.filter(|_| options.evaluation.keep == Keep::Best && standing.history.evals.len() > 1);
+        best.filter(|_| options.evaluation.keep == Keep::Best && run.history.evals.len() > 1);
     let learnt = match (&ended, best) {
-        _ if standing.learner.steps() == 0 => None,
+        _ if run.learner.steps() == 0 => None,
         (_, Some(best)) => Some(best.state.clone()),
-        (Ok(_), None) => Some(standing.learner.snapshot()?),
-        (Err(_), None) => standing
-            .updated
-            .as_ref()
-            .or(standing.last_good.as_ref())
-            .cloned(),
+        (Ok(_), None) => Some(run.learner.snapshot()?),
+        (Err(_), None) => run.updated.as_ref().or(run.last_good.as_ref()).cloned(),
     };
     let mut written = Vec::new();
     let mut failures = Vec::new();
@@ -50,40 +47,32 @@ pub fn save(
         Err(error) => error.to_string(),
     };
     let mut summary = Summary {
-        history: &standing.history,
-        best: standing.best.as_ref().map(|best| (best.step, best.loss)),
+        history: &run.history,
+        best: run.best.as_ref().map(|best| (best.step, best.loss)),
         why,
-        seconds: standing.seconds(),
-        peak_memory: memory::peak(),
+        seconds: run.seconds(),
+        peak_memory: system::peak(),
         // The last step's, since a GPU that failed answers nothing.
-        peak_gpu_memory: standing
-            .history
-            .steps
-            .last()
-            .and_then(|step| step.gpu_memory),
+        peak_gpu_memory: run.history.steps.last().and_then(|step| step.gpu_memory),
         files: Vec::new(),
     };
     if let Some(state) = &learnt {
         let (element, model) = (model.element(), Some(model.fingerprint()));
-        let result = state_file::write(&target.path, state, element, Format::State, model);
+        let result = state_file::write(&outputs.path, state, element, Format::State, model);
         tried("state", &options.save, result.map_err(anyhow::Error::from));
-        let result = report::write_curve(&target.curve, &standing.history);
+        let result = report::write_curve(&outputs.curve, &run.history);
         tried(
             "loss curve",
-            &target.curve,
+            &outputs.curve,
             result.map_err(anyhow::Error::from),
         );
         // After the state, since it may say that the run is done.
         if ended.is_ok() {
-            tried(
-                "checkpoint",
-                &target.checkpoint,
-                checkpoints.write(standing),
-            );
+            tried("checkpoint", &outputs.checkpoint, checkpoints.write(run));
         }
         if let Some(path) = &options.report {
             let text = summary.text();
-            let page = page::page(work, state, &standing.history, &text);
+            let page = page::page(work, state, &run.history, &text);
             let result =
                 page.and_then(|page| Ok(report::write_page(&files::settled(path), &page)?));
             tried("report", path, result);
@@ -99,7 +88,7 @@ pub fn save(
         }
     }
     summary.files = written;
-    say(&summary.text());
+    print(&summary.text());
 
     let stop = match ended {
         Ok(stop) => Some(stop),
@@ -107,9 +96,9 @@ pub fn save(
             let state = options.save.display();
             failures.insert(0, match learnt {
                 Some(_) => anyhow!("{error:#}; the last good state is in {state}"),
-                None if standing.before > 0.0 => anyhow!(
+                None if run.before > 0.0 => anyhow!(
                     "{error:#}; the checkpoint {} leads there by itself: start without --resume",
-                    target.checkpoint.display()
+                    outputs.checkpoint.display()
                 ),
                 None => anyhow!("{error:#}; nothing was learnt before that, so no state was written"),
             });

@@ -3,8 +3,8 @@
 use half::bf16;
 
 use super::{BLOCK, Form, LEVELS, Part};
-use crate::ops::level::vectorised;
-use crate::ops::vector::{LANES, Vector};
+use crate::ops::cpu::level::vectorised;
+use crate::ops::cpu::vector::{LANES, Vector};
 
 /// Halfway from each of nf4's levels to the next.
 const BORDERS: [f32; LEVELS.len() - 1] = {

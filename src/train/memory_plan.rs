@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Recompute;
 use crate::data::batch;
-use crate::model::{Intermediates, Rwkv5};
+use crate::model::{Intermediates, Rwkv};
 
 /// How a step's batch is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Plan {
 impl Plan {
     /// A plan for batches of up to `rows` rows with `free` bytes of memory. One is made for a whole run, so that a run
     /// does not depend on what other programs do meanwhile.
-    pub fn new(model: &Rwkv5, recompute: Recompute, rows: usize, free: u64) -> Self {
+    pub fn new(model: &Rwkv, recompute: Recompute, rows: usize, free: u64) -> Self {
         let free = free.saturating_sub(model.bytes_aside() as u64);
         let per_row = |intermediates| model.bytes_per_row(intermediates) as u64;
         Self::with(per_row, recompute, rows, free)

@@ -1,5 +1,5 @@
 // Tests of how kernels are run: some whose results are known, and some that are wrong and must be reported.
-// Run by `scripts/cuda-emulator/run selftest`.
+// Run by `tools/cuda-emulator/run selftest`.
 #include "common.cuh"
 
 #include <vector>

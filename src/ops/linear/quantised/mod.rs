@@ -36,7 +36,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::files::Bytes;
-use crate::ops::level::Level;
+use crate::ops::cpu::level::Level;
 
 /// Numbers that share a scale.
 pub const BLOCK: usize = 64;

@@ -14,7 +14,7 @@ use zip::{CompressionMethod, ZipArchive};
 use super::Error;
 use super::error::shown;
 use crate::files::Bytes;
-use crate::memory;
+use crate::system;
 
 /// The pickles of large models have some hundred kilobytes; this bounds the work of running one.
 const LONGEST_PICKLE: u64 = 4 << 20;
@@ -117,7 +117,7 @@ impl<'a> Archive<'a> {
                 drop(raw);
                 let mut unpacked = Vec::new();
                 let room = usize::try_from(size).map_err(|e| damaged(e.to_string()))?;
-                if let Some(free) = memory::free().filter(|&free| size > free) {
+                if let Some(free) = system::free().filter(|&free| size > free) {
                     return Err(damaged(format!("{free} bytes of memory are free")));
                 }
                 unpacked

@@ -22,7 +22,7 @@ pub fn copying() -> f64 {
 pub fn tiles() -> Option<[f64; 2]> {
     #[cfg(target_arch = "x86_64")]
     {
-        use super::linear::amx;
+        use crate::ops::linear::amx;
         let together = |rate: fn() -> Option<f64>| -> Option<f64> {
             let rates = rayon::broadcast(|_| rate());
             rates.into_iter().sum()

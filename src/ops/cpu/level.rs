@@ -87,35 +87,35 @@ impl Level {
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$meta])*
-        $vis fn $name(level: $crate::ops::level::Level, $($arg: $type),*) $(-> $result)? {
-            debug_assert!(level <= $crate::ops::level::Level::best());
+        $vis fn $name(level: $crate::ops::cpu::level::Level, $($arg: $type),*) $(-> $result)? {
+            debug_assert!(level <= $crate::ops::cpu::level::Level::best());
             #[inline(always)]
-            fn body<V: $crate::ops::vector::Vector>($($arg: $type),*) $(-> $result)? $body
+            fn body<V: $crate::ops::cpu::vector::Vector>($($arg: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2($($arg: $type),*) $(-> $result)? {
-                body::<$crate::ops::vector::Avx2>($($arg),*)
+                body::<$crate::ops::cpu::vector::Avx2>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             fn avx512($($arg: $type),*) $(-> $result)? {
-                body::<$crate::ops::vector::Avx512>($($arg),*)
+                body::<$crate::ops::cpu::vector::Avx512>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             match level {
-                $crate::ops::level::Level::Plain => body::<$crate::ops::vector::Plain>($($arg),*),
+                $crate::ops::cpu::level::Level::Plain => body::<$crate::ops::cpu::vector::Plain>($($arg),*),
                 // SAFETY: a level above `Plain` is given out only where `detect` found its features.
-                $crate::ops::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::ops::cpu::level::Level::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 _ => unsafe { avx512($($arg),*) },
             }
             #[cfg(not(target_arch = "x86_64"))]
             {
                 let _ = level;
-                body::<$crate::ops::vector::Plain>($($arg),*)
+                body::<$crate::ops::cpu::vector::Plain>($($arg),*)
             }
         }
     };
@@ -138,7 +138,7 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
     let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
-    if bf16 && super::linear::amx::is_usable() {
+    if bf16 && crate::ops::linear::amx::is_usable() {
         Level::Amx
     } else if bf16 {
         Level::Avx512Bf16

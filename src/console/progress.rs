@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Step, duration, say};
+use super::print;
 
 /// Plain lines come no closer together than this, but for the first and the last.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -39,22 +39,17 @@ impl Progress {
         Self { steps, view }
     }
 
-    /// Shows a step that is done; `left` is the time that the run may still take.
-    pub fn step(&mut self, step: &Step, left: f64) {
+    /// Shows that step `step` is done, described by `message`.
+    pub fn step(&mut self, step: usize, message: &str) {
         match &mut self.view {
             View::Bar(bar) => {
-                bar.set_position(step.step as u64);
-                bar.set_message(describe(step, left));
+                bar.set_position(step as u64);
+                bar.set_message(message.to_string());
             }
             View::Lines { last } => {
-                if step.step == self.steps || last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
+                if step == self.steps || last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
                     *last = Some(Instant::now());
-                    say(&format!(
-                        "step {}/{}  {}",
-                        step.step,
-                        self.steps,
-                        describe(step, left)
-                    ));
+                    print(&format!("step {step}/{}  {message}", self.steps));
                 }
             }
         }
@@ -68,14 +63,14 @@ impl Progress {
     }
 
     /// A way to say something while the run goes on, from any thread: above the bar, where there is one.
-    pub fn voice(&self) -> impl Fn(&str) + Send + 'static {
+    pub fn print_line(&self) -> impl Fn(&str) + Send + 'static {
         let bar = match &self.view {
             View::Bar(bar) => Some(bar.clone()),
             View::Lines { .. } => None,
         };
         move |line| match &bar {
             Some(bar) => bar.println(line),
-            None => say(line),
+            None => print(line),
         }
     }
 
@@ -85,15 +80,4 @@ impl Progress {
             bar.abandon();
         }
     }
-}
-
-fn describe(step: &Step, left: f64) -> String {
-    format!(
-        "epoch {}  loss {:.4}  avg {:.4}  {:.0} tokens/s  {} left",
-        step.epoch,
-        step.loss,
-        step.loss_avg,
-        step.tokens_per_s,
-        duration(left)
-    )
 }

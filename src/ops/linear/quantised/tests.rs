@@ -1,9 +1,9 @@
 //! Quantised numbers against the definition, in float64, by trying every code.
 
 use super::*;
-use crate::ops::check::uniform;
-use crate::ops::level::tests::at_each_level;
-use crate::ops::vector::Plain;
+use crate::ops::cpu::level::tests::at_each_level;
+use crate::ops::cpu::vector::Plain;
+use crate::ops::testing::uniform;
 
 const FORMS: [Form; 2] = [Form::Int8, Form::Nf4];
 

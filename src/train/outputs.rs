@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{HeldOut, Options, checkpoint};
+use crate::console::print;
 use crate::files;
-use crate::model::Rwkv5;
-use crate::report::say;
+use crate::model::Rwkv;
 use crate::state_file::{self, Format};
 
 /// Where the state goes, and whether a state lies there already.
-pub struct Target {
+pub struct Outputs {
     /// `--save_filename` with links followed, so that a link stays a link.
     pub path: PathBuf,
     /// The loss curve's place: `state.loss.svg` beside `state.pth`, as the user named it.
@@ -23,10 +23,10 @@ pub struct Target {
     pub replaces: bool,
 }
 
-impl Target {
+impl Outputs {
     /// Errors when the state could not be written, or would take the place of something that is no state of this
     /// model: a model, notes, the state of a larger model.
-    pub fn check(save: &Path, model: &Rwkv5) -> Result<Self> {
+    pub fn check(save: &Path, model: &Rwkv) -> Result<Self> {
         let path = files::settled(save);
         let what = || format!("cannot write --save_filename {}", save.display());
         let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -86,7 +86,7 @@ impl Target {
     }
 }
 
-impl Target {
+impl Outputs {
     /// Whether a run left a checkpoint.
     pub fn has_checkpoint(&self) -> bool {
         fs::metadata(&self.checkpoint).is_ok_and(|found| found.len() > 0)
@@ -113,7 +113,7 @@ impl Target {
         );
         fs::rename(&self.checkpoint, &old)
             .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
-        say(&format!(
+        print(&format!(
             "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
         ));
         Ok(())
@@ -122,22 +122,22 @@ impl Target {
 
 /// Errors when one of the run's further outputs would be written into another of its files, or in the place of
 /// something that it did not write.
-pub fn check_further(options: &Options, target: &Target) -> Result<()> {
+pub fn check_further(options: &Options, outputs: &Outputs) -> Result<()> {
     let mut others = vec![
         ("is also --model_location", files::settled(&options.model)),
         ("is also --data_path", files::settled(&options.data)),
-        ("is also --save_filename", target.path.clone()),
+        ("is also --save_filename", outputs.path.clone()),
         (
             "is where --save_filename puts its loss curve",
-            files::settled(&target.curve),
+            files::settled(&outputs.curve),
         ),
         (
             "is where --save_filename puts its checkpoint",
-            files::settled(&target.checkpoint),
+            files::settled(&outputs.checkpoint),
         ),
         (
             "is where an earlier checkpoint is kept",
-            files::settled(&target.old_checkpoint()),
+            files::settled(&outputs.old_checkpoint()),
         ),
     ];
     if let HeldOut::File(path) = &options.evaluation.examples {

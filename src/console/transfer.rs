@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::{duration, say};
+use super::{duration, print};
 
 /// Plain lines come no closer together than this.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -60,7 +60,7 @@ impl Transfer {
             bar.set_position(self.have);
         } else if self.last.elapsed() >= LINE_EVERY {
             self.last = Instant::now();
-            say(&self.line());
+            print(&self.line());
         }
     }
 

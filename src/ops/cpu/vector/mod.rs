@@ -220,7 +220,7 @@ pub fn sigmoid(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::level::{Level, vectorised};
+    use crate::ops::cpu::level::{Level, vectorised};
 
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {

@@ -4,18 +4,18 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use super::plan::Plan;
-use super::stop::Limits;
+use super::limits::Limits;
+use super::memory_plan::Plan;
 use super::{Learner, Options, Stop};
 use crate::data::{Example, Walker};
-use crate::model::{Rwkv5, Score, State};
+use crate::model::{Rwkv, Score, State};
 use crate::report::{Eval, History};
 
 /// Examples that are evaluated between two looks for a signal.
 const EXAMPLES_AT_ONCE: usize = 16;
 
 /// A run between two steps.
-pub struct Standing {
+pub struct RunState {
     pub learner: Learner,
     pub walker: Walker,
     /// Examples that the steps so far drew from the walk.
@@ -40,9 +40,9 @@ pub struct Best {
     pub state: State,
 }
 
-impl Standing {
+impl RunState {
     /// A run of so many examples that has not begun.
-    pub fn new(options: &Options, model: &Rwkv5, examples: usize, plan: Plan) -> Result<Self> {
+    pub fn new(options: &Options, model: &Rwkv, examples: usize, plan: Plan) -> Result<Self> {
         Ok(Self {
             learner: Learner::new(
                 model.config(),
@@ -72,7 +72,7 @@ impl Standing {
     /// `None` if it was interrupted, which may be at any few examples.
     pub fn evaluate(
         &mut self,
-        model: &Rwkv5,
+        model: &Rwkv,
         held_out: &[Example],
         interrupted: impl Fn() -> bool,
     ) -> Result<Option<Eval>> {
@@ -121,7 +121,7 @@ impl Standing {
     }
 
     /// Why to stop, if the last `patience` evaluations were no better than one before; 0 never does.
-    pub fn in_vain(&self, patience: usize) -> Option<Stop> {
+    pub fn out_of_patience(&self, patience: usize) -> Option<Stop> {
         let best = self.best.as_ref().map_or(0, |best| best.step);
         let evals = self
             .history
