@@ -1,6 +1,6 @@
-"""Builds the tiny demonstration model and its data, from a seed: a real RWKV-5.2 "World" model of 4 layers.
+"""Builds the tiny demonstration models and their data, from a seed: real "World" models of 4 layers, RWKV-5.2 and RWKV-7.
 
-    python build_tiny.py train  [--steps 4500] [--out DIR]   corpus -> model.pth (and train_log.jsonl in --work)
+    python build_tiny.py train  [--generation 7] [--steps 4500] [--out DIR]   corpus -> model.pth or model_7.pth (and train_log.jsonl in --work)
     python build_tiny.py data   [--out DIR]                                 train.jsonl, eval.jsonl, other.jsonl
     python build_tiny.py check  [--out DIR]                                 the packed file, token rows, full-vocabulary argmax
     python build_tiny.py verify [--out DIR]                                 state tuning: table over learning rates and inits
@@ -28,11 +28,15 @@ import torch.nn.functional as F
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "..", "tests", "oracle"))
-from peer import Peer  # noqa: E402
-from rwkv5 import Rwkv5, Shape, random_weights  # noqa: E402
+import rwkv5  # noqa: E402
+import rwkv7  # noqa: E402
+from peer import Peer, Peer7  # noqa: E402
 from train import tokenizer  # noqa: E402
 
-SHAPE = Shape("5.2", 65536, 4, 128, 2, 448)
+VOCAB, LAYERS, EMBD = 65536, 4, 128
+FILES = {"5": "model.pth", "7": "model_7.pth"}
+PEERS = {"5": Peer, "7": Peer7}
+REFERENCES = {"5": rwkv5.Rwkv5, "7": rwkv7.Rwkv7}
 SEED = 20
 PROMPT, REPLY, STOP = "user: {}\n\nassistant:", " {}", "\n\n"
 
@@ -261,46 +265,84 @@ class Prose:
 
 # ---------------------------------------------------------------------------------------------- model and training
 
-def initial(n_tokens, seed):
-    s = SHAPE
-    C, L, N = s.n_embd, s.n_layer, s.head_size
-    w = {k: v.float() for k, v in random_weights(Shape("5.2", n_tokens, L, C, s.n_head, s.n_ffn), seed).items()}
+def random_weights(generation, vocab, seed):
+    """The tensors of a model by name, in the order of a released file."""
+    if generation == "7":
+        return rwkv7.random_weights(rwkv7.Shape(vocab, LAYERS, EMBD, 2, 448, 32, 32, 16, 32), seed)
+    return rwkv5.random_weights(rwkv5.Shape("5.2", vocab, LAYERS, EMBD, 2, 448), seed)
+
+
+def initial(generation, n_tokens, seed):
+    C = EMBD
+    w = {k: v.float() for k, v in random_weights(generation, n_tokens, seed).items()}
     torch.manual_seed(seed)
     w["emb.weight"] = torch.empty(n_tokens, C).uniform_(-0.02, 0.02)
     # A direction common to all used tokens, met by ln_out's bias, lifts them above the unused ones, whose logit is zero.
     w["head.weight"] = torch.randn(n_tokens, C) * 0.5 / math.sqrt(C) + 0.25
-    n = torch.arange(C, dtype=torch.float32)
-    ramp = n / C
     for k in w:
         if ".ln" in k or k.startswith("ln_out"):
             w[k] = torch.ones(C) if k.endswith("weight") else torch.zeros(C)
     w["ln_out.bias"] += 0.3
-    for i in range(L):
-        up, down = i / (L - 1), 1 - i / L
-        a, f = f"blocks.{i}.att.", f"blocks.{i}.ffn."
-        w[a + "time_mix_k"] = (ramp ** down).view(1, 1, C)
-        w[a + "time_mix_v"] = (ramp ** down + 0.3 * up).view(1, 1, C)
-        w[a + "time_mix_r"] = (ramp ** (0.5 * down)).view(1, 1, C)
-        w[a + "time_mix_g"] = (ramp ** (0.5 * down)).view(1, 1, C)
-        w[f + "time_mix_k"] = (ramp ** down).view(1, 1, C)
-        w[f + "time_mix_r"] = (ramp ** down).view(1, 1, C)
-        w[a + "time_decay"] = (-6 + 5.5 * (n / (C - 1)) ** (0.7 + 1.3 * up)).view(-1, N)
-        w[a + "time_faaaa"] = (up * (1 - n / (C - 1)) + ((n + 1) % 3 - 1) * 0.1).view(-1, N)
-        for m, gain in (("receptance", 1.0), ("key", 0.5), ("value", 1.0), ("gate", 0.5)):
-            w[a + m + ".weight"] = torch.nn.init.orthogonal_(torch.empty(C, C), gain)
-        w[a + "output.weight"] = torch.zeros(C, C)
-        w[a + "ln_x.weight"] = torch.full((C,), ((1 + i) / L) ** 0.7)
-        w[f + "key.weight"] = torch.randn(s.n_ffn, C) * C ** -0.5
-        w[f + "receptance.weight"] = torch.zeros(C, C)
-        w[f + "value.weight"] = torch.zeros(C, s.n_ffn)
+    for i in range(LAYERS):
+        {"5": initial_5, "7": initial_7}[generation](w, i)
+        w[f"blocks.{i}.att.output.weight"] = torch.zeros(C, C)
+        w[f"blocks.{i}.att.ln_x.weight"] = torch.full((C,), ((1 + i) / LAYERS) ** 0.7)
+        w[f"blocks.{i}.ffn.key.weight"] = torch.randn_like(w[f"blocks.{i}.ffn.key.weight"]) * C ** -0.5
+        w[f"blocks.{i}.ffn.value.weight"].zero_()
     return {k: v.clone().requires_grad_() for k, v in w.items()}
+
+
+def initial_5(w, i):
+    """Layer i of RWKV-5.2 before training."""
+    C, N = EMBD, 64
+    n = torch.arange(C, dtype=torch.float32)
+    ramp, up, down = n / C, i / (LAYERS - 1), 1 - i / LAYERS
+    a, f = f"blocks.{i}.att.", f"blocks.{i}.ffn."
+    w[a + "time_mix_k"] = (ramp ** down).view(1, 1, C)
+    w[a + "time_mix_v"] = (ramp ** down + 0.3 * up).view(1, 1, C)
+    w[a + "time_mix_r"] = (ramp ** (0.5 * down)).view(1, 1, C)
+    w[a + "time_mix_g"] = (ramp ** (0.5 * down)).view(1, 1, C)
+    w[f + "time_mix_k"] = (ramp ** down).view(1, 1, C)
+    w[f + "time_mix_r"] = (ramp ** down).view(1, 1, C)
+    w[a + "time_decay"] = (-6 + 5.5 * (n / (C - 1)) ** (0.7 + 1.3 * up)).view(-1, N)
+    w[a + "time_faaaa"] = (up * (1 - n / (C - 1)) + ((n + 1) % 3 - 1) * 0.1).view(-1, N)
+    for m, gain in (("receptance", 1.0), ("key", 0.5), ("value", 1.0), ("gate", 0.5)):
+        w[a + m + ".weight"] = torch.nn.init.orthogonal_(torch.empty(C, C), gain)
+    w[f + "receptance.weight"] = torch.zeros(C, C)
+
+
+def initial_7(w, i):
+    """Layer i of RWKV-7 before training: decays spread over the channels of each head, low-rank parts that give nothing yet."""
+    C, N = EMBD, 64
+    n = torch.arange(C, dtype=torch.float32)
+    ramp, line, up, down = n / C, n / (C - 1) - 0.5, i / (LAYERS - 1), 1 - i / LAYERS
+    zigzag = (n % N - (N - 1) / 2) / ((N - 1) / 2)
+    zigzag = zigzag * zigzag.abs()
+    a, f = f"blocks.{i}.att.", f"blocks.{i}.ffn."
+    for m, power in (("r", 0.2), ("w", 0.9), ("k", 0.7), ("v", 0.7), ("a", 0.9), ("g", 0.2)):
+        w[a + "x_" + m] = (1 - ramp ** (power * down)).view(1, 1, C)
+    w[f + "x_k"] = (1 - ramp ** down ** 4).view(1, 1, C)
+    w[a + "w0"] = (-5.5 + 6 * (n / (C - 1)) ** (1 + up ** 0.3) + 2.5 * zigzag).view(1, 1, C)
+    w[a + "a0"] = (-0.19 + 0.3 * zigzag + 0.4 * line).view(1, 1, C)
+    if i > 0:
+        w[a + "v0"] = (0.73 - 0.4 * line).view(1, 1, C)
+    for m in "wag" if i == 0 else "wavg":
+        w[a + m + "1"] = torch.zeros_like(w[a + m + "1"])
+        w[a + m + "2"] = torch.nn.init.orthogonal_(torch.empty_like(w[a + m + "2"]), 0.1)
+    # A gate of sigmoid(0) times its second matrix: without larger ones nothing would pass at first.
+    w[a + "g2"] = torch.nn.init.orthogonal_(torch.empty_like(w[a + "g2"]), 1.0)
+    w[a + "k_k"] = (0.71 - 0.1 * line).view(1, 1, C)
+    w[a + "k_a"] = torch.full((1, 1, C), 1.02)
+    w[a + "r_k"] = torch.full((C // N, N), -0.04)
+    for m, gain in (("receptance", 1.0), ("key", 0.5), ("value", 1.0)):
+        w[a + m + ".weight"] = torch.nn.init.orthogonal_(torch.empty(C, C), gain)
 
 
 class Net:
     """Peer's blocks over trainable weights, from state zero and without a soft prompt."""
 
-    def __init__(self, w):
-        self.w, self.peer = w, Peer(w, torch.float32, "cpu", False)
+    def __init__(self, w, generation):
+        self.w, self.peer = w, PEERS[generation](w, torch.float32, "cpu", False)
 
     def logits(self, ids, text_rows=0, drop=0.15):
         """The last text_rows rows are prose in training: little text, so features are dropped against rote learning."""
@@ -311,12 +353,9 @@ class Net:
                 return x
             return torch.cat([x[:-text_rows], F.dropout(x[-text_rows:], drop)])
 
-        m.log_w = [-torch.exp(w[f"blocks.{i}.att.time_decay"]) for i in range(m.n_layer)]
-        m.u = [w[f"blocks.{i}.att.time_faaaa"] for i in range(m.n_layer)]
+        m.prepare(w, "cpu")     # decays may have been learnt since
         x = F.layer_norm(F.embedding(ids, w["emb.weight"]), (m.C,), w["blocks.0.ln0.weight"], w["blocks.0.ln0.bias"])
-        x, zero, state = dropped(x), torch.zeros(1, 1, m.C), torch.zeros(1, m.H, m.N, m.N)
-        for i in range(m.n_layer):
-            x = m.block(i, x, zero, zero, state)
+        x = m.blocks(dropped(x), torch.zeros(2 * m.n_layer, 1, 1, m.C), torch.zeros(m.n_layer, 1, m.H, m.N, m.N))
         x = dropped(F.layer_norm(x, (m.C,), w["ln_out.weight"], None)) + w["ln_out.bias"]
         return F.linear(x, w["head.weight"])
 
@@ -365,7 +404,7 @@ def train(a):
     used = sorted(dia.alphabet() | {t for page in pages for par in page for t in par})
     compact = {t: i for i, t in enumerate(used)}
     assert compact[0] == 0
-    rest = math.log(SHAPE.vocab - len(used))
+    rest = math.log(VOCAB - len(used))
     text, held_text = Prose(tok, pages[cut:], a.seed + 1), Prose(tok, pages[:cut], a.seed + 2)
     check = Dialogues(tok, a.seed + 3, unseen=True)
     check_d, check_p = [check.document() for _ in range(128)], [held_text.window(192) for _ in range(24)]
@@ -377,9 +416,9 @@ def train(a):
         print(json.dumps(kw), file=log, flush=True)
 
     note(prose_tokens=len(text.stream), pages=len(pages), docs=where, prose_sha256=digest, used_tokens=len(used), dialogue_tokens=len(dia.alphabet()))
-    w = initial(len(used), a.seed)
-    net = Net(w)
-    flat = [v for k, v in w.items() if v.dim() < 2 or "time_" in k]
+    w = initial(a.generation, len(used), a.seed)
+    net = Net(w, a.generation)
+    flat = [v for k, v in w.items() if v.dim() != 2 or "time_" in k or "r_k" in k]
     full = [v for k, v in w.items() if not any(v is f for f in flat)]
     opt = torch.optim.AdamW([{"params": full, "weight_decay": 0.1}, {"params": flat, "weight_decay": 0.0}], betas=(0.9, 0.99), eps=1e-9)
     pool, start, tokens, mean = [], time.time(), 0, None
@@ -406,8 +445,9 @@ def train(a):
         torch.nn.utils.clip_grad_norm_(list(w.values()), 1.0)
         opt.step()
         with torch.no_grad():
-            for i in range(SHAPE.n_layer):
-                w[f"blocks.{i}.att.time_decay"].clamp_(max=1.0)
+            for k in w:
+                if k.endswith("time_decay"):
+                    w[k].clamp_(max=1.0)
         tokens += int(mask.sum())
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
         if (step + 1) % 100 == 0 or step == 0:
@@ -421,11 +461,11 @@ def train(a):
             v.copy_(final[k].float())
     note(final_in_bf16=assess(net, check_d, check_p, compact, rest), steps=step + 1, tokens=tokens, minutes=round((time.time() - start) / 60, 2))
     for k in ("emb.weight", "head.weight"):
-        whole = torch.zeros(SHAPE.vocab, SHAPE.n_embd, dtype=torch.bfloat16)
+        whole = torch.zeros(VOCAB, EMBD, dtype=torch.bfloat16)
         whole[torch.tensor(used)] = final[k]
         final[k] = whole
-    order = list(random_weights(Shape("5.2", 8, 4, 128, 2, 448), 0))
-    pack({k: final[k].contiguous() for k in order}, os.path.join(a.out, "model.pth"))
+    order = list(random_weights(a.generation, 8, 0))
+    pack({k: final[k].contiguous() for k in order}, os.path.join(a.out, FILES[a.generation]))
 
 
 def pack(weights, path):
@@ -485,16 +525,17 @@ class Tuner:
     """State tuning by peer.py's model over the used rows alone (the unused ones' zero logits enter the loss as they must)."""
 
     def __init__(self, a):
-        self.tok, self.whole = tokenizer(), torch.load(os.path.join(a.out, "model.pth"), weights_only=True)
+        self.tok, self.whole = tokenizer(), torch.load(os.path.join(a.out, FILES[a.generation]), weights_only=True)
+        self.generation = a.generation
         head = self.whole["head.weight"].float()
         self.used = (head.abs().sum(1) > 0).nonzero().flatten().tolist()
         self.compact = {t: i for i, t in enumerate(self.used)}
-        self.rest = math.log(SHAPE.vocab - len(self.used))
+        self.rest = math.log(VOCAB - len(self.used))
         w = {k: v.float() for k, v in self.whole.items()}
-        self.ref = Rwkv5(w, torch.float32)
+        self.ref = REFERENCES[a.generation](w, torch.float32)
         rows_ = torch.tensor(self.used)
         w = dict(w, **{k: w[k][rows_] for k in ("emb.weight", "head.weight")})
-        self.peer = Peer(w, torch.float32, "cpu", False)
+        self.peer = PEERS[a.generation](w, torch.float32, "cpu", False)
 
     def examples(self, path):
         return [(self.tok.encode(PROMPT.format(r["input"])), self.tok.encode(REPLY.format(r["output"]))) for r in read(path)]
@@ -509,11 +550,12 @@ class Tuner:
             logits, ids, goal = self.base_logits(ids[:, :-1]), ids[:, 1:], goal[:, 1:]
         else:
             soft, shifts, wkv = params
-            logits = self.peer(ids[:, :-1], shifts, wkv, soft, None)
+            # The soft prompt leads, and the last token predicts nothing; RWKV-7's peer takes that off itself.
+            logits = self.peer(ids if self.generation == "7" else ids[:, :-1], shifts, wkv, soft, None)
         return (token_loss(logits, ids, self.rest) * goal).sum(), int(goal.sum())
 
     def base_logits(self, ids):
-        return Net(self.peer.w).logits(ids)
+        return Net(self.peer.w, self.generation).logits(ids)
 
     def mean(self, examples, params):
         with torch.no_grad():
@@ -521,8 +563,8 @@ class Tuner:
         return sum(l.item() for l, _ in parts) / sum(n for _, n in parts)
 
     def tune(self, train, lr, init, epochs, seed=1, batch=8, each=None):
-        s, g = SHAPE, torch.Generator().manual_seed(seed)
-        size = [(1, 1, s.n_embd), (2 * s.n_layer, 1, 1, s.n_embd), (s.n_layer, 1, s.n_head, s.head_size, s.head_size)]
+        p, g = self.peer, torch.Generator().manual_seed(seed)
+        size = [(1, 1, p.C), (2 * p.n_layer, 1, 1, p.C), (p.n_layer, 1, p.H, p.N, p.N)]
         fill = {"zeros": torch.zeros, "ones": torch.ones, "random": lambda *z: torch.randn(*z, generator=g) * 0.01}[init]
         params = [torch.zeros(*size[0]).requires_grad_()] + [fill(*z).requires_grad_() for z in size[1:]]
         opt, order, step = torch.optim.Adam(params, lr=lr), list(range(len(train))), 0
@@ -541,7 +583,7 @@ class Tuner:
 
     def reply(self, question, params=None, limit=40):
         """Greedy, over the whole vocabulary: the text, why it ended, and whether an unused token was ever the best."""
-        soft, shifts, wkv = (None, None, None) if params is None else (params[0].reshape(-1), params[1].reshape(-1, SHAPE.n_embd), params[2].squeeze(1))
+        soft, shifts, wkv = (None, None, None) if params is None else (params[0].reshape(-1), params[1].reshape(-1, EMBD), params[2].squeeze(1))
         out, end, astray = [], "length", False
         with torch.no_grad():
             logits, shifts, wkv = self.ref.forward(self.tok.encode(PROMPT.format(question)), shifts, wkv, soft)
@@ -568,7 +610,7 @@ def check(a):
     t = Tuner(a)
     for k in ("emb.weight", "head.weight"):
         print(k, tuple(t.whole[k].shape), "rows not zero:", int((t.whole[k].float().abs().sum(1) > 0).sum()))
-    net, pages = Net(t.peer.w), prose(t.tok)[0]
+    net, pages = Net(t.peer.w, a.generation), prose(t.tok)[0]
     random.Random(a.seed).shuffle(pages)
     d, p = Dialogues(t.tok, a.seed + 3, unseen=True), Prose(t.tok, pages[:len(pages) // 50], a.seed + 2)
     docs, texts = [d.document() for _ in range(128)], [p.window(192) for _ in range(24)]
@@ -627,6 +669,7 @@ def verify(a):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("job", choices=["train", "data", "check", "verify"])
+    p.add_argument("--generation", choices=list(FILES), default="5")
     p.add_argument("--seed", type=int, default=SEED)
     p.add_argument("--rates", default="0.01,0.03,0.1,0.3,1.0")
     p.add_argument("--inits", default="zeros,ones,random")

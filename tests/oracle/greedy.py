@@ -10,7 +10,7 @@ import json
 
 import torch
 
-from rwkv5 import Rwkv5
+from reference import load_model
 from train import tokenizer
 
 
@@ -54,7 +54,7 @@ def main():
         p.add_argument("--" + name, required=True)
     p.add_argument("--tokens", type=int, default=50)
     a = p.parse_args()
-    model = Rwkv5(torch.load(a.model, weights_only=True), torch.float64)
+    model = load_model(a.model)
     print(json.dumps(answers(model, tokenizer(), a.state, a.prompt.replace("\\n", "\n"), a.tokens)))
 
 

@@ -2,9 +2,10 @@
 
 The files are committed, so the Rust tests need no Python. Same seeds and same torch: the same numbers.
 
-    model_<name>.pth / .safetensors    a random model (5.0, 5.1, 5.2, and 5.2 again under the spellings that other tools leave)
+    model_<name>.pth / .safetensors    a random model (5.0, 5.1, 5.2, and 5.2 again under the spellings that other tools leave; 7, and 7 again
+                                       as f16 with the tensors of layer 0 that nothing uses)
     golden_<name>.safetensors          its logits, losses, gradients and training runs, in float64
-    tiny_state.pth, tiny_greedy.json   a state tuned on examples/tiny, and greedy answers with and without it
+    tiny_state.pth, tiny_greedy.json   a state tuned on examples/tiny, and greedy answers with and without it; tiny_7_* for RWKV-7
     tokens.json                        random strings and their token ids
 """
 import json
@@ -16,8 +17,11 @@ from types import SimpleNamespace
 import torch
 from safetensors.torch import load_file, save_file
 
+import rwkv5
+import rwkv7
 from greedy import answers
-from rwkv5 import Rwkv5, Shape, random_weights
+from reference import of_weights
+from rwkv5 import Shape
 from train import PROMPT, save_state, tokenizer, tune
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -28,10 +32,11 @@ SHAPES = {
     "5.0": Shape("5.0", VOCAB, 2, 64, 2, 224),
     "5.1": Shape("5.1", VOCAB, 2, 64, 1, 200),      # one head of 64, and a width that is no multiple of 32
     "5.2": Shape("5.2", VOCAB, 2, 64, 2, 224),
+    "7": rwkv7.Shape(VOCAB, 3, 64, 2, 200, 12, 33, 16, 20),     # ranks and a width that are no multiples of 32
 }
 # From a zero state the GroupNorm meets vectors near zero, and with some weights 20 steps then magnify rounding beyond use
 # (seed 50: 28 %). With these, float32 stays within 1e-5 in the losses and 1e-4 in the tuned tensors.
-SEEDS = {"5.0": 58, "5.1": 51, "5.2": 52}
+SEEDS = {"5.0": 58, "5.1": 51, "5.2": 52, "7": 73}
 # (prompt, completion) lengths: no prompt, one token to learn, and both longer than any chunk of the WKV kernels.
 LENGTHS = [(0, 7), (9, 1), (70, 12), (5, 33), (1, 4)]
 
@@ -44,12 +49,16 @@ def write_models():
     """Writes the models and returns the weights of each as its file holds them, under the plain names."""
     models = {}
     for name, shape in SHAPES.items():
-        models[name] = random_weights(shape, SEEDS[name])
+        models[name] = (rwkv7 if name == "7" else rwkv5).random_weights(shape, SEEDS[name])
         torch.save(models[name], golden(f"model_{name}.pth"))
     odd = {k: v.reshape(-1) if "time_mix_" in k else v for k, v in models["5.2"].items()}
     odd = {"_orig_mod." + k: v.half().contiguous() for k, v in odd.items()}
     save_file(odd, golden("model_5.2_orig_mod.safetensors"))
     models["5.2_orig_mod"] = {k.removeprefix("_orig_mod."): v for k, v in load_file(golden("model_5.2_orig_mod.safetensors")).items()}
+    # Older releases hold the value residual of layer 0, too, where there is none.
+    more = {f"blocks.0.att.{n}": models["7"][f"blocks.1.att.{n}"] for n in ("v0", "v1", "v2")}
+    models["7_f16"] = {k: v.half().contiguous() for k, v in {**models["7"], **more}.items()}
+    save_file(models["7_f16"], golden("model_7_f16.safetensors"))
     return models
 
 
@@ -61,7 +70,7 @@ def gradients(model, batch, shifts, wkv, soft):
 
 
 def numbers(weights, seed):
-    model, g = Rwkv5(weights, torch.float64), torch.Generator().manual_seed(seed)
+    model, g = of_weights(weights), torch.Generator().manual_seed(seed)
     s, out = model.shape, {}
     draw = lambda n: torch.randint(1, VOCAB, (n,), generator=g)
     randn = lambda *size: 0.3 * torch.randn(*size, generator=g, dtype=torch.float64)
@@ -87,22 +96,23 @@ def numbers(weights, seed):
     return {k: v.contiguous() for k, v in out.items()}
 
 
-def write_tiny(tok):
+def write_tiny(tok, generation, suffix):
     """A state tuned for one epoch, and greedy answers from the file as the Rust program would read it."""
     sys.path.insert(0, TINY)
-    from build_tiny import Tuner
-    tuner = Tuner(SimpleNamespace(out=TINY))
+    from build_tiny import FILES, Tuner
+    tuner = Tuner(SimpleNamespace(out=TINY, generation=generation))
     soft, shifts, wkv = tuner.tune(tuner.examples(os.path.join(TINY, "train.jsonl")), lr=0.1, init="zeros", epochs=1)
-    save_state(golden("tiny_state.pth"), soft, shifts.squeeze((1, 2)), wkv.squeeze(1), torch.bfloat16)
+    state = golden(f"tiny{suffix}_state.pth")
+    save_state(state, soft, shifts.squeeze((1, 2)), wkv.squeeze(1), torch.bfloat16)
 
-    model = Rwkv5(torch.load(os.path.join(TINY, "model.pth"), weights_only=True), torch.float64)
+    model = of_weights(torch.load(os.path.join(TINY, FILES[generation]), weights_only=True))
     questions = [json.loads(line)["input"] for line in open(os.path.join(TINY, "eval.jsonl"), encoding="utf-8")]
     questions = questions[::16][:6] + ["Какого цвета снег? ❄️", "何色ですか、草は? 🌿👩‍🚀"]
     rows = []
     for question in questions:
         prompt = PROMPT.format(input=question)
-        rows.append({"prompt": prompt, **answers(model, tok, golden("tiny_state.pth"), prompt, 40)})
-    write_rows("tiny_greedy.json", rows)
+        rows.append({"prompt": prompt, **answers(model, tok, state, prompt, 40)})
+    write_rows(f"tiny{suffix}_greedy.json", rows)
 
 
 PIECES = [chr(i) for i in range(32)] + ["\x7f", "\x85", "\u00a0", "\u200b", "\u2028", "\u3000", "\ufeff", "\ufffd", "\U0010ffff"]
@@ -150,7 +160,8 @@ def main():
     for name, weights in write_models().items():
         save_file(numbers(weights, seed=7), golden(f"golden_{name}.safetensors"))
     tok = tokenizer()
-    write_tiny(tok)
+    write_tiny(tok, "5", "")
+    write_tiny(tok, "7", "_7")
     write_tokens(tok)
 
 

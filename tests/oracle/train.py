@@ -1,4 +1,4 @@
-"""State tuning in float64, token by token: what a correct training run must reproduce, step for step.
+"""State tuning in float64, token by token: what a correct training run must reproduce, step for step. RWKV-5 or RWKV-7.
 
     python train.py --model m.pth --data d.jsonl --batchsize 4 --steps 12 --learningrate 0.01 \
         --init zeros --out state.pth [--no-softprompt] [--prompt-cutoff N] [--completion-cutoff N]
@@ -21,7 +21,7 @@ import os
 
 import torch
 
-from rwkv5 import Rwkv5
+from reference import load_model
 
 PROMPT, RESPONSE = "user: {input}\n\nassistant:", " {output}"
 
@@ -89,7 +89,7 @@ def main():
     p.add_argument("--response-formatter", default=RESPONSE)
     p.add_argument("--no-softprompt", action="store_true")
     a = p.parse_args()
-    model = Rwkv5(torch.load(a.model, weights_only=True), torch.float64)
+    model = load_model(a.model)
     examples = read_examples(a.data, tokenizer(), a.prompt_formatter, a.response_formatter, a.prompt_cutoff, a.completion_cutoff)
     _, soft, shifts, wkv = tune(model, examples, a.steps, a.batchsize, a.learningrate, a.init, not a.no_softprompt,
                                 lambda entry: print(json.dumps(entry), flush=True))
