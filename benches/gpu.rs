@@ -45,7 +45,7 @@ struct Times {
 
 fn main() -> Result<()> {
     let options = parse(std::env::args().skip(1))?;
-    let compute = Compute::fastest(Choice::Cuda(0), Some(Product::Bf16), Weights::File)?;
+    let compute = Compute::fastest(Choice::Cuda(0), Some(Product::Bf16), Weights::File)?.compute;
     let card = card_name(&compute.device)?;
     println!("{}", json!({"what": "card", "name": card}));
     if let Some(path) = &options.decode {
@@ -176,7 +176,7 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
         (None, Weights::Int8),
         (None, Weights::Nf4),
     ] {
-        let compute = Compute::exact(Choice::Cuda(0), product, weights)?;
+        let compute = Compute::exact(Choice::Cuda(0), product, weights)?.compute;
         let model = Rwkv::load(&checkpoint, &compute)?;
         let start = State::zeros(model.config())?.to_device(&compute.device)?;
         let mut reader = Reader::new(&model, &start);

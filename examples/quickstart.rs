@@ -10,6 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use state_tune::console::Console;
 use state_tune::data::template::Template;
 use state_tune::data::{Formats, Walk, example};
 use state_tune::model::{ModelFile, Rwkv, State};
@@ -46,12 +47,10 @@ fn quickstart() -> Result<()> {
     println!(
         "Teaching a small RWKV-5 model to answer like a pirate, by its starting state alone.\n"
     );
-    train::run(&options)?;
+    train::run(&options, &Console::standard())?;
 
-    let model = Rwkv::load(
-        &ModelFile::open(&options.model)?,
-        Compute::fastest(options.device, options.product, options.weights)?,
-    )?;
+    let opened = Compute::fastest(options.device, options.product, options.weights)?;
+    let model = Rwkv::load(&ModelFile::open(&options.model)?, opened.compute)?;
     let device = &model.compute().device;
     let tuned = state_file::read(&options.save, model.config())?.to_device(device)?;
     let base = State::zeros(model.config())?.to_device(device)?;

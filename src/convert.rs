@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::console::print;
+use crate::console::Console;
 use crate::data::{Example, Formats, example};
 use crate::files;
 use crate::model::{Rwkv, State};
@@ -34,8 +34,8 @@ pub struct Options {
     pub force: bool,
 }
 
-/// Converts, and says what was lost.
-pub fn run(options: &Options) -> Result<()> {
+/// Converts, and says on `console` what was lost.
+pub fn run(options: &Options, console: &Console) -> Result<()> {
     let output = options.output.display();
     let target = files::settled(&options.output);
     let inputs = [&options.input]
@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let first = open(&options.input, options, model.as_ref())?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
-    print(&format!(
+    console.line(&format!(
         "from   {input} ({}, {n_layer} layers)",
         first.format
     ));
@@ -88,7 +88,7 @@ pub fn run(options: &Options) -> Result<()> {
         _ => state,
     };
 
-    tell_losses(options, model.as_ref(), &state)?;
+    tell_losses(options, model.as_ref(), &state, console)?;
     // The model that is named, or what the files say.
     let fingerprint = model
         .as_ref()
@@ -112,7 +112,7 @@ pub fn run(options: &Options) -> Result<()> {
         (to, ..) => state_file::write(&target, &state, element, to, fingerprint),
     }
     .with_context(|| format!("cannot write {output}"))?;
-    print(&format!("to     {output} ({})", options.to));
+    console.line(&format!("to     {output} ({})", options.to));
     Ok(())
 }
 
@@ -135,7 +135,12 @@ fn open(path: &Path, options: &Options, model: Option<&Rwkv>) -> Result<Found> {
 }
 
 /// Says what the format has no place for, and what that costs on the data, if there are any.
-fn tell_losses(options: &Options, model: Option<&Rwkv>, state: &State) -> Result<()> {
+fn tell_losses(
+    options: &Options,
+    model: Option<&Rwkv>,
+    state: &State,
+    console: &Console,
+) -> Result<()> {
     let lost = options.to.loses(state)?;
     if lost.is_empty() {
         return Ok(());
@@ -147,7 +152,7 @@ fn tell_losses(options: &Options, model: Option<&Rwkv>, state: &State) -> Result
         "for such a format, train with --tune wkv"
     };
     let (Some(model), Some(data)) = (model, &options.data) else {
-        print(&format!(
+        console.line(&format!(
             "lost   {to} has no place for {what}: answers will differ ({advice}; --model and --data_path tell how much)"
         ));
         return Ok(());
@@ -165,7 +170,7 @@ fn tell_losses(options: &Options, model: Option<&Rwkv>, state: &State) -> Result
         model.score(&examples, state)?.loss(),
         model.score(&examples, &left)?.loss(),
     );
-    print(&format!(
+    console.line(&format!(
         "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",
         data.display()
     ));

@@ -5,44 +5,44 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use candle_core::Tensor;
 
-use crate::console::print;
+use crate::console::Console;
 use crate::model::{Config, ModelFile, Rwkv};
 use crate::ops::linear::Product;
 use crate::state_file::{self, Format, Found};
 
-/// Says what a state or a model is. Errors when it is neither, with both reasons.
-pub fn run(path: &Path) -> Result<()> {
+/// Says on `console` what a state or a model is. Errors when it is neither, with both reasons.
+pub fn run(path: &Path, console: &Console) -> Result<()> {
     let shown = path.display();
     let why_no_state = match state_file::open(path, None) {
         Ok(found) => {
             if found.format == Format::Model {
                 let checkpoint = ModelFile::open(path)?;
-                model(&Config::of(&checkpoint)?, &checkpoint, path)?;
+                model(&Config::of(&checkpoint)?, &checkpoint, path, console)?;
             }
-            return state(&found).with_context(|| format!("cannot read {shown}"));
+            return state(&found, console).with_context(|| format!("cannot read {shown}"));
         }
         Err(error @ state_file::Error::Unclear { .. }) => bail!("{shown}: {error}"),
         Err(error) => error,
     };
     match ModelFile::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
-        Ok((config, checkpoint)) => model(&config, &checkpoint, path),
+        Ok((config, checkpoint)) => model(&config, &checkpoint, path, console),
         Err(why_no_model) => bail!(
             "{shown} can be used neither as a state ({why_no_state}) nor as a model ({why_no_model:#})"
         ),
     }
 }
 
-fn model(config: &Config, checkpoint: &ModelFile, path: &Path) -> Result<()> {
+fn model(config: &Config, checkpoint: &ModelFile, path: &Path, console: &Console) -> Result<()> {
     let model = Rwkv::load(checkpoint, Product::F32)
         .with_context(|| format!("cannot use the model {}", path.display()))?;
-    print(&format!("model        {config}"));
-    print(&format!("type         {}", model.element()));
-    print(&format!("tensors      {}", checkpoint.names().count()));
-    print(&format!("fingerprint  {}", model.fingerprint()));
+    console.line(&format!("model        {config}"));
+    console.line(&format!("type         {}", model.element()));
+    console.line(&format!("tensors      {}", checkpoint.names().count()));
+    console.line(&format!("fingerprint  {}", model.fingerprint()));
     Ok(())
 }
 
-fn state(found: &Found) -> Result<()> {
+fn state(found: &Found, console: &Console) -> Result<()> {
     let Found {
         format,
         state,
@@ -50,31 +50,33 @@ fn state(found: &Found) -> Result<()> {
         tag,
     } = found;
     let (n_layer, n_head, head_size, _) = state.wkv.dims4()?;
-    print(&format!("state        {format}"));
+    console.line(&format!("state        {format}"));
     match tag {
         Some(tag) => {
             let model = tag.model.as_deref().unwrap_or("unknown");
-            print(&format!("written by   {}", printable(&tag.program)));
-            print(&format!(
+            console.line(&format!("written by   {}", printable(&tag.program)));
+            console.line(&format!(
                 "tuned on     the model with the fingerprint {}",
                 printable(model)
             ));
         }
-        None => print("written by   another program, or an earlier state-tune: it has no tag"),
+        None => {
+            console.line("written by   another program, or an earlier state-tune: it has no tag")
+        }
     }
-    print(&format!(
+    console.line(&format!(
         "sizes        {n_layer} layers, n_embd {}, {n_head} heads of {head_size}",
         n_head * head_size
     ));
-    print(&format!("type         {}", element));
+    console.line(&format!("type         {}", element));
     match &state.soft_prompt {
-        Some(soft_prompt) => print(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
-        None => print("soft prompt  none"),
+        Some(soft_prompt) => console.line(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
+        None => console.line("soft prompt  none"),
     }
-    print("norms        layer  att shift  ffn shift        wkv");
+    console.line("norms        layer  att shift  ffn shift        wkv");
     for i in 0..n_layer {
         let layer = state.layer(i)?;
-        print(&format!(
+        console.line(&format!(
             "             {i:5}  {:9.4}  {:9.4}  {:9.4}",
             norm(&layer.att_shift)?,
             norm(&layer.ffn_shift)?,

@@ -5,37 +5,39 @@ use std::io;
 use std::process::ExitCode;
 
 use state_tune::cli::{self, Command, Machine};
-use state_tune::console;
+use state_tune::console::Console;
 use state_tune::ops::cpu::level::Level;
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, sample};
 
 fn main() -> ExitCode {
+    let console = Console::standard();
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
-            console::print(text.trim_end());
+            console.line(text.trim_end());
             return ExitCode::SUCCESS;
         }
         Err(cli::Exit::Usage(message)) => {
-            console::error(&format!("error: {message}"));
+            console.error(&format!("error: {message}"));
             return ExitCode::from(2);
         }
     };
-    match run(command) {
+    match run(command, &console) {
         Ok(code) => code,
         // Whoever read the answer has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            console::error(&format!("error: {error:#}"));
+            console.error(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(command: Command) -> anyhow::Result<ExitCode> {
+fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Train { options, machine } => match on(machine, || train::run(&options))? {
+        Command::Train { options, machine } => match on(machine, || train::run(&options, console))?
+        {
             Stop::Signal(signal) => Ok(ExitCode::from(128 + signal as u8)),
             Stop::ExitLoss { .. }
             | Stop::MaxEpochs { .. }
@@ -43,19 +45,19 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             | Stop::Patience { .. } => Ok(ExitCode::SUCCESS),
         },
         Command::DryRun { options } => {
-            train::dry_run(&options)?;
+            train::dry_run(&options, console)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Convert { options } => {
-            ops::cpu::threads::with_threads(None, || convert::run(&options))??;
+            ops::cpu::threads::with_threads(None, || convert::run(&options, console))??;
             Ok(ExitCode::SUCCESS)
         }
         Command::Inspect { path } => {
-            inspect::run(&path)?;
+            inspect::run(&path, console)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Sample { options, machine } => {
-            on(machine, || sample::run(&options))?;
+            on(machine, || sample::run(&options, console))?;
             Ok(ExitCode::SUCCESS)
         }
     }

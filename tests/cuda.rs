@@ -21,7 +21,7 @@ use state_tune::ops::{Compute, Offsets, cross_entropy, gates, rows, token_shift}
 /// The first GPU, or `None` once it is said why there is none.
 fn card() -> Option<Device> {
     match Compute::fastest(Choice::Cuda(0), None, Weights::File) {
-        Ok(compute) => Some(compute.device),
+        Ok(opened) => Some(opened.compute.device),
         Err(why) => {
             println!("skipped: {why}");
             None

@@ -47,7 +47,7 @@ fn golden(file: &str) -> PathBuf {
 fn devices(product: Product) -> Vec<Compute> {
     let mut all = vec![Compute::from(product)];
     match Compute::fastest(Choice::Cuda(0), Some(product), Weights::File) {
-        Ok(compute) => all.push(compute),
+        Ok(opened) => all.push(opened.compute),
         Err(why) => println!("not on a GPU: {why}"),
     }
     all

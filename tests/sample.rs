@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use common::{Dir, golden, tiny};
 use serde_json::Value;
-use state_tune::generate::{self, End, Settings, Talk};
+use state_tune::generate::{self, FinishReason, Settings, Talk};
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::linear::Product;
 use state_tune::state_file;
@@ -197,7 +197,7 @@ fn a_talk_reads_on_as_if_all_had_been_said_at_once() {
                         .unwrap();
                 whole += &format!("{answer}\n\n");
                 said += &format!("{answer}\n");
-                if end == End::Limit {
+                if end == FinishReason::Limit {
                     said += &format!("[stopped at --max_tokens {max_tokens}]\n");
                 }
             }
@@ -299,17 +299,17 @@ fn a_text_ends_an_answer_wherever_tokens_are_cut() {
     assert_eq!(whole, " Arr, that be seventeen, matey!");
     for (stop, wanted, end) in [
         // It begins and ends inside of tokens.
-        ("at be sev", " Arr, th", End::Stop),
-        (" Arr", "", End::Stop),
-        ("matey!", " Arr, that be seventeen, ", End::Stop),
+        ("at be sev", " Arr, th", FinishReason::Stop),
+        (" Arr", "", FinishReason::Stop),
+        ("matey!", " Arr, that be seventeen, ", FinishReason::Stop),
         // Its beginning comes, and the rest does not; two newlines are then no end.
-        ("matey!!", whole, End::Limit),
-        ("\n\n", whole, End::Stop),
+        ("matey!!", whole, FinishReason::Limit),
+        ("\n\n", whole, FinishReason::Stop),
     ] {
         let length = Tokenizer::world().encode(whole).len();
         let settings = Settings {
             stop: Some(stop.into()),
-            ..Settings::greedy(length + usize::from(end == End::Stop))
+            ..Settings::greedy(length + usize::from(end == FinishReason::Stop))
         };
         let answered = generate::answer(
             &model,
@@ -339,7 +339,7 @@ fn an_ended_answer_has_been_read_with_the_text_that_ended_it() {
         Ok(())
     };
     let tokens = Tokenizer::world().encode(prompt);
-    assert_eq!(talk.answer(&tokens, &mut say).unwrap(), End::Stop);
+    assert_eq!(talk.answer(&tokens, &mut say).unwrap(), FinishReason::Stop);
     let more = Tokenizer::world().encode(" an");
     talk.answer(&more, &mut say).unwrap();
     let (first, greedy) = (" Arr, that", Settings::greedy(40));

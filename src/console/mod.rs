@@ -1,54 +1,122 @@
-//! What a person sees while the program runs: lines, progress bars, and messages of what went wrong.
+//! What a person sees while the program runs: lines, progress bars, answers, and messages of what went wrong.
 //!
-//! Progress goes to the terminal as a bar and to a pipe as plain lines. Nothing shown is worth a lost run: when nobody
-//! reads standard output any more, training goes on and the state is saved.
+//! Nothing prints by itself: a function that has something to say is handed a [`Console`]. The
+//! program hands in the [standard one](Console::standard); who uses the library hands in
+//! [`Console::silent`] or a writer of their own.
+//!
+//! Progress goes to the terminal as a bar and elsewhere as plain lines. Nothing shown is worth a
+//! lost run: when nobody reads standard output any more, training goes on and the state is saved.
 
 mod progress;
 mod transfer;
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::ProgressBar;
 
 pub use indicatif::DecimalBytes;
 pub use progress::Progress;
 pub use transfer::Transfer;
 
-static OUTPUT_IS_DATA: AtomicBool = AtomicBool::new(false);
+/// Where lines, answers and messages go. A clone goes to the same place, from any thread.
+#[derive(Clone)]
+pub struct Console(Place);
 
-/// From here on standard output is for another program, and [`print`] writes to standard error.
-pub fn leave_output_to_data() {
-    OUTPUT_IS_DATA.store(true, Ordering::Relaxed);
+#[derive(Clone)]
+enum Place {
+    /// Lines and answers on standard output, errors on standard error.
+    Output,
+    /// Lines and errors on standard error, answers on standard output.
+    BesideOutput,
+    /// Lines above a progress bar, answers on standard output, errors on standard error.
+    AboveBar(ProgressBar),
+    /// All of it in a writer of the caller's.
+    Writer(Arc<Mutex<dyn Write + Send>>),
 }
 
-/// A line on standard output.
-pub fn print(line: &str) {
-    // A reader that went away is no reason to stop.
-    let _ = if OUTPUT_IS_DATA.load(Ordering::Relaxed) {
-        writeln!(io::stderr(), "{line}")
-    } else {
-        writeln!(io::stdout(), "{line}")
-    };
-}
-
-/// Text for a person who types at a terminal; a pipe does not get it.
-pub fn prompt(text: &str) -> io::Result<()> {
-    if io::stdin().is_terminal() && io::stdout().is_terminal() {
-        stream(text)?;
+impl Console {
+    /// Standard output and standard error.
+    pub fn standard() -> Self {
+        Self(Place::Output)
     }
-    Ok(())
+
+    /// Shows nothing.
+    pub fn silent() -> Self {
+        Self::to(io::sink())
+    }
+
+    /// Writes everything to `writer`, as plain lines.
+    pub fn to(writer: impl Write + Send + 'static) -> Self {
+        Self(Place::Writer(Arc::new(Mutex::new(writer))))
+    }
+
+    /// The same console for a time when standard output holds data for another program: lines go
+    /// to standard error instead. A writer of the caller's stays the place for both.
+    pub fn beside_output(&self) -> Self {
+        match &self.0 {
+            Place::Output => Self(Place::BesideOutput),
+            place => Self(place.clone()),
+        }
+    }
+
+    /// Shows a line of what is going on.
+    pub fn line(&self, line: &str) {
+        // A reader that went away is no reason to stop.
+        let _ = match &self.0 {
+            Place::Output => writeln!(io::stdout(), "{line}"),
+            Place::BesideOutput => writeln!(io::stderr(), "{line}"),
+            Place::AboveBar(bar) => {
+                bar.println(line);
+                Ok(())
+            }
+            Place::Writer(writer) => writeln!(locked(writer), "{line}"),
+        };
+    }
+
+    /// Shows a piece of an answer as it comes, without a line's end. Errors when nobody reads any
+    /// more.
+    pub fn stream(&self, text: &str) -> io::Result<()> {
+        let write = |writer: &mut dyn Write| {
+            writer.write_all(text.as_bytes())?;
+            writer.flush()
+        };
+        match &self.0 {
+            Place::Writer(writer) => write(&mut *locked(writer)),
+            _ => write(&mut io::stdout()),
+        }
+    }
+
+    /// Shows a text to a person who types at a terminal; a pipe or a writer does not get it.
+    pub fn prompt(&self, text: &str) -> io::Result<()> {
+        let is_typed = io::stdin().is_terminal() && io::stdout().is_terminal();
+        match &self.0 {
+            Place::Writer(_) => Ok(()),
+            _ if is_typed => self.stream(text),
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows a line of what went wrong. Such lines quote files, which may hold anything: what would
+    /// break the line or speak to the terminal is escaped, and a page is enough.
+    pub fn error(&self, line: &str) {
+        let line = harmless(line);
+        let _ = match &self.0 {
+            Place::Writer(writer) => writeln!(locked(writer), "{line}"),
+            _ => writeln!(io::stderr(), "{line}"),
+        };
+    }
+
+    /// Whether a bar can be shown that redraws itself.
+    fn has_bars(&self) -> bool {
+        let is_standard = matches!(self.0, Place::Output | Place::BesideOutput);
+        is_standard && io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
 }
 
-/// Text on standard output as it comes, without a line's end. Errors when nobody reads any more.
-pub fn stream(text: &str) -> io::Result<()> {
-    let mut out = io::stdout();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
-/// A line on standard error. Messages quote files, which may hold anything: what would break the line or speak to the
-/// terminal is escaped, and a page is enough.
-pub fn error(line: &str) {
-    let _ = writeln!(io::stderr(), "{}", harmless(line));
+/// A writer in which a panic left half a line is still a writer.
+fn locked(writer: &Mutex<dyn Write + Send>) -> MutexGuard<'_, dyn Write + Send + 'static> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn harmless(line: &str) -> String {
@@ -79,6 +147,37 @@ pub fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A writer whose text can be looked at while a console writes to it.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_writer_gets_everything_but_prompts() {
+        let shared = Shared::default();
+        let console = Console::to(shared.clone());
+        console.line("a line");
+        console.prompt("> ").unwrap();
+        console.stream("an ").unwrap();
+        console.stream("answer\n").unwrap();
+        console.beside_output().line("beside");
+        console.error("an\nerror");
+        let mut progress = Progress::new(&console, 2, 0);
+        progress.console().line("during");
+        progress.step(2, "done");
+        let wanted = "a line\nan answer\nbeside\nan\\nerror\nduring\nstep 2/2  done\n";
+        assert_eq!(*shared.0.lock().unwrap(), wanted.as_bytes());
+    }
 
     #[test]
     fn messages_are_one_line_and_short() {

@@ -1,31 +1,34 @@
-//! Where a run stands: a bar that redraws itself on a terminal, plain lines elsewhere.
+//! How far a run is: a bar that redraws itself on a terminal, plain lines elsewhere.
 
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::print;
+use super::{Console, Place};
 
-/// Plain lines come no closer together than this, but for the first and the last.
+/// The least time between two plain lines, except for the first and the last.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows each step of a run.
 pub struct Progress {
     steps: usize,
+    console: Console,
     view: View,
 }
 
 enum View {
     Bar(ProgressBar),
-    Lines { last: Option<Instant> },
+    /// When the last line was shown.
+    Lines {
+        last: Option<Instant>,
+    },
 }
 
 impl Progress {
-    /// Progress over `steps` steps, of which some may be done: a bar when standard output and standard error are a terminal.
-    pub fn new(steps: usize, done: usize) -> Self {
-        let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
-        let view = if terminal {
+    /// Progress over `steps` steps, of which `done` are done: a bar when standard output and
+    /// standard error are a terminal.
+    pub fn new(console: &Console, steps: usize, done: usize) -> Self {
+        let view = if console.has_bars() {
             let bar = ProgressBar::new(steps as u64);
             // A template that indicatif refuses would leave its default style, which is still a bar.
             if let Ok(style) = ProgressStyle::with_template("{bar:24.cyan} {pos}/{len}  {msg}") {
@@ -36,7 +39,11 @@ impl Progress {
         } else {
             View::Lines { last: None }
         };
-        Self { steps, view }
+        Self {
+            steps,
+            console: console.clone(),
+            view,
+        }
     }
 
     /// Shows that step `step` is done, described by `message`.
@@ -49,28 +56,26 @@ impl Progress {
             View::Lines { last } => {
                 if step == self.steps || last.is_none_or(|last| last.elapsed() >= LINE_EVERY) {
                     *last = Some(Instant::now());
-                    print(&format!("step {step}/{}  {message}", self.steps));
+                    let line = format!("step {step}/{}  {message}", self.steps);
+                    self.console.line(&line);
                 }
             }
         }
     }
 
-    /// Shows that held-out examples are looked at, which may take a while; lines tell of that when it is done.
+    /// Shows that held-out examples are being evaluated, which may take a while. Where there is no
+    /// bar, the line with the result is enough.
     pub fn evaluating(&self) {
         if let View::Bar(bar) = &self.view {
             bar.set_message("looking at held-out examples");
         }
     }
 
-    /// A way to say something while the run goes on, from any thread: above the bar, where there is one.
-    pub fn print_line(&self) -> impl Fn(&str) + Send + 'static {
-        let bar = match &self.view {
-            View::Bar(bar) => Some(bar.clone()),
-            View::Lines { .. } => None,
-        };
-        move |line| match &bar {
-            Some(bar) => bar.println(line),
-            None => print(line),
+    /// A console for lines while the run goes on: they stand above the bar, where there is one.
+    pub fn console(&self) -> Console {
+        match &self.view {
+            View::Bar(bar) => Console(Place::AboveBar(bar.clone())),
+            View::Lines { .. } => self.console.clone(),
         }
     }
 

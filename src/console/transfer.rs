@@ -1,17 +1,17 @@
-//! Where a download stands: a bar on a terminal, a line now and then elsewhere.
+//! How far a download is: a bar on a terminal, a line now and then elsewhere.
 
-use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::{duration, print};
+use super::{Console, duration};
 
-/// Plain lines come no closer together than this.
+/// The least time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows bytes as they arrive.
 pub struct Transfer {
+    console: Console,
     name: String,
     /// All bytes of the file, where the server says how many.
     total: Option<u64>,
@@ -19,14 +19,14 @@ pub struct Transfer {
     /// When this began, and with how many bytes.
     begun: (Instant, u64),
     bar: Option<ProgressBar>,
+    /// When the last line was shown.
     last: Instant,
 }
 
 impl Transfer {
     /// A transfer of the file called `name`, of whose `total` bytes `have` are here already.
-    pub fn new(name: &str, total: Option<u64>, have: u64) -> Self {
-        let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
-        let bar = terminal.then(|| {
+    pub fn new(console: &Console, name: &str, total: Option<u64>, have: u64) -> Self {
+        let bar = console.has_bars().then(|| {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
             let template = if total.is_some() {
                 "{msg}  {bar:24.cyan} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
@@ -44,6 +44,7 @@ impl Transfer {
         });
         let now = Instant::now();
         Self {
+            console: console.clone(),
             name: name.to_string(),
             total,
             have,
@@ -60,11 +61,11 @@ impl Transfer {
             bar.set_position(self.have);
         } else if self.last.elapsed() >= LINE_EVERY {
             self.last = Instant::now();
-            print(&self.line());
+            self.console.line(&self.line());
         }
     }
 
-    /// Takes the bar away; whoever used it says how it ended.
+    /// Takes the bar away. How the transfer ended is for the caller to say.
     pub fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
@@ -95,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_line_tells_size_speed_and_time_left() {
-        let mut transfer = Transfer::new("model.pth", Some(3_000_000_000), 1_000_000_000);
+        let console = Console::silent();
+        let mut transfer = Transfer::new(&console, "model.pth", Some(3_000_000_000), 1_000_000_000);
         transfer.begun.0 = Instant::now() - Duration::from_secs(10);
         transfer.advance(500_000_000);
         let line = transfer.line();
@@ -104,7 +106,7 @@ mod tests {
             line.starts_with(wanted) && line.ends_with("/s, 30s left"),
             "{line}"
         );
-        let unknown = Transfer::new("data.jsonl", None, 0).line();
+        let unknown = Transfer::new(&console, "data.jsonl", None, 0).line();
         assert!(
             !unknown.contains(" of ") && !unknown.contains("left"),
             "{unknown}"

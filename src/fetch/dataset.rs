@@ -21,7 +21,7 @@ use super::convert::{self, Format};
 use super::hub::{CONVERTED, Hub};
 use super::part::Part;
 use super::{Patience, bring};
-use crate::console::print;
+use crate::console::Console;
 
 /// `owner/name[:config][@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +89,17 @@ struct Chosen {
 }
 
 /// Makes `target` of a split of a dataset, as JSON lines.
-pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience) -> Result<()> {
-    let Some(mut part) = Part::open(target)? else {
+pub fn fetch(
+    target: &Path,
+    dataset: &Dataset,
+    split: &str,
+    patience: &Patience,
+    console: &Console,
+) -> Result<()> {
+    let Some(mut part) = Part::open(target, console)? else {
         return Ok(());
     };
-    let hub = Hub::open(patience)?;
+    let hub = Hub::open(patience, console)?;
     let Chosen { revision, paths } = choose(&hub, dataset, split)?;
 
     // The files as they are on the hub, kept until all of them have become rows: fetching goes on where it stopped.
@@ -110,9 +116,9 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
         let shard = shelf.place(&file)?;
         if !shard.exists() {
             if paths.len() > 1 {
-                print(&format!("fetch  file {} of {}", i + 1, paths.len()));
+                console.line(&format!("fetch  file {} of {}", i + 1, paths.len()));
             }
-            let brought = bring(&Address::Hub(file), &shard, Some(&hub), patience);
+            let brought = bring(&Address::Hub(file), &shard, Some(&hub), patience, console);
             brought.inspect_err(|_| shelf.clear([]))?;
         }
         shards.push((path, shard));
@@ -149,7 +155,7 @@ pub fn fetch(target: &Path, dataset: &Dataset, split: &str, patience: &Patience)
     }
     shelf.clear(shards.iter().map(|(_, shard)| shard.as_path()));
     ensure!(rows > 0, "the split {split} of {dataset} has no rows");
-    print(&format!("fetch  {}: {rows} rows", target.display()));
+    console.line(&format!("fetch  {}: {rows} rows", target.display()));
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::Patience;
 use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::transfer::LONGEST_WAIT;
 use super::web::{self, Advice, Request};
-use crate::console::print;
+use crate::console::Console;
 
 /// The hub's branch to which it converts every dataset.
 pub const CONVERTED: &str = "refs/convert/parquet";
@@ -41,11 +41,13 @@ pub struct Hub {
     authorization: Option<HeaderValue>,
     offline: bool,
     tries: usize,
+    console: Console,
 }
 
 impl Hub {
     /// Reads the hub's usual settings: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` and their kin.
-    pub fn open(patience: &Patience) -> Result<Self> {
+    /// Waiting is shown on `console`.
+    pub fn open(patience: &Patience, console: &Console) -> Result<Self> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(patience.connect)
@@ -91,6 +93,7 @@ impl Hub {
             authorization,
             offline: is_set("HF_HUB_OFFLINE"),
             tries: patience.tries,
+            console: console.clone(),
         })
     }
 
@@ -196,7 +199,7 @@ impl Hub {
                     retry_after: Some(after),
                     ..
                 }) if tries > 0 && after <= LONGEST_WAIT => {
-                    print(&format!(
+                    self.console.line(&format!(
                         "fetch  {repo}: the hub wants fewer requests; trying again in {after:?}"
                     ));
                     thread::sleep(after);

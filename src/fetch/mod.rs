@@ -28,7 +28,9 @@ pub use dataset::Dataset;
 
 use self::hub::Hub;
 use self::part::Part;
-use crate::console::{DecimalBytes, print};
+use self::transfer::Download;
+use self::web::{Failure, Request};
+use crate::console::{Console, DecimalBytes};
 use crate::files;
 
 /// Where a file comes from when it is not on disk.
@@ -78,8 +80,15 @@ impl Default for Patience {
     }
 }
 
-/// Errors unless `path`, which `flag` named, exists or can be had from `remote`.
-pub fn ensure(path: &Path, flag: &str, remote: Option<&Remote>, patience: &Patience) -> Result<()> {
+/// Errors unless `path`, which `flag` named, exists or can be had from `remote`. What is fetched is
+/// shown on `console`.
+pub fn ensure(
+    path: &Path,
+    flag: &str,
+    remote: Option<&Remote>,
+    patience: &Patience,
+    console: &Console,
+) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
@@ -97,58 +106,71 @@ pub fn ensure(path: &Path, flag: &str, remote: Option<&Remote>, patience: &Patie
     let settled = path.is_symlink().then(|| files::settled(path));
     let target = settled.as_deref().unwrap_or(path);
     let fetched = match remote {
-        Remote::Url { address, .. } => bring(address, target, None, patience),
-        Remote::Dataset { dataset, split } => dataset::fetch(target, dataset, split, patience),
+        Remote::Url { address, .. } => bring(address, target, None, patience, console),
+        Remote::Dataset { dataset, split } => {
+            dataset::fetch(target, dataset, split, patience, console)
+        }
     };
     fetched.with_context(|| format!("cannot fetch {flag} {} from {remote}", path.display()))
 }
 
 /// Brings one file to `target`. A connection to the hub is made if it is needed and there is none.
-fn bring(address: &Address, target: &Path, hub: Option<&Hub>, patience: &Patience) -> Result<()> {
-    let name = address.file_name();
-    let client = web::client(patience)?;
+fn bring(
+    address: &Address,
+    target: &Path,
+    hub: Option<&Hub>,
+    patience: &Patience,
+    console: &Console,
+) -> Result<()> {
+    let name = &address.file_name();
+    let client = &web::client(patience)?;
+    let download = |request: &dyn Fn() -> Result<Request, Failure>| {
+        let download = Download {
+            client,
+            request,
+            name,
+            patience,
+            console,
+        };
+        download.to(target)
+    };
     match address {
         Address::Web(url) => {
-            let request = web::Request {
+            let request = Request {
                 url: url.clone(),
                 address: address.to_string(),
                 authorization: None,
                 advice: web::PLAIN,
                 is_hub: false,
             };
-            let request = || Ok(request.clone());
-            transfer::download(&client, &request, target, &name, patience)
+            download(&|| Ok(request.clone()))
         }
-        Address::B2 { bucket, key } => {
-            let request = || b2::request(&client, bucket, key);
-            transfer::download(&client, &request, target, &name, patience)
-        }
+        Address::B2 { bucket, key } => download(&|| b2::request(client, bucket, key)),
         Address::Hub(file) => {
             let own;
             let hub = match hub {
                 Some(hub) => hub,
                 None => {
-                    own = Hub::open(patience)?;
+                    own = Hub::open(patience, console)?;
                     &own
                 }
             };
             if let Some(cached) = hub.cached(file) {
-                return copy(&cached, target);
+                return copy(&cached, target, console);
             }
             let request = hub.request(file)?;
-            let request = || Ok(request.clone());
-            transfer::download(&client, &request, target, &name, patience)
+            download(&|| Ok(request.clone()))
         }
-        Address::File(path) => copy(path, target),
+        Address::File(path) => copy(path, target, console),
     }
 }
 
-fn copy(from: &Path, target: &Path) -> Result<()> {
+fn copy(from: &Path, target: &Path, console: &Console) -> Result<()> {
     let found = fs::metadata(from).with_context(|| format!("cannot read {}", from.display()))?;
     if !found.is_file() {
         bail!("{} is not a file", from.display());
     }
-    let Some(mut part) = Part::open(target)? else {
+    let Some(mut part) = Part::open(target, console)? else {
         return Ok(());
     };
     part.clear()
@@ -158,7 +180,7 @@ fn copy(from: &Path, target: &Path) -> Result<()> {
     let bytes = copied
         .with_context(|| format!("cannot copy {} to {}", from.display(), target.display()))?;
     part.seal()?;
-    print(&format!(
+    console.line(&format!(
         "fetch  {}: {} copied",
         from.display(),
         DecimalBytes(bytes)

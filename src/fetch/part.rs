@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::Sha256;
 
-use crate::console::{DecimalBytes, print};
+use crate::console::{Console, DecimalBytes};
 use crate::files;
 
 /// What the bytes of a part belong to, as the server told it.
@@ -79,8 +79,9 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens the part of `target`, or begins one. `None` when another process brought `target` meanwhile.
-    pub fn open(target: &Path) -> Result<Option<Self>> {
+    /// Opens the part of `target`, or begins one; says so on `console` when another process holds it.
+    /// `None` when another process brought `target` meanwhile.
+    pub fn open(target: &Path, console: &Console) -> Result<Option<Self>> {
         let directory = files::directory_of(target);
         ensure!(
             directory.is_dir(),
@@ -97,7 +98,7 @@ impl Part {
                 .truncate(false)
                 .open(&path)
                 .with_context(what)?;
-            lock(&file, target).with_context(what)?;
+            lock(&file, target, console).with_context(what)?;
             let part = same_file::Handle::from_file(file.try_clone().with_context(what)?)
                 .with_context(what)?;
             // Whoever held the lock before may have renamed or removed what we opened.
@@ -250,11 +251,11 @@ fn beside(target: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn lock(file: &File, target: &Path) -> io::Result<()> {
+fn lock(file: &File, target: &Path, console: &Console) -> io::Result<()> {
     match file.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            print(&format!(
+            console.line(&format!(
                 "wait   another process is fetching {}",
                 target.display()
             ));
@@ -286,6 +287,10 @@ fn hash<H: sha2::Digest>(mut file: &File) -> io::Result<String> {
 mod tests {
     use super::*;
 
+    fn open(target: &Path) -> Result<Option<Part>> {
+        Part::open(target, &Console::silent())
+    }
+
     fn origin(etag: Option<&str>, length: Option<u64>) -> Origin {
         Origin {
             address: "https://example.org/a".to_string(),
@@ -299,14 +304,14 @@ mod tests {
     fn a_part_goes_on_and_becomes_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("a");
-        let mut part = Part::open(&target).unwrap().unwrap();
+        let mut part = open(&target).unwrap().unwrap();
         let first = origin(Some("\"1\""), Some(6));
         part.begin(&first).unwrap();
         part.append(b"abc").unwrap();
         drop(part);
         assert!(!target.exists());
 
-        let mut part = Part::open(&target).unwrap().unwrap();
+        let mut part = open(&target).unwrap().unwrap();
         assert_eq!((part.len(), part.origin()), (3, Some(first)));
         part.append(b"def").unwrap();
         // Known from `printf abcdef | sha256sum` and `sha1sum`.
@@ -318,14 +323,14 @@ mod tests {
         part.seal().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"abcdef");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(Part::open(&target).unwrap().is_none(), "the file is there");
+        assert!(open(&target).unwrap().is_none(), "the file is there");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn what_no_change_would_show_in_does_not_go_on() {
         let directory = tempfile::tempdir().unwrap();
-        let mut part = Part::open(&directory.path().join("a")).unwrap().unwrap();
+        let mut part = open(&directory.path().join("a")).unwrap().unwrap();
         part.begin(&origin(None, Some(6))).unwrap();
         part.append(b"abc").unwrap();
         assert_eq!(part.origin(), None);
@@ -352,7 +357,7 @@ mod tests {
     #[test]
     fn more_than_the_disk_holds_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let part = Part::open(&directory.path().join("a")).unwrap().unwrap();
+        let part = open(&directory.path().join("a")).unwrap().unwrap();
         part.check_room(1).unwrap();
         let error = part.check_room(u64::MAX).unwrap_err().to_string();
         assert!(error.contains("make room"), "{error}");

@@ -12,12 +12,13 @@ use reqwest::blocking::Client;
 use super::Patience;
 use super::part::{Digest, Part};
 use super::web::{self, Failure, Reply, Request};
-use crate::console::{DecimalBytes, Transfer, print};
+use crate::console::{Console, DecimalBytes, Transfer};
 
-/// So often a server is tried that never answered: there may be no network at all.
+/// Tries for a server that never answered: there may be no network at all.
 const FIRST_TRIES: usize = 3;
 
-/// A server that wants to be left alone for longer is told of instead.
+/// The longest wait that a server may ask for. If it asks for more, the download ends with an error
+/// that says so.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// How one attempt ended that failed.
@@ -33,181 +34,178 @@ impl From<Failure> for Attempt {
     }
 }
 
-/// Brings the file that `request` asks for to `target`, going on from what is there of it. Called `name` in what is
-/// shown. The request is made for each try, since what authorises it may age.
-pub fn download(
-    client: &Client,
-    request: &dyn Fn() -> Result<Request, Failure>,
-    target: &Path,
-    name: &str,
-    patience: &Patience,
-) -> Result<()> {
-    let Some(mut part) = Part::open(target)? else {
-        return Ok(());
-    };
-    let digest = complete(client, request, &mut part, name, patience)?;
-    let len = DecimalBytes(part.len());
-    let how = match &digest {
-        Some(Digest::Sha256(_)) => ", SHA-256 as stated",
-        Some(Digest::Sha1(_)) => ", SHA-1 as stated",
-        None => "",
-    };
-    part.seal()?;
-    print(&format!("fetch  {name}: {len}, all here{how}"));
-    Ok(())
+/// A file to be brought over HTTP, however often the line breaks.
+pub struct Download<'a> {
+    pub client: &'a Client,
+    /// Made for each try, since what authorises it may age.
+    pub request: &'a dyn Fn() -> Result<Request, Failure>,
+    /// What it is called in what is shown.
+    pub name: &'a str,
+    pub patience: &'a Patience,
+    pub console: &'a Console,
 }
 
-/// Fills `part` until the file is whole and has the hash that the server states, which is given back.
-fn complete(
-    client: &Client,
-    request: &dyn Fn() -> Result<Request, Failure>,
-    part: &mut Part,
-    name: &str,
-    patience: &Patience,
-) -> Result<Option<Digest>> {
-    let policy = ExponentialBuilder::default()
-        .with_min_delay(patience.first_delay)
-        .with_max_delay(Duration::from_secs(30))
-        .with_max_times(patience.tries)
-        .with_jitter();
-    let mut delays = policy.build();
-    let mut went_on = part.origin().is_some();
-    // Farther than ever is progress, after which patience starts afresh; a server that begins anew each time makes none.
-    let mut farthest = part.len();
-    let (mut met, mut tries) = (false, 0);
-    loop {
-        tries += 1;
-        let (why, after) = match attempt(client, request, part, name) {
-            Ok(digest) => match digest {
-                Some(digest) if !part.has(&digest)? => {
-                    part.clear()?;
-                    if !went_on {
-                        bail!(
-                            "the bytes that arrived do not have the hash that the server states ({digest}) and were \
-                             thrown away; try again, and if it stays so the file is damaged at its source"
-                        );
+impl Download<'_> {
+    /// Brings the file to `target`, going on from what is there of it.
+    pub fn to(&self, target: &Path) -> Result<()> {
+        let Some(mut part) = Part::open(target, self.console)? else {
+            return Ok(());
+        };
+        let digest = self.complete(&mut part)?;
+        let len = DecimalBytes(part.len());
+        let how = match &digest {
+            Some(Digest::Sha256(_)) => ", SHA-256 as stated",
+            Some(Digest::Sha1(_)) => ", SHA-1 as stated",
+            None => "",
+        };
+        part.seal()?;
+        self.say(&format!("{len}, all here{how}"));
+        Ok(())
+    }
+
+    fn say(&self, what: &str) {
+        self.console.line(&format!("fetch  {}: {what}", self.name));
+    }
+
+    /// Fills `part` until the file is whole and has the hash that the server states, which is given
+    /// back.
+    fn complete(&self, part: &mut Part) -> Result<Option<Digest>> {
+        let patience = self.patience;
+        let policy = ExponentialBuilder::default()
+            .with_min_delay(patience.first_delay)
+            .with_max_delay(Duration::from_secs(30))
+            .with_max_times(patience.tries)
+            .with_jitter();
+        let mut delays = policy.build();
+        let mut went_on = part.origin().is_some();
+        // A retry counts as progress, after which delays begin anew, only if it got further than all
+        // before it: a server that sends the same beginning each time makes no progress.
+        let mut farthest = part.len();
+        let (mut met, mut tries) = (false, 0);
+        loop {
+            tries += 1;
+            let (why, after) = match self.attempt(part) {
+                Ok(digest) => match digest {
+                    Some(digest) if !part.has(&digest)? => {
+                        part.clear()?;
+                        if !went_on {
+                            bail!(
+                                "the bytes that arrived do not have the hash that the server states ({digest}) and were \
+                                 thrown away; try again, and if it stays so the file is damaged at its source"
+                            );
+                        }
+                        // What an earlier run left may be at fault.
+                        went_on = false;
+                        self.say("the hash is wrong; beginning anew");
+                        continue;
                     }
-                    // What an earlier run left may be at fault.
-                    went_on = false;
-                    print(&format!("fetch  {name}: the hash is wrong; beginning anew"));
+                    digest => return Ok(digest),
+                },
+                Err(Attempt::Broken(why)) => {
+                    (met, went_on) = (true, true);
+                    if part.len() > farthest {
+                        farthest = part.len();
+                        (delays, tries) = (policy.build(), 0);
+                    }
+                    (format!("{why} after {}", DecimalBytes(part.len())), None)
+                }
+                Err(Attempt::Failed(Failure::Stale)) => {
+                    part.clear()?;
+                    self.say("it has changed at its source; beginning anew");
                     continue;
                 }
-                digest => return Ok(digest),
-            },
-            Err(Attempt::Broken(why)) => {
-                (met, went_on) = (true, true);
-                if part.len() > farthest {
-                    farthest = part.len();
-                    (delays, tries) = (policy.build(), 0);
+                Err(Attempt::Failed(Failure::Lasting(error))) => return Err(error),
+                Err(Attempt::Failed(Failure::Passing { error, after })) => {
+                    met = true;
+                    (error.to_string(), after)
                 }
-                (format!("{why} after {}", DecimalBytes(part.len())), None)
-            }
-            Err(Attempt::Failed(Failure::Stale)) => {
-                part.clear()?;
-                print(&format!(
-                    "fetch  {name}: it has changed at its source; beginning anew"
-                ));
-                continue;
-            }
-            Err(Attempt::Failed(Failure::Lasting(error))) => return Err(error),
-            Err(Attempt::Failed(Failure::Passing { error, after })) => {
-                met = true;
-                (error.to_string(), after)
-            }
-            Err(Attempt::Failed(Failure::Unreachable(error))) => {
-                if !met && tries >= FIRST_TRIES {
-                    bail!("{error}; {}", web::IS_IT_THERE);
+                Err(Attempt::Failed(Failure::Unreachable(error))) => {
+                    if !met && tries >= FIRST_TRIES {
+                        bail!("{error}; {}", web::IS_IT_THERE);
+                    }
+                    (error.to_string(), None)
                 }
-                (error.to_string(), None)
-            }
-        };
-        let kept = part.what_is_kept();
-        let Some(delay) = delays.next() else {
-            bail!("{why}; gave up after {tries} tries{kept}");
-        };
-        let delay = after.map_or(delay, |after| after.max(delay));
-        if delay > LONGEST_WAIT {
-            bail!(
-                "{why} and asks to wait for {} minutes; start again then{kept}",
-                delay.as_secs().div_ceil(60)
-            );
-        }
-        print(&format!(
-            "fetch  {name}: {why}; trying again in {:.0?}",
-            delay
-        ));
-        thread::sleep(delay);
-    }
-}
-
-/// One request, and its bytes into the part.
-fn attempt(
-    client: &Client,
-    request: &dyn Fn() -> Result<Request, Failure>,
-    part: &mut Part,
-    name: &str,
-) -> Result<Option<Digest>, Attempt> {
-    let request = request()?;
-    let known = part
-        .origin()
-        .filter(|origin| origin.address == request.address);
-    if known
-        .as_ref()
-        .is_some_and(|origin| origin.length == Some(part.len()))
-    {
-        // An earlier run ended between the last byte and the name. The server shall say that it is still this file.
-        part.shorten().map_err(|error| disk(error, part))?;
-    }
-    let have = known.as_ref().map(|origin| (part.len(), origin));
-    let Reply {
-        origin,
-        from,
-        mut body,
-    } = web::get(client, &request, have)?;
-    if from == 0 {
-        part.begin(&origin).map_err(|error| disk(error, part))?;
-    }
-    if let Some(length) = origin.length {
-        part.check_room(length).map_err(Failure::Lasting)?;
-    }
-    let mut transfer = Transfer::new(name, origin.length, part.len());
-    let mut buffer = vec![0; 1 << 17];
-    let mut came = false;
-    let ended = loop {
-        match body.read(&mut buffer) {
-            Ok(0) => break Ok(()),
-            Ok(n) => {
-                part.append(&buffer[..n])
-                    .map_err(|error| disk(error, part))?;
-                transfer.advance(n as u64);
-                came = true;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => break Err(format!("the line broke ({})", web::reasons(&error))),
-        }
-    };
-    transfer.finish();
-    let ended = ended.and_then(|()| match origin.length {
-        Some(length) if part.len() < length => Err("the line broke".to_string()),
-        _ => Ok(()),
-    });
-    match ended {
-        Ok(()) => match origin.length {
-            Some(length) if part.len() > length => {
-                part.clear().map_err(|error| disk(error, part))?;
-                let error = anyhow!(
-                    "the server sent more than the {length} bytes that it stated; download the file yourself"
+            };
+            let kept = part.what_is_kept();
+            let Some(delay) = delays.next() else {
+                bail!("{why}; gave up after {tries} tries{kept}");
+            };
+            let delay = after.map_or(delay, |after| after.max(delay));
+            if delay > LONGEST_WAIT {
+                bail!(
+                    "{why} and asks to wait for {} minutes; start again then{kept}",
+                    delay.as_secs().div_ceil(60)
                 );
-                Err(Failure::Lasting(error).into())
             }
-            _ => Ok(origin.digest),
-        },
-        Err(why) if came => Err(Attempt::Broken(why)),
-        Err(why) => Err(Failure::Passing {
-            error: anyhow!(why),
-            after: None,
+            self.say(&format!("{why}; trying again in {delay:.0?}"));
+            thread::sleep(delay);
         }
-        .into()),
+    }
+
+    /// One request, and its bytes into the part.
+    fn attempt(&self, part: &mut Part) -> Result<Option<Digest>, Attempt> {
+        let request = (self.request)()?;
+        let known = part
+            .origin()
+            .filter(|origin| origin.address == request.address);
+        if known
+            .as_ref()
+            .is_some_and(|origin| origin.length == Some(part.len()))
+        {
+            // An earlier run ended between the last byte and the name. The server shall say that it is still this file.
+            part.shorten().map_err(|error| disk(error, part))?;
+        }
+        let have = known.as_ref().map(|origin| (part.len(), origin));
+        let Reply {
+            origin,
+            from,
+            mut body,
+        } = web::get(self.client, &request, have)?;
+        if from == 0 {
+            part.begin(&origin).map_err(|error| disk(error, part))?;
+        }
+        if let Some(length) = origin.length {
+            part.check_room(length).map_err(Failure::Lasting)?;
+        }
+        let mut transfer = Transfer::new(self.console, self.name, origin.length, part.len());
+        let mut buffer = vec![0; 1 << 17];
+        let mut came = false;
+        let ended = loop {
+            match body.read(&mut buffer) {
+                Ok(0) => break Ok(()),
+                Ok(n) => {
+                    part.append(&buffer[..n])
+                        .map_err(|error| disk(error, part))?;
+                    transfer.advance(n as u64);
+                    came = true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(format!("the line broke ({})", web::reasons(&error))),
+            }
+        };
+        transfer.finish();
+        let ended = ended.and_then(|()| match origin.length {
+            Some(length) if part.len() < length => Err("the line broke".to_string()),
+            _ => Ok(()),
+        });
+        match ended {
+            Ok(()) => match origin.length {
+                Some(length) if part.len() > length => {
+                    part.clear().map_err(|error| disk(error, part))?;
+                    let error = anyhow!(
+                        "the server sent more than the {length} bytes that it stated; download the file yourself"
+                    );
+                    Err(Failure::Lasting(error).into())
+                }
+                _ => Ok(origin.digest),
+            },
+            Err(why) if came => Err(Attempt::Broken(why)),
+            Err(why) => Err(Failure::Passing {
+                error: anyhow!(why),
+                after: None,
+            }
+            .into()),
+        }
     }
 }
 

@@ -17,36 +17,48 @@ pub enum Choice {
     Cuda(usize),
 }
 
+/// A device that was opened.
+pub struct Opened {
+    pub compute: Compute,
+    /// What the user should know: why `auto` does not use the GPU that there is.
+    pub note: Option<String>,
+}
+
 impl Compute {
     /// For training: in the products that are fastest there, unless others are asked for.
-    pub fn fastest(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Self> {
-        let device = open(choice)?;
+    pub fn fastest(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Opened> {
+        let (device, note) = open(choice)?;
         let fastest = match device {
             Device::Cpu if !Level::current().has_bf16() => Product::F32,
             _ => Product::Bf16,
         };
-        Ok(Self {
+        let product = product.unwrap_or(fastest);
+        let compute = Self {
             device,
-            product: product.unwrap_or(fastest),
+            product,
             weights,
-        })
+        };
+        Ok(Opened { compute, note })
     }
 
     /// For answers: in f32 unless bf16 is asked for. Reading every weight once for each token is what they cost,
     /// whatever it is multiplied as.
-    pub fn exact(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Self> {
-        Ok(Self {
-            device: open(choice)?,
+    pub fn exact(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Opened> {
+        let (device, note) = open(choice)?;
+        let compute = Self {
+            device,
             product: product.unwrap_or(Product::F32),
             weights,
-        })
+        };
+        Ok(Opened { compute, note })
     }
 }
 
+/// The device, and what the user should know about it.
 #[cfg(not(feature = "cuda"))]
-fn open(choice: Choice) -> Result<Device> {
+fn open(choice: Choice) -> Result<(Device, Option<String>)> {
     match choice {
-        Choice::Auto | Choice::Cpu => Ok(Device::Cpu),
+        Choice::Auto | Choice::Cpu => Ok((Device::Cpu, None)),
         Choice::Cuda(number) => anyhow::bail!(
             "--device cuda:{number}: this build computes on the processor only; build with --features cuda, or use \
              --device cpu"
@@ -54,23 +66,26 @@ fn open(choice: Choice) -> Result<Device> {
     }
 }
 
+/// The device, and what the user should know about it.
 #[cfg(feature = "cuda")]
-fn open(choice: Choice) -> Result<Device> {
+fn open(choice: Choice) -> Result<(Device, Option<String>)> {
     use super::cuda::open::{self, Missing};
-    use crate::console::print;
 
     match choice {
-        Choice::Cpu => Ok(Device::Cpu),
-        Choice::Cuda(number) => open::card(number).map_err(|missing| {
-            anyhow::anyhow!("--device cuda:{number}: {missing}; or use --device cpu")
-        }),
-        Choice::Auto => match open::card(0) {
-            Ok(device) => Ok(device),
-            // A machine without a card is no news.
-            Err(Missing::Driver | Missing::Cards) => Ok(Device::Cpu),
+        Choice::Cpu => Ok((Device::Cpu, None)),
+        Choice::Cuda(number) => match open::card(number) {
+            Ok(device) => Ok((device, None)),
             Err(missing) => {
-                print(&format!("note   {missing}; computing on the processor"));
-                Ok(Device::Cpu)
+                anyhow::bail!("--device cuda:{number}: {missing}; or use --device cpu")
+            }
+        },
+        Choice::Auto => match open::card(0) {
+            Ok(device) => Ok((device, None)),
+            // A machine without a GPU is no news.
+            Err(Missing::Driver | Missing::Cards) => Ok((Device::Cpu, None)),
+            Err(missing) => {
+                let note = format!("{missing}; computing on the processor");
+                Ok((Device::Cpu, Some(note)))
             }
         },
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use super::log::Log;
 use super::{Eval, Step, TensorBoard};
+use crate::console::Console;
 
 /// The log file and TensorBoard's files, as far as they are asked for.
 ///
@@ -14,17 +15,18 @@ use super::{Eval, Step, TensorBoard};
 pub struct Records {
     log: Option<Log>,
     board: Option<TensorBoard>,
-    say: Box<dyn Fn(&str)>,
+    console: Console,
     failed: Option<anyhow::Error>,
 }
 
 impl Records {
-    /// Opens what is asked for, for a run of which so many steps are done; `say` tells what happens later.
+    /// Opens what is asked for, for a run of which `done` steps are done. What goes wrong later is said
+    /// on `console`.
     pub fn open(
         log_file: Option<&Path>,
         tensorboard: Option<&Path>,
         done: usize,
-        say: impl Fn(&str) + 'static,
+        console: Console,
     ) -> Result<Self> {
         let board = tensorboard.map(|directory| {
             let opened = TensorBoard::open(directory, done);
@@ -33,7 +35,7 @@ impl Records {
         Ok(Self {
             log: log_file.map(Log::open).transpose()?,
             board: board.transpose()?,
-            say: Box::new(say),
+            console,
             failed: None,
         })
     }
@@ -62,7 +64,7 @@ impl Records {
         let logged = self.log.as_mut().map_or(Ok(()), log);
         let shown = self.board.as_mut().map_or(Ok(()), board);
         if let Err(error) = logged.and(shown.context("cannot write --tensorboard")) {
-            (self.say)(&format!(
+            self.console.line(&format!(
                 "note   {error:#}; the run goes on without its records"
             ));
             self.failed = Some(error);

@@ -1,46 +1,54 @@
-//! `--interactive`: a talk, one line a turn. Each turn is read on from where the last answer ended, so that it costs its
-//! own tokens only. A blank line stands between turns, as between a prompt's in training.
+//! `--interactive`: a conversation, one line a turn. Each turn goes on from where the last answer
+//! ended, so that it costs its own tokens only. A blank line separates turns, as it separates those
+//! of a prompt in training.
 
 use std::io::{self, BufRead, Read};
 
 use anyhow::{Context, Result};
 
-use super::{Sides, show};
-use crate::console;
+use super::{Loaded, show};
+use crate::console::Console;
 use crate::data::jsonl::Row;
 use crate::data::template::Template;
-use crate::generate::{End, Settings, Talk};
+use crate::generate::{FinishReason, Settings, Talk};
 use crate::tokenizer::Tokenizer;
 
-/// What a typed line is called in `--prompt_formatter`.
+/// The key of a typed line in `--prompt_formatter`.
 pub const KEY: &str = "input";
 
-/// Bytes of a line, its end included: far more than is typed, and a bound on memory where a pipe holds no line's end.
+/// The most bytes of a line, its end included: far more than anyone types, and a bound on memory for
+/// a pipe without line ends.
 const LONGEST: usize = 1 << 16;
 
-const SIGN: &str = "> ";
+/// What invites a person to type.
+const INVITATION: &str = "> ";
 
 const COMMANDS: &str = "/reset (begin anew), /base and /tuned (who answers), /quit";
 
 /// Answers the lines of standard input from the tuned state, until they end or one of them says `/quit`.
-pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<()> {
+pub fn run(
+    loaded: &Loaded,
+    formatter: &Template,
+    settings: &Settings,
+    console: &Console,
+) -> Result<()> {
     let tokenizer = Tokenizer::world();
     let mut input = io::stdin().lock();
-    let begin = |state| Talk::new(&sides.model, state, settings);
-    let mut state = &sides.tuned;
+    let begin = |state| Talk::new(&loaded.model, state, settings);
+    let mut state = &loaded.tuned;
     let mut talk = begin(state);
     let mut between = None;
-    console::prompt(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
+    console.prompt(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
     for number in 1.. {
-        console::prompt(SIGN)?;
+        console.prompt(INVITATION)?;
         let line = match next_line(&mut input).context("cannot read standard input")? {
             None => {
-                console::prompt("\n")?;
+                console.prompt("\n")?;
                 break;
             }
             Some(Ok(line)) => line,
             Some(Err(fault)) => {
-                console::error(&format!("line {number} {fault}; it is left out"));
+                console.error(&format!("line {number} {fault}; it is left out"));
                 continue;
             }
         };
@@ -49,8 +57,8 @@ pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<(
             "/quit" => break,
             command @ ("/reset" | "/base" | "/tuned") => {
                 state = match command {
-                    "/base" => &sides.base,
-                    "/tuned" => &sides.tuned,
+                    "/base" => &loaded.base,
+                    "/tuned" => &loaded.tuned,
                     _ => state,
                 };
                 talk = begin(state);
@@ -58,7 +66,7 @@ pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<(
                 continue;
             }
             word if is_command(word) => {
-                console::error(&format!(
+                console.error(&format!(
                     "line {number}: {word} is none of {COMMANDS}; it is left out"
                 ));
                 continue;
@@ -69,9 +77,10 @@ pub fn run(sides: &Sides, formatter: &Template, settings: &Settings) -> Result<(
         // Tokenised by itself, as the prompt is in training.
         let turn = [between, Some(prompt.as_str())].into_iter().flatten();
         let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();
-        // As in training: an end of its own is between turns all there is, and was read if the answer came to it.
-        between = match (show(&mut talk, &turn, settings)?, &settings.stop) {
-            (End::Stop, _) => None,
+        // Between turns stands what stands there in training: the text that ends answers, unless the
+        // answer came to it and so has read it; without such a text, a blank line.
+        between = match (show(&mut talk, &turn, settings, console)?, &settings.stop) {
+            (FinishReason::Stop, _) => None,
             (_, Some(stop)) => Some(stop.as_str()),
             (_, None) => Some("\n\n"),
         };
@@ -85,7 +94,7 @@ fn is_command(line: &str) -> bool {
         .is_some_and(|word| word.chars().all(|c| c.is_ascii_alphabetic()))
 }
 
-/// The next line without its end, or in words what is wrong with it; `None` when there is none.
+/// The next line without its end, or what is wrong with it in words; `None` after the last line.
 fn next_line(input: &mut impl BufRead) -> io::Result<Option<Result<String, &'static str>>> {
     let mut bytes = Vec::new();
     input

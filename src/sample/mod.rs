@@ -1,4 +1,5 @@
-//! Test mode: answers by the base model and from the tuned state, to one prompt, to a file of them, or in a talk.
+//! Test mode: answers of the base model and from the tuned state, to one prompt, to a file of prompts,
+//! or in a conversation.
 
 mod interactive;
 mod prompts;
@@ -9,19 +10,19 @@ use anyhow::{Context, Result, ensure};
 
 pub use self::interactive::KEY;
 
-use crate::console::{self, print};
+use crate::console::Console;
 use crate::data::Formats;
 use crate::data::template::Template;
 use crate::fetch::{self, Patience, Remote};
-use crate::generate::{End, Settings, Talk};
+use crate::generate::{FinishReason, Settings, Talk};
 use crate::model::{Rwkv, State};
 use crate::ops::Compute;
-use crate::ops::device::Choice;
+use crate::ops::device::{Choice, Opened};
 use crate::ops::linear::{Product, Weights};
 use crate::state_file;
 use crate::tokenizer::Tokenizer;
 
-/// What to answer, and by what.
+/// What to answer, and with which model and state.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub model: PathBuf,
@@ -30,12 +31,12 @@ pub struct Options {
     pub state: PathBuf,
     pub ask: Ask,
     pub settings: Settings,
-    /// Take a state that was tuned on another model of the same shape.
+    /// Accept a state that was tuned on another model of the same shape.
     pub force: bool,
     pub device: Choice,
     /// `None` is f32.
     pub product: Option<Product>,
-    /// What the frozen matrices are held as.
+    /// How the frozen matrices are stored.
     pub weights: Weights,
 }
 
@@ -50,15 +51,15 @@ pub enum Ask {
     Interactive { formatter: Template },
 }
 
-/// The model and the states that answer.
-struct Sides {
+/// The model, and the states that it answers from.
+struct Loaded {
     model: Rwkv,
     base: State,
     tuned: State,
 }
 
-/// Answers what is asked for.
-pub fn run(options: &Options) -> Result<()> {
+/// Answers what is asked for, on `console`.
+pub fn run(options: &Options, console: &Console) -> Result<()> {
     let state = &options.state;
     ensure!(
         state.exists(),
@@ -72,27 +73,34 @@ pub fn run(options: &Options) -> Result<()> {
                 !prompt.is_empty(),
                 "--prompt is empty; give the model something to answer"
             );
-            show_both(&load(options)?, prompt, settings)
+            show_both(&load(options, console)?, prompt, settings, console)
         }
         Ask::Prompts { path, formats } => {
             let prompts = prompts::read(path, formats)?;
-            // What fetching a model says is no JSON.
-            console::leave_output_to_data();
-            prompts::answer(&load(options)?, &prompts, settings)
+            // Lines about a model that is fetched are no JSON.
+            let loaded = load(options, &console.beside_output())?;
+            prompts::answer(&loaded, &prompts, settings, console)
                 .with_context(|| format!("cannot answer --prompts {}", path.display()))
         }
-        Ask::Interactive { formatter } => interactive::run(&load(options)?, formatter, settings),
+        Ask::Interactive { formatter } => {
+            interactive::run(&load(options, console)?, formatter, settings, console)
+        }
     }
 }
 
-fn load(options: &Options) -> Result<Sides> {
+fn load(options: &Options, console: &Console) -> Result<Loaded> {
     fetch::ensure(
         &options.model,
         "--model_location",
         options.model_remote.as_ref(),
         &Patience::default(),
+        console,
     )?;
-    let compute = Compute::exact(options.device, options.product, options.weights)?;
+    let Opened { compute, note } =
+        Compute::exact(options.device, options.product, options.weights)?;
+    if let Some(note) = note {
+        console.line(&format!("note   {note}"));
+    }
     let model = Rwkv::open(&options.model, &compute)?;
     let state = &options.state;
     let read = || -> Result<State, state_file::Error> {
@@ -104,7 +112,7 @@ fn load(options: &Options) -> Result<Sides> {
     };
     let tuned = read()
         .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?;
-    Ok(Sides {
+    Ok(Loaded {
         base: State::zeros(model.config())?.to_device(&compute.device)?,
         tuned: tuned.to_device(&compute.device)?,
         model,
@@ -112,33 +120,34 @@ fn load(options: &Options) -> Result<Sides> {
 }
 
 /// Shows both answers, each under its heading.
-fn show_both(sides: &Sides, prompt: &str, settings: &Settings) -> Result<()> {
+fn show_both(loaded: &Loaded, prompt: &str, settings: &Settings, console: &Console) -> Result<()> {
     let prompt = Tokenizer::world().encode(prompt);
-    print("== base model ==");
-    show(
-        &mut Talk::new(&sides.model, &sides.base, settings),
-        &prompt,
-        settings,
-    )?;
-    print("");
-    print("== tuned state ==");
-    show(
-        &mut Talk::new(&sides.model, &sides.tuned, settings),
-        &prompt,
-        settings,
-    )?;
+    let answer = |state| {
+        let mut talk = Talk::new(&loaded.model, state, settings);
+        show(&mut talk, &prompt, settings, console)
+    };
+    console.line("== base model ==");
+    answer(&loaded.base)?;
+    console.line("");
+    console.line("== tuned state ==");
+    answer(&loaded.tuned)?;
     Ok(())
 }
 
 /// Shows an answer as it comes, and says how it ended.
-fn show(talk: &mut Talk, prompt: &[u32], settings: &Settings) -> Result<End> {
-    let end = talk.answer(prompt, console::stream)?;
-    print("");
-    if end == End::Limit {
-        print(&format!(
+fn show(
+    talk: &mut Talk,
+    prompt: &[u32],
+    settings: &Settings,
+    console: &Console,
+) -> Result<FinishReason> {
+    let reason = talk.answer(prompt, |piece| console.stream(piece))?;
+    console.line("");
+    if reason == FinishReason::Limit {
+        console.line(&format!(
             "[stopped at --max_tokens {}]",
             settings.max_tokens
         ));
     }
-    Ok(end)
+    Ok(reason)
 }

@@ -5,18 +5,17 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::Sides;
+use super::Loaded;
+use crate::console::Console;
 use crate::data::Formats;
 use crate::data::jsonl::{self, Row};
-
-use crate::console;
-use crate::generate::{self, End, Settings};
+use crate::generate::{self, FinishReason, Settings};
 use crate::tokenizer::Tokenizer;
 
-/// A prompt, and where it stands in its file.
+/// A prompt, and the line of its file that it stands on.
 pub struct Prompt {
     line: usize,
-    /// Tokenised one by one.
+    /// The prompt's parts, which are tokenised one by one.
     texts: Vec<String>,
 }
 
@@ -26,9 +25,9 @@ struct Answered {
     line: usize,
     prompt: String,
     base: String,
-    base_end: End,
+    base_end: FinishReason,
     tuned: String,
-    tuned_end: End,
+    tuned_end: FinishReason,
 }
 
 /// Reads the prompts: an object is put through the formats, a string stands as it is.
@@ -58,17 +57,22 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
     })
 }
 
-/// Answers each prompt by both sides, and says so before the next.
-pub fn answer(sides: &Sides, prompts: &[Prompt], settings: &Settings) -> Result<()> {
+/// Answers each prompt from both states, and shows the answers before it goes on to the next prompt.
+pub fn answer(
+    loaded: &Loaded,
+    prompts: &[Prompt],
+    settings: &Settings,
+    console: &Console,
+) -> Result<()> {
     for Prompt { line, texts } in prompts {
         let encode = |text: &String| Tokenizer::world().encode(text);
         let tokens: Vec<u32> = texts.iter().flat_map(encode).collect();
         let answer = |state| {
-            generate::answer(&sides.model, &tokens, state, settings)
+            generate::answer(&loaded.model, &tokens, state, settings)
                 .with_context(|| format!("line {line}"))
         };
-        let (base, base_end) = answer(&sides.base)?;
-        let (tuned, tuned_end) = answer(&sides.tuned)?;
+        let (base, base_end) = answer(&loaded.base)?;
+        let (tuned, tuned_end) = answer(&loaded.tuned)?;
         let answered = Answered {
             line: *line,
             prompt: texts.concat(),
@@ -77,7 +81,7 @@ pub fn answer(sides: &Sides, prompts: &[Prompt], settings: &Settings) -> Result<
             tuned,
             tuned_end,
         };
-        console::stream(&(serde_json::to_string(&answered)? + "\n"))?;
+        console.stream(&(serde_json::to_string(&answered)? + "\n"))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::outputs::Outputs;
 use super::run_state::RunState;
 use super::step::Work;
 use super::{Keep, Stop, page};
-use crate::console::print;
+use crate::console::Console;
 use crate::report::{self, Summary};
 use crate::state_file::{self, Format};
 use crate::{files, system};
@@ -22,6 +22,7 @@ pub fn finish(
     outputs: &Outputs,
     checkpoints: &Checkpoints,
     ended: Result<Stop>,
+    console: &Console,
 ) -> Result<Stop> {
     let &Work { options, model, .. } = work;
     // Where nothing but the start was evaluated, the start is no best state to keep.
@@ -88,7 +89,7 @@ pub fn finish(
         }
     }
     summary.files = written;
-    print(&summary.text());
+    console.line(&summary.text());
 
     let stop = match ended {
         Ok(stop) => Some(stop),

@@ -34,26 +34,28 @@ use self::outputs::Outputs;
 use self::run_state::RunState;
 use self::signals::Signals;
 use self::step::Work;
-use crate::console::{Progress, print};
+use crate::console::{Console, Progress};
 use crate::fetch::{self, Patience};
 use crate::model::Rwkv;
+use crate::ops::Compute;
 pub use crate::ops::adam::Adam;
+use crate::ops::device::{self, Opened};
 use crate::ops::linear::Weights;
-use crate::ops::{Compute, device};
 use crate::report::Records;
 
-/// Trains and saves. Returns why it stopped; a run whose loss is no longer a number is an error, after the last good
-/// state is saved.
-pub fn run(options: &Options) -> Result<Stop> {
+/// Trains and saves, and says how it goes on `console`. Returns why it stopped; a run whose loss is no
+/// longer a number is an error, after the last good state is saved.
+pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
-    let compute = Compute::fastest(options.device, options.product, options.weights)?;
-    let data = prepare::survey(options)?;
+    let compute = open_device(options, console)?;
+    let data = prepare::survey(options, console)?;
     prepare::check_places(options)?;
     fetch::ensure(
         &options.model,
         "--model_location",
         options.model_remote.as_ref(),
         &Patience::default(),
+        console,
     )?;
     let model = Rwkv::open(&options.model, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
@@ -76,31 +78,31 @@ pub fn run(options: &Options) -> Result<Stop> {
     let plan = prepare::plan(options, &model, &data)?;
     let mut run = RunState::new(options, &model, data.examples.len(), plan)?;
     let identity = Identity::new(&work);
-    introduce(options, &model, &outputs)?;
-    say_steps(options, data.examples.len());
-    resume(&mut run, &identity, &outputs, options)?;
-    // A run that is taken up may have come to its end.
+    introduce(options, &model, &outputs, console)?;
+    say_steps(options, data.examples.len(), console);
+    resume(&mut run, &identity, &outputs, options, console)?;
+    // A run that is resumed may have come to its end.
     let patience = options.evaluation.patience;
     let finished = run
         .reached(&limits)
         .or_else(|| run.out_of_patience(patience));
     if let Some(stop) = finished {
-        print(&format!(
+        console.line(&format!(
             "note   that run had finished: {stop}; a higher limit would let it go on"
         ));
     }
 
-    let mut progress = Progress::new(limits.steps, run.learner.steps());
-    let print_line = progress.print_line();
-    let signals = Signals::catch(progress.print_line()).context("cannot listen for Ctrl-C")?;
+    let mut progress = Progress::new(console, limits.steps, run.learner.steps());
+    let above = &progress.console();
+    let signals = Signals::catch(above.clone()).context("cannot listen for Ctrl-C")?;
     let mut records = Records::open(
         options.log_file.as_deref(),
         options.tensorboard.as_deref(),
         run.learner.steps(),
-        progress.print_line(),
+        above.clone(),
     )?;
     if !options.resume {
-        outputs.move_old_checkpoint()?;
+        outputs.move_old_checkpoint(console)?;
     }
     let mut checkpoints = Checkpoints::new(&outputs.checkpoint, &identity, options);
     run.begun = Instant::now();
@@ -113,7 +115,7 @@ pub fn run(options: &Options) -> Result<Stop> {
                 progress.evaluating();
                 let interrupted = || signals.caught().is_some();
                 if let Some(eval) = run.evaluate(&model, &data.held_out, interrupted)? {
-                    print_line(&eval.to_string());
+                    above.line(&eval.to_string());
                     records.eval(&eval);
                 }
             }
@@ -126,9 +128,9 @@ pub fn run(options: &Options) -> Result<Stop> {
             }
 
             // Forward and backward: what gives a finite loss is worth a checkpoint.
-            let computed = step::compute(&work, &mut run, &print_line)?;
+            let computed = step::compute(&work, &mut run, above)?;
             if let Err(error) = checkpoints.when_due(&run) {
-                print_line(&format!(
+                above.line(&format!(
                     "note   {error:#}; the run goes on, and will try again"
                 ));
             }
@@ -143,7 +145,7 @@ pub fn run(options: &Options) -> Result<Stop> {
     };
     let ended = learn();
     progress.finish();
-    let ended = finish::finish(&work, &run, &outputs, &checkpoints, ended);
+    let ended = finish::finish(&work, &run, &outputs, &checkpoints, ended, console);
     match (ended, records.failure()) {
         (Ok(_), Some(error)) => {
             let state = options.save.display();
@@ -159,6 +161,7 @@ fn resume(
     identity: &Identity,
     outputs: &Outputs,
     options: &Options,
+    console: &Console,
 ) -> Result<()> {
     let path = outputs.checkpoint.display();
     if !options.resume {
@@ -171,25 +174,25 @@ fn resume(
             }
             false => String::new(),
         };
-        print(&format!(
+        console.line(&format!(
             "resume there is no {path}{hint}; starting from the beginning"
         ));
         return Ok(());
     }
     let checkpoint = Checkpoint::read(&outputs.checkpoint)?;
-    print(&format!("resume {path}, after step {}", checkpoint.steps()));
+    console.line(&format!("resume {path}, after step {}", checkpoint.steps()));
     for (flag, then, now) in checkpoint.changes(&options.flags) {
         let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
-        print(&format!("note   {flag} is {now} now; it was {then}"));
+        console.line(&format!("note   {flag} is {now} now; it was {then}"));
     }
     let restored = checkpoint.restore(run, identity, &options.flags);
     restored.with_context(|| format!("cannot go on from {path}"))
 }
 
 /// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
-pub fn dry_run(options: &Options) -> Result<()> {
-    let compute = Compute::fastest(options.device, options.product, options.weights)?;
-    let data = prepare::survey(options)?;
+pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
+    let compute = open_device(options, console)?;
+    let data = prepare::survey(options, console)?;
     prepare::check_places(options)?;
     let model = options.model.display();
     if options.model.exists() {
@@ -197,23 +200,23 @@ pub fn dry_run(options: &Options) -> Result<()> {
         prepare::check_examples(&data, options, model.config())?;
         let outputs = Outputs::check(&options.save, &model)?;
         outputs::check_further(options, &outputs)?;
-        introduce(options, &model, &outputs)?;
+        introduce(options, &model, &outputs, console)?;
     } else if let Some(remote) = &options.model_remote {
-        print(&format!(
+        console.line(&format!(
             "model  {model} is not there; it will come from {remote}"
         ));
     } else {
-        print(&format!(
+        console.line(&format!(
             "model  {model} is not there; training will need it, or a --model_url"
         ));
     }
-    say_steps(options, data.examples.len());
-    print("--dry_run: nothing was learnt, and no state written");
+    say_steps(options, data.examples.len(), console);
+    console.line("--dry_run: nothing was learnt, and no state written");
     Ok(())
 }
 
-fn introduce(options: &Options, model: &Rwkv, outputs: &Outputs) -> Result<()> {
-    print(&format!(
+fn introduce(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Console) -> Result<()> {
+    console.line(&format!(
         "model  {} ({})",
         options.model.display(),
         model.config()
@@ -224,16 +227,16 @@ fn introduce(options: &Options, model: &Rwkv, outputs: &Outputs) -> Result<()> {
         weights,
     } = model.compute();
     if let Some(card) = device::card_name(device)? {
-        print(&format!("device {card}, in {product}"));
+        console.line(&format!("device {card}, in {product}"));
     }
     if *weights != Weights::File {
-        print(&format!(
+        console.line(&format!(
             "note   weights are held as {weights}, {:.2} GiB; the embedding stays as the file has it",
             model.bytes_multiplied() as f64 / (1u64 << 30) as f64
         ));
     }
     if outputs.replaces {
-        print(&format!(
+        console.line(&format!(
             "note   {} is there already and will be replaced",
             options.save.display()
         ));
@@ -241,10 +244,24 @@ fn introduce(options: &Options, model: &Rwkv, outputs: &Outputs) -> Result<()> {
     Ok(())
 }
 
-fn say_steps(options: &Options, examples: usize) {
-    print(&format!(
+fn say_steps(options: &Options, examples: usize, console: &Console) {
+    console.line(&format!(
         "train  {} steps of {} examples",
         limits::steps(options.max_epochs, examples, options.batch_size),
         options.batch_size
     ));
+}
+
+fn open_device(options: &Options, console: &Console) -> Result<Compute> {
+    let &Options {
+        device,
+        product,
+        weights,
+        ..
+    } = options;
+    let Opened { compute, note } = Compute::fastest(device, product, weights)?;
+    if let Some(note) = note {
+        console.line(&format!("note   {note}"));
+    }
+    Ok(compute)
 }

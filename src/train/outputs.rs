@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{HeldOut, Options, checkpoint};
-use crate::console::print;
+use crate::console::Console;
 use crate::files;
 use crate::model::Rwkv;
 use crate::state_file::{self, Format};
@@ -101,7 +101,7 @@ impl Outputs {
 
     /// Moves the checkpoint of an earlier run aside, if there is one, and says so: forgotten flags cost no run, and a
     /// later `--resume` does not find another run's checkpoint.
-    pub fn move_old_checkpoint(&self) -> Result<()> {
+    pub fn move_old_checkpoint(&self, console: &Console) -> Result<()> {
         if !self.has_checkpoint() {
             return Ok(());
         }
@@ -113,7 +113,7 @@ impl Outputs {
         );
         fs::rename(&self.checkpoint, &old)
             .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
-        print(&format!(
+        console.line(&format!(
             "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
         ));
         Ok(())

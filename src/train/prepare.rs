@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::memory_plan::Plan;
 use super::{HeldOut, Options, Tune};
-use crate::console::print;
+use crate::console::Console;
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
 use crate::model::{Config, Rwkv};
@@ -25,22 +25,25 @@ pub struct Data {
 }
 
 /// Gets the data, says where from and what it is like, and gives back its examples.
-pub fn survey(options: &Options) -> Result<Data> {
+pub fn survey(options: &Options, console: &Console) -> Result<Data> {
     let data = options.data.display();
     match &options.data_remote {
-        Some(remote) if !options.data.exists() => print(&format!("data   {data}, from {remote}")),
+        Some(remote) if !options.data.exists() => {
+            console.line(&format!("data   {data}, from {remote}"))
+        }
         None if !options.data.exists() => {}
-        _ => print(&format!("data   {data}, the file that is there")),
+        _ => console.line(&format!("data   {data}, the file that is there")),
     }
     fetch::ensure(
         &options.data,
         "--data_path",
         options.data_remote.as_ref(),
         &Patience::default(),
+        console,
     )?;
     let examples = example::read(&options.data, &options.formats)?;
     if let Some(survey) = Survey::of(&examples) {
-        print(&survey.to_string());
+        console.line(&survey.to_string());
     }
     let data = match &options.evaluation.examples {
         HeldOut::None => Data {
@@ -49,7 +52,7 @@ pub fn survey(options: &Options) -> Result<Data> {
         },
         HeldOut::File(path) => {
             let held_out = example::read(path, &options.formats).context("--eval_path")?;
-            print(&format!(
+            console.line(&format!(
                 "eval   {} examples of {}",
                 held_out.len(),
                 path.display()
@@ -62,7 +65,7 @@ pub fn survey(options: &Options) -> Result<Data> {
             let (examples, held_out) = parts.with_context(|| {
                 format!("--eval_split {share} of {all} examples leaves none to learn from; give a smaller share or more data")
             })?;
-            print(&format!(
+            console.line(&format!(
                 "eval   {} of the examples, which are not learnt from",
                 held_out.len()
             ));

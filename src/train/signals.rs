@@ -10,23 +10,25 @@ use signal_hook::flag;
 use signal_hook::iterator::{self, Handle};
 
 use super::limits::Stop;
+use crate::console::Console;
 use crate::system;
 
-/// Ctrl-C, SIGTERM, and a terminal that goes away. The first is noted, so that the step in hand is finished and the state saved; a second one
-/// ends the program at once.
+/// Ctrl-C, SIGTERM, and a terminal that goes away. The first signal is noted, so that the current step
+/// is finished and the state saved; a second one ends the program at once.
 pub struct Signals {
     latest: Arc<AtomicUsize>,
     listener: Handle,
 }
 
 impl Signals {
-    /// Catches signals for as long as this lives. The first is answered by `say`, since a step may take a while.
-    pub fn catch(say: impl Fn(&str) + Send + 'static) -> io::Result<Self> {
+    /// Catches signals for as long as this lives. The first is answered on `console` at once, since a
+    /// step may take a while.
+    pub fn catch(console: Console) -> io::Result<Self> {
         let (latest, again) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicBool::new(false)),
         );
-        // What `nohup` has ignored stays ignored.
+        // A signal that `nohup` has ignored stays ignored.
         let mut heard = vec![SIGINT, SIGTERM];
         heard.extend((!system::ignores(SIGHUP)).then_some(SIGHUP));
         for &signal in &heard {
@@ -41,7 +43,7 @@ impl Signals {
             .name("signals".to_string())
             .spawn(move || {
                 if let Some(signal) = arriving.forever().next() {
-                    say(&format!(
+                    console.line(&format!(
                         "{}: finishing this step, then saving; once more stops at once, without saving",
                         Stop::Signal(signal)
                     ));

@@ -8,6 +8,7 @@ use super::Options;
 use super::learner::{self, Norms};
 use super::prepare::Data;
 use super::run_state::RunState;
+use crate::console::Console;
 use crate::data::Example;
 use crate::model::{Rwkv, State};
 use crate::ops::device;
@@ -40,13 +41,13 @@ pub struct Computed {
 
 /// Forward and backward. Errors when loss and gradient are not finite; else the state is good, and worth keeping once
 /// there is an update in it.
-pub fn compute(work: &Work, run: &mut RunState, print_line: impl Fn(&str)) -> Result<Computed> {
+pub fn compute(work: &Work, run: &mut RunState, console: &Console) -> Result<Computed> {
     let (options, data) = (work.options, work.data);
     let (begun, step) = (Instant::now(), run.learner.steps() + 1);
     let epoch = 1 + run.drawn / data.examples.len();
     let drawn = run.walker.batch(options.batch_size);
     let batch: Vec<&Example> = drawn.into_iter().map(|i| &data.examples[i]).collect();
-    let (loss, gradient) = gradient(work, run, &batch, print_line)?;
+    let (loss, gradient) = gradient(work, run, &batch, console)?;
     let learner = &run.learner;
     let norms = learner.norms(&gradient)?;
     if !loss.is_finite() || !norms.are_finite() {
@@ -80,7 +81,7 @@ fn gradient(
     work: &Work,
     run: &mut RunState,
     batch: &[&Example],
-    print_line: impl Fn(&str),
+    console: &Console,
 ) -> Result<(f64, State)> {
     let soft_prompt = work.options.tune.softprompt;
     let rows: Vec<usize> = batch
@@ -100,7 +101,7 @@ fn gradient(
             ));
         };
         run.plan = smaller;
-        print_line(&format!(
+        console.line(&format!(
             "note   the GPU's memory is full; the step is computed again, {smaller}"
         ));
     }

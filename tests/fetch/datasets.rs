@@ -11,6 +11,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
+use state_tune::console::Console;
 use state_tune::fetch::{self, Patience, Remote};
 use state_tune::system;
 
@@ -298,7 +299,8 @@ fn child_that_fetches_and_tells_its_peak() {
         split: "train".to_string(),
     };
     let target = std::path::Path::new(&target);
-    fetch::ensure(target, "--data_path", Some(&remote), &Patience::default()).unwrap();
+    let (patience, console) = (Patience::default(), Console::silent());
+    fetch::ensure(target, "--data_path", Some(&remote), &patience, &console).unwrap();
     println!("peak={}", system::peak().unwrap());
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
+use state_tune::console::Console;
 use state_tune::fetch::{self, Patience, Remote};
 
 use crate::common::Dir;
@@ -35,7 +36,8 @@ fn get_with(dir: &Dir, address: &str, file: &str, patience: &Patience) -> Result
         address: address.parse().unwrap(),
     };
     let path = dir.path(file);
-    fetch::ensure(&path, "--model_location", Some(&remote), patience)
+    let console = Console::silent();
+    fetch::ensure(&path, "--model_location", Some(&remote), patience, &console)
         .map_err(|error| format!("{error:#}"))
 }
 

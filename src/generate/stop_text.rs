@@ -1,15 +1,16 @@
-//! The text that ends an answer. It may come in several tokens and begin or end inside one, so what may be its
-//! beginning is held back until that is known.
+//! The text that ends an answer. It may come in several tokens and begin or end inside one, so bytes
+//! that may be its beginning are held back until it is known whether they are.
 
-/// Looks for a text in bytes that come in pieces.
-pub struct Stop {
-    /// Empty where nothing is looked for.
+/// Finds a text in bytes that come in pieces.
+pub struct StopText {
+    /// The text to find; empty where there is none.
     text: Vec<u8>,
-    /// What may be the beginning of `text`: shorter than it between calls.
+    /// Bytes that may be the beginning of `text`. Between calls they are fewer than its own.
     held: Vec<u8>,
 }
 
-impl Stop {
+impl StopText {
+    /// `None` and the empty text are never found.
     pub fn new(text: Option<&str>) -> Self {
         Self {
             text: text.unwrap_or_default().into(),
@@ -17,8 +18,8 @@ impl Stop {
         }
     }
 
-    /// Takes the next bytes and gives those that are surely part of the answer, and whether the text has come. What
-    /// follows the text in the same bytes is dropped with it.
+    /// Takes the next bytes. Returns those that are part of the answer for certain, and whether the text
+    /// has come. The text, and what follows it in the same bytes, is dropped.
     pub fn push(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
         if self.text.is_empty() {
             return (bytes.to_vec(), false);
@@ -32,11 +33,11 @@ impl Stop {
         }
         let begun = |n: &usize| self.held.ends_with(&self.text[..*n]);
         let keep = (1..self.text.len()).rev().find(begun).unwrap_or(0);
-        let sure = self.held.drain(..self.held.len() - keep).collect();
-        (sure, false)
+        let certain = self.held.drain(..self.held.len() - keep).collect();
+        (certain, false)
     }
 
-    /// What was held back, once it is known that no more comes: part of the answer after all.
+    /// The bytes that were held back. To be called when no more come: they are part of the answer.
     pub fn rest(self) -> Vec<u8> {
         self.held
     }
@@ -50,7 +51,7 @@ mod tests {
 
     #[test]
     fn holds_back_what_may_be_the_beginning() {
-        let mut stop = Stop::new(Some("<end>"));
+        let mut stop = StopText::new(Some("<end>"));
         assert_eq!(stop.push(b"a <b> <e"), (b"a <b> ".to_vec(), false));
         assert_eq!(stop.push(b"n"), (b"".to_vec(), false));
         assert_eq!(stop.push(b"<en"), (b"<en".to_vec(), false));
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn what_was_only_the_beginning_is_given_back() {
-        let mut stop = Stop::new(Some("<end>"));
+        let mut stop = StopText::new(Some("<end>"));
         assert_eq!(stop.push(b"x<en"), (b"x".to_vec(), false));
         assert_eq!(stop.rest(), b"<en");
     }
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn without_a_text_nothing_is_held_back() {
         for text in [None, Some("")] {
-            let mut stop = Stop::new(text);
+            let mut stop = StopText::new(text);
             assert_eq!(stop.push(b"ab"), (b"ab".to_vec(), false));
             assert_eq!(stop.rest(), b"");
         }
@@ -77,8 +78,11 @@ mod tests {
     proptest! {
         // Two letters, so that the text's beginning comes often, and over itself.
         #[test]
-        fn any_cut_gives_what_stands_before_the_text(text in "[ab]{1,5}", pieces in prop::collection::vec("[ab]{0,4}", 0..12)) {
-            let mut stop = Stop::new(Some(&text));
+        fn any_cut_gives_what_stands_before_the_text(
+            text in "[ab]{1,5}",
+            pieces in prop::collection::vec("[ab]{0,4}", 0..12),
+        ) {
+            let mut stop = StopText::new(Some(&text));
             let (mut answer, mut stopped) = (Vec::new(), false);
             for piece in &pieces {
                 let (bytes, now) = stop.push(piece.as_bytes());

@@ -1,4 +1,4 @@
-//! Which token comes next: the likeliest, or one drawn by temperature and top_p.
+//! Which token comes next: the most likely one, or one drawn by temperature and top-p.
 
 use anyhow::{Context, Result, ensure};
 use rand::SeedableRng;
@@ -8,14 +8,15 @@ use rand::rngs::StdRng;
 
 use super::Settings;
 
-/// Chooses one token after another. The same settings choose the same tokens.
-pub struct Draw {
+/// Chooses one token after another. The same settings and logits give the same tokens.
+pub struct Sampler {
     temperature: f64,
     top_p: f64,
     rng: StdRng,
 }
 
-impl Draw {
+impl Sampler {
+    /// A sampler at the beginning of its random numbers.
     pub fn new(settings: &Settings) -> Self {
         Self {
             temperature: settings.temperature,
@@ -24,7 +25,7 @@ impl Draw {
         }
     }
 
-    /// Chooses by the model's prediction.
+    /// The next token, by the model's logits over all tokens. Errors when one of them is not finite.
     pub fn next(&mut self, logits: &[f32]) -> Result<u32> {
         let best = likeliest(logits)?;
         if self.temperature == 0.0 {
@@ -51,10 +52,11 @@ fn likeliest(logits: &[f32]) -> Result<usize> {
     Ok(best)
 }
 
-/// How often each token is drawn, the likeliest's share taken as 1.
+/// How often each token is drawn, in proportion to the most likely one, which is 1.
 ///
-/// `top_p` cuts before the temperature flattens or sharpens, as the `rwkv` package's `sample_logits` has it: by the
-/// model's own probabilities, so that a high temperature lets no token in. Other programs cut after it.
+/// `top_p` cuts by the model's own probabilities, before the temperature changes them, as the `rwkv`
+/// package's `sample_logits` does: so a high temperature lets no further token in. Other programs cut
+/// afterwards.
 fn weights(logits: &[f32], top: f32, temperature: f64, top_p: f64) -> Vec<f64> {
     let least = least(logits, top, top_p);
     let weight = |&logit: &f32| {
@@ -67,11 +69,11 @@ fn weights(logits: &[f32], top: f32, temperature: f64, top_p: f64) -> Vec<f64> {
     logits.iter().map(weight).collect()
 }
 
-/// The smallest logit that is drawn: of as few of the likeliest tokens as have `top_p` of the probability together.
-/// Others as likely as the last of them are drawn too.
+/// The smallest logit that is drawn: the last of as few of the most likely tokens as have `top_p` of
+/// the probability together. Tokens exactly as likely as that one are drawn too.
 fn least(logits: &[f32], top: f32, top_p: f64) -> f32 {
     if top_p >= 1.0 {
-        return f32::NEG_INFINITY; // no rounding shall lose one
+        return f32::NEG_INFINITY; // rounding must not lose one
     }
     let mut sorted = logits.to_vec();
     sorted.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -85,7 +87,7 @@ fn least(logits: &[f32], top: f32, top_p: f64) -> f32 {
     last.copied().unwrap_or(f32::NEG_INFINITY)
 }
 
-/// How far a logit is above the largest one; its exponential cannot overflow.
+/// A logit minus the largest one. It is at most 0, so its exponential cannot overflow.
 fn above(logit: f32, top: f32) -> f64 {
     f64::from(logit) - f64::from(top)
 }
@@ -100,8 +102,8 @@ mod tests {
         probabilities.iter().map(logit).collect()
     }
 
-    fn drawing(temperature: f64, top_p: f64, seed: u64) -> Draw {
-        Draw::new(&Settings {
+    fn sampler(temperature: f64, top_p: f64, seed: u64) -> Sampler {
+        Sampler::new(&Settings {
             temperature,
             top_p,
             seed,
@@ -112,10 +114,10 @@ mod tests {
     /// How often each of the tokens comes in 20,000 draws.
     fn shares(probabilities: &[f64], temperature: f64, top_p: f64) -> Vec<f64> {
         const DRAWS: usize = 20_000;
-        let (logits, mut draw) = (logits(probabilities), drawing(temperature, top_p, 1));
+        let (logits, mut sampler) = (logits(probabilities), sampler(temperature, top_p, 1));
         let mut counts = vec![0; logits.len()];
         for _ in 0..DRAWS {
-            counts[draw.next(&logits).unwrap() as usize] += 1;
+            counts[sampler.next(&logits).unwrap() as usize] += 1;
         }
         let share = |count| f64::from(count) / DRAWS as f64;
         counts.into_iter().map(share).collect()
@@ -126,7 +128,7 @@ mod tests {
         assert_eq!(likeliest(&[0.0, 2.0, 2.0, 1.0]).unwrap(), 1);
         for broken in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for temperature in [0.0, 1.0] {
-                let error = drawing(temperature, 0.5, 1).next(&[0.0, broken]);
+                let error = sampler(temperature, 0.5, 1).next(&[0.0, broken]);
                 assert!(error.unwrap_err().to_string().contains("token 1"));
             }
         }
@@ -173,7 +175,7 @@ mod tests {
     fn logits_of_any_size_are_drawn_from() {
         for logits in [[f32::MAX, f32::MIN], [f32::MAX; 2], [f32::MIN; 2]] {
             for top_p in [0.5, 1.0] {
-                assert!(drawing(1.0, top_p, 1).next(&logits).unwrap() < 2);
+                assert!(sampler(1.0, top_p, 1).next(&logits).unwrap() < 2);
             }
         }
     }
@@ -181,8 +183,8 @@ mod tests {
     #[test]
     fn the_seed_decides() {
         let run = |seed| {
-            let (logits, mut draw) = (logits(&[0.25; 4]), drawing(1.0, 1.0, seed));
-            let tokens = (0..50).map(|_| draw.next(&logits).unwrap());
+            let (logits, mut sampler) = (logits(&[0.25; 4]), sampler(1.0, 1.0, seed));
+            let tokens = (0..50).map(|_| sampler.next(&logits).unwrap());
             tokens.collect::<Vec<_>>()
         };
         assert_eq!(run(1), run(1));
