@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use state_tune::data::template::Template;
-use state_tune::data::{Batch, Formats, example};
-use state_tune::model::{Intermediates, ModelFile, Rwkv, State};
+use state_tune::data::{Formats, example};
+use state_tune::model::{Batch, FirstRow, Intermediates, ModelFile, Rwkv, State};
 use state_tune::ops::cpu::buffers;
 use state_tune::ops::linear::Product;
 use state_tune::tokenizer::Tokenizer;
@@ -40,7 +40,7 @@ fn model(c: &mut Criterion) -> Result<()> {
         completion_cutoff: None,
     };
     let examples = example::read(&tiny("train.jsonl"), &formats)?;
-    let batch = Batch::pack(&examples[..64], false);
+    let batch = Batch::pack(&examples[..64], FirstRow::Token);
     let checkpoint = ModelFile::open(&tiny("model.pth"))?;
 
     let mut group = c.benchmark_group("step");

@@ -22,7 +22,7 @@ use state_tune::train::schedule::Shape;
 use state_tune::train::{
     Adam, Evaluation, HeldOut, Init, Keep, Options, Recompute, Schedule, Tune,
 };
-use state_tune::{generate, state_file, train};
+use state_tune::{evaluate, generate, state_file, train};
 
 const QUESTIONS: [&str; 3] = [
     "What is the capital of France?",
@@ -70,7 +70,7 @@ fn quickstart() -> Result<()> {
     }
 
     let unseen = example::read(&tiny.join("eval.jsonl"), &options.formats)?;
-    let loss = |state: &State| Ok::<_, anyhow::Error>(model.score(&unseen, state)?.loss());
+    let loss = |state: &State| evaluate::score(&model, &unseen, state).map(|score| score.loss());
     println!(
         "\nloss on {} unseen examples: {:.4} before, {:.4} after",
         unseen.len(),
@@ -113,7 +113,7 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         },
         schedule: Schedule {
             shape: Shape::Constant,
-            peak: 0.1,
+            learning_rate: 0.1,
             last: 0.1,
             warmup: 0,
         },
@@ -128,7 +128,7 @@ fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
         seed: 3,
         init: Init::Ones,
         tune: Tune {
-            softprompt: true,
+            soft_prompt: true,
             shift: true,
             wkv: true,
         },

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::console::Console;
 use crate::data::{Example, Formats, example};
+use crate::evaluate;
 use crate::files;
 use crate::model::{Rwkv, State};
 use crate::ops::linear::{Element, Product};
@@ -167,8 +168,8 @@ fn tell_losses(
     );
     let left = left_by(options.to, state)?;
     let (before, after) = (
-        model.score(&examples, state)?.loss(),
-        model.score(&examples, &left)?.loss(),
+        evaluate::score(model, &examples, state)?.loss(),
+        evaluate::score(model, &examples, &left)?.loss(),
     );
     console.line(&format!(
         "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",

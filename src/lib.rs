@@ -11,8 +11,10 @@
 //! report/        what a run leaves: history, log, TensorBoard, curve, page, summary
 //! generate/      text from a model token by token: what is drawn, what ends it
 //! state_file/    the state's formats, in and out
-//! model/         the RWKV model: config (read off tensor shapes), weights, time_mix, channel_mix, head, state
-//! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk, batch (packed flat)
+//! evaluate       the loss of examples, and how many of their tokens a model finds likeliest
+//! model/         the RWKV model: config (read off tensor shapes), weights, batch (sequences packed flat), block (time_mix,
+//!                channel_mix, each with a file a version), head, state (its groups are named and mapped over), memory
+//! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs, and for NVIDIA
 //!                GPUs cuda.rs with a .cu; beside them cpu/ (instructions, vectors, memory, threads), cuda/ (kernels found
 //!                and launched), device (which one computes)
@@ -28,8 +30,8 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > convert, inspect, train, sample > report, generate > state_file > model > data > ops > tensors, tokenizer,
-//!     fetch > console, files, system
+//! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file > model, data > ops >
+//!     tensors, tokenizer, fetch > console, files, system
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in `main`, `unsafe` only
@@ -39,6 +41,7 @@ pub mod cli;
 pub mod console;
 pub mod convert;
 pub mod data;
+pub mod evaluate;
 pub mod fetch;
 pub mod files;
 pub mod generate;

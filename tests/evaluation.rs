@@ -8,6 +8,7 @@ use common::{Dir, tiny};
 use serde_json::Value;
 use state_tune::data::template::Template;
 use state_tune::data::{Formats, example};
+use state_tune::evaluate;
 use state_tune::model::{ModelFile, Rwkv};
 use state_tune::ops::linear::Product;
 use state_tune::state_file;
@@ -49,7 +50,7 @@ fn loss_of_the_saved(dir: &Dir) -> f64 {
     };
     let examples = example::read(&tiny("eval.jsonl"), &formats).unwrap();
     let state = state_file::read(&dir.path("state.pth"), model.config()).unwrap();
-    model.score(&examples, &state).unwrap().loss()
+    evaluate::score(&model, &examples, &state).unwrap().loss()
 }
 
 #[test]

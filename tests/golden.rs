@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use state_tune::data::{Batch, Example};
+use state_tune::data::Example;
+use state_tune::evaluate;
 use state_tune::generate::{self, Settings};
-use state_tune::model::{Intermediates, ModelFile, Rwkv, State};
+use state_tune::model::{Batch, Intermediates, ModelFile, Rwkv, Sequence, State};
 use state_tune::ops::Compute;
 use state_tune::ops::device::Choice;
 use state_tune::ops::linear::{Element, Product, Weights};
@@ -224,12 +225,13 @@ fn loss_and_gradients() {
             let examples = case.examples();
             for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
                 for (soft_prompt, suffix) in [(true, ""), (false, "_no_soft")] {
-                    let batch = Batch::pack(&examples, soft_prompt);
+                    let state = case.state(soft_prompt);
+                    let batch = Batch::pack(&examples, state.first_row());
                     let (loss, gradient) = case
                         .model
                         .loss_and_gradient(
                             &batch,
-                            &case.state(soft_prompt),
+                            &state,
                             intermediates,
                             1.0 / batch.targets.len() as f64,
                         )
@@ -252,7 +254,7 @@ fn loss_and_gradients() {
                         &format!("grad_wkv{suffix}"),
                         tolerance,
                     );
-                    let score = case.model.score(&examples, &case.state(soft_prompt));
+                    let score = evaluate::score(&case.model, &examples, &state);
                     case.close_number(
                         "score",
                         score.unwrap().loss(),
@@ -286,7 +288,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits() {
                 cut: (0, 0),
             };
             let start = case.start();
-            let score = case.model.score(&[example], &start).unwrap();
+            let score = evaluate::score(&case.model, &[example], &start).unwrap();
             assert_eq!(score.accuracy(), hits, "{}: {end}", case.name);
         }
     }
@@ -317,17 +319,18 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
                 .unwrap();
             for plan in &plans {
                 let tune = Tune {
-                    softprompt: true,
+                    soft_prompt: true,
                     shift: true,
                     wkv: true,
                 };
-                let mut learner =
-                    Learner::new(case.model.config(), tune, init, 0, case.device()).unwrap();
+                let start = init.state(case.model.config(), tune, 0).unwrap();
+                let start = start.to_device(case.device()).unwrap();
+                let mut learner = Learner::new(&start, tune).unwrap();
                 for (step, &want) in losses.iter().enumerate() {
-                    let batch: Vec<&Example> = (0..3)
-                        .map(|i| &examples[(step * 3 + i) % examples.len()])
+                    let batch: Vec<Sequence> = (0..3)
+                        .map(|i| (&examples[(step * 3 + i) % examples.len()]).into())
                         .collect();
-                    let (loss, gradient) = learner.gradient(&case.model, &batch, plan).unwrap();
+                    let (loss, gradient) = learner.accumulate(&case.model, &batch, plan).unwrap();
                     case.close_number(
                         &format!("{name}, loss of step {}", step + 1),
                         loss,

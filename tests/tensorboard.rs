@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use state_tune::model::PerGroup;
 use state_tune::report::{Eval, Step, TensorBoard};
 
 fn step(step: usize) -> Step {
@@ -17,10 +18,12 @@ fn step(step: usize) -> Step {
         tokens_seen: 20,
         tokens_per_s: 1000.0 * part,
         seconds: step as f64,
-        lr: 0.01 * part,
-        grad_norm_softprompt: Some(114.0 * part),
-        grad_norm_shift: None,
-        grad_norm_wkv: Some(part),
+        learning_rate: 0.01 * part,
+        grad_norms: PerGroup {
+            soft_prompt: Some(114.0 * part),
+            shift: None,
+            wkv: Some(part),
+        },
         gpu_memory: None,
     }
 }
@@ -81,15 +84,15 @@ fn tensorboard_reads_every_number() {
         [
             ("train/loss", losses),
             ("train/loss_avg", told(|step| step.loss_avg)),
-            ("train/lr", told(|step| step.lr)),
+            ("train/lr", told(|step| step.learning_rate)),
             ("train/tokens_per_s", told(|step| step.tokens_per_s)),
             (
                 "train/grad_norm_softprompt",
-                told(|step| step.grad_norm_softprompt.unwrap()),
+                told(|step| step.grad_norms.soft_prompt.unwrap()),
             ),
             (
                 "train/grad_norm_wkv",
-                told(|step| step.grad_norm_wkv.unwrap()),
+                told(|step| step.grad_norms.wkv.unwrap()),
             ),
             ("eval/loss", vec![(0, 0.5), (4, 0.5)]),
             ("eval/accuracy", vec![(0, 0.75), (4, 0.75)]),

@@ -5,6 +5,7 @@ mod common;
 use common::{Dir, golden, tiny};
 use state_tune::data::template::Template;
 use state_tune::data::{Example, Formats, example};
+use state_tune::evaluate;
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
 use state_tune::ops::linear::{Product, Weights};
@@ -37,7 +38,7 @@ fn losses(weights: Weights) -> [f64; 2] {
     let model = Rwkv::load(&checkpoint, compute).unwrap();
     let untuned = State::zeros(model.config()).unwrap();
     let tuned = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
-    [untuned, tuned].map(|state| model.score(&held_out(), &state).unwrap().loss())
+    [untuned, tuned].map(|state| evaluate::score(&model, &held_out(), &state).unwrap().loss())
 }
 
 #[test]

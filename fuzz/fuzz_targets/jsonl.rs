@@ -8,7 +8,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use state_tune::data::jsonl::Row;
 use state_tune::data::template::Template;
-use state_tune::data::{Batch, Example, Formats};
+use state_tune::data::{Example, Formats};
+use state_tune::model::{Batch, FirstRow, Sequence};
 use state_tune::tokenizer::Tokenizer;
 
 static FORMATS: LazyLock<[Formats; 2]> = LazyLock::new(|| {
@@ -60,12 +61,13 @@ fn check(example: &Example, data: &[u8]) {
     assert!(example.learnt.iter().all(|part| part.start < part.end));
     assert!(example.learnt.is_sorted_by(|a, b| a.end <= b.start));
     assert_eq!(example.learnt.last().unwrap().end, example.tokens.len());
-    for soft_prompt in [true, false] {
-        let batch = Batch::pack([example], soft_prompt);
-        assert_eq!(batch.tokens.len(), example.rows(soft_prompt));
-        assert_eq!(batch.targets.len(), example.scored(soft_prompt));
+    for first_row in [FirstRow::SoftPrompt, FirstRow::Token] {
+        let batch = Batch::pack([example], first_row);
+        let sequence = Sequence::from(example);
+        assert_eq!(batch.tokens.len(), sequence.rows(first_row));
+        assert_eq!(batch.targets.len(), sequence.targets(first_row));
         for (&row, &target) in batch.scored.iter().zip(&batch.targets) {
-            let at = row as usize + usize::from(!soft_prompt);
+            let at = row as usize + usize::from(first_row == FirstRow::Token);
             assert_eq!(example.tokens[at], target);
         }
     }

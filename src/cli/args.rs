@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::data::Walk;
 use crate::data::template::Template;
+use crate::model::Group;
 use crate::ops::cpu::level::Level;
 use crate::ops::device::Choice;
 use crate::ops::linear::{Product, Weights};
@@ -444,17 +445,14 @@ pub type Cutoff = std::option::Option<usize>;
 
 /// A list of groups is one value, so that a later list replaces an earlier one.
 fn tune(text: &str) -> Result<Tune, String> {
-    let mut tune = Tune {
-        softprompt: false,
-        shift: false,
-        wkv: false,
-    };
-    for group in text.split(',') {
-        match group.trim() {
-            "softprompt" => tune.softprompt = true,
-            "shift" => tune.shift = true,
-            "wkv" => tune.wkv = true,
-            _ => return Err("use softprompt, shift, wkv, or some of them with commas".into()),
+    let mut tune = Tune::default();
+    for word in text.split(',') {
+        match Group::ALL
+            .into_iter()
+            .find(|group| group.name() == word.trim())
+        {
+            Some(group) => tune[group] = true,
+            None => return Err("use softprompt, shift, wkv, or some of them with commas".into()),
         }
     }
     Ok(tune)

@@ -294,7 +294,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         },
         schedule: Schedule {
             shape: lr_schedule,
-            peak: learningrate,
+            learning_rate: learningrate,
             last: lr_final.unwrap_or(learningrate / 100.0),
             warmup: warmup_steps,
         },

@@ -106,7 +106,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     } = *options;
     let constant = Schedule {
         shape: Shape::Constant,
-        peak: 0.01,
+        learning_rate: 0.01,
         last: 0.0001,
         warmup: 0,
     };
@@ -136,7 +136,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(seed, 1);
     assert_eq!(init, Init::Ones);
     let everything = Tune {
-        softprompt: true,
+        soft_prompt: true,
         shift: true,
         wkv: true,
     };
@@ -195,13 +195,13 @@ fn a_prompt_is_answered_with_its_own_defaults() {
 type Arrives = fn(&Command) -> bool;
 #[rustfmt::skip] // one flag a line
 const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
-    ("learningrate", "1e-2", |c| options(c).schedule.peak == 0.01),
+    ("learningrate", "1e-2", |c| options(c).schedule.learning_rate == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
     ("max_epochs", "0.25", |c| options(c).max_epochs == 0.25),
     ("max_time", "1e3", |c| options(c).max_time == 1000.0),
     ("dataset_walk", "sequential", |c| options(c).walk == Walk::Sequential),
-    ("tune", "wkv", |c| options(c).tune == Tune { softprompt: false, shift: false, wkv: true }),
+    ("tune", "wkv", |c| options(c).tune == Tune { soft_prompt: false, shift: false, wkv: true }),
     ("init", "random", |c| options(c).init == Init::Random),
     ("seed", "18446744073709551615", |c| options(c).seed == u64::MAX),
     ("lr_schedule", "cosine", |c| options(c).schedule.shape == Shape::Cosine),
@@ -363,7 +363,7 @@ fn of_a_repeated_flag_the_last_counts() {
 #[test]
 fn a_later_list_of_groups_replaces_an_earlier_one() {
     let only_shift = Tune {
-        softprompt: false,
+        soft_prompt: false,
         shift: true,
         wkv: false,
     };
@@ -374,7 +374,7 @@ fn a_later_list_of_groups_replaces_an_earlier_one() {
         only_shift
     );
     let spelt = Tune {
-        softprompt: true,
+        soft_prompt: true,
         shift: false,
         wkv: true,
     };
@@ -395,7 +395,7 @@ fn negative_numbers_and_exponents_are_numbers() {
         &["--prompt_cutoff", "-1", "--completion_cutoff", "-1"],
     ] {
         let options = train(typed);
-        assert_eq!(options.schedule.peak, 0.01);
+        assert_eq!(options.schedule.learning_rate, 0.01);
         assert_eq!(options.formats.prompt_cutoff, None);
         assert_eq!(options.formats.completion_cutoff, None);
     }

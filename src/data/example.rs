@@ -176,18 +176,6 @@ impl Example {
     pub fn learnt_len(&self) -> usize {
         self.learnt.iter().map(Range::len).sum()
     }
-
-    /// Tokens whose prediction is scored: all that are learnt, less the first one when nothing stands before it.
-    pub fn scored(&self, soft_prompt: bool) -> usize {
-        let leads = self.has_lead() || soft_prompt;
-        self.learnt_len() - usize::from(!leads)
-    }
-
-    /// Rows that the model computes for it: the soft prompt's, and one for each token but the last, which predicts
-    /// nothing.
-    pub fn rows(&self, soft_prompt: bool) -> usize {
-        self.tokens.len() - 1 + usize::from(soft_prompt)
-    }
 }
 
 /// Reads every example of a JSONL file.

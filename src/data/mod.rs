@@ -1,10 +1,9 @@
-//! From a file of prompts and answers to batches of token ids.
+//! From a file of prompts and answers to token ids, and in which order they are learnt.
 //!
 //! [`jsonl`] reads lines and [`chat`] the conversations in them, [`template`] makes prompts and completions of each,
-//! [`example`] tokenises them, [`survey`] tells what they are like, [`held_out`] puts some aside, [`walk`] chooses which come next, and [`batch`] lays
-//! the chosen ones flat for the model.
+//! [`example`] tokenises them, [`survey`] tells what they are like, [`held_out`] puts some aside, and
+//! [`walk`] chooses which come next.
 
-pub mod batch;
 pub mod chat;
 pub mod example;
 pub mod held_out;
@@ -13,7 +12,6 @@ pub mod survey;
 pub mod template;
 pub mod walk;
 
-pub use batch::Batch;
 pub use example::{Example, Formats};
 pub use survey::Survey;
 pub use walk::{Walk, Walker};

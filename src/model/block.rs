@@ -6,8 +6,28 @@ use candle_core::Tensor;
 use super::channel_mix::{self, ChannelMix};
 use super::time_mix::{self, TimeMix};
 use super::weights::ModelFile;
-use super::{Config, LayerState};
+use super::{Config, LayerState, bytes};
 use crate::ops::{Compute, Offsets};
+
+/// What one block hands on to the next; in the backward pass, the gradient of it. RWKV-5 hands on x
+/// alone.
+pub struct Carried {
+    /// `[N, C]`, f32.
+    pub x: Tensor,
+}
+
+impl Carried {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let Self { x } = self;
+        bytes(x)
+    }
+
+    /// What [`Self::bytes`] is for each row.
+    pub fn bytes_per_row(config: &Config) -> usize {
+        size_of::<f32>() * config.n_embd
+    }
+}
 
 /// The frozen weights of one layer.
 pub struct Block {
@@ -18,34 +38,23 @@ pub struct Block {
 /// What the backward pass needs of a forward pass.
 pub struct Kept {
     att: time_mix::Kept,
-    /// Between the halves, `[N, C]`.
-    middle: Tensor,
+    /// Between the halves.
+    middle: Carried,
     ffn: channel_mix::Kept,
 }
 
-/// Numbers of [`Kept`] for each row: those of `Compute::sensitive_activations`, and all others.
-pub fn kept_per_row(n_embd: usize, n_ffn: usize) -> [usize; 2] {
-    [
-        (time_mix::KEPT + channel_mix::KEPT_SENSITIVE) * n_embd,
-        (1 + channel_mix::KEPT) * n_embd + n_ffn,
-    ]
-}
+impl Kept {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let Self { att, middle, ffn } = self;
+        att.bytes() + middle.bytes() + ffn.bytes()
+    }
 
-/// How a block leaves each sequence.
-pub struct End {
-    att: time_mix::End,
-    /// `[sequences, C]`.
-    ffn_shift: Tensor,
-}
-
-impl End {
-    /// The state after sequence `i`.
-    pub fn of_sequence(&self, i: usize) -> Result<LayerState> {
-        Ok(LayerState {
-            att_shift: self.att.shift.get(i)?,
-            ffn_shift: self.ffn_shift.get(i)?,
-            wkv: self.att.wkv.get(i)?,
-        })
+    /// What [`Self::bytes`] is for each row.
+    pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
+        time_mix::Kept::bytes_per_row(config, compute)
+            + Carried::bytes_per_row(config)
+            + channel_mix::Kept::bytes_per_row(config, compute)
     }
 }
 
@@ -63,45 +72,56 @@ impl Block {
         self.att.bytes() + self.ffn.bytes()
     }
 
-    /// x `[N, C]` to the block's output `[N, C]`; every sequence starts from `start`.
+    /// The block's output, and what the backward pass needs; every sequence starts from `start`.
     pub fn forward(
         &self,
-        x: &Tensor,
+        input: &Carried,
         start: &LayerState,
         offsets: &Offsets,
-    ) -> Result<(Tensor, Kept, End)> {
-        let (middle, att, att_end) = self.att.forward(x, &start.att_shift, &start.wkv, offsets)?;
-        let (out, ffn, ffn_shift) = self.ffn.forward(&middle, &start.ffn_shift, offsets)?;
-        Ok((
-            out,
-            Kept { att, middle, ffn },
-            End {
-                att: att_end,
-                ffn_shift,
-            },
-        ))
+    ) -> Result<(Carried, Kept)> {
+        let (middle, att, _) = self.att.forward(input, start, offsets)?;
+        let (x, ffn) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
+        Ok((Carried { x }, Kept { att, middle, ffn }))
     }
 
-    /// (dx `[N, C]`, the gradient of `start`) from the output's gradient and the forward's input.
+    /// As [`Self::forward`] of one sequence, for reading on: (the block's output, the state after it).
+    pub fn advance(
+        &self,
+        input: &Carried,
+        start: &LayerState,
+        offsets: &Offsets,
+    ) -> Result<(Carried, LayerState)> {
+        let (middle, _, wkv) = self.att.forward(input, start, offsets)?;
+        let (x, _) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
+        let end = LayerState {
+            att_shift: self.att.end_shift(&input.x, offsets)?.get(0)?,
+            ffn_shift: self.ffn.end_shift(&middle.x, offsets)?.get(0)?,
+            wkv: wkv.get(0)?,
+        };
+        Ok((Carried { x }, end))
+    }
+
+    /// The gradients of the forward's input and of `start`, from its output's.
     pub fn backward(
         &self,
-        d_out: &Tensor,
-        x: &Tensor,
+        d_out: &Carried,
+        input: &Carried,
         kept: &Kept,
         start: &LayerState,
         offsets: &Offsets,
-    ) -> Result<(Tensor, LayerState)> {
-        let (d_middle, ffn_shift) = self.ffn.backward(d_out, &kept.middle, &kept.ffn, offsets)?;
-        let (dx, att_shift, wkv) = self
+    ) -> Result<(Carried, LayerState)> {
+        let (x, ffn_shift) = self
+            .ffn
+            .backward(&d_out.x, &kept.middle.x, &kept.ffn, offsets)?;
+        let d_middle = Carried { x };
+        let (d_in, att) = self
             .att
-            .backward(&d_middle, x, &kept.att, &start.wkv, offsets)?;
-        Ok((
-            dx,
-            LayerState {
-                att_shift,
-                ffn_shift,
-                wkv,
-            },
-        ))
+            .backward(&d_middle, input, &kept.att, start, offsets)?;
+        let d_start = LayerState {
+            att_shift: att.shift,
+            ffn_shift,
+            wkv: att.wkv,
+        };
+        Ok((d_in, d_start))
     }
 }

@@ -1,79 +1,63 @@
-//! RWKV-5 with a learnable starting state over frozen weights.
+//! The RWKV model with a learnable starting state over frozen weights.
 //!
-//! [`Rwkv`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as a pair at every
-//! level, and nothing is hidden in a graph: the backward pass is the forward pass's lines in reverse, each replaced by
-//! its vector-Jacobian product. Frozen weights get no gradient anywhere.
+//! [`Rwkv`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as a
+//! pair at every level, and nothing is hidden in a graph: the backward pass is the forward pass's lines
+//! in reverse, each replaced by its vector-Jacobian product. Frozen weights get no gradient anywhere.
 
+mod batch;
 mod block;
 mod channel_mix;
 mod config;
+mod group;
 mod head;
+mod memory;
 mod reader;
 mod state;
 mod time_mix;
 pub mod weights;
 
-use std::ops::AddAssign;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use batch::{Batch, FirstRow, Sequence, split};
 pub use config::{Config, Version};
+pub use group::{Group, PerGroup};
 pub use reader::Reader;
 pub use state::{LayerState, State};
 pub use weights::ModelFile;
 
-use self::block::Block;
+use self::block::{Block, Carried};
 use self::head::Head;
-use crate::data::{Batch, Example, batch};
-use crate::ops::linear::{Element, Matrix, WIDENED, Weights};
+use crate::ops::linear::{Element, Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::HEAD_SIZES_ON_CARDS;
 use crate::ops::{Compute, Offsets, device, rows};
 
 const LN_EPS: f32 = 1e-5;
-/// Of the norm after the WKV: 1e-5 * 8^2, the release's `head_size_divisor` squared.
-const LN_X_EPS: f32 = 64e-5;
 
-/// Whether the backward pass finds a block's intermediate values kept, or computes them again from the block's input.
+/// Whether the backward pass finds a block's intermediate values kept, or computes them again from the
+/// block's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Intermediates {
     Keep,
     Recompute,
 }
 
-/// Rows of examples that are scored at once: enough for products to be fast, and little memory.
-const SCORED_ROWS: usize = 2048;
-
-/// How well some completions' tokens are predicted.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Score {
-    /// The sum of their losses.
-    pub sum: f64,
-    /// How many of them a greedy choice would hit.
-    pub hits: usize,
-    pub tokens: usize,
+/// What the forward pass leaves of a block to the backward pass.
+struct Remembered {
+    input: Carried,
+    /// Computed again from the input where it is not kept.
+    kept: Option<block::Kept>,
 }
 
-impl Score {
-    /// The mean loss.
-    pub fn loss(&self) -> f64 {
-        self.sum / self.tokens as f64
-    }
-
-    /// The share of hits.
-    pub fn accuracy(&self) -> f64 {
-        self.hits as f64 / self.tokens as f64
-    }
-}
-
-impl AddAssign for Score {
-    fn add_assign(&mut self, other: Self) {
-        self.sum += other.sum;
-        self.hits += other.hits;
-        self.tokens += other.tokens;
+impl Remembered {
+    /// Bytes that it takes in memory.
+    fn bytes(&self) -> usize {
+        let Self { input, kept } = self;
+        input.bytes() + kept.as_ref().map_or(0, block::Kept::bytes)
     }
 }
 
@@ -102,7 +86,7 @@ impl Rwkv {
         loaded.with_context(|| format!("cannot use the model {}", path.display()))
     }
 
-    /// Takes the weights from a file, leaving the matrices in its memory map, or copying them to a card.
+    /// Takes the weights from a file, leaving the matrices in its memory map, or copying them to a GPU.
     pub fn load(file: &ModelFile, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
@@ -132,6 +116,7 @@ impl Rwkv {
         })
     }
 
+    /// The model's version and sizes.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -151,45 +136,8 @@ impl Rwkv {
         self.embedding.element()
     }
 
-    /// Bytes that one row of a batch occupies between forward and backward.
-    pub fn bytes_per_row(&self, intermediates: Intermediates) -> usize {
-        let &Config {
-            n_layer,
-            n_embd,
-            n_ffn,
-            ..
-        } = &self.config;
-        let given = self.compute.activations().size_in_bytes();
-        let [sensitive, others] = block::kept_per_row(n_embd, n_ffn);
-        let sensitive = self.compute.sensitive_activations().size_in_bytes() * sensitive;
-        let kept = sensitive + given * others;
-        let layers_kept = match intermediates {
-            Intermediates::Keep => n_layer,
-            Intermediates::Recompute => 0,
-        };
-        // What goes from layer to layer is f32: each block's input, what stands between its halves, and at one block its
-        // output and their gradients. Of what products take and give, one block's values live in either case, beside
-        // their gradients and four mixed copies of them; on a card the WKV's states between chunks are about two more.
-        // What products take from the left is at most six bytes a number, and one block's widest of it lives at a time.
-        let packed = 6 * (6 * n_embd + n_ffn);
-        4 * (n_layer + layers_kept + 5) * n_embd + (layers_kept + 2) * kept + packed
-    }
-
-    /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the weights, which
-    /// should stay although they are only mapped. A card holds them already.
-    pub fn bytes_aside(&self) -> usize {
-        match self.compute.device.is_cpu() {
-            true => self.embedding.bytes() + self.bytes_multiplied() + head::BYTES,
-            false => head::BYTES + WIDENED,
-        }
-    }
-
-    /// Bytes of the matrices that every row is multiplied with, as they are held: all but the embedding.
-    pub fn bytes_multiplied(&self) -> usize {
-        self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
-    }
-
-    /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect to `state`.
+    /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect
+    /// to `state`.
     pub fn loss_and_gradient(
         &self,
         batch: &Batch,
@@ -198,39 +146,35 @@ impl Rwkv {
         scale: f64,
     ) -> Result<(f64, State)> {
         let offsets = &batch.offsets;
-        let embedded = self.embed(&batch.tokens, state)?;
-        let mut x = self.ln0.forward(&embedded)?;
-        let mut inputs = Vec::with_capacity(self.blocks.len());
-        for (i, block) in self.blocks.iter().enumerate() {
-            let (out, kept, _) = block.forward(&x, &state.layer(i)?, offsets)?;
-            inputs.push((x, (intermediates == Intermediates::Keep).then_some(kept)));
-            x = out;
-        }
+        let (out, mut remembered) = self.forward_blocks(batch, state, intermediates)?;
 
-        let (losses, mut dx) =
+        let (losses, dx) =
             self.head
-                .loss_and_gradient(&x, &batch.scored, &batch.targets, scale)?;
+                .loss_and_gradient(&out.x, &batch.scored, &batch.targets, scale)?;
+        drop(out);
 
+        let mut d = Carried { x: dx };
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate().rev() {
-            let (Some((x, kept)), start) = (inputs.pop(), state.layer(i)?) else {
+            let (Some(Remembered { input, kept }), start) = (remembered.pop(), state.layer(i)?)
+            else {
                 unreachable!("one input a block")
             };
             let kept = match kept {
                 Some(kept) => kept,
-                None => block.forward(&x, &start, offsets)?.1,
+                None => block.forward(&input, &start, offsets)?.1,
             };
-            let (d_in, d_start) = block.backward(&dx, &x, &kept, &start, offsets)?;
-            dx = d_in;
+            let (d_in, d_start) = block.backward(&d, &input, &kept, &start, offsets)?;
+            d = d_in;
             layers.push(d_start);
         }
         layers.reverse();
 
-        // The rest of dx belongs to frozen embeddings. All soft prompt rows hold the same vector.
+        // The rest of d belongs to frozen embeddings. All soft prompt rows hold the same vector.
         let d_soft_prompt = match &state.soft_prompt {
             Some(soft_prompt) => {
                 let starts: Vec<u32> = offsets.starts().iter().map(|&row| row as u32).collect();
-                let d = rows::sum(&dx, &starts)?;
+                let d = rows::sum(&d.x, &starts)?;
                 Some(
                     self.ln0
                         .backward(&d, &soft_prompt.unsqueeze(0)?)?
@@ -239,7 +183,7 @@ impl Rwkv {
             }
             None => None,
         };
-        // Read last: a card has all its work by then.
+        // Read last: a GPU has all its work by then.
         let mut loss = 0.0;
         for part in losses {
             loss += part.to_vec1::<f64>()?.iter().sum::<f64>();
@@ -247,47 +191,43 @@ impl Rwkv {
         Ok((loss * scale, State::from_layers(d_soft_prompt, &layers)?))
     }
 
-    /// How well examples are predicted from `state`, however many they are.
-    pub fn score(&self, examples: &[Example], state: &State) -> Result<Score> {
-        let soft_prompt = state.soft_prompt.is_some();
-        let rows: Vec<usize> = examples.iter().map(|e| e.rows(soft_prompt)).collect();
-        let mut score = Score::default();
-        let (mut most, mut done) = (SCORED_ROWS, 0);
-        while done < examples.len() {
-            let part = batch::split(&rows[done..], most).swap_remove(0);
-            let some = &examples[done..][part.clone()];
-            match self.score_at_once(some, state) {
-                Ok(part) => score += part,
-                // Less at a time, as long as there is less.
-                Err(error) if device::is_out_of_memory(&error) && some.len() > 1 => {
-                    device::give_back_memory(&self.compute.device)?;
-                    most = rows[done..][part].iter().sum::<usize>() / 2;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            done += some.len();
-        }
-        ensure!(score.tokens > 0, "there is no completion to score");
-        Ok(score)
-    }
-
-    fn score_at_once(&self, examples: &[Example], state: &State) -> Result<Score> {
-        let batch = Batch::pack(examples, state.soft_prompt.is_some());
-        let mut x = self.ln0.forward(&self.embed(&batch.tokens, state)?)?;
+    /// The loss of a batch, summed over its scored rows, and in how many of them the target is the
+    /// likeliest token.
+    pub fn score(&self, batch: &Batch, state: &State) -> Result<(f64, usize)> {
+        let mut carried = self.embed(&batch.tokens, state)?;
         for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, &state.layer(i)?, &batch.offsets)?.0;
+            carried = block.forward(&carried, &state.layer(i)?, &batch.offsets)?.0;
         }
-        let (sum, hits) = self.head.score(&x, &batch.scored, &batch.targets)?;
-        Ok(Score {
-            sum,
-            hits,
-            tokens: batch.targets.len(),
-        })
+        self.head.score(&carried.x, &batch.scored, &batch.targets)
     }
 
-    /// The state after the soft prompt, which it holds in place of one: reading goes on from either alike. A state
-    /// without a soft prompt stays as it is.
+    /// The last block's output, and of every block what its backward pass needs.
+    fn forward_blocks(
+        &self,
+        batch: &Batch,
+        state: &State,
+        intermediates: Intermediates,
+    ) -> Result<(Carried, Vec<Remembered>)> {
+        let mut carried = self.embed(&batch.tokens, state)?;
+        let mut remembered = Vec::with_capacity(self.blocks.len());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let (out, kept) = block.forward(&carried, &state.layer(i)?, &batch.offsets)?;
+            remembered.push(Remembered {
+                input: carried,
+                kept: (intermediates == Intermediates::Keep).then_some(kept),
+            });
+            carried = out;
+        }
+        debug_assert_eq!(
+            remembered.iter().map(Remembered::bytes).sum::<usize>(),
+            batch.tokens.len() * self.remembered_per_row(intermediates),
+            "the memory plan counts what is remembered"
+        );
+        Ok((carried, remembered))
+    }
+
+    /// The state after the soft prompt has been read, without a soft prompt: reading goes on from either
+    /// alike. A state without a soft prompt stays as it is.
     pub fn fold(&self, state: &State) -> Result<State> {
         match state.soft_prompt {
             Some(_) => Ok(self.forward(&[], state)?.1),
@@ -295,15 +235,16 @@ impl Rwkv {
         }
     }
 
-    /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after them). A soft prompt
-    /// is read first, and is used up by that.
+    /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after them). A
+    /// soft prompt is read first, and is used up by that.
     pub fn advance(&self, tokens: &[u32], state: &State) -> Result<(Vec<f32>, State)> {
         let (x, state) = self.forward(tokens, state)?;
         let last = x.narrow(0, x.dim(0)? - 1, 1)?.contiguous()?;
         Ok((self.head.logits(&last)?.flatten_all()?.to_vec1()?, state))
     }
 
-    /// As [`Self::advance`], with the logits of every row, soft prompt's included: `[rows, V]`. For tests and short texts.
+    /// As [`Self::advance`], with the logits of every row, soft prompt's included: `[rows, V]`. For tests
+    /// and short texts.
     pub fn logits(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
         let (x, state) = self.forward(tokens, state)?;
         Ok((self.head.logits(&x)?, state))
@@ -321,13 +262,12 @@ impl Rwkv {
             "there is nothing to read: no token and no soft prompt"
         );
         let offsets = Offsets::from_lengths([rows.len()]);
-        let x = self.ln0.forward(&self.embed(&rows, state)?)?;
-        let (x, layers) = self.blocks(x, state, &offsets)?;
-        Ok((x, State::from_layers(None, &layers)?))
+        let (out, layers) = self.advance_blocks(self.embed(&rows, state)?, state, &offsets)?;
+        Ok((out.x, State::from_layers(None, &layers)?))
     }
 
-    /// One token on a card, which holds its number `[1]`: (logits `[1, V]`, the state after it). Nothing is copied from or
-    /// to main memory.
+    /// One token on a GPU, which holds its number `[1]`: (logits `[1, V]`, the state after it). Nothing is
+    /// copied from or to main memory.
     #[cfg(feature = "cuda")]
     fn step_on_card(
         &self,
@@ -336,34 +276,38 @@ impl Rwkv {
         offsets: &Offsets,
     ) -> Result<(Tensor, Vec<LayerState>)> {
         let embedded = rows::embed_on_card(&self.embedding, token)?;
-        let (x, ends) = self.blocks(self.ln0.forward(&embedded)?, state, offsets)?;
-        Ok((self.head.logits(&x)?, ends))
+        let x = self.ln0.forward(&embedded)?;
+        let (out, ends) = self.advance_blocks(Carried { x }, state, offsets)?;
+        Ok((self.head.logits(&out.x)?, ends))
     }
 
     /// All blocks on one sequence: (the last one's output, each layer's state after it).
-    fn blocks(
+    fn advance_blocks(
         &self,
-        mut x: Tensor,
+        mut carried: Carried,
         state: &State,
         offsets: &Offsets,
-    ) -> Result<(Tensor, Vec<LayerState>)> {
+    ) -> Result<(Carried, Vec<LayerState>)> {
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate() {
-            let (out, _, end) = block.forward(&x, &state.layer(i)?, offsets)?;
-            layers.push(end.of_sequence(0)?);
-            x = out;
+            let (out, end) = block.advance(&carried, &state.layer(i)?, offsets)?;
+            layers.push(end);
+            carried = out;
         }
-        Ok((x, layers))
+        Ok((carried, layers))
     }
 
-    /// The embedding of each row `[N, C]`.
-    fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Tensor> {
-        Ok(rows::embed(
-            &self.embedding,
-            tokens,
-            state.soft_prompt.as_ref(),
-        )?)
+    /// What the first block is given: the normal embedding of each row.
+    fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Carried> {
+        let embedded = rows::embed(&self.embedding, tokens, state.soft_prompt.as_ref())?;
+        let x = self.ln0.forward(&embedded)?;
+        Ok(Carried { x })
     }
+}
+
+/// Bytes of a tensor's numbers.
+fn bytes(tensor: &Tensor) -> usize {
+    tensor.elem_count() * tensor.dtype().size_in_bytes()
 }
 
 /// A LayerNorm of C channels under `name`.

@@ -83,12 +83,7 @@ impl<'a> Reader<'a> {
             return Ok(recorded.logits.flatten_all()?.to_vec1()?);
         }
         // A state of its own, since it is written over.
-        let state = &self.state;
-        self.state = State {
-            soft_prompt: None,
-            shifts: state.shifts.copy()?,
-            wkv: state.wkv.copy()?,
-        };
+        self.state = self.state.try_map(|_, tensor| tensor.copy())?;
         let device = &model.compute().device;
         let token = Tensor::new(&[number], device)?;
         let offsets = Offsets::from_lengths([1]);

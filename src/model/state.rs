@@ -1,34 +1,102 @@
-//! The state a model starts from: what is learnt, and what decoding carries from token to token.
+//! The state that a model starts from: what is learnt, and what decoding carries from token to token.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor, bail};
 
-use super::Config;
+use super::{Config, FirstRow, Group, PerGroup};
 
-/// A state, or a gradient of one. All f32.
+/// A state or a gradient of one, all in f32; or, for another `T`, whatever belongs to each tensor of
+/// a state.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct State<T = Tensor> {
     /// Takes the place of a first token's embedding, `[C]`; `None` where there is no such row.
-    pub soft_prompt: Option<Tensor>,
+    pub soft_prompt: Option<T>,
     /// The rows before a sequence's first, `[2L, C]`: att 0, ffn 0, att 1, ffn 1, ...
-    pub shifts: Tensor,
+    pub shifts: T,
     /// The WKV matrices, `[L, H, K, K]` as \[key, value\].
-    pub wkv: Tensor,
+    pub wkv: T,
 }
 
-impl State {
-    /// What an untuned model starts from: zeros, without a soft prompt.
-    pub fn zeros(config: &Config) -> Result<Self> {
-        let (shifts, wkv) = Self::shapes(config);
-        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
-        Ok(Self {
-            soft_prompt: None,
-            shifts: zeros(&shifts)?,
-            wkv: zeros(&wkv)?,
+impl<T> State<T> {
+    /// The groups that it has, in the order of [`Group::ALL`]: all but perhaps the soft prompt.
+    pub fn groups(&self) -> impl Iterator<Item = (Group, &T)> {
+        let soft_prompt = self
+            .soft_prompt
+            .iter()
+            .map(|soft| (Group::SoftPrompt, soft));
+        soft_prompt.chain([(Group::Shift, &self.shifts), (Group::Wkv, &self.wkv)])
+    }
+
+    /// What the first row of a sequence is that starts from this state.
+    pub fn first_row(&self) -> FirstRow {
+        match self.soft_prompt {
+            Some(_) => FirstRow::SoftPrompt,
+            None => FirstRow::Token,
+        }
+    }
+
+    /// What `f` makes of each group.
+    pub fn map<U>(&self, mut f: impl FnMut(Group, &T) -> U) -> State<U> {
+        State {
+            soft_prompt: (self.soft_prompt.as_ref()).map(|soft| f(Group::SoftPrompt, soft)),
+            shifts: f(Group::Shift, &self.shifts),
+            wkv: f(Group::Wkv, &self.wkv),
+        }
+    }
+
+    /// What `f` makes of each group, or its first error.
+    pub fn try_map<U, E>(
+        &self,
+        f: impl FnMut(Group, &T) -> std::result::Result<U, E>,
+    ) -> std::result::Result<State<U>, E> {
+        let State {
+            soft_prompt,
+            shifts,
+            wkv,
+        } = self.map(f);
+        Ok(State {
+            soft_prompt: soft_prompt.transpose()?,
+            shifts: shifts?,
+            wkv: wkv?,
         })
     }
 
-    /// The shapes of `shifts` and `wkv`.
-    pub fn shapes(config: &Config) -> ([usize; 2], [usize; 4]) {
+    /// What `f` makes of each group of two states. Errors when only one has a soft prompt: a group is
+    /// never left out in silence.
+    pub fn try_zip<U, V, E: From<Error>>(
+        &self,
+        other: &State<U>,
+        mut f: impl FnMut(Group, &T, &U) -> std::result::Result<V, E>,
+    ) -> std::result::Result<State<V>, E> {
+        let soft_prompt = match (&self.soft_prompt, &other.soft_prompt) {
+            (Some(a), Some(b)) => Some(f(Group::SoftPrompt, a, b)?),
+            (None, None) => None,
+            _ => {
+                let what = "one of the states has a soft prompt and the other has none";
+                return Err(Error::Msg(what.to_string()).into());
+            }
+        };
+        Ok(State {
+            soft_prompt,
+            shifts: f(Group::Shift, &self.shifts, &other.shifts)?,
+            wkv: f(Group::Wkv, &self.wkv, &other.wkv)?,
+        })
+    }
+}
+
+impl State {
+    /// What an untuned model starts from, in main memory: zeros, without a soft prompt.
+    pub fn zeros(config: &Config) -> Result<Self> {
+        let shapes = Self::shapes(config);
+        let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu);
+        Ok(Self {
+            soft_prompt: None,
+            shifts: zeros(&shapes.shift)?,
+            wkv: zeros(&shapes.wkv)?,
+        })
+    }
+
+    /// The shape of each group in a state for models of these sizes.
+    pub fn shapes(config: &Config) -> PerGroup<Vec<usize>> {
         let &Config {
             n_layer,
             n_embd,
@@ -36,82 +104,45 @@ impl State {
             head_size,
             ..
         } = config;
-        (
-            [2 * n_layer, n_embd],
-            [n_layer, n_head, head_size, head_size],
-        )
+        PerGroup {
+            soft_prompt: vec![n_embd],
+            shift: vec![2 * n_layer, n_embd],
+            wkv: vec![n_layer, n_head, head_size, head_size],
+        }
     }
 
     /// The same on a device.
     pub fn to_device(&self, device: &Device) -> Result<Self> {
-        let soft_prompt = self.soft_prompt.as_ref();
-        Ok(Self {
-            soft_prompt: soft_prompt.map(|soft| soft.to_device(device)).transpose()?,
-            shifts: self.shifts.to_device(device)?,
-            wkv: self.wkv.to_device(device)?,
-        })
+        self.try_map(|_, tensor| tensor.to_device(device))
     }
 
-    /// The sum of two, part by part.
+    /// The sum of two. Errors when they do not have the same groups, or not of the same shapes.
     pub fn add(&self, other: &Self) -> Result<Self> {
-        let soft_prompt = match (&self.soft_prompt, &other.soft_prompt) {
-            (Some(a), Some(b)) => Some((a + b)?),
-            (one, other) => one.clone().or_else(|| other.clone()),
-        };
-        Ok(Self {
-            soft_prompt,
-            shifts: (&self.shifts + &other.shifts)?,
-            wkv: (&self.wkv + &other.wkv)?,
-        })
+        self.try_zip(other, |_, a, b| a + b)
     }
-}
 
-impl State {
     /// Shifts and matrices times `factor`. A soft prompt stays: the norm behind it would undo any factor.
     pub fn scaled(&self, factor: f64) -> Result<Self> {
-        Ok(Self {
-            soft_prompt: self.soft_prompt.clone(),
-            shifts: (&self.shifts * factor)?,
-            wkv: (&self.wkv * factor)?,
+        self.try_map(|group, tensor| match group {
+            Group::SoftPrompt => Ok(tensor.clone()),
+            Group::Shift | Group::Wkv => tensor * factor,
         })
     }
 
-    /// On the line from this state (0) to another (1). Both or neither have a soft prompt.
+    /// The point `share` of the way from this state (0) to another (1). Errors when they do not have the
+    /// same groups, or not of the same shapes.
     pub fn mixed(&self, other: &Self, share: f64) -> Result<Self> {
         if self.wkv.dims() != other.wkv.dims() || self.shifts.dims() != other.shifts.dims() {
-            candle_core::bail!(
+            bail!(
                 "one has matrices of {:?}, the other of {:?}",
                 self.wkv.dims(),
                 other.wkv.dims()
             );
         }
-        let mix = |a: &Tensor, b: &Tensor| (a * (1.0 - share))? + (b * share)?;
-        let soft_prompt = match (&self.soft_prompt, &other.soft_prompt) {
-            (Some(a), Some(b)) => Some(mix(a, b)?),
-            (None, None) => None,
-            _ => candle_core::bail!("one of the states has a soft prompt and the other has none"),
-        };
-        Ok(Self {
-            soft_prompt,
-            shifts: mix(&self.shifts, &other.shifts)?,
-            wkv: mix(&self.wkv, &other.wkv)?,
-        })
+        self.try_zip(other, |_, a, b| (a * (1.0 - share))? + (b * share)?)
     }
-}
 
-/// The part of a state that one layer starts from.
-#[derive(Clone, Debug)]
-pub struct LayerState {
-    /// `[C]`.
-    pub att_shift: Tensor,
-    /// `[C]`.
-    pub ffn_shift: Tensor,
-    /// `[H, K, K]` as \[key, value\].
-    pub wkv: Tensor,
-}
-
-impl State {
-    /// The part for layer `i`.
+    /// The part that layer `i` starts from.
     pub fn layer(&self, i: usize) -> Result<LayerState> {
         Ok(LayerState {
             att_shift: self.shifts.get(2 * i)?,
@@ -132,5 +163,66 @@ impl State {
             shifts: Tensor::stack(&shifts, 0)?,
             wkv: Tensor::stack(&wkv, 0)?,
         })
+    }
+}
+
+/// The part of a state that one layer starts from.
+#[derive(Clone, Debug)]
+pub struct LayerState {
+    /// `[C]`.
+    pub att_shift: Tensor,
+    /// `[C]`.
+    pub ffn_shift: Tensor,
+    /// `[H, K, K]` as \[key, value\].
+    pub wkv: Tensor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(soft_prompt: Option<[f32; 2]>, shifts: &[f32]) -> Result<State> {
+        let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu);
+        Ok(State {
+            soft_prompt: soft_prompt.map(|soft| tensor(&soft)).transpose()?,
+            shifts: tensor(shifts)?,
+            wkv: tensor(&[3.0])?,
+        })
+    }
+
+    #[test]
+    fn two_states_with_the_same_groups_are_added_and_mixed() -> Result<()> {
+        let (a, b) = (
+            state(Some([1.0, 2.0]), &[4.0])?,
+            state(Some([3.0, 6.0]), &[8.0])?,
+        );
+        let sum = a.add(&b)?;
+        assert_eq!(sum.soft_prompt.unwrap().to_vec1::<f32>()?, [4.0, 8.0]);
+        assert_eq!(sum.shifts.to_vec1::<f32>()?, [12.0]);
+        assert_eq!(sum.wkv.to_vec1::<f32>()?, [6.0]);
+        let half = a.mixed(&b, 0.5)?;
+        assert_eq!(half.soft_prompt.unwrap().to_vec1::<f32>()?, [2.0, 4.0]);
+        let names: Vec<_> = a.groups().map(|(group, _)| group.name()).collect();
+        assert_eq!(names, ["softprompt", "shift", "wkv"]);
+        Ok(())
+    }
+
+    #[test]
+    fn two_states_with_other_groups_or_shapes_are_refused() -> Result<()> {
+        let whole = state(Some([1.0, 2.0]), &[4.0])?;
+        let without = state(None, &[4.0])?;
+        let longer = state(Some([1.0, 2.0]), &[4.0, 5.0])?;
+        for (a, b) in [(&whole, &without), (&without, &whole)] {
+            for refused in [a.add(b), a.mixed(b, 0.5)] {
+                let error = refused.unwrap_err().to_string();
+                assert!(
+                    error.contains("has a soft prompt and the other has none"),
+                    "{error}"
+                );
+            }
+        }
+        assert!(whole.add(&longer).is_err());
+        assert!(whole.mixed(&longer, 0.5).is_err());
+        Ok(())
     }
 }

@@ -83,6 +83,7 @@ fn series(points: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PerGroup;
     use crate::report::{Eval, Step};
 
     fn history(losses: impl Iterator<Item = f64>) -> History {
@@ -95,10 +96,8 @@ mod tests {
             tokens_seen: 1,
             tokens_per_s: 1.0,
             seconds: 1.0,
-            lr: 0.01,
-            grad_norm_softprompt: None,
-            grad_norm_shift: None,
-            grad_norm_wkv: None,
+            learning_rate: 0.01,
+            grad_norms: PerGroup::default(),
             gpu_memory: None,
         };
         History {

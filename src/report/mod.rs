@@ -20,6 +20,7 @@ pub use tensorboard::TensorBoard;
 use serde::{Deserialize, Serialize};
 
 use crate::console::duration;
+use crate::model::PerGroup;
 
 /// What is told of one training step, and how one line of `--log_file` reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,14 +41,26 @@ pub struct Step {
     pub tokens_per_s: f64,
     /// Wall time since training began.
     pub seconds: f64,
-    pub lr: f64,
-    /// Gradient norms; `null` for a group that is not tuned.
-    pub grad_norm_softprompt: Option<f64>,
-    pub grad_norm_shift: Option<f64>,
-    pub grad_norm_wkv: Option<f64>,
+    #[serde(rename = "lr")]
+    pub learning_rate: f64,
+    /// Gradient norms; `null` for a group that is not learnt.
+    #[serde(flatten, with = "GradNorms")]
+    pub grad_norms: PerGroup<Option<f64>>,
     /// The most bytes of the GPU's memory that the run has held so far; not there without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<u64>,
+}
+
+/// Under which keys a step has its gradient norms.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "PerGroup<Option<f64>>")]
+struct GradNorms {
+    #[serde(rename = "grad_norm_softprompt")]
+    soft_prompt: Option<f64>,
+    #[serde(rename = "grad_norm_shift")]
+    shift: Option<f64>,
+    #[serde(rename = "grad_norm_wkv")]
+    wkv: Option<f64>,
 }
 
 impl Step {

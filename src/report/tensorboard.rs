@@ -30,15 +30,16 @@ impl TensorBoard {
 
     /// Writes what is told of a step, through at once.
     pub fn step(&mut self, step: &Step) -> io::Result<()> {
-        let numbers = [
+        let mut numbers = [
             ("train/loss", Some(step.loss)),
             ("train/loss_avg", Some(step.loss_avg)),
-            ("train/lr", Some(step.lr)),
+            ("train/lr", Some(step.learning_rate)),
             ("train/tokens_per_s", Some(step.tokens_per_s)),
-            ("train/grad_norm_softprompt", step.grad_norm_softprompt),
-            ("train/grad_norm_shift", step.grad_norm_shift),
-            ("train/grad_norm_wkv", step.grad_norm_wkv),
-        ];
+        ]
+        .map(|(tag, number)| (tag.to_string(), number))
+        .to_vec();
+        let norms = step.grad_norms.iter();
+        numbers.extend(norms.map(|(group, norm)| (format!("train/grad_norm_{group}"), *norm)));
         self.scalars(step.step, &numbers)
     }
 
@@ -51,7 +52,11 @@ impl TensorBoard {
         self.scalars(eval.step, &numbers)
     }
 
-    fn scalars(&mut self, step: usize, numbers: &[(&str, Option<f64>)]) -> io::Result<()> {
+    fn scalars(
+        &mut self,
+        step: usize,
+        numbers: &[(impl AsRef<str>, Option<f64>)],
+    ) -> io::Result<()> {
         self.record(&scalars(step, numbers))
     }
 
@@ -79,14 +84,16 @@ fn create(directory: &Path) -> io::Result<File> {
 }
 
 /// The fields of an event that tells some numbers: `step` and `summary`, with a `value { tag, simple_value }` for each.
-fn scalars(step: usize, numbers: &[(&str, Option<f64>)]) -> [Vec<u8>; 2] {
-    let value = |&(tag, number): &(&str, Option<f64>)| {
-        let mut value = text(1, tag.as_bytes());
-        value.push(2 << 3 | 5); // a float
-        value.extend((number? as f32).to_le_bytes());
-        Some(text(1, &value))
-    };
-    let values: Vec<u8> = numbers.iter().filter_map(value).flatten().collect();
+fn scalars(step: usize, numbers: &[(impl AsRef<str>, Option<f64>)]) -> [Vec<u8>; 2] {
+    let mut values = Vec::new();
+    for (tag, number) in numbers {
+        if let Some(number) = number {
+            let mut value = text(1, tag.as_ref().as_bytes());
+            value.push(2 << 3 | 5); // a float
+            value.extend((*number as f32).to_le_bytes());
+            values.extend(text(1, &value));
+        }
+    }
     [number(2, step as u64), text(5, &values)]
 }
 

@@ -26,7 +26,7 @@ pub struct Found {
 impl Found {
     /// The state, if its shapes are the model's.
     pub fn fit(self, config: &Config) -> Result<State, Error> {
-        let (shifts, wkv) = State::shapes(config);
+        let shapes = State::shapes(config);
         let fits = |part, found: &Tensor, expected: &[usize]| {
             if found.dims() == expected {
                 return Ok(());
@@ -37,10 +37,10 @@ impl Found {
                 expected: expected.to_vec(),
             })
         };
-        fits("time_shifts", &self.state.shifts, &shifts)?;
-        fits("time_mix", &self.state.wkv, &wkv)?;
+        fits("time_shifts", &self.state.shifts, &shapes.shift)?;
+        fits("time_mix", &self.state.wkv, &shapes.wkv)?;
         if let Some(soft_prompt) = &self.state.soft_prompt {
-            fits("softprompt", soft_prompt, &[config.n_embd])?;
+            fits("softprompt", soft_prompt, &shapes.soft_prompt)?;
         }
         Ok(self.state)
     }

@@ -23,7 +23,6 @@ use super::run_state::{Best, RunState};
 use super::step::Work;
 use crate::data::Example;
 use crate::files::{self, Bytes};
-use crate::model::State;
 use crate::model::weights::safetensors;
 use crate::report::History;
 
@@ -162,16 +161,8 @@ fn write(
     };
     let mut parts = vec![("run".to_string(), Dtype::U8, serde_json::to_vec(&record)?)];
     let mut shapes = vec![vec![parts[0].2.len()]];
-    let best = run.best.iter().flat_map(|best| {
-        let State {
-            soft_prompt,
-            shifts,
-            wkv,
-        } = &best.state;
-        let soft_prompt = soft_prompt.iter().map(|soft| ("best.softprompt", soft));
-        soft_prompt.chain([("best.shift", shifts), ("best.wkv", wkv)])
-    });
-    let best = best.map(|(name, tensor)| (name.to_string(), tensor.clone()));
+    let best = run.best.iter().flat_map(|best| best.state.groups());
+    let best = best.map(|(group, tensor)| (format!("best.{group}"), tensor.clone()));
     for (name, tensor) in run.learner.tensors().into_iter().chain(best) {
         let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
         let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -300,7 +291,9 @@ impl Checkpoint {
         run.walker.skip(record.drawn);
         run.drawn = record.drawn;
         if let Some((step, loss)) = record.best {
-            let state = best_state(&tensors, &run.learner.state())?;
+            let like = run.learner.state();
+            let state =
+                like.try_map(|group, like| named(&tensors, &format!("best.{group}"), like))?;
             run.best = Some(Best { step, loss, state });
         }
         if !is_replanned {
@@ -311,15 +304,4 @@ impl Checkpoint {
         run.history = record.history;
         Ok(())
     }
-}
-
-/// The best state's tensors, which look like those of `like`.
-fn best_state(tensors: &BTreeMap<String, Tensor>, like: &State) -> Result<State> {
-    let soft_prompt = like.soft_prompt.as_ref();
-    let soft_prompt = soft_prompt.map(|soft| named(tensors, "best.softprompt", soft));
-    Ok(State {
-        soft_prompt: soft_prompt.transpose()?,
-        shifts: named(tensors, "best.shift", &like.shifts)?,
-        wkv: named(tensors, "best.wkv", &like.wkv)?,
-    })
 }

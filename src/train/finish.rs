@@ -33,7 +33,7 @@ pub fn finish(
         _ if run.learner.steps() == 0 => None,
         (_, Some(best)) => Some(best.state.clone()),
         (Ok(_), None) => Some(run.learner.snapshot()?),
-        (Err(_), None) => run.updated.as_ref().or(run.last_good.as_ref()).cloned(),
+        (Err(_), None) => run.backup.state().cloned(),
     };
     let mut written = Vec::new();
     let mut failures = Vec::new();

@@ -1,99 +1,68 @@
-//! The numbers being learnt, their gradient over a batch, and the step that each batch makes.
+//! The numbers being learnt: where they start, their gradient over a batch, and the step that each
+//! batch makes.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::{Device, Tensor, Var};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::memory_plan::Plan;
 use super::{Init, Tune};
-use crate::data::{Batch, Example, batch};
-use crate::model::{Config, Rwkv, State};
+use crate::model::{self, Batch, Config, FirstRow, PerGroup, Rwkv, Sequence, State};
 use crate::ops::adam::{self, Adam, Moments};
 
 /// `--init random` draws uniformly between minus and plus this.
 const SMALL: f32 = 0.02;
 
-/// A state in training.
-pub struct Learner {
-    soft_prompt: Option<Group>,
-    shifts: Group,
-    wkv: Group,
-    steps: usize,
-}
+/// The norm of each group's gradient; `None` for a group that is not learnt.
+pub type Norms = PerGroup<Option<f64>>;
 
-/// A tensor of the state, with Adam's moments if it is tuned.
-struct Group {
-    name: &'static str,
-    var: Var,
-    moments: Option<Moments>,
-}
-
-/// A norm over each group that is tuned.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Norms {
-    pub softprompt: Option<f64>,
-    pub shift: Option<f64>,
-    pub wkv: Option<f64>,
-}
-
-impl Norms {
-    pub fn are_finite(&self) -> bool {
-        [self.softprompt, self.shift, self.wkv]
-            .iter()
-            .flatten()
-            .all(|norm| norm.is_finite())
-    }
-}
-
-impl Group {
-    fn new(name: &'static str, start: Tensor, is_tuned: bool) -> Result<Self> {
-        let moments = is_tuned.then(|| Moments::zeros(&start)).transpose()?;
-        Ok(Self {
-            name,
-            var: Var::from_tensor(&start)?,
-            moments,
+impl Init {
+    /// The state that a run starts from, in main memory. There is a soft prompt only if it is learnt; other
+    /// groups that are not learnt keep what this gives them.
+    pub fn state(self, config: &Config, tune: Tune, seed: u64) -> Result<State> {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut start = |shape: &[usize], ones: f32| {
+            let count = shape.iter().product();
+            let values: Vec<f32> = match self {
+                Self::Zeros => vec![0.0; count],
+                Self::Ones => vec![ones; count],
+                Self::Random => (0..count)
+                    .map(|_| rng.random_range(-SMALL..SMALL))
+                    .collect(),
+            };
+            Tensor::from_vec(values, shape, &Device::Cpu)
+        };
+        let shapes = State::shapes(config);
+        let soft_prompt = tune.soft_prompt.then(|| start(&shapes.soft_prompt, 0.0));
+        Ok(State {
+            soft_prompt: soft_prompt.transpose()?,
+            shifts: start(&shapes.shift, 1.0)?,
+            wkv: start(&shapes.wkv, 1.0)?,
         })
     }
 }
 
+/// A state in training.
+pub struct Learner {
+    vars: State<Var>,
+    /// Of the groups that are learnt.
+    moments: PerGroup<Option<Moments>>,
+    steps: usize,
+}
+
 impl Learner {
-    /// A state for a model of these sizes. Without `tune.softprompt` there is no soft prompt; other groups that are
-    /// not tuned keep what `init` gives them.
-    pub fn new(
-        config: &Config,
-        tune: Tune,
-        init: Init,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self> {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let mut start = |shape: &[usize], ones: f32| {
-            let count = shape.iter().product();
-            let values: Vec<f32> = match init {
-                Init::Zeros => vec![0.0; count],
-                Init::Ones => vec![ones; count],
-                Init::Random => (0..count)
-                    .map(|_| rng.random_range(-SMALL..SMALL))
-                    .collect(),
-            };
-            Tensor::from_vec(values, shape, device)
-        };
-        let (shift_shape, wkv_shape) = State::shapes(config);
-        let soft_prompt = match tune.softprompt {
-            true => Some(Group::new(
-                "softprompt",
-                start(&[config.n_embd], 0.0)?,
-                true,
-            )?),
-            false => None,
-        };
+    /// Learns some groups of `start`, on the device where it is.
+    pub fn new(start: &State, tune: Tune) -> Result<Self> {
+        let mut moments = PerGroup::default();
+        for (group, tensor) in start.groups() {
+            moments[group] = tune[group].then(|| Moments::zeros(tensor)).transpose()?;
+        }
         Ok(Self {
-            soft_prompt,
-            shifts: Group::new("shift", start(&shift_shape, 1.0)?, tune.shift)?,
-            wkv: Group::new("wkv", start(&wkv_shape, 1.0)?, tune.wkv)?,
+            vars: start.try_map(|_, tensor| Var::from_tensor(tensor))?,
+            moments,
             steps: 0,
         })
     }
@@ -103,121 +72,102 @@ impl Learner {
         self.steps
     }
 
-    /// The state as it is now. It shares memory with the learner and changes with it.
-    pub fn state(&self) -> State {
-        State {
-            soft_prompt: self.soft_prompt.as_ref().map(|group| group.var.detach()),
-            shifts: self.shifts.var.detach(),
-            wkv: self.wkv.var.detach(),
-        }
+    /// What the first row of each sequence is.
+    pub fn first_row(&self) -> FirstRow {
+        self.vars.first_row()
     }
 
-    /// A copy in main memory of the state as it is now: a card that fails takes what it holds along.
+    /// The state as it is now. It shares memory with the learner and changes with it.
+    pub fn state(&self) -> State {
+        self.vars.map(|_, var| var.detach())
+    }
+
+    /// A copy in main memory of the state as it is now: a GPU that fails takes what it holds along.
     pub fn snapshot(&self) -> Result<State> {
-        let state = self.state();
         let copy = |tensor: &Tensor| match tensor.device() {
             Device::Cpu => tensor.copy(),
             _ => tensor.to_device(&Device::Cpu),
         };
-        Ok(State {
-            soft_prompt: state.soft_prompt.as_ref().map(copy).transpose()?,
-            shifts: copy(&state.shifts)?,
-            wkv: copy(&state.wkv)?,
-        })
+        Ok(self.vars.try_map(|_, var| copy(var))?)
     }
 
-    /// Mean loss over the completion tokens of a batch, and its gradient. A batch too large for memory is computed in
-    /// parts, cut between examples; the parts' gradients add up to the same.
-    pub fn gradient(
+    /// Mean loss over the scored tokens of a batch, and its gradient. A batch too large for memory is
+    /// computed in parts, cut between sequences, and the parts' gradients are accumulated.
+    pub fn accumulate(
         &self,
         model: &Rwkv,
-        examples: &[&Example],
+        sequences: &[Sequence],
         plan: &Plan,
     ) -> Result<(f64, State)> {
-        let (state, soft_prompt) = (self.state(), self.soft_prompt.is_some());
-        let rows: Vec<usize> = examples
-            .iter()
-            .map(|example| example.rows(soft_prompt))
-            .collect();
-        let scored: usize = examples
-            .iter()
-            .map(|example| example.scored(soft_prompt))
-            .sum();
+        let (state, first_row) = (self.state(), self.first_row());
+        let rows: Vec<usize> = sequences.iter().map(|s| s.rows(first_row)).collect();
+        let targets: usize = sequences.iter().map(|s| s.targets(first_row)).sum();
+        let scale = 1.0 / targets as f64;
         let mut sum: Option<(f64, State)> = None;
-        for part in batch::split(&rows, plan.most_rows) {
-            let part = Batch::pack(examples[part].iter().copied(), soft_prompt);
+        for part in model::split(&rows, plan.most_rows) {
+            let part = Batch::pack(sequences[part].iter().copied(), first_row);
             let (loss, gradient) =
-                model.loss_and_gradient(&part, &state, plan.intermediates, 1.0 / scored as f64)?;
+                model.loss_and_gradient(&part, &state, plan.intermediates, scale)?;
             sum = Some(match sum {
                 None => (loss, gradient),
                 Some((sum_loss, sum)) => (sum_loss + loss, sum.add(&gradient)?),
             });
         }
-        sum.ok_or_else(|| anyhow::anyhow!("a batch without examples"))
+        sum.ok_or_else(|| anyhow!("a batch without examples"))
     }
 
-    /// The gradient's norms, group by group.
+    /// The gradient's norm in each group that is learnt.
     pub fn norms(&self, gradient: &State) -> Result<Norms> {
-        let soft_prompt = gradient.soft_prompt.as_ref();
-        let tuned = |group: &Group, gradient| {
-            let moments = group.moments.as_ref();
-            moments.map(|_| norm(gradient)).transpose()
-        };
-        Ok(Norms {
-            softprompt: soft_prompt.map(norm).transpose()?,
-            shift: tuned(&self.shifts, &gradient.shifts)?,
-            wkv: tuned(&self.wkv, &gradient.wkv)?,
-        })
+        let mut norms = Norms::default();
+        for (group, tensor) in gradient.groups() {
+            let moments = self.moments[group].as_ref();
+            norms[group] = moments.map(|_| norm(tensor)).transpose()?;
+        }
+        Ok(norms)
     }
 
     /// One step of Adam along a gradient.
-    pub fn update(&mut self, gradient: &State, adam: &Adam, rate: f64) -> Result<()> {
+    pub fn update(&mut self, gradient: &State, adam: &Adam, learning_rate: f64) -> Result<()> {
         self.steps += 1;
-        let soft_prompt = self.soft_prompt.as_mut().zip(gradient.soft_prompt.as_ref());
-        let groups = soft_prompt.into_iter().chain([
-            (&mut self.shifts, &gradient.shifts),
-            (&mut self.wkv, &gradient.wkv),
-        ]);
-        for (group, gradient) in groups {
-            if let Some(moments) = &mut group.moments {
-                adam.step(&group.var, moments, gradient, rate, self.steps)?;
-            }
-        }
+        let (moments, step) = (&mut self.moments, self.steps);
+        self.vars
+            .try_zip(gradient, |group, var, gradient| match &mut moments[group] {
+                Some(moments) => adam.step(var, moments, gradient, learning_rate, step),
+                None => Ok(()),
+            })?;
         Ok(())
     }
 
-    /// Everything that [`Self::restore`] needs, by name: each group, and its moments if it is tuned.
+    /// Everything that [`Self::restore`] needs, by name: each group, and its moments if it is learnt.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let groups = self.soft_prompt.iter().chain([&self.shifts, &self.wkv]);
         let mut tensors = Vec::new();
-        for Group { name, var, moments } in groups {
-            tensors.push((name.to_string(), var.detach()));
-            if let Some(Moments { first, second }) = moments {
-                tensors.push((format!("{name}.first_moment"), first.clone()));
-                tensors.push((format!("{name}.second_moment"), second.clone()));
+        for (group, var) in self.vars.groups() {
+            tensors.push((group.to_string(), var.detach()));
+            if let Some(Moments { first, second }) = &self.moments[group] {
+                tensors.push((format!("{group}.first_moment"), first.clone()));
+                tensors.push((format!("{group}.second_moment"), second.clone()));
             }
         }
         tensors
     }
 
-    /// Goes back to where another learner of the same groups and sizes was after so many steps. Errors when a tensor
-    /// is missing or of another shape.
+    /// Goes back to where another learner of the same groups and sizes was after so many steps. Errors when
+    /// a tensor is missing or of another shape.
     pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, steps: usize) -> Result<()> {
         self.steps = steps;
-        let soft_prompt = self.soft_prompt.as_mut().into_iter();
-        for Group { name, var, moments } in soft_prompt.chain([&mut self.shifts, &mut self.wkv]) {
-            if let Some(Moments { first, second }) = moments {
-                *first = named(tensors, &format!("{name}.first_moment"), var)?;
-                *second = named(tensors, &format!("{name}.second_moment"), var)?;
+        for (group, var) in self.vars.groups() {
+            if let Some(Moments { first, second }) = &mut self.moments[group] {
+                *first = named(tensors, &format!("{group}.first_moment"), var)?;
+                *second = named(tensors, &format!("{group}.second_moment"), var)?;
             }
-            let value = named(tensors, name, var)?;
+            let value = named(tensors, group.name(), var)?;
             var.set(&value)?;
         }
         Ok(())
     }
 }
 
-/// The tensor of that name, which should look like `like`.
+/// The tensor of that name. Errors when its shape or type is not that of `like`.
 pub fn named(tensors: &BTreeMap<String, Tensor>, name: &str, like: &Tensor) -> Result<Tensor> {
     let tensor = tensors
         .get(name)
@@ -231,22 +181,15 @@ pub fn named(tensors: &BTreeMap<String, Tensor>, name: &str, like: &Tensor) -> R
     Ok(tensor.to_device(like.device())?)
 }
 
-/// A gradient with every group that is longer than `limit` cut down to that length. Group by group, because a soft
-/// prompt near zero, where LayerNorm is steepest, has a gradient hundreds of times larger than the rest: a common norm
-/// would be its norm alone.
+/// A gradient with every group that is longer than `limit` cut down to that length. Group by group,
+/// because a soft prompt near zero, where LayerNorm is steepest, has a gradient hundreds of times larger
+/// than the rest: a common norm would be its norm alone.
 pub fn clip(gradient: &State, norms: &Norms, limit: f64) -> Result<State> {
-    let cut = |tensor: &Tensor, norm: Option<f64>| match norm {
+    let clipped = gradient.try_map(|group, tensor| match norms[group] {
         Some(norm) if norm > limit => tensor * (limit / norm),
         _ => Ok(tensor.clone()),
-    };
-    let soft_prompt = gradient.soft_prompt.as_ref();
-    Ok(State {
-        soft_prompt: soft_prompt
-            .map(|soft| cut(soft, norms.softprompt))
-            .transpose()?,
-        shifts: cut(&gradient.shifts, norms.shift)?,
-        wkv: cut(&gradient.wkv, norms.wkv)?,
-    })
+    });
+    Ok(clipped?)
 }
 
 fn norm(tensor: &Tensor) -> Result<f64> {
@@ -266,7 +209,7 @@ mod tests {
             wkv: tensor(&[4.0, 0.0])?,
         };
         let norms = Norms {
-            softprompt: Some(512.0),
+            soft_prompt: Some(512.0),
             shift: Some(1.0),
             wkv: Some(4.0),
         };

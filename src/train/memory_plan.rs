@@ -5,8 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::Recompute;
-use crate::data::batch;
-use crate::model::{Intermediates, Rwkv};
+use crate::model::{self, Intermediates, Rwkv};
 
 /// How a step's batch is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,8 +16,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for batches of up to `rows` rows with `free` bytes of memory. One is made for a whole run, so that a run
-    /// does not depend on what other programs do meanwhile.
+    /// A plan for batches of up to `rows` rows with `free` bytes of memory. One is made for a whole run, so
+    /// that a run does not depend on what other programs do meanwhile.
     pub fn new(model: &Rwkv, recompute: Recompute, rows: usize, free: u64) -> Self {
         let free = free.saturating_sub(model.bytes_aside() as u64);
         let per_row = |intermediates| model.bytes_per_row(intermediates) as u64;
@@ -48,10 +47,11 @@ impl Plan {
         }
     }
 
-    /// A plan that needs less memory for a batch whose examples have these rows: parts of half the size, or, once no
-    /// part has more than one example, activations recomputed. `None` if this is as little as can be.
+    /// A plan that needs less memory for a batch whose examples have these rows: parts of half the size,
+    /// or, once no part has more than one example, activations recomputed. `None` if this is as little as
+    /// can be.
     pub fn smaller(&self, rows: &[usize]) -> Option<Self> {
-        let largest = batch::split(rows, self.most_rows)
+        let largest = model::split(rows, self.most_rows)
             .into_iter()
             .map(|part| (part.len(), rows[part].iter().sum::<usize>()))
             .max_by_key(|&(_, rows)| rows);
@@ -69,7 +69,7 @@ impl Plan {
     }
 }
 
-/// What the rows are computed in.
+/// As in "the step is computed again, at most 64 rows at once".
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

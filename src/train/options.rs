@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::schedule::Schedule;
 use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
+use crate::model::{FirstRow, PerGroup};
 use crate::ops::adam::Adam;
 use crate::ops::device::Choice;
 use crate::ops::linear::{Product, Weights};
@@ -62,6 +63,16 @@ pub struct Options {
     pub flags: Vec<(String, String)>,
 }
 
+impl Options {
+    /// What the first row of each sequence is.
+    pub fn first_row(&self) -> FirstRow {
+        match self.tune.soft_prompt {
+            true => FirstRow::SoftPrompt,
+            false => FirstRow::Token,
+        }
+    }
+}
+
 /// How a run is held against examples that it does not learn from.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
@@ -113,25 +124,12 @@ impl fmt::Display for Init {
 }
 
 /// Which groups of numbers are learnt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tune {
-    pub softprompt: bool,
-    pub shift: bool,
-    pub wkv: bool,
-}
+pub type Tune = PerGroup<bool>;
 
 impl fmt::Display for Tune {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let groups = [
-            (self.softprompt, "softprompt"),
-            (self.shift, "shift"),
-            (self.wkv, "wkv"),
-        ];
-        let names: Vec<&str> = groups
-            .iter()
-            .filter(|group| group.0)
-            .map(|group| group.1)
-            .collect();
+        let learnt = self.iter().filter(|(_, is_learnt)| **is_learnt);
+        let names: Vec<&str> = learnt.map(|(group, _)| group.name()).collect();
         f.write_str(&names.join(","))
     }
 }

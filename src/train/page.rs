@@ -5,9 +5,9 @@ use std::time::SystemTime;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
+use super::Options;
 use super::prepare::Data;
 use super::step::Work;
-use super::{Learner, Options};
 use crate::data::Example;
 use crate::generate::{self, Settings};
 use crate::model::{Rwkv, State};
@@ -32,7 +32,7 @@ pub fn page<'a>(
     let &Options {
         tune, init, seed, ..
     } = options;
-    let start = Learner::new(model.config(), tune, init, seed, &Device::Cpu)?.state();
+    let start = init.state(model.config(), tune, seed)?;
     let state = &state.to_device(&Device::Cpu)?;
     let soft_prompt = state.soft_prompt.as_ref();
     Ok(Page {
@@ -49,15 +49,15 @@ pub fn page<'a>(
 
 /// How far each layer's parts went from where they started.
 fn moved(state: &State, start: &State) -> Result<Vec<LayerNorms>> {
-    let (shifts, wkv) = ((&state.shifts - &start.shifts)?, (&state.wkv - &start.wkv)?);
-    let (layers, heads, ..) = wkv.dims4()?;
+    let moved = state.try_zip(start, |_, now, then| now - then)?;
+    let (layers, heads, ..) = moved.wkv.dims4()?;
     let layer = |i: usize| -> Result<LayerNorms> {
-        let wkv = wkv.get(i)?;
+        let moved = moved.layer(i)?;
         Ok(LayerNorms {
-            att_shift: norm(&shifts.get(2 * i)?)?,
-            ffn_shift: norm(&shifts.get(2 * i + 1)?)?,
+            att_shift: norm(&moved.att_shift)?,
+            ffn_shift: norm(&moved.ffn_shift)?,
             wkv: (0..heads)
-                .map(|head| norm(&wkv.get(head)?))
+                .map(|head| norm(&moved.wkv.get(head)?))
                 .collect::<Result<_>>()?,
         })
     };

@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::memory_plan::Plan;
-use super::{HeldOut, Options, Tune};
+use super::{HeldOut, Options};
 use crate::console::Console;
 use crate::data::{Example, Survey, example, held_out};
 use crate::fetch::{self, Patience};
-use crate::model::{Config, Rwkv};
+use crate::model::{Config, FirstRow, Rwkv, Sequence};
 use crate::ops::device;
 use crate::{files, system};
 
@@ -20,7 +20,7 @@ const ASSUMED_FREE: u64 = 4 << 30;
 pub struct Data {
     /// To learn from.
     pub examples: Vec<Example>,
-    /// To see how well is predicted what was not learnt from; may be empty.
+    /// Evaluated and not learnt from; may be empty.
     pub held_out: Vec<Example>,
 }
 
@@ -81,10 +81,11 @@ pub fn plan(options: &Options, model: &Rwkv, data: &Data) -> Result<Plan> {
         Some(card) => card.free,
         None => system::free().unwrap_or(ASSUMED_FREE),
     };
+    let first_row = options.first_row();
     let rows = data
         .examples
         .iter()
-        .map(|example| example.rows(options.tune.softprompt));
+        .map(|example| Sequence::from(example).rows(first_row));
     let plan = Plan::new(
         model,
         options.recompute,
@@ -127,11 +128,17 @@ pub fn check_examples(data: &Data, options: &Options, config: &Config) -> Result
         HeldOut::File(path) => path,
         HeldOut::None | HeldOut::Share(_) => &options.data,
     };
-    check_some(&data.examples, &options.data, options.tune, config)?;
-    check_some(&data.held_out, held_out_in, options.tune, config)
+    let first_row = options.first_row();
+    check_some(&data.examples, &options.data, first_row, config)?;
+    check_some(&data.held_out, held_out_in, first_row, config)
 }
 
-fn check_some(examples: &[Example], path: &Path, tune: Tune, config: &Config) -> Result<()> {
+fn check_some(
+    examples: &[Example],
+    path: &Path,
+    first_row: FirstRow,
+    config: &Config,
+) -> Result<()> {
     for example in examples {
         let at = || {
             format!(
@@ -151,7 +158,7 @@ fn check_some(examples: &[Example], path: &Path, tune: Tune, config: &Config) ->
                 config.vocab_size
             );
         }
-        if example.scored(tune.softprompt) == 0 {
+        if Sequence::from(example).targets(first_row) == 0 {
             bail!(
                 "{}: the prompt is empty and the completion a single token, which nothing predicts without a soft \
                  prompt; add softprompt to --tune or remove the line",

@@ -1,4 +1,4 @@
-//! Where a run stands: all that its further course depends on, and what a checkpoint holds.
+//! Where a run stands: all that its next steps depend on, and what a checkpoint holds.
 
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use super::limits::Limits;
 use super::memory_plan::Plan;
 use super::{Learner, Options, Stop};
 use crate::data::{Example, Walker};
-use crate::model::{Rwkv, Score, State};
+use crate::evaluate::{self, Score};
+use crate::model::{Rwkv, State};
 use crate::report::{Eval, History};
 
 /// Examples that are evaluated between two looks for a signal.
@@ -18,18 +19,55 @@ const EXAMPLES_AT_ONCE: usize = 16;
 pub struct RunState {
     pub learner: Learner,
     pub walker: Walker,
-    /// Examples that the steps so far drew from the walk.
+    /// Examples that the updates so far were made from. `walker.drawn()` is ahead of it by one batch
+    /// between a step's backward pass and its update, which is when a checkpoint is written: a run that
+    /// goes on from there draws that batch again.
     pub drawn: usize,
     pub plan: Plan,
     pub history: History,
     /// The best state on the held-out examples, if there are some.
     pub best: Option<Best>,
-    /// How long it had trained when this program took it up, and when that was.
+    /// Seconds that it had trained when this program began or resumed it.
     pub before: f64,
+    /// When this program began or resumed it.
     pub begun: Instant,
-    /// A copy of the state after the last update, unless it gave no finite loss; and of the last one that did.
-    pub updated: Option<State>,
-    pub last_good: Option<State>,
+    pub backup: Backup,
+}
+
+/// Copies of the state in main memory, of which one is saved when a run ends in an error.
+#[derive(Default)]
+pub struct Backup {
+    /// After the last update. Nothing was computed from it yet.
+    untried: Option<State>,
+    /// The last state, but for the start, that gave a finite loss and gradient.
+    good: Option<State>,
+}
+
+impl Backup {
+    /// Keeps a copy of the state after an update.
+    pub fn updated(&mut self, state: State) {
+        self.untried = Some(state);
+    }
+
+    /// The state as it is now gave a finite loss and gradient. Copies it if that is still to be done.
+    pub fn confirm(&mut self, learner: &Learner) -> Result<()> {
+        self.good = match (learner.steps(), self.untried.take()) {
+            (0, _) => None,
+            (_, Some(state)) => Some(state),
+            (_, None) => Some(learner.snapshot()?),
+        };
+        Ok(())
+    }
+
+    /// The state as it is now gave no finite loss or gradient: only one before it is worth saving.
+    pub fn reject(&mut self) {
+        self.untried = None;
+    }
+
+    /// What to save, if anything was learnt.
+    pub fn state(&self) -> Option<&State> {
+        self.untried.as_ref().or(self.good.as_ref())
+    }
 }
 
 /// A state and how good it is.
@@ -43,23 +81,20 @@ pub struct Best {
 impl RunState {
     /// A run of so many examples that has not begun.
     pub fn new(options: &Options, model: &Rwkv, examples: usize, plan: Plan) -> Result<Self> {
+        let &Options {
+            init, tune, seed, ..
+        } = options;
+        let start = init.state(model.config(), tune, seed)?;
         Ok(Self {
-            learner: Learner::new(
-                model.config(),
-                options.tune,
-                options.init,
-                options.seed,
-                &model.compute().device,
-            )?,
-            walker: Walker::new(options.walk, examples, options.seed),
+            learner: Learner::new(&start.to_device(&model.compute().device)?, tune)?,
+            walker: Walker::new(options.walk, examples, seed),
             drawn: 0,
             plan,
             history: History::default(),
             best: None,
             before: 0.0,
             begun: Instant::now(),
-            updated: None,
-            last_good: None,
+            backup: Backup::default(),
         })
     }
 
@@ -68,8 +103,8 @@ impl RunState {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Holds the state as it is now against examples that are not learnt from, and keeps it if it is the best so far.
-    /// `None` if it was interrupted, which may be at any few examples.
+    /// Evaluates the state as it is now on held-out examples, and keeps it if it is the best so far. `None`
+    /// if `interrupted` said so, which is asked every few examples.
     pub fn evaluate(
         &mut self,
         model: &Rwkv,
@@ -81,7 +116,7 @@ impl RunState {
             if interrupted() {
                 return Ok(None);
             }
-            score += model.score(some, &state)?;
+            score += evaluate::score(model, some, &state)?;
         }
         let (step, loss) = (self.learner.steps(), score.loss());
         ensure!(

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-/// How the learning rate goes from its height to its end.
+/// How the learning rate goes from its highest value to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     Constant,
@@ -11,38 +11,39 @@ pub enum Shape {
     Exponential,
 }
 
-/// A warm-up to `peak`, and from there to `last` at the last step.
+/// A warm-up to the learning rate that was asked for, and from there to `last` at the last step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     pub shape: Shape,
-    pub peak: f64,
+    /// Reached at the end of the warm-up.
+    pub learning_rate: f64,
     /// Above 0; of no meaning for [`Shape::Constant`].
     pub last: f64,
-    /// Steps that it takes to rise to `peak`, in equal parts.
+    /// Steps that it takes to rise to `learning_rate`, in equal parts.
     pub warmup: usize,
 }
 
 impl Schedule {
     /// The learning rate of step `step` of `steps`, from 1.
-    pub fn rate(&self, step: usize, steps: usize) -> f64 {
+    pub fn at(&self, step: usize, steps: usize) -> f64 {
         let &Self {
             shape,
-            peak,
+            learning_rate,
             last,
             warmup,
         } = self;
         if step < warmup {
-            return peak * step as f64 / warmup as f64;
+            return learning_rate * step as f64 / warmup as f64;
         }
-        // Where the height is reached, and how many steps lie beyond.
+        // At which step the highest is reached, and how many steps follow.
         let top = warmup.max(1);
         let way = steps.saturating_sub(top).max(1);
         let share = ((step - top) as f64 / way as f64).min(1.0);
         match shape {
-            Shape::Constant => peak,
-            Shape::Cosine => last + (peak - last) * (1.0 + (PI * share).cos()) / 2.0,
-            Shape::Linear => peak + (last - peak) * share,
-            Shape::Exponential => peak * (last / peak).powf(share),
+            Shape::Constant => learning_rate,
+            Shape::Cosine => last + (learning_rate - last) * (1.0 + (PI * share).cos()) / 2.0,
+            Shape::Linear => learning_rate + (last - learning_rate) * share,
+            Shape::Exponential => learning_rate * (last / learning_rate).powf(share),
         }
     }
 }
@@ -54,11 +55,11 @@ mod tests {
     fn rates(shape: Shape, warmup: usize, steps: usize) -> Vec<f64> {
         let schedule = Schedule {
             shape,
-            peak: 1.0,
+            learning_rate: 1.0,
             last: 0.01,
             warmup,
         };
-        (1..=steps).map(|step| schedule.rate(step, steps)).collect()
+        (1..=steps).map(|step| schedule.at(step, steps)).collect()
     }
 
     #[track_caller]
@@ -96,10 +97,10 @@ mod tests {
         near(&rates(Shape::Cosine, 10, 2), &[0.1, 0.2]);
         let schedule = Schedule {
             shape: Shape::Cosine,
-            peak: 1.0,
+            learning_rate: 1.0,
             last: 0.01,
             warmup: 0,
         };
-        assert!((schedule.rate(99, 10) - 0.01).abs() < 1e-12);
+        assert!((schedule.at(99, 10) - 0.01).abs() < 1e-12);
     }
 }

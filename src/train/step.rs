@@ -9,8 +9,8 @@ use super::learner::{self, Norms};
 use super::prepare::Data;
 use super::run_state::RunState;
 use crate::console::Console;
-use crate::data::Example;
-use crate::model::{Rwkv, State};
+use crate::evaluate;
+use crate::model::{Rwkv, Sequence, State};
 use crate::ops::device;
 use crate::report::Step;
 use crate::state_file;
@@ -34,62 +34,53 @@ pub struct Computed {
     loss: f64,
     gradient: State,
     norms: Norms,
-    /// Completion tokens, and all rows.
-    scored: usize,
+    /// Completion tokens that were predicted.
+    targets: usize,
+    /// All rows, soft prompts' included.
     rows: usize,
 }
 
-/// Forward and backward. Errors when loss and gradient are not finite; else the state is good, and worth keeping once
-/// there is an update in it.
+/// Forward and backward. Errors when loss and gradient are not finite.
 pub fn compute(work: &Work, run: &mut RunState, console: &Console) -> Result<Computed> {
-    let (options, data) = (work.options, work.data);
+    let (options, examples) = (work.options, &work.data.examples);
     let (begun, step) = (Instant::now(), run.learner.steps() + 1);
-    let epoch = 1 + run.drawn / data.examples.len();
+    let epoch = 1 + run.drawn / examples.len();
     let drawn = run.walker.batch(options.batch_size);
-    let batch: Vec<&Example> = drawn.into_iter().map(|i| &data.examples[i]).collect();
-    let (loss, gradient) = gradient(work, run, &batch, console)?;
-    let learner = &run.learner;
-    let norms = learner.norms(&gradient)?;
-    if !loss.is_finite() || !norms.are_finite() {
-        run.updated = None;
+    let batch: Vec<Sequence> = drawn.into_iter().map(|i| (&examples[i]).into()).collect();
+    let (loss, gradient) = accumulate_within_memory(work, run, &batch, console)?;
+    let norms = run.learner.norms(&gradient)?;
+    let is_finite = norms
+        .iter()
+        .all(|(_, norm)| norm.is_none_or(f64::is_finite));
+    if !loss.is_finite() || !is_finite {
+        run.backup.reject();
         return Err(diverged(loss, step, options));
     }
-    run.last_good = match step {
-        1 => None,
-        _ => match run.updated.take() {
-            Some(updated) => Some(updated),
-            None => Some(learner.snapshot()?),
-        },
-    };
-    let soft_prompt = options.tune.softprompt;
+    run.backup.confirm(&run.learner)?;
+    let first_row = run.learner.first_row();
     Ok(Computed {
         begun,
         epoch,
         loss,
         gradient,
         norms,
-        scored: batch
-            .iter()
-            .map(|example| example.scored(soft_prompt))
-            .sum(),
-        rows: batch.iter().map(|example| example.rows(soft_prompt)).sum(),
+        targets: batch.iter().map(|s| s.targets(first_row)).sum(),
+        rows: batch.iter().map(|s| s.rows(first_row)).sum(),
     })
 }
 
-/// Loss and gradient of a batch. Where a card's memory does not hold a part of it, parts are halved from here on.
-fn gradient(
+/// Loss and gradient of a batch. Where a GPU's memory does not hold a part of it, parts are halved from
+/// here on.
+fn accumulate_within_memory(
     work: &Work,
     run: &mut RunState,
-    batch: &[&Example],
+    batch: &[Sequence],
     console: &Console,
 ) -> Result<(f64, State)> {
-    let soft_prompt = work.options.tune.softprompt;
-    let rows: Vec<usize> = batch
-        .iter()
-        .map(|example| example.rows(soft_prompt))
-        .collect();
+    let first_row = run.learner.first_row();
+    let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
     loop {
-        let error = match run.learner.gradient(work.model, batch, &run.plan) {
+        let error = match run.learner.accumulate(work.model, batch, &run.plan) {
             Err(error) if device::is_out_of_memory(&error) => error,
             done => return done,
         };
@@ -116,7 +107,7 @@ pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Ste
         loss,
         gradient,
         norms,
-        scored,
+        targets,
         rows,
     } = computed;
     let step = run.learner.steps() + 1;
@@ -124,8 +115,9 @@ pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Ste
         true => learner::clip(&gradient, &norms, options.grad_clip)?,
         false => gradient,
     };
-    let lr = options.schedule.rate(step, work.steps);
-    run.learner.update(&gradient, &options.adam, lr)?;
+    let learning_rate = options.schedule.at(step, work.steps);
+    run.learner
+        .update(&gradient, &options.adam, learning_rate)?;
     run.drawn = run.walker.drawn();
     let updated = run.learner.snapshot()?;
     state_file::check(&updated, work.model.element()).map_err(|error| {
@@ -135,9 +127,9 @@ pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Ste
             }
             error => error.to_string(),
         };
-        lower_the_rate(&what, step, options)
+        lower_the_learning_rate(&what, step, options)
     })?;
-    run.updated = Some(updated);
+    run.backup.updated(updated);
 
     let past = run.history.steps.last();
     let loss_avg = past.map_or(loss, |past| {
@@ -148,14 +140,12 @@ pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Ste
         epoch,
         loss,
         loss_avg,
-        tokens: scored,
+        tokens: targets,
         tokens_seen: rows,
         tokens_per_s: rows as f64 / begun.elapsed().as_secs_f64(),
         seconds: run.seconds(),
-        lr,
-        grad_norm_softprompt: norms.softprompt,
-        grad_norm_shift: norms.shift,
-        grad_norm_wkv: norms.wkv,
+        learning_rate,
+        grad_norms: norms,
         gpu_memory: device::card_memory(&work.model.compute().device)?.map(|memory| memory.peak),
     })
 }
@@ -165,15 +155,18 @@ pub fn verify(work: &Work, run: &mut RunState) -> Result<()> {
     let Some(example) = work.data.examples.first() else {
         return Ok(());
     };
-    let score = work
-        .model
-        .score(std::slice::from_ref(example), &run.learner.state())?;
+    let some = std::slice::from_ref(example);
+    let score = evaluate::score(work.model, some, &run.learner.state())?;
     match score.loss() {
         loss if loss.is_finite() => Ok(()),
         loss => {
-            run.updated = None;
+            run.backup.reject();
             let what = format!("the loss is {loss} after the update");
-            Err(lower_the_rate(&what, run.learner.steps(), work.options))
+            Err(lower_the_learning_rate(
+                &what,
+                run.learner.steps(),
+                work.options,
+            ))
         }
     }
 }
@@ -192,10 +185,10 @@ fn diverged(loss: f64, step: usize, options: &Options) -> anyhow::Error {
         false => format!("the loss is {loss}"),
         true => "the gradient is not finite".to_string(),
     };
-    lower_the_rate(&what, step, options)
+    lower_the_learning_rate(&what, step, options)
 }
 
-fn lower_the_rate(what: &str, step: usize, options: &Options) -> anyhow::Error {
-    let rate = options.schedule.peak;
-    anyhow!("{what} at step {step}: lower --learningrate (now {rate:?})")
+fn lower_the_learning_rate(what: &str, step: usize, options: &Options) -> anyhow::Error {
+    let learning_rate = options.schedule.learning_rate;
+    anyhow!("{what} at step {step}: lower --learningrate (now {learning_rate:?})")
 }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::model::{FirstRow, Sequence};
 
 fn formats(prompt: &str, response: &str) -> Formats {
     let template = |text| Template::parse(text).unwrap();
@@ -147,7 +148,8 @@ fn cutoffs_count_in_each_turn_of_a_conversation() {
     let bare = example(CHAT, &bare).unwrap();
     assert_eq!(shown(&bare), "[[]] four five six[[\n\n]] eight");
     assert!(!bare.has_lead());
-    assert_eq!(bare.scored(true), bare.scored(false) + 1);
+    let targets = |first_row| Sequence::from(&bare).targets(first_row);
+    assert_eq!(targets(FirstRow::SoftPrompt), targets(FirstRow::Token) + 1);
 }
 
 #[test]
@@ -206,18 +208,6 @@ fn a_file_may_hold_lines_of_both_kinds() {
         error.contains("line 1, message 2: its `content` is null"),
         "{error}"
     );
-}
-
-#[test]
-fn a_lone_token_is_scored_only_after_a_soft_prompt() {
-    let lone = Example {
-        tokens: vec![5],
-        learnt: vec![Range { start: 0, end: 1 }],
-        line: 1,
-        cut: (0, 0),
-    };
-    assert_eq!((lone.scored(true), lone.rows(true)), (1, 1));
-    assert_eq!((lone.scored(false), lone.rows(false)), (0, 0));
 }
 
 proptest! {

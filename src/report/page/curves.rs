@@ -55,13 +55,13 @@ pub fn charts(history: &History) -> Vec<Chart> {
             scale: Scale::Log,
             series: vec![
                 steps("soft prompt", "one", Mark::Noisy, |s| {
-                    s.grad_norm_softprompt.unwrap_or(f64::NAN)
+                    s.grad_norms.soft_prompt.unwrap_or(f64::NAN)
                 }),
                 steps("shifts", "two", Mark::Noisy, |s| {
-                    s.grad_norm_shift.unwrap_or(f64::NAN)
+                    s.grad_norms.shift.unwrap_or(f64::NAN)
                 }),
                 steps("wkv", "three", Mark::Noisy, |s| {
-                    s.grad_norm_wkv.unwrap_or(f64::NAN)
+                    s.grad_norms.wkv.unwrap_or(f64::NAN)
                 }),
             ],
         },
@@ -70,7 +70,9 @@ pub fn charts(history: &History) -> Vec<Chart> {
             caption: "How far each step goes.",
             unit: "learning rate",
             scale: Scale::FromZero,
-            series: vec![steps("each step", "smooth", Mark::Line, |s| s.lr)],
+            series: vec![steps("each step", "smooth", Mark::Line, |s| {
+                s.learning_rate
+            })],
         },
         Chart {
             title: "Speed",

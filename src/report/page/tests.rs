@@ -2,6 +2,7 @@
 //! `scripts/check-report` looks at them in a browser.
 
 use super::*;
+use crate::model::PerGroup;
 use crate::report::{Eval, Step};
 
 /// A run of so many steps that goes as runs do: fast at first, then slower, and never quite evenly.
@@ -25,15 +26,17 @@ fn run(steps: usize) -> History {
             tokens_seen: tokens,
             tokens_per_s: 4300.0 + 1300.0 * noise(step + 3),
             seconds: step as f64 * 0.041,
-            lr: 0.01
+            learning_rate: 0.01
                 * (step as f64 / (0.1 * steps as f64)).min(1.0 - 0.7 * step as f64 / steps as f64),
-            grad_norm_softprompt: Some(if step == 1 {
-                114.0
-            } else {
-                course(step) * (0.5 + noise(step + 1))
-            }),
-            grad_norm_shift: Some(course(step) * 0.2 * (0.5 + noise(step + 5))),
-            grad_norm_wkv: Some(course(step) * 0.05 * (0.5 + noise(step + 6))),
+            grad_norms: PerGroup {
+                soft_prompt: Some(if step == 1 {
+                    114.0
+                } else {
+                    course(step) * (0.5 + noise(step + 1))
+                }),
+                shift: Some(course(step) * 0.2 * (0.5 + noise(step + 5))),
+                wkv: Some(course(step) * 0.05 * (0.5 + noise(step + 6))),
+            },
             gpu_memory: None,
         });
     }
@@ -194,7 +197,7 @@ fn what_there_is_not_has_no_section() {
 
     let mut one = run(1);
     one.evals.clear();
-    one.steps[0].grad_norm_shift = None;
+    one.steps[0].grad_norms.shift = None;
     let text = written(
         "one",
         &Page {
@@ -227,8 +230,8 @@ fn nothing_in_the_data_breaks_the_page() {
     .enumerate()
     {
         let step = &mut history.steps[10 + i];
-        (step.loss, step.loss_avg, step.lr, step.tokens_per_s) = (value, value, value, value);
-        (step.seconds, step.grad_norm_wkv) = (value, Some(value));
+        (step.loss, step.loss_avg, step.tokens_per_s) = (value, value, value);
+        (step.learning_rate, step.seconds, step.grad_norms.wkv) = (value, value, Some(value));
         history.evals[i] = Eval {
             step: i,
             loss: value,

@@ -1,10 +1,10 @@
-//! Channel-mix, the half of a block that looks at one row and the row before it: two products around a squared relu.
+//! The channel-mix of RWKV-5: two products around a squared relu, times the sigmoid of a third.
 
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::Config;
-use super::weights::ModelFile;
+use crate::model::weights::ModelFile;
+use crate::model::{Config, bytes, layer_norm};
 use crate::ops::linear::Matrix;
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, Offsets, gates, token_shift};
@@ -29,10 +29,20 @@ pub struct Kept {
     v: Tensor,
 }
 
-/// Numbers of [`Kept`] for each channel of each row: r, and the others, beside one for each of the F
-/// inner channels.
-pub const KEPT_SENSITIVE: usize = 1;
-pub const KEPT: usize = 1;
+impl Kept {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let Self { k, r, v } = self;
+        [k, r, v].map(bytes).iter().sum()
+    }
+
+    /// What [`Self::bytes`] is for each row.
+    pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
+        let &Config { n_embd, n_ffn, .. } = config;
+        compute.sensitive_activations().size_in_bytes() * n_embd
+            + compute.activations().size_in_bytes() * (n_ffn + n_embd)
+    }
+}
 
 impl ChannelMix {
     /// Layer `i` of a file.
@@ -40,7 +50,7 @@ impl ChannelMix {
         let &Config { n_embd, n_ffn, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.ffn.{rest}");
         Ok(Self {
-            ln: super::layer_norm(file, &format!("blocks.{i}.ln2"), n_embd, compute)?,
+            ln: layer_norm(file, &format!("blocks.{i}.ln2"), n_embd, compute)?,
             mix_k: file.vector(&name("time_mix_k"), n_embd, compute)?,
             mix_r: file.vector(&name("time_mix_r"), n_embd, compute)?,
             key: file.matrix(&name("key.weight"), [n_ffn, n_embd], compute)?,
@@ -54,25 +64,21 @@ impl ChannelMix {
         self.key.bytes() + self.receptance.bytes() + self.value.bytes()
     }
 
-    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, kept, the last row of
-    /// each sequence `[sequences, C]`).
-    pub fn forward(
-        &self,
-        x: &Tensor,
-        shift: &Tensor,
-        offsets: &Offsets,
-    ) -> Result<(Tensor, Kept, Tensor)> {
+    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, what the
+    /// backward pass needs).
+    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
         let product = self.value.product();
         let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
         let k = self.key.forward(&mixed[0])?;
         let r = self.receptance.forward_sensitive(&mixed[1])?;
         let v = self.value.forward(&gates::relu_squared(&k, product)?)?;
         let out = gates::sigmoid_mul_onto(x, &r, &v)?;
-        Ok((
-            out,
-            Kept { k, r, v },
-            token_shift::last(&self.ln, x, offsets)?,
-        ))
+        Ok((out, Kept { k, r, v }))
+    }
+
+    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
+    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+        Ok(token_shift::last(&self.ln, x, offsets)?)
     }
 
     /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.

@@ -1,10 +1,11 @@
-//! Time-mix, the half of a block that looks along the sequence: token shift, products, WKV, norm, gate, product.
+//! The time-mix of RWKV-5: token shift, products, WKV, norm, gate, product.
 
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::weights::ModelFile;
-use super::{Config, LN_X_EPS, Version};
+use super::{LN_X_EPS, StartGradients};
+use crate::model::weights::ModelFile;
+use crate::model::{Config, Version, bytes, layer_norm};
 use crate::ops::linear::{Matrix, Rows};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::Wkv;
@@ -41,15 +42,21 @@ pub struct Kept {
     y: Tensor,
 }
 
-/// Numbers of [`Kept`] for each channel of each row.
-pub const KEPT: usize = 5;
+impl Kept {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let Self { r, k, v, gate, y } = self;
+        [r, k, v, y].into_iter().chain(gate).map(bytes).sum()
+    }
 
-/// How a time-mix leaves each sequence.
-pub struct End {
-    /// `[sequences, C]`.
-    pub shift: Tensor,
-    /// `[sequences, H, K, K]`.
-    pub wkv: Tensor,
+    /// What [`Self::bytes`] is for each row.
+    pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
+        let tensors = match config.version {
+            Version::V5_0 => 4,
+            Version::V5_1 | Version::V5_2 => 5,
+        };
+        tensors * compute.sensitive_activations().size_in_bytes() * config.n_embd
+    }
 }
 
 impl TimeMix {
@@ -100,7 +107,7 @@ impl TimeMix {
             file.numbers(&name("time_faaaa"), count)?
         };
         Ok(Self {
-            ln: super::layer_norm(file, &format!("blocks.{i}.ln1"), n_embd, compute)?,
+            ln: layer_norm(file, &format!("blocks.{i}.ln1"), n_embd, compute)?,
             receptance: mixed("time_mix_r", "receptance.weight")?,
             key: mixed("time_mix_k", "key.weight")?,
             value: mixed("time_mix_v", "value.weight")?,
@@ -129,14 +136,16 @@ impl TimeMix {
         mixed.map(|mixed| mixed.weight.bytes()).sum::<usize>() + self.output.bytes()
     }
 
-    /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to x plus the time-mix of it.
+    /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to (x plus the
+    /// time-mix of it, what the backward pass needs, the matrices after each sequence
+    /// `[sequences, H, K, K]`).
     pub fn forward(
         &self,
         x: &Tensor,
         shift: &Tensor,
         state: &Tensor,
         offsets: &Offsets,
-    ) -> Result<(Tensor, Kept, End)> {
+    ) -> Result<(Tensor, Kept, Tensor)> {
         let product = self.output.product();
         let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
         let r = self.receptance.weight.forward_sensitive(&mixed[0])?;
@@ -151,15 +160,16 @@ impl TimeMix {
         let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;
         let z = gates::norm_silu(&self.ln_x, &y, gate.as_ref(), product)?;
         let out = self.output.forward_onto(x, &z)?;
-        let end = End {
-            shift: token_shift::last(&self.ln, x, offsets)?,
-            wkv: end_state,
-        };
-        Ok((out, Kept { r, k, v, gate, y }, end))
+        Ok((out, Kept { r, k, v, gate, y }, end_state))
     }
 
-    /// (dx `[N, C]`, the shift's gradient `[C]`, the state's `[H, K, K]`) from the output's gradient and the forward's
-    /// inputs.
+    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
+    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+        Ok(token_shift::last(&self.ln, x, offsets)?)
+    }
+
+    /// (dx `[N, C]`, the gradients of the shift and the state) from the output's gradient and the
+    /// forward's inputs.
     pub fn backward(
         &self,
         d_out: &Tensor,
@@ -167,7 +177,7 @@ impl TimeMix {
         kept: &Kept,
         state: &Tensor,
         offsets: &Offsets,
-    ) -> Result<(Tensor, Tensor, Tensor)> {
+    ) -> Result<(Tensor, StartGradients)> {
         let product = self.output.product();
         let dz = self.output.backward(&Rows::of(product, d_out)?)?;
         let (dy, d_gate) = match &kept.gate {
@@ -187,9 +197,10 @@ impl TimeMix {
         if let (Some(gate), Some(d_gate)) = (&self.gate, d_gate) {
             d_mixed.push(gate.weight.backward(&d_gate)?);
         }
-        let (dx, d_shift) =
+        let (dx, shift) =
             token_shift::backward(&self.ln, x, d_out, &d_mixed, &self.mixes(), offsets)?;
-        Ok((dx, d_shift, d.dstate))
+        let wkv = d.dstate;
+        Ok((dx, StartGradients { shift, wkv }))
     }
 
     /// In the order r, k, v, gate.

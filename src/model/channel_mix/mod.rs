@@ -1,0 +1,88 @@
+//! Channel-mix, the half of a block that looks at one row and the row before it, in each version of
+//! RWKV. As with [`time_mix`](super::time_mix), this enum hands every call on.
+
+mod v5;
+
+use anyhow::Result;
+use candle_core::Tensor;
+
+use super::weights::ModelFile;
+use super::{Config, Version};
+use crate::ops::{Compute, Offsets};
+
+/// The frozen weights of one layer's channel-mix.
+pub enum ChannelMix {
+    V5(v5::ChannelMix),
+}
+
+/// What the backward pass needs of a forward pass.
+pub enum Kept {
+    V5(v5::Kept),
+}
+
+impl ChannelMix {
+    /// Layer `i` of a file.
+    pub fn load(file: &ModelFile, config: &Config, i: usize, compute: &Compute) -> Result<Self> {
+        match config.version {
+            Version::V5_0 | Version::V5_1 | Version::V5_2 => {
+                v5::ChannelMix::load(file, config, i, compute).map(Self::V5)
+            }
+        }
+    }
+
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::V5(mix) => mix.bytes(),
+        }
+    }
+
+    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, what the
+    /// backward pass needs).
+    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
+        match self {
+            Self::V5(mix) => {
+                let (out, kept) = mix.forward(x, shift, offsets)?;
+                Ok((out, Kept::V5(kept)))
+            }
+        }
+    }
+
+    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
+    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+        match self {
+            Self::V5(mix) => mix.end_shift(x, offsets),
+        }
+    }
+
+    /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.
+    pub fn backward(
+        &self,
+        d_out: &Tensor,
+        x: &Tensor,
+        kept: &Kept,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Tensor)> {
+        match (self, kept) {
+            (Self::V5(mix), Kept::V5(kept)) => mix.backward(d_out, x, kept, offsets),
+        }
+    }
+}
+
+impl Kept {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::V5(kept) => kept.bytes(),
+        }
+    }
+
+    /// What [`Self::bytes`] is for each row.
+    pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
+        match config.version {
+            Version::V5_0 | Version::V5_1 | Version::V5_2 => {
+                v5::Kept::bytes_per_row(config, compute)
+            }
+        }
+    }
+}
