@@ -18,10 +18,11 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rayon::prelude::*;
 use state_tune::ops::cpu::threads::with_threads;
 use state_tune::ops::cpu::{buffers, roofs};
-use state_tune::ops::linear::{self, Element, Matrix, Product, Rows, Weights};
+use state_tune::ops::linear::{self, Matrix, Product, Rows, Weights};
 use state_tune::ops::norm::{self, Norm};
 use state_tune::ops::wkv::{self, Wkv};
 use state_tune::ops::{Offsets, cross_entropy, gates, token_shift};
+use state_tune::tensors::Element;
 
 const ROWS: usize = 2048;
 const N_EMBD: usize = 768;

@@ -10,9 +10,9 @@ use crate::data::{Example, Formats, example};
 use crate::evaluate;
 use crate::files;
 use crate::model::{Rwkv, State};
-use crate::ops::linear::{Element, Product};
+use crate::ops::linear::Product;
 use crate::state_file::{self, Format, Found};
-use crate::tensors::pth;
+use crate::tensors::{Element, pth};
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]

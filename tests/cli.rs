@@ -9,6 +9,7 @@ use common::{Dir, losses, tiny};
 #[cfg(unix)]
 use common::{first_step, signal as kill};
 use state_tune::tensors::pth::{self, Value};
+use state_tune::tensors::{Dtype, Stored};
 
 #[test]
 fn a_run_writes_a_state_a_curve_and_a_log() {
@@ -85,7 +86,7 @@ fn what_is_not_tuned_keeps_its_start_and_both_answers_are_shown() {
         panic!("two more")
     };
     assert_eq!(soft.shape, [1, 0, 128]);
-    assert!(shifts.data.iter().all(|&byte| byte == 0) && wkv.data.iter().any(|&byte| byte != 0));
+    assert!(shifts.bytes.iter().all(|&byte| byte == 0) && wkv.bytes.iter().any(|&byte| byte != 0));
 
     let run = dir.run(&[
         "--prompt",
@@ -164,10 +165,10 @@ fn models_that_cannot_be_used() {
         dir.refuses(&["--model_location", file], 1, &[file]);
     }
     let number = || {
-        Value::Tensor(pth::Tensor {
-            dtype: safetensors::Dtype::F32,
+        Value::Tensor(Stored {
+            dtype: Dtype::F32,
             shape: vec![1],
-            data: vec![0; 4].into(),
+            bytes: vec![0; 4].into(),
         })
     };
     for (version, name) in [("4", "time_mix_k"), ("6", "time_maa_x"), ("7", "r_k")] {

@@ -13,10 +13,11 @@ use rand::{RngExt, SeedableRng};
 use state_tune::model::{Reader, Rwkv, State};
 use state_tune::ops::adam::{Adam, Moments, sum_of_squares};
 use state_tune::ops::device::{self, Choice};
-use state_tune::ops::linear::{Element, Matrix, Product, Rows, WIDENED, Weights};
+use state_tune::ops::linear::{Matrix, Product, Rows, WIDENED, Weights};
 use state_tune::ops::norm::Norm;
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets, cross_entropy, gates, rows, token_shift};
+use state_tune::tensors::Element;
 
 /// The first GPU, or `None` once it is said why there is none.
 fn card() -> Option<Device> {
@@ -493,15 +494,7 @@ fn products_of(
 
 fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
     let numbers: Vec<f32> = w.flatten_all()?.to_vec1()?;
-    let two = |bytes: [u8; 2]| bytes.to_vec();
-    Ok(numbers
-        .iter()
-        .flat_map(|&x| match element {
-            Element::Bf16 => two(half::bf16::from_f32(x).to_le_bytes()),
-            Element::F16 => two(half::f16::from_f32(x).to_le_bytes()),
-            Element::F32 => x.to_le_bytes().to_vec(),
-        })
-        .collect())
+    Ok(element.encode(&numbers))
 }
 
 #[test]

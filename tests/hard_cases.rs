@@ -46,11 +46,11 @@ fn break_model(dir: &Dir, broken: u8) {
         if let (Value::Str(name), Value::Tensor(tensor)) = (name, value)
             && name == "emb.weight"
         {
-            let mut bytes = tensor.data.to_vec();
+            let mut bytes = tensor.bytes.to_vec();
             let row = bytes.len() / tensor.shape[0];
             // A byte's token is the byte plus one; all bits set is NaN in every type.
             bytes[row * (usize::from(broken) + 1)..][..row].fill(0xff);
-            tensor.data = bytes.into();
+            tensor.bytes = bytes.into();
         }
     }
     pth::write(&dir.path("model.pth"), &Value::Dict(entries)).unwrap();
@@ -227,11 +227,11 @@ fn an_update_that_the_files_type_cannot_hold_ends_the_run_before_it_is_lost() {
     let mut entries = small_entries();
     for (_, value) in &mut entries {
         if let Value::Tensor(tensor) = value {
-            let numbers = tensor.data.chunks_exact(2);
+            let numbers = tensor.bytes.chunks_exact(2);
             let halves = numbers.flat_map(|b| {
                 half::f16::from_f32(half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).to_le_bytes()
             });
-            tensor.data = halves.collect::<Vec<u8>>().into();
+            tensor.bytes = halves.collect::<Vec<u8>>().into();
             tensor.dtype = safetensors::Dtype::F16;
         }
     }

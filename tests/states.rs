@@ -9,8 +9,9 @@ use std::process::Command;
 use candle_core::Tensor;
 use common::Dir;
 use state_tune::model::{ModelFile, Rwkv, State};
-use state_tune::ops::linear::{Element, Product};
+use state_tune::ops::linear::Product;
 use state_tune::state_file::{self, FORMATS, Format};
+use state_tune::tensors::Element;
 use state_tune::tokenizer::Tokenizer;
 
 const PROMPT: &str = "user: What is the colour of snow?\n\nassistant:";

@@ -111,11 +111,11 @@ fn a_weight_that_is_no_number_is_named() {
         if let (Value::Str(name), Value::Tensor(tensor)) = (name, value)
             && name == "blocks.1.ffn.value.weight"
         {
-            let mut bytes = tensor.data.to_vec();
+            let mut bytes = tensor.bytes.to_vec();
             // The first row's last number; all bits set is NaN in every type.
             let row = bytes.len() / tensor.shape[0];
             bytes[row - 2..row].fill(0xff);
-            tensor.data = bytes.into();
+            tensor.bytes = bytes.into();
         }
     }
     pth::write(&dir.path("model.pth"), &Value::Dict(entries)).unwrap();

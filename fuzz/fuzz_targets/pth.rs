@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn bytes(value: &Value) -> usize {
     match value {
-        Value::Tensor(tensor) => tensor.data.len(),
+        Value::Tensor(tensor) => tensor.bytes.len(),
         Value::List(items) | Value::Tuple(items) => items.iter().map(bytes).sum(),
         Value::Dict(pairs) => pairs.iter().map(|(k, v)| bytes(k) + bytes(v)).sum(),
         _ => 0,

@@ -4,8 +4,8 @@
 
 use candle_core::Tensor;
 use libfuzzer_sys::fuzz_target;
-use state_tune::ops::linear::Element;
 use state_tune::state_file::{self, FORMATS, Format};
+use state_tune::tensors::Element;
 use state_tune_fuzz::{file, path};
 
 fuzz_target!(|data: &[u8]| {

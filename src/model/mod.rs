@@ -31,10 +31,11 @@ pub use weights::ModelFile;
 
 use self::block::{Block, Carried};
 use self::head::Head;
-use crate::ops::linear::{Element, Matrix, Weights};
+use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::HEAD_SIZES_ON_CARDS;
 use crate::ops::{Compute, Offsets, device, rows};
+use crate::tensors::Element;
 
 const LN_EPS: f32 = 1e-5;
 

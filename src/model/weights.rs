@@ -5,34 +5,23 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
-use safetensors::SafeTensors;
 
-use crate::files::Bytes;
 use crate::ops::Compute;
-use crate::ops::linear::{self, Element, Matrix};
-use crate::tensors::pth;
+use crate::ops::linear::Matrix;
+use crate::tensors::{Element, Error, Stored, TensorFile};
 
 /// A `.pth` or `.safetensors` file of named tensors.
 pub struct ModelFile {
-    tensors: BTreeMap<String, pth::Tensor>,
+    tensors: BTreeMap<String, Stored>,
 }
 
 impl ModelFile {
-    /// Opens a file by what it contains, not by what it is called. `_orig_mod.` (left by torch.compile) is taken off
-    /// the names.
+    /// Opens a file by what it contains, not by what it is called.
     pub fn open(path: &Path) -> Result<Self> {
-        let read = || -> Result<Self> {
-            let bytes = Bytes::map(path)?;
-            let tensors = if looks_like_safetensors(&bytes) {
-                safetensors(&bytes)?
-            } else {
-                pth(path)?
-            };
-            let tensors = tensors
-                .into_iter()
-                .map(|(name, tensor)| (name.replace("_orig_mod.", ""), tensor))
-                .collect();
-            Ok(Self { tensors })
+        let read = || match TensorFile::open(path)?.content.into_tensors() {
+            Ok(tensors) => Ok(Self { tensors }),
+            Err(error @ Error::NoDictionary) => bail!("{error}; is it a state instead of a model?"),
+            Err(error) => Err(error.into()),
         };
         read().with_context(|| format!("cannot read the model {}", path.display()))
     }
@@ -67,7 +56,7 @@ impl ModelFile {
             "{name} is {found:?}, but the rest of the model needs {shape:?}"
         );
         let (tensor, element) = self.floating(name)?;
-        Matrix::new(tensor.data.clone(), element, shape, compute.product)
+        Matrix::new(tensor.bytes.clone(), element, shape, compute.product)
             .and_then(|matrix| matrix.held_as(compute.weights))
             .and_then(|matrix| matrix.on(&compute.device))
             .with_context(|| name.to_string())
@@ -76,7 +65,7 @@ impl ModelFile {
     /// A small frozen tensor of `count` numbers, in whatever shape (`[C]` or `[1, 1, C]`), as f32.
     pub fn numbers(&self, name: &str, count: usize) -> Result<Vec<f32>> {
         let (tensor, element) = self.floating(name)?;
-        let values = linear::widen(element, &tensor.data);
+        let values = element.decode(&tensor.bytes);
         ensure!(
             values.len() == count,
             "{name} is {:?}, but the rest of the model needs {count} numbers",
@@ -91,13 +80,13 @@ impl ModelFile {
         Ok(Tensor::from_vec(numbers, count, &compute.device)?)
     }
 
-    fn get(&self, name: &str) -> Result<&pth::Tensor> {
+    fn get(&self, name: &str) -> Result<&Stored> {
         self.tensors.get(name).with_context(|| {
             format!("the model lacks the tensor {name}: the checkpoint is incomplete")
         })
     }
 
-    fn floating(&self, name: &str) -> Result<(&pth::Tensor, Element)> {
+    fn floating(&self, name: &str) -> Result<(&Stored, Element)> {
         let tensor = self.get(name)?;
         match Element::of(tensor.dtype) {
             Some(element) => Ok((tensor, element)),
@@ -106,71 +95,5 @@ impl ModelFile {
                 tensor.dtype
             ),
         }
-    }
-}
-
-/// A safetensors file begins with the length of a JSON object, which follows.
-pub fn looks_like_safetensors(bytes: &[u8]) -> bool {
-    bytes.get(8) == Some(&b'{') && !bytes.starts_with(b"PK")
-}
-
-/// The tensors of a safetensors file by name, left where they lie.
-pub fn safetensors(bytes: &Bytes) -> Result<BTreeMap<String, pth::Tensor>> {
-    let broken = "not a whole safetensors file; download or export it again";
-    let (header, metadata) = SafeTensors::read_metadata(bytes).context(broken)?;
-    // `read_metadata` looks at the header alone; that every tensor lies inside the file is checked by `slice`.
-    let data = 8 + header;
-    let mut tensors = BTreeMap::new();
-    for (name, info) in metadata.tensors() {
-        let (start, end) = info.data_offsets;
-        let window = bytes
-            .slice(data + start..data + end)
-            .with_context(|| format!("{name} lies outside the file: {broken}"))?;
-        let tensor = pth::Tensor {
-            dtype: info.dtype,
-            shape: info.shape.clone(),
-            data: window,
-        };
-        tensors.insert(name, tensor);
-    }
-    Ok(tensors)
-}
-
-fn pth(path: &Path) -> Result<BTreeMap<String, pth::Tensor>> {
-    let pth::Value::Dict(entries) = pth::read(path)? else {
-        bail!("it holds no dictionary of named tensors; is it a state instead of a model?");
-    };
-    let mut tensors = BTreeMap::new();
-    for (key, value) in entries {
-        match (key, value) {
-            (pth::Value::Str(name), pth::Value::Tensor(tensor)) => tensors.insert(name, tensor),
-            (key, value) => bail!(
-                "it holds {} under {}, not a tensor under a name",
-                kind(&value),
-                named(&key)
-            ),
-        };
-    }
-    Ok(tensors)
-}
-
-/// A dictionary's key in words.
-fn named(key: &pth::Value) -> String {
-    match key {
-        pth::Value::Str(name) => format!("the name {name:?}"),
-        pth::Value::Int(number) => format!("the number {number}"),
-        other => kind(other).to_string(),
-    }
-}
-
-fn kind(value: &pth::Value) -> &'static str {
-    match value {
-        pth::Value::Tensor(_) => "a tensor",
-        pth::Value::List(_) => "a list",
-        pth::Value::Tuple(_) => "a tuple",
-        pth::Value::Dict(_) => "a dictionary (is the model nested inside it?)",
-        pth::Value::Str(_) => "a text",
-        pth::Value::Int(_) | pth::Value::Float(_) | pth::Value::Bool(_) => "a number",
-        pth::Value::None => "nothing",
     }
 }

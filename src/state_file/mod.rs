@@ -20,23 +20,19 @@ mod write;
 
 use std::path::Path;
 
-use safetensors::Dtype;
-
 pub use format::{FORMATS, Format};
 pub use read::{Found, open};
 pub use tag::Tag;
 pub use write::{check, write, write_into_model};
 
 use crate::model::{Config, State};
-use crate::tensors::pth;
+use crate::tensors::{self, Dtype};
 
 /// Why a state could not be read or written. The path is the caller's to add.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Pth(#[from] pth::Error),
-    #[error("cannot be written: {0}")]
-    Safetensors(String),
+    File(#[from] tensors::Error),
     #[error(
         "it is not a state: expected [softprompt, (time_shifts, time_mix)] or another format that `state-tune convert` \
          knows, found {found}"

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use safetensors::{Dtype, SafeTensors};
 
 use super::tag::{self, Tag};
 use super::{Error, Format};
-use crate::files::Bytes;
-use crate::model::{Config, State, weights};
-use crate::ops::linear::{self, Element};
-use crate::tensors::pth::{self, Value};
+use crate::model::{Config, State};
+use crate::tensors::pth::Value;
+use crate::tensors::{self, Content, Dtype, Element, Stored, TensorFile};
 
 /// A state as a file holds it. Shifts that a format does not have are zeros, which is what its readers start from.
 #[derive(Clone, Debug)]
@@ -64,15 +62,18 @@ impl Found {
 
 /// Reads a state. `format` is what the user says it is; what the file shows clearly must not contradict it.
 pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
-    let bytes = Bytes::map(path).map_err(pth::Error::from)?;
-    let found = if weights::looks_like_safetensors(&bytes) {
-        safetensors(&bytes, format)?
-    } else {
-        let value = pth::read(path)?;
-        // A note that cannot be read is nobody's tag; the state is none the worse for it.
-        let note = pth::read_note(path, tag::NAME).ok().flatten();
-        let tag = note.and_then(|text| Tag::parse(&text));
-        pickled(value, tag, bytes.len())?
+    let file = match TensorFile::open_with_note(path, tag::NAME) {
+        Err(tensors::Error::Safetensors(error)) => {
+            let error = anyhow::Error::from(error);
+            return Err(not_a_state(&format!("{error:#}")));
+        }
+        file => file?,
+    };
+    // A note of another kind is nobody's tag.
+    let tag = file.note.and_then(|text| Tag::parse(&text));
+    let found = match file.content {
+        Content::Safetensors(tensors) => safetensors(tensors, tag, format)?,
+        Content::Pth(value) => pickled(value, tag, file.size)?,
     };
     match format {
         Some(wanted) if wanted != found.format => Err(Error::OtherFormat {
@@ -85,7 +86,12 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<Found, Error> {
 
 fn pickled(value: Value, tag: Option<Tag>, file: usize) -> Result<Found, Error> {
     let (format, parts) = match value {
-        Value::Dict(pairs) => dictionary(named(pairs)?)?,
+        value @ Value::Dict(_) => {
+            let tensors = Content::Pth(value).into_tensors();
+            dictionary(
+                tensors.map_err(|_| not_a_state("a dictionary of other things than tensors"))?,
+            )?
+        }
         Value::List(items) | Value::Tuple(items) => match ours(&items) {
             Some(parts) => (Format::State, parts),
             None => (Format::RwkvLive, live(&items)?),
@@ -105,11 +111,11 @@ fn not_a_state(found: &str) -> Error {
 
 /// The tensors of a state as they lie in the file.
 struct Parts {
-    soft_prompt: Option<pth::Tensor>,
+    soft_prompt: Option<Stored>,
     /// One for all layers, or two for each: any number of them that is a whole.
-    shifts: Vec<pth::Tensor>,
+    shifts: Vec<Stored>,
     /// One for all layers, or one for each.
-    wkv: Vec<pth::Tensor>,
+    wkv: Vec<Stored>,
 }
 
 impl Parts {
@@ -118,7 +124,7 @@ impl Parts {
         /// So much a file may unpack to beyond its own size.
         const ALLOWED: usize = 64 << 20;
         let tensors = self.soft_prompt.iter().chain(&self.shifts).chain(&self.wkv);
-        let bytes: usize = tensors.map(|tensor| tensor.data.len()).sum();
+        let bytes: usize = tensors.map(|tensor| tensor.bytes.len()).sum();
         if bytes > file.saturating_add(ALLOWED) {
             return Err(Error::Swollen { bytes, file });
         }
@@ -172,7 +178,7 @@ impl Parts {
                 Format::RwkvLive => (rows.0, vec![n_embd]),
                 _ => (rows.0, vec![1, 1, n_embd]),
             };
-            let odd = |shift: &&pth::Tensor| shift.shape != expected;
+            let odd = |shift: &&Stored| shift.shape != expected;
             if let Some(found) = self.shifts.iter().find(odd).or_else(|| {
                 let is_whole = self.shifts.len() == count;
                 (!is_whole).then_some(first)
@@ -248,18 +254,7 @@ fn live(items: &[Value]) -> Result<Parts, Error> {
     Ok(parts)
 }
 
-fn named(pairs: Vec<(Value, Value)>) -> Result<BTreeMap<String, pth::Tensor>, Error> {
-    let mut tensors = BTreeMap::new();
-    for pair in pairs {
-        let (Value::Str(name), Value::Tensor(tensor)) = pair else {
-            return Err(not_a_state("a dictionary of other things than tensors"));
-        };
-        tensors.insert(name.replace("_orig_mod.", ""), tensor);
-    }
-    Ok(tensors)
-}
-
-fn dictionary(mut tensors: BTreeMap<String, pth::Tensor>) -> Result<(Format, Parts), Error> {
+fn dictionary(mut tensors: BTreeMap<String, Stored>) -> Result<(Format, Parts), Error> {
     let has = |suffix: &str| tensors.keys().any(|name| name.ends_with(suffix));
     let is_model = tensors.contains_key("emb.weight");
     if has(".att.wkvstate") {
@@ -303,10 +298,7 @@ fn dictionary(mut tensors: BTreeMap<String, pth::Tensor>) -> Result<(Format, Par
 }
 
 /// The tensors `blocks.{i}.{name}`, taken out, in order.
-fn layers(
-    tensors: &mut BTreeMap<String, pth::Tensor>,
-    name: &str,
-) -> Result<Vec<pth::Tensor>, Error> {
+fn layers(tensors: &mut BTreeMap<String, Stored>, name: &str) -> Result<Vec<Stored>, Error> {
     let mut found = Vec::new();
     while let Some(tensor) = tensors.remove(&format!("blocks.{}.{name}", found.len())) {
         found.push(tensor);
@@ -320,7 +312,7 @@ fn layers(
 }
 
 /// Errors when anything is left that is no part of a state.
-fn only(tensors: &BTreeMap<String, pth::Tensor>) -> Result<(), Error> {
+fn only(tensors: &BTreeMap<String, Stored>) -> Result<(), Error> {
     match tensors.keys().next() {
         Some(name) => Err(Error::Layers { name: name.clone() }),
         None => Ok(()),
@@ -328,14 +320,11 @@ fn only(tensors: &BTreeMap<String, pth::Tensor>) -> Result<(), Error> {
 }
 
 /// web-rwkv's file, or a `time_state` that somebody saved as safetensors.
-fn safetensors(bytes: &Bytes, format: Option<Format>) -> Result<Found, Error> {
-    let mut tensors =
-        weights::safetensors(bytes).map_err(|error| not_a_state(&format!("{error:#}")))?;
-    let notes = SafeTensors::read_metadata(bytes).ok();
-    let tag = notes.and_then(|(_, notes)| {
-        let text = notes.metadata().as_ref()?.get(tag::NAME)?;
-        Tag::parse(text.as_bytes())
-    });
+fn safetensors(
+    mut tensors: BTreeMap<String, Stored>,
+    tag: Option<Tag>,
+    format: Option<Format>,
+) -> Result<Found, Error> {
     if tensors.contains_key("emb.weight") {
         return Err(not_a_state("a model"));
     }
@@ -358,14 +347,14 @@ fn safetensors(bytes: &Bytes, format: Option<Format>) -> Result<Found, Error> {
 }
 
 /// All numbers of some tensors as f32, flat, one tensor after another.
-fn numbers(part: &'static str, tensors: &[pth::Tensor]) -> Result<Tensor, Error> {
+fn numbers(part: &'static str, tensors: &[Stored]) -> Result<Tensor, Error> {
     let mut numbers = Vec::new();
     for tensor in tensors {
         let element = Element::of(tensor.dtype).ok_or(Error::Type {
             part,
             dtype: tensor.dtype,
         })?;
-        numbers.extend(linear::widen(element, &tensor.data));
+        numbers.extend(element.decode(&tensor.bytes));
     }
     if !numbers.iter().all(|x: &f32| x.is_finite()) {
         return Err(Error::NotFinite { part });
@@ -376,7 +365,7 @@ fn numbers(part: &'static str, tensors: &[pth::Tensor]) -> Result<Tensor, Error>
 
 /// For the test of it: making such a file would take a pickle that no writer writes.
 #[cfg(test)]
-pub fn check_size_of(wkv: Vec<pth::Tensor>, file: usize) -> Result<(), Error> {
+pub fn check_size_of(wkv: Vec<Stored>, file: usize) -> Result<(), Error> {
     let parts = Parts {
         soft_prompt: None,
         shifts: Vec::new(),

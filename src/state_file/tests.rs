@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 
 use super::*;
 use crate::model::Version;
-use crate::ops::linear::{self, Element};
-use crate::tensors::pth::Value;
+use crate::tensors::pth::{self, Value};
+use crate::tensors::{Element, Stored};
 
 const CONFIG: Config = Config {
     version: Version::V5_2,
@@ -175,7 +175,7 @@ fn the_matrix_stands_as_value_key() {
         ([2, 1, 2, 3, 3].as_slice(), Dtype::F32)
     );
     // Counted along [key, value], the second number of the file is key 1, value 0.
-    let start = linear::widen(Element::F32, &wkv.data)[..4].to_vec();
+    let start = Element::F32.decode(&wkv.bytes)[..4].to_vec();
     assert_eq!(start, [0.0, 3.0 / 8.0, 6.0 / 8.0, 1.0 / 8.0]);
 }
 
@@ -267,10 +267,10 @@ fn other_files_are_no_states() {
     let path = directory.path().join("state.pth");
     let tensor = |shape: &[usize]| {
         let count: usize = shape.iter().product();
-        Value::Tensor(pth::Tensor {
+        Value::Tensor(Stored {
             dtype: Dtype::F32,
             shape: shape.to_vec(),
-            data: vec![0; 4 * count].into(),
+            bytes: vec![0; 4 * count].into(),
         })
     };
     let pair = |name: &str, value| (Value::Str(name.to_string()), value);
@@ -339,10 +339,10 @@ fn other_files_are_no_states() {
 #[test]
 fn a_small_file_does_not_become_a_large_state() {
     let found = |copies: usize, file: usize| {
-        let matrix = pth::Tensor {
+        let matrix = Stored {
             dtype: Dtype::F32,
             shape: vec![1, 1024, 1024],
-            data: vec![0; 4 << 20].into(), // shared by all, as a pickle can say
+            bytes: vec![0; 4 << 20].into(), // shared by all, as a pickle can say
         };
         let parts = (0..copies).map(|_| matrix.clone()).collect();
         read::check_size_of(parts, file)

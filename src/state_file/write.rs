@@ -1,20 +1,14 @@
 //! Writing a state, whatever its format.
 
-use std::collections::HashMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use half::{bf16, f16};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
 use super::tag::{self, Tag};
 use super::{Error, Format};
-use crate::files;
 use crate::model::State;
-use crate::ops::linear::{self, Element};
 use crate::tensors::pth::{self, Value};
+use crate::tensors::{self, Content, Element, Stored, names};
 
 /// Writes a state, atomically, with a tag that says what it is and which model it was tuned on. `element` is the type
 /// of the soft prompt and the shifts in a [`Format::State`]; the other formats have types of their own. What a format
@@ -27,15 +21,11 @@ pub fn write(
     model: Option<&str>,
 ) -> Result<(), Error> {
     let tag = Tag::new(format, model).text();
-    if format == Format::WebRwkv {
-        return safetensors(path, state, tag);
-    }
-    let value = value(state, element, format)?;
-    Ok(pth::write_with_note(
-        path,
-        &value,
-        Some((tag::NAME, tag.as_bytes())),
-    )?)
+    let content = match format {
+        Format::WebRwkv => safetensors(state)?,
+        format => Content::Pth(value(state, element, format)?),
+    };
+    Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
 }
 
 /// Writes a copy of a model's `.pth` with the state's matrices among its tensors, in the place of any that are there.
@@ -45,15 +35,15 @@ pub fn write_into_model(
     model: &Path,
     fingerprint: &str,
 ) -> Result<(), Error> {
-    let Value::Dict(mut tensors) = pth::read(model)? else {
+    let Value::Dict(mut tensors) = pth::read(model).map_err(tensors::Error::from)? else {
         return Err(Error::NotAState {
             found: "a model that is no dictionary".to_string(),
         });
     };
-    // torch.compile's prefix, which no reader of such a file expects.
+    // No reader of such a file expects another name.
     for (name, _) in &mut tensors {
         if let Value::Str(name) = name {
-            *name = name.replace("_orig_mod.", "");
+            *name = names::plain(name);
         }
     }
     tensors
@@ -62,11 +52,8 @@ pub fn write_into_model(
         tensors.extend(matrices);
     }
     let tag = Tag::new(Format::Model, Some(fingerprint)).text();
-    Ok(pth::write_with_note(
-        path,
-        &Value::Dict(tensors),
-        Some((tag::NAME, tag.as_bytes())),
-    )?)
+    let content = Content::Pth(Value::Dict(tensors));
+    Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
 }
 
 /// Errors as [`write`] would when a number is not finite, or not once it has the type of a [`Format::State`].
@@ -130,25 +117,14 @@ fn value(state: &State, element: Element, format: Format) -> Result<Value, Error
     })
 }
 
-fn safetensors(path: &Path, state: &State, tag: String) -> Result<(), Error> {
+fn safetensors(state: &State) -> Result<Content, Error> {
     let (l, h, k, _) = state.wkv.dims4()?;
-    let failed = |error: safetensors::SafeTensorError| Error::Safetensors(error.to_string());
-    let mut tensors = Vec::new();
-    for i in 0..l {
+    let pair = |i| {
         let matrix = tensor("time_mix", &state.wkv.get(i)?, vec![h, k, k], Element::F16)?;
-        tensors.push((format!("blocks.{i}.att.time_state"), matrix));
-    }
-    let views: Vec<(&str, TensorView)> = tensors
-        .iter()
-        .map(|(name, matrix)| {
-            let view = TensorView::new(matrix.dtype, matrix.shape.clone(), &matrix.data);
-            Ok((name.as_str(), view.map_err(failed)?))
-        })
-        .collect::<Result<_, Error>>()?;
-    let notes = HashMap::from([(tag::NAME.to_string(), tag)]);
-    let bytes = safetensors::serialize(views, Some(notes)).map_err(failed)?;
-    files::replace(path, |file| file.write_all(&bytes)).map_err(pth::Error::from)?;
-    Ok(())
+        Ok((format!("blocks.{i}.att.time_state"), matrix))
+    };
+    let tensors = (0..l).map(pair).collect::<Result<_, Error>>()?;
+    Ok(Content::Safetensors(tensors))
 }
 
 /// Errors when a number is not finite, or not once it has the type.
@@ -157,34 +133,12 @@ fn tensor(
     tensor: &Tensor,
     shape: Vec<usize>,
     element: Element,
-) -> Result<pth::Tensor, Error> {
+) -> Result<Stored, Error> {
     let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    let (dtype, data): (Dtype, Vec<u8>) = match element {
-        Element::Bf16 => (
-            Dtype::BF16,
-            numbers
-                .iter()
-                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
-                .collect(),
-        ),
-        Element::F16 => (
-            Dtype::F16,
-            numbers
-                .iter()
-                .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-                .collect(),
-        ),
-        Element::F32 => (
-            Dtype::F32,
-            numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        ),
-    };
-    if !linear::widen(element, &data).iter().all(|x| x.is_finite()) {
+    let stored = Stored::new(element, shape, &numbers);
+    let numbers = element.decode(&stored.bytes);
+    if !numbers.iter().all(|x| x.is_finite()) {
         return Err(Error::NotFinite { part });
     }
-    Ok(pth::Tensor {
-        dtype,
-        shape,
-        data: data.into(),
-    })
+    Ok(stored)
 }

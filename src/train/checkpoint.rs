@@ -3,16 +3,13 @@
 //! One safetensors file: what is learnt and Adam's moments in full precision, the best state so far, and under `run`
 //! the bytes of a JSON object with everything else ([`Record`]). Random state is a seed and how much was drawn with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use candle_core::{Device, Tensor};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,9 +19,9 @@ use super::memory_plan::Plan;
 use super::run_state::{Best, RunState};
 use super::step::Work;
 use crate::data::Example;
-use crate::files::{self, Bytes};
-use crate::model::weights::safetensors;
+use crate::files::Bytes;
 use crate::report::History;
+use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors};
 
 /// Tells a checkpoint from other safetensors files, and names what wrote it.
 const TAG: &str = "state-tune-checkpoint";
@@ -159,62 +156,48 @@ fn write(
         best: run.best.as_ref().map(|best| (best.step, best.loss)),
         history: run.history.clone(),
     };
-    let mut parts = vec![("run".to_string(), Dtype::U8, serde_json::to_vec(&record)?)];
-    let mut shapes = vec![vec![parts[0].2.len()]];
+    let record = serde_json::to_vec(&record)?;
+    let record = Stored {
+        dtype: Dtype::U8,
+        shape: vec![record.len()],
+        bytes: record.into(),
+    };
+    let mut tensors = BTreeMap::from([("run".to_string(), record)]);
     let best = run.best.iter().flat_map(|best| best.state.groups());
     let best = best.map(|(group, tensor)| (format!("best.{group}"), tensor.clone()));
     for (name, tensor) in run.learner.tensors().into_iter().chain(best) {
         let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        parts.push((name, Dtype::F32, bytes));
-        shapes.push(tensor.dims().to_vec());
+        let stored = Stored::new(Element::F32, tensor.dims().to_vec(), &numbers);
+        tensors.insert(name, stored);
     }
-    let views: Vec<(&str, TensorView)> = parts
-        .iter()
-        .zip(shapes)
-        .map(|((name, dtype, bytes), shape)| {
-            Ok((name.as_str(), TensorView::new(*dtype, shape, bytes)?))
-        })
-        .collect::<Result<_>>()?;
-    let version = concat!("state-tune ", env!("CARGO_PKG_VERSION")).to_string();
-    let bytes = safetensors::serialize(views, Some(HashMap::from([(TAG.to_string(), version)])))?;
-    files::replace(path, |file| file.write_all(&bytes))?;
-    Ok(())
+    let version = concat!("state-tune ", env!("CARGO_PKG_VERSION"));
+    Ok(safetensors::write(path, &tensors, (TAG, version))?)
 }
 
 /// Whether a file is a checkpoint of ours, by its tag.
 pub fn is_one(path: &Path) -> bool {
-    let tagged = || -> Option<bool> {
-        let bytes = Bytes::map(path).ok()?;
-        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).ok()?;
-        Some(metadata.metadata().as_ref()?.contains_key(TAG))
-    };
-    tagged().unwrap_or(false)
+    Bytes::map(path).is_ok_and(|bytes| safetensors::note(&bytes, TAG).is_some())
 }
 
 impl Checkpoint {
     /// Reads a checkpoint. Errors when the file is none, or not whole.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let bytes = Bytes::map(path)?;
-            let mut parts = safetensors(&bytes)?;
-            let run = parts
+            let mut stored = TensorFile::open(path)?.content.into_tensors()?;
+            let run = stored
                 .remove("run")
                 .context("it is no checkpoint of a run")?;
             let record =
-                serde_json::from_slice(&run.data).context("its record of the run is damaged")?;
+                serde_json::from_slice(&run.bytes).context("its record of the run is damaged")?;
             let mut tensors = BTreeMap::new();
-            for (name, part) in parts {
+            for (name, stored) in stored {
                 ensure!(
-                    part.dtype == Dtype::F32,
+                    stored.dtype == Dtype::F32,
                     "{name} is of type {:?}, not f32",
-                    part.dtype
+                    stored.dtype
                 );
-                let numbers = part.data.chunks_exact(4);
-                let numbers: Vec<f32> = numbers
-                    .map(|x| f32::from_le_bytes([x[0], x[1], x[2], x[3]]))
-                    .collect();
-                tensors.insert(name, Tensor::from_vec(numbers, part.shape, &Device::Cpu)?);
+                let numbers = Element::F32.decode(&stored.bytes);
+                tensors.insert(name, Tensor::from_vec(numbers, stored.shape, &Device::Cpu)?);
             }
             Ok(Self { record, tensors })
         };

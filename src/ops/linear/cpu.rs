@@ -11,16 +11,17 @@ use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
 use rayon::prelude::*;
 
+use super::Matrix;
 use super::panel::{Panels, Right, Side};
-use super::part::{Part, widen};
+use super::part::Part;
 use super::rows::{Packed, Unit};
 use super::tile::{Block, Kernel, NEXT, Place, Tile, WIDTH};
-use super::{Element, Matrix};
 use crate::ops::cpu::level::vectorised;
 use crate::ops::cpu::numbers::{narrowed, round};
 use crate::ops::cpu::output::{Output, Parts, chunks, prefetch_for_writing};
 use crate::ops::cpu::vector::{LANES, Vector, dot};
 use crate::ops::tensor;
+use crate::tensors::Element;
 
 /// Units of which panels are packed at once, before the next are: a part of a panel of them is 128 KB.
 const DEPTH: usize = 1024;
@@ -343,7 +344,7 @@ fn dot_bf16<V: Vector>(bytes: &[u8], x: &[f32]) -> f32 {
     }
     for (bytes, x) in rest.chunks(2 * LANES).zip(x_rest.chunks(LANES)) {
         let mut numbers = [0.0; LANES];
-        widen(Element::Bf16, bytes, &mut numbers);
+        Element::Bf16.decode_into(bytes, &mut numbers);
         sums[0] = sums[0].add_product(V::load_whole(&numbers), V::load(x));
     }
     let [a, b, c, d] = sums;

@@ -12,9 +12,10 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
 use super::panel::Side;
-use super::{Element, Matrix, Product, To, WIDENED, widen};
+use super::{Matrix, Product, To, WIDENED};
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
 use crate::ops::linear::quantised::{BLOCK, Form, LEVELS};
+use crate::tensors::Element;
 
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
 const NEIGHBOURS: usize = 8;
@@ -75,10 +76,10 @@ impl Numbers {
                 let tensor = match (matrix.element, matrix.product) {
                     (Element::Bf16, _) => upload(data, data.len() / 2)?,
                     (element, Product::Bf16) => {
-                        let numbers = widen(element, data).into_iter().map(bf16::from_f32);
+                        let numbers = element.decode(data).into_iter().map(bf16::from_f32);
                         Tensor::from_iter(numbers, device)?
                     }
-                    (element, Product::F32) => Tensor::from_iter(widen(element, data), device)?,
+                    (element, Product::F32) => Tensor::from_iter(element.decode(data), device)?,
                 };
                 Ok(Self::Plain(tensor.reshape(dims.to_vec())?))
             }

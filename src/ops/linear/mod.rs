@@ -27,9 +27,7 @@ use std::fmt;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
-use half::bf16;
 use rayon::prelude::*;
-use safetensors::Dtype;
 
 use self::panel::Side;
 use self::part::Part;
@@ -39,6 +37,7 @@ pub use self::rows::{Packed, PackedOutput, PackedParts, Writer};
 use super::cpu::vector::Plain;
 use super::{floats, tensor};
 use crate::files::Bytes;
+use crate::tensors::Element;
 
 /// The type that the two sides of a product are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,45 +108,6 @@ impl Rows {
 impl From<Packed> for Rows {
     fn from(packed: Packed) -> Self {
         Self::Packed(packed)
-    }
-}
-
-/// How a frozen number is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Element {
-    Bf16,
-    F16,
-    F32,
-}
-
-/// As PyTorch's users call them.
-impl fmt::Display for Element {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bf16 => "bf16",
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-        })
-    }
-}
-
-impl Element {
-    /// The element for a file's type, or `None` for one that no RWKV checkpoint uses.
-    pub fn of(dtype: Dtype) -> Option<Self> {
-        match dtype {
-            Dtype::BF16 => Some(Self::Bf16),
-            Dtype::F16 => Some(Self::F16),
-            Dtype::F32 => Some(Self::F32),
-            _ => None,
-        }
-    }
-
-    /// Bytes of one number.
-    pub fn size(self) -> usize {
-        match self {
-            Self::Bf16 | Self::F16 => 2,
-            Self::F32 => 4,
-        }
     }
 }
 
@@ -233,9 +193,7 @@ impl Matrix {
                 rows.enumerate().for_each(|(row, bytes)| {
                     let mut values = vec![0.0; width];
                     read(row, &mut values);
-                    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-                        *bytes = bf16::from_f32(value).to_le_bytes();
-                    }
+                    Element::Bf16.encode_into(&values, bytes);
                 });
                 (Numbers::Stored(bytes.into()), Element::Bf16)
             }
@@ -438,17 +396,9 @@ enum To<'a> {
     Onto(&'a Tensor),
 }
 
-/// All numbers of a small frozen tensor (a norm's weight, a mix, a decay) as f32.
-pub fn widen(element: Element, data: &[u8]) -> Vec<f32> {
-    let mut out = vec![0.0; data.len() / element.size()];
-    part::widen(element, data, &mut out);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use candle_core::DType;
-    use half::{bf16, f16};
 
     use super::super::cpu::level::tests::at_each_level;
     use super::super::testing::{BF16, F32, close, f32, uniform};
@@ -456,17 +406,7 @@ mod tests {
 
     fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
         let w: Vec<f32> = w.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok(match element {
-            Element::Bf16 => w
-                .iter()
-                .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
-                .collect(),
-            Element::F16 => w
-                .iter()
-                .flat_map(|&x| f16::from_f32(x).to_le_bytes())
-                .collect(),
-            Element::F32 => w.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        })
+        Ok(element.encode(&w))
     }
 
     fn rounded(x: &Tensor, element: Element) -> Result<Tensor> {

@@ -9,14 +9,15 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::Matrix;
 use super::part::Part;
 use super::rows::{LINE, Line, PARTS, Unit, pack_inline};
 use super::tile::{Pass, WIDTH};
-use super::{Element, Matrix};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::numbers::round;
 use crate::ops::cpu::output::{Output, cleared, uncleared};
 use crate::ops::cpu::vector::Vector;
+use crate::tensors::Element;
 
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -92,9 +92,10 @@ fn check(x: &Tensor, rows: &[u32]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::linear::{Element, Product};
+    use super::super::linear::Product;
     use super::super::testing::{F32, close, f32, uniform};
     use super::*;
+    use crate::tensors::Element;
 
     #[test]
     fn tokens_and_the_soft_prompt_become_rows() -> Result<()> {

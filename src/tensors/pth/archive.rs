@@ -34,7 +34,7 @@ pub struct Archive<'a> {
 impl<'a> Archive<'a> {
     /// Finds the archive's directory and its pickle, and refuses what is no little-endian checkpoint.
     pub fn open(file: &'a Bytes) -> Result<Self, Error> {
-        if !file.starts_with(b"PK\x03\x04") {
+        if !recognise(file) {
             return Err(what_else(file));
         }
         let mut zip = ZipArchive::new(Cursor::new(&file[..]))?;
@@ -64,13 +64,9 @@ impl<'a> Archive<'a> {
         self.entry(&format!("data/{key}"), u64::MAX)
     }
 
-    /// The bytes of an entry that other programs do not look at, if it is there.
-    pub fn note(&mut self, name: &str) -> Result<Option<Bytes>, Error> {
-        match self.entry(name, LONGEST_NOTE) {
-            Ok(note) => Ok(Some(note)),
-            Err(Error::MissingEntry { .. }) => Ok(None),
-            Err(other) => Err(other),
-        }
+    /// The bytes of an entry that other programs do not look at.
+    pub fn note(&mut self, name: &str) -> Result<Bytes, Error> {
+        self.entry(name, LONGEST_NOTE)
     }
 
     /// The bytes of the entry `name` (without the prefix), which may have at most `most`.
@@ -167,8 +163,13 @@ fn pickle_prefix(zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, Error> {
     }
 }
 
-/// Names what a file that is no zip archive is, for the kinds that people really pass.
-fn what_else(file: &[u8]) -> Error {
+/// Whether a file is a zip archive, by how it begins.
+pub fn recognise(file: &[u8]) -> bool {
+    file.starts_with(b"PK\x03\x04")
+}
+
+/// The error for a file that is no zip archive. It names what the file is, for the kinds that people really pass.
+pub fn what_else(file: &[u8]) -> Error {
     // The old format starts with a pickle of the number 0x1950a86a20f9469cfc6c.
     const LEGACY: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
     let start = &file[..file.len().min(64)];

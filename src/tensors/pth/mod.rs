@@ -29,8 +29,10 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+use super::Stored;
 use crate::files::Bytes;
 
+pub use archive::{recognise, what_else};
 pub use error::Error;
 pub use write::{write, write_with_note};
 
@@ -52,29 +54,10 @@ const STORAGES: [(&str, Dtype); 10] = [
     ("LongStorage", Dtype::I64),
 ];
 
-/// A tensor of a checkpoint.
-///
-/// `data` holds exactly the product of `shape` elements of `dtype`, row-major without gaps, little-endian. It need not
-/// be aligned to the dtype: PyTorch aligns to 64 bytes, but other programs that pack zip files do not. An empty shape
-/// is a single number; a shape with a zero in it has no data.
-#[derive(Clone, Debug)]
-pub struct Tensor {
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-    pub data: Bytes,
-}
-
-impl PartialEq for Tensor {
-    /// Equal in dtype, shape and bytes, wherever the bytes lie.
-    fn eq(&self, other: &Self) -> bool {
-        self.dtype == other.dtype && self.shape == other.shape && *self.data == *other.data
-    }
-}
-
 /// What a `.pth` file holds. An OrderedDict is read as a [`Value::Dict`], a Parameter as its tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    Tensor(Tensor),
+    Tensor(Stored),
     List(Vec<Value>),
     Tuple(Vec<Value>),
     /// Pairs in the order of the file. No string stands twice as a key of what [`read`] returns.
@@ -95,13 +78,17 @@ pub fn read(path: &Path) -> Result<Value, Error> {
     parse(&Bytes::map(path)?)
 }
 
-/// A further entry of a `.pth` file, of which `torch.load` takes no notice.
-pub fn read_note(path: &Path, name: &str) -> Result<Option<Bytes>, Error> {
-    archive::Archive::open(&Bytes::map(path)?)?.note(name)
+/// As [`read`], from a file that is mapped already.
+pub fn parse(file: &Bytes) -> Result<Value, Error> {
+    parse_with_note(file, None).map(|(value, _)| value)
 }
 
-fn parse(file: &Bytes) -> Result<Value, Error> {
+/// As [`parse`], with the entry `note`, if it is there and can be read: one of which `torch.load` takes no notice.
+pub fn parse_with_note(file: &Bytes, note: Option<&str>) -> Result<(Value, Option<Bytes>), Error> {
     let mut archive = archive::Archive::open(file)?;
+    // A value is as good without its note.
+    let note = note.and_then(|name| archive.note(name).ok());
     let code = archive.pickle()?;
-    pickle::run(&code, tensor::Storages::new(archive))
+    let value = pickle::run(&code, tensor::Storages::new(archive))?;
+    Ok((value, note))
 }

@@ -10,7 +10,8 @@ use safetensors::Dtype;
 
 use super::error::shown;
 use super::tensor::{Storage, Storages, Window};
-use super::{Error, MOST_DEEP, STORAGES, Tensor, Value};
+use super::{Error, MOST_DEEP, STORAGES, Value};
+use crate::tensors::Stored;
 
 /// How many objects a pickle may build, and how many values its result may have. A large model has some ten thousand
 /// objects.
@@ -32,7 +33,7 @@ pub enum Object<'p> {
     /// A function or class by name.
     Global(Global),
     Storage(Storage<'p>),
-    Tensor(Box<Tensor>),
+    Tensor(Box<Stored>),
 }
 
 /// Everything that a pickle may name. Nothing here runs code of the file's choosing.

@@ -8,10 +8,11 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 
+use super::Error;
 use super::archive::Archive;
 use super::error::shown;
-use super::{Error, Tensor};
 use crate::files::Bytes;
+use crate::tensors::Stored;
 
 /// PyTorch's own limit on dimensions.
 const MOST_DIMENSIONS: usize = 64;
@@ -52,7 +53,7 @@ impl<'a> Storages<'a> {
     }
 
     /// The tensor that `window` shows of `storage`.
-    pub fn tensor(&mut self, storage: Storage, window: Window) -> Result<Tensor, Error> {
+    pub fn tensor(&mut self, storage: Storage, window: Window) -> Result<Stored, Error> {
         let bytes = self.bytes(storage)?;
         let rank = window.shape.len().max(window.strides.len());
         if rank > MOST_DIMENSIONS {
@@ -89,10 +90,10 @@ impl<'a> Storages<'a> {
             None
         };
         match data {
-            Some(data) => Ok(Tensor {
+            Some(bytes) => Ok(Stored {
                 dtype: storage.dtype,
                 shape,
-                data,
+                bytes,
             }),
             None => Err(Error::Spread {
                 key: shown(storage.key),

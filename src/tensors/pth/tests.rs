@@ -37,11 +37,11 @@ fn checkpoint(pickle: &[u8], storage: &[u8], method: CompressionMethod) -> Vec<u
     zip(&[("a/data.pkl", pickle), ("a/data/0", storage)], method)
 }
 
-fn tensor(dtype: Dtype, shape: &[usize], data: impl AsRef<[u8]>) -> Tensor {
-    Tensor {
+fn tensor(dtype: Dtype, shape: &[usize], data: impl AsRef<[u8]>) -> super::Stored {
+    super::Stored {
         dtype,
         shape: shape.to_vec(),
-        data: Bytes::from(data.as_ref().to_vec()),
+        bytes: Bytes::from(data.as_ref().to_vec()),
     }
 }
 
@@ -143,7 +143,7 @@ fn stored_tensors_point_into_the_file() {
     let Value::Tensor(tensor) = parse(&file).unwrap() else {
         panic!("a tensor was written")
     };
-    assert!(file.as_ptr_range().contains(&tensor.data.as_ptr()));
+    assert!(file.as_ptr_range().contains(&tensor.bytes.as_ptr()));
 }
 
 #[test]

@@ -14,8 +14,9 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::error::shown;
 use super::tensor::item_size;
-use super::{Error, MOST_DEEP, STORAGES, Tensor, Value, opcode};
+use super::{Error, MOST_DEEP, STORAGES, Value, opcode};
 use crate::files;
+use crate::tensors::Stored;
 
 /// Writes `value` so that `torch.load(path, weights_only=True)` returns it: tensors on the CPU without gradient, a
 /// [`Value::Dict`] as an `OrderedDict`, as PyTorch saves a model's own. The file appears whole or not at all.
@@ -23,15 +24,15 @@ use crate::files;
 /// Dictionary keys must be strings, tensors must have the bytes their shape says and one of PyTorch's storage dtypes,
 /// and nothing may lie more than 64 deep.
 pub fn write(path: &Path, value: &Value) -> Result<(), Error> {
-    write_with_note(path, value, None)
+    write_archive(path, value, None)
 }
 
-/// The same with a further entry, a name and its bytes, of which `torch.load` takes no notice.
-pub fn write_with_note(
-    path: &Path,
-    value: &Value,
-    note: Option<(&str, &[u8])>,
-) -> Result<(), Error> {
+/// As [`write`], with a further entry, a name and its text, of which `torch.load` takes no notice.
+pub fn write_with_note(path: &Path, value: &Value, note: (&str, &str)) -> Result<(), Error> {
+    write_archive(path, value, Some(note))
+}
+
+fn write_archive(path: &Path, value: &Value, note: Option<(&str, &str)>) -> Result<(), Error> {
     let mut pickle = Pickle {
         code: vec![opcode::PROTO, 2],
         tensors: Vec::new(),
@@ -42,7 +43,7 @@ pub fn write_with_note(
     Ok(())
 }
 
-fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &[u8])>) -> io::Result<()> {
+fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &str)>) -> io::Result<()> {
     let mut zip = ZipWriter::new(file);
     match entries(&mut zip, pickle, note) {
         Ok(()) => zip.finish().map(drop).map_err(bare),
@@ -57,7 +58,7 @@ fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &[u8])>) -> io:
 fn entries(
     zip: &mut ZipWriter<&mut File>,
     pickle: &Pickle,
-    note: Option<(&str, &[u8])>,
+    note: Option<(&str, &str)>,
 ) -> io::Result<()> {
     let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut entry = |name: &str, bytes: &[u8]| -> io::Result<()> {
@@ -73,11 +74,11 @@ fn entries(
     entry("data.pkl", &pickle.code)?;
     entry("byteorder", b"little")?;
     for (key, tensor) in pickle.tensors.iter().enumerate() {
-        entry(&format!("data/{key}"), &tensor.data)?;
+        entry(&format!("data/{key}"), &tensor.bytes)?;
     }
     entry("version", b"3\n")?;
-    if let Some((name, bytes)) = note {
-        entry(name, bytes)?;
+    if let Some((name, text)) = note {
+        entry(name, text.as_bytes())?;
     }
     Ok(())
 }
@@ -93,7 +94,7 @@ fn bare(error: ZipError) -> io::Error {
 /// A pickle being written, and the tensors it refers to by their place in `tensors`.
 struct Pickle<'v> {
     code: Vec<u8>,
-    tensors: Vec<&'v Tensor>,
+    tensors: Vec<&'v Stored>,
 }
 
 impl<'v> Pickle<'v> {
@@ -185,17 +186,21 @@ impl<'v> Pickle<'v> {
     }
 
     /// `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`, with a storage of the tensor's own.
-    fn tensor(&mut self, tensor: &'v Tensor) -> Result<(), Error> {
-        let Tensor { dtype, shape, data } = tensor;
+    fn tensor(&mut self, tensor: &'v Stored) -> Result<(), Error> {
+        let Stored {
+            dtype,
+            shape,
+            bytes,
+        } = tensor;
         let Some((storage, _)) = STORAGES.iter().find(|(_, known)| known == dtype) else {
             return Err(Error::WriteDtype { dtype: *dtype });
         };
-        let strides = strides(shape).filter(|_| byte_size(tensor) == Some(data.len()));
+        let strides = strides(shape).filter(|_| byte_size(tensor) == Some(bytes.len()));
         let Some(strides) = strides else {
             return Err(Error::WriteTensor {
                 shape: shape.clone(),
                 dtype: *dtype,
-                size: data.len(),
+                size: bytes.len(),
             });
         };
         self.global("torch._utils", "_rebuild_tensor_v2");
@@ -204,7 +209,7 @@ impl<'v> Pickle<'v> {
         self.global("torch", storage);
         self.text(&self.tensors.len().to_string())?;
         self.text("cpu")?;
-        self.int((data.len() / item_size(*dtype)) as i64);
+        self.int((bytes.len() / item_size(*dtype)) as i64);
         self.code.extend([opcode::TUPLE, opcode::BINPERSID]);
         self.int(0);
         self.ints(shape);
@@ -217,7 +222,7 @@ impl<'v> Pickle<'v> {
     }
 }
 
-fn byte_size(tensor: &Tensor) -> Option<usize> {
+fn byte_size(tensor: &Stored) -> Option<usize> {
     let item = item_size(tensor.dtype);
     tensor
         .shape

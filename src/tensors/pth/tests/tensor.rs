@@ -123,9 +123,9 @@ fn an_axis_of_length_1_may_have_any_stride() {
     let Value::Tensor(tensor) = parse(&file).unwrap() else {
         panic!("a tensor was written")
     };
-    assert_eq!(*tensor.data, *b"234567");
+    assert_eq!(*tensor.bytes, *b"234567");
     assert!(
-        file.as_ptr_range().contains(&tensor.data.as_ptr()),
+        file.as_ptr_range().contains(&tensor.bytes.as_ptr()),
         "it is contiguous, so it is not copied"
     );
 }

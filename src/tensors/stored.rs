@@ -1,0 +1,36 @@
+//! A tensor as a file stores it.
+
+use safetensors::Dtype;
+
+use super::Element;
+use crate::files::Bytes;
+
+/// A tensor as a file stores it, whatever the file's format.
+///
+/// `bytes` holds exactly the product of `shape` elements of `dtype`, row-major without gaps, little-endian. It need not
+/// be aligned to the dtype: PyTorch aligns to 64 bytes, but other programs that pack zip files do not. An empty shape
+/// is a single number; a shape with a zero in it has no bytes.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Bytes,
+}
+
+impl Stored {
+    /// `numbers`, as many as `shape` says, as a file stores them in the type `element`.
+    pub fn new(element: Element, shape: Vec<usize>, numbers: &[f32]) -> Self {
+        Self {
+            dtype: element.dtype(),
+            shape,
+            bytes: element.encode(numbers).into(),
+        }
+    }
+}
+
+impl PartialEq for Stored {
+    /// Equal in dtype, shape and bytes, wherever the bytes lie.
+    fn eq(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && self.shape == other.shape && *self.bytes == *other.bytes
+    }
+}
