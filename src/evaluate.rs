@@ -1,4 +1,5 @@
-//! How well a model predicts examples: their loss, and how often its likeliest token is the right one.
+//! How well a model predicts examples: their loss, and how often its likeliest token is the right
+//! one.
 
 use std::ops::AddAssign;
 
@@ -51,8 +52,8 @@ impl<'a> From<&'a Example> for Sequence<'a> {
     }
 }
 
-/// How well `model` predicts examples from `state`, however many they are. Errors when there is nothing to
-/// predict in them.
+/// How well `model` predicts examples from `state`, however many they are. Errors when there is
+/// nothing to predict in them.
 pub fn score(model: &Rwkv, examples: &[Example], state: &State) -> Result<Score> {
     let first_row = state.first_row();
     let rows = |example| Sequence::from(example).rows(first_row);

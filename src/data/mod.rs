@@ -1,8 +1,8 @@
 //! From a file of prompts and answers to token ids, and in which order they are learnt.
 //!
-//! [`jsonl`] reads lines and [`chat`] the conversations in them, [`template`] makes prompts and completions of each,
-//! [`example`] tokenises them, [`survey`] tells what they are like, [`held_out`] puts some aside, and
-//! [`walk`] chooses which come next.
+//! [`jsonl`] reads lines and [`chat`] the conversations in them, [`template`] makes prompts and
+//! completions of each, [`example`] tokenises them, [`survey`] tells what they are like,
+//! [`held_out`] puts some aside, and [`walk`] chooses which come next.
 
 pub mod chat;
 pub mod example;

@@ -9,8 +9,8 @@ use crate::ops::Offsets;
 pub struct Sequence<'a> {
     /// At least one.
     pub tokens: &'a [u32],
-    /// The tokens whose prediction is scored, as ascending ranges of `tokens`; the last one ends where
-    /// the tokens do.
+    /// The tokens whose prediction is scored, as ascending ranges of `tokens`; the last one ends
+    /// where the tokens do.
     pub scored: &'a [Range<usize>],
 }
 

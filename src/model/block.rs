@@ -1,33 +1,12 @@
 //! One layer: time-mix, then channel-mix, each added to what came in.
 
 use anyhow::Result;
-use candle_core::Tensor;
 
 use super::channel_mix::{self, ChannelMix};
 use super::time_mix::{self, TimeMix};
 use super::weights::ModelFile;
-use super::{Config, LayerState, bytes};
+use super::{Carried, Config, LayerState};
 use crate::ops::{Compute, Offsets};
-
-/// What one block hands on to the next; in the backward pass, the gradient of it. RWKV-5 hands on x
-/// alone.
-pub struct Carried {
-    /// `[N, C]`, f32.
-    pub x: Tensor,
-}
-
-impl Carried {
-    /// Bytes that it takes in memory.
-    pub fn bytes(&self) -> usize {
-        let Self { x } = self;
-        bytes(x)
-    }
-
-    /// What [`Self::bytes`] is for each row.
-    pub fn bytes_per_row(config: &Config) -> usize {
-        size_of::<f32>() * config.n_embd
-    }
-}
 
 /// The frozen weights of one layer.
 pub struct Block {
@@ -84,7 +63,8 @@ impl Block {
         Ok((Carried { x }, Kept { att, middle, ffn }))
     }
 
-    /// As [`Self::forward`] of one sequence, for reading on: (the block's output, the state after it).
+    /// As [`Self::forward`] of one sequence, for reading on: (the block's output, the state after
+    /// it).
     pub fn advance(
         &self,
         input: &Carried,

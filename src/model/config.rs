@@ -99,8 +99,8 @@ impl Config {
     }
 }
 
-/// A hash, in hexadecimal, of the sizes and of every layer's decays and norms: little to read, and training changes
-/// all of them.
+/// A hash, in hexadecimal, of the sizes and of every layer's decays and norms: little to read, and
+/// training changes all of them.
 pub fn fingerprint(file: &ModelFile, config: &Config) -> Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(config.to_string());

@@ -1,5 +1,5 @@
-//! The three groups of numbers that a state is made of. Each can be learnt or left alone, and each has
-//! a gradient norm of its own.
+//! The three groups of numbers that a state is made of. Each can be learnt or left alone, and each
+//! has a gradient norm of its own.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};

@@ -1,4 +1,5 @@
-//! The head: last norm, projection onto the vocabulary, and the loss. Only rows that predict something come here.
+//! The head: last norm, projection onto the vocabulary, and the loss. Only rows that predict
+//! something come here.
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -9,8 +10,8 @@ use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, cross_entropy, gates, rows};
 
-/// Logits that exist at one time: 128 MB of them, whatever the number of rows. Fewer would have the head's matrix packed
-/// more often than its products can pay for.
+/// Logits that exist at one time: 128 MB of them, whatever the number of rows. Fewer would have the
+/// head's matrix packed more often than its products can pay for.
 const LOGITS: usize = 1 << 25;
 
 /// The frozen weights after the last block.
@@ -19,7 +20,8 @@ pub struct Head {
     projection: Matrix,
 }
 
-/// The most bytes of logits and of their gradient, packed, that there are at one time: four and at most six a number.
+/// The most bytes of logits and of their gradient, packed, that there are at one time: four and at
+/// most six a number.
 pub const BYTES: usize = 10 * LOGITS;
 
 impl Head {
@@ -27,7 +29,8 @@ impl Head {
         let &Config {
             vocab_size, n_embd, ..
         } = config;
-        // In four bits the head alone would cost more loss than all blocks together (docs/PERFORMANCE.md).
+        // In four bits the head alone would cost more loss than all blocks together
+        // (docs/PERFORMANCE.md).
         let weights = match compute.weights {
             Weights::Nf4 => Weights::Int8,
             weights @ (Weights::File | Weights::Bf16 | Weights::Int8) => weights,
@@ -53,7 +56,8 @@ impl Head {
         Ok(self.projection.forward_wide(&normal)?)
     }
 
-    /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed, and how many of them a greedy choice would hit.
+    /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed, and how many of them a
+    /// greedy choice would hit.
     pub fn score(&self, x: &Tensor, scored: &[u32], targets: &[u32]) -> Result<(f64, usize)> {
         let (mut loss, mut hits) = (0.0, 0);
         let chunk = self.chunk();
@@ -71,8 +75,8 @@ impl Head {
         (LOGITS / self.projection.dims()[0]).max(1)
     }
 
-    /// (the losses of the rows `scored` of x `[N, C]` against `targets`, a tensor for each chunk of them; the gradient
-    /// `[N, C]` of their sum times `scale`).
+    /// (the losses of the rows `scored` of x `[N, C]` against `targets`, a tensor for each chunk of
+    /// them; the gradient `[N, C]` of their sum times `scale`).
     pub fn loss_and_gradient(
         &self,
         x: &Tensor,

@@ -1,7 +1,7 @@
 //! How many bytes a model needs, from which a run plans how much of a batch is computed at once.
 
-use super::block::{Carried, Kept};
-use super::{Block, Config, Intermediates, Rwkv, head};
+use super::block::Kept;
+use super::{Block, Carried, Config, Intermediates, Rwkv, head};
 use crate::ops::linear::WIDENED;
 
 impl Rwkv {
@@ -10,8 +10,8 @@ impl Rwkv {
         self.remembered_per_row(intermediates) + self.working_per_row()
     }
 
-    /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory the
-    /// weights, which should stay although they are only mapped. A GPU holds them already.
+    /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory
+    /// the weights, which should stay although they are only mapped. A GPU holds them already.
     pub fn bytes_aside(&self) -> usize {
         match self.compute.device.is_cpu() {
             true => self.embedding.bytes() + self.bytes_multiplied() + head::BYTES,
@@ -19,13 +19,14 @@ impl Rwkv {
         }
     }
 
-    /// Bytes of the matrices that every row is multiplied with, as they are held: all but the embedding.
+    /// Bytes of the matrices that every row is multiplied with, as they are held: all but the
+    /// embedding.
     pub fn bytes_multiplied(&self) -> usize {
         self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
     }
 
-    /// Bytes a row of what the forward pass leaves to the backward pass: every block's input, and its
-    /// intermediate values if they are kept.
+    /// Bytes a row of what the forward pass leaves to the backward pass: every block's input, and
+    /// its intermediate values if they are kept.
     pub(super) fn remembered_per_row(&self, intermediates: Intermediates) -> usize {
         let Self {
             config, compute, ..
@@ -37,11 +38,11 @@ impl Rwkv {
         config.n_layer * (Carried::bytes_per_row(config) + kept)
     }
 
-    /// Bytes a row of what comes and goes with each block: its intermediate values if they are computed
-    /// again, their gradients, the block's output, its gradient and its input's. The values' share also
-    /// makes up for what is short-lived: four mixed copies of the gradients, and on a GPU the WKV's states
-    /// between chunks, which are about two more. What products take from the left is at most six bytes a
-    /// number, and one block's widest of it lives at a time.
+    /// Bytes a row of what comes and goes with each block: its intermediate values if they are
+    /// computed again, their gradients, the block's output, its gradient and its input's. The
+    /// values' share also makes up for what is short-lived: four mixed copies of the gradients, and
+    /// on a GPU the WKV's states between chunks, which are about two more. What products take from
+    /// the left is at most six bytes a number, and one block's widest of it lives at a time.
     fn working_per_row(&self) -> usize {
         let config @ &Config { n_embd, n_ffn, .. } = &self.config;
         let packed = 6 * (6 * n_embd + n_ffn);

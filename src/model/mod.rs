@@ -1,11 +1,13 @@
 //! The RWKV model with a learnable starting state over frozen weights.
 //!
-//! [`Rwkv`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as a
-//! pair at every level, and nothing is hidden in a graph: the backward pass is the forward pass's lines
-//! in reverse, each replaced by its vector-Jacobian product. Frozen weights get no gradient anywhere.
+//! [`Rwkv`] reads from the top down: embed, norm, blocks, head. Forward and backward are written as
+//! a pair at every level, and nothing is hidden in a graph: the backward pass is the forward pass's
+//! lines in reverse, each replaced by its vector-Jacobian product. Frozen weights get no gradient
+//! anywhere.
 
 mod batch;
 mod block;
+mod carried;
 mod channel_mix;
 mod config;
 mod group;
@@ -29,7 +31,8 @@ pub use reader::Reader;
 pub use state::{LayerState, State};
 pub use weights::ModelFile;
 
-use self::block::{Block, Carried};
+use self::block::Block;
+use self::carried::Carried;
 use self::head::Head;
 use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
@@ -39,8 +42,8 @@ use crate::tensors::Element;
 
 const LN_EPS: f32 = 1e-5;
 
-/// Whether the backward pass finds a block's intermediate values kept, or computes them again from the
-/// block's input.
+/// Whether the backward pass finds a block's intermediate values kept, or computes them again from
+/// the block's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Intermediates {
     Keep,
@@ -87,7 +90,8 @@ impl Rwkv {
         loaded.with_context(|| format!("cannot use the model {}", path.display()))
     }
 
-    /// Takes the weights from a file, leaving the matrices in its memory map, or copying them to a GPU.
+    /// Takes the weights from a file, leaving the matrices in its memory map, or copying them to a
+    /// GPU.
     pub fn load(file: &ModelFile, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
@@ -127,7 +131,8 @@ impl Rwkv {
         &self.compute
     }
 
-    /// Tells this model from others of the same shape, whatever type its file keeps the same numbers in.
+    /// Tells this model from others of the same shape, whatever type its file keeps the same
+    /// numbers in.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -137,8 +142,8 @@ impl Rwkv {
         self.embedding.element()
     }
 
-    /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with respect
-    /// to `state`.
+    /// The loss of a batch, summed over its scored rows and times `scale`, and its gradient with
+    /// respect to `state`.
     pub fn loss_and_gradient(
         &self,
         batch: &Batch,
@@ -227,8 +232,8 @@ impl Rwkv {
         Ok((carried, remembered))
     }
 
-    /// The state after the soft prompt has been read, without a soft prompt: reading goes on from either
-    /// alike. A state without a soft prompt stays as it is.
+    /// The state after the soft prompt has been read, without a soft prompt: reading goes on from
+    /// either alike. A state without a soft prompt stays as it is.
     pub fn fold(&self, state: &State) -> Result<State> {
         match state.soft_prompt {
             Some(_) => Ok(self.forward(&[], state)?.1),
@@ -236,16 +241,16 @@ impl Rwkv {
         }
     }
 
-    /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after them). A
-    /// soft prompt is read first, and is used up by that.
+    /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after
+    /// them). A soft prompt is read first, and is used up by that.
     pub fn advance(&self, tokens: &[u32], state: &State) -> Result<(Vec<f32>, State)> {
         let (x, state) = self.forward(tokens, state)?;
         let last = x.narrow(0, x.dim(0)? - 1, 1)?.contiguous()?;
         Ok((self.head.logits(&last)?.flatten_all()?.to_vec1()?, state))
     }
 
-    /// As [`Self::advance`], with the logits of every row, soft prompt's included: `[rows, V]`. For tests
-    /// and short texts.
+    /// As [`Self::advance`], with the logits of every row, soft prompt's included: `[rows, V]`. For
+    /// tests and short texts.
     pub fn logits(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
         let (x, state) = self.forward(tokens, state)?;
         Ok((self.head.logits(&x)?, state))
@@ -267,8 +272,8 @@ impl Rwkv {
         Ok((out.x, State::from_layers(None, &layers)?))
     }
 
-    /// One token on a GPU, which holds its number `[1]`: (logits `[1, V]`, the state after it). Nothing is
-    /// copied from or to main memory.
+    /// One token on a GPU, which holds its number `[1]`: (logits `[1, V]`, the state after it).
+    /// Nothing is copied from or to main memory.
     #[cfg(feature = "cuda")]
     fn step_on_card(
         &self,

@@ -1,11 +1,12 @@
-//! The state that a model starts from: what is learnt, and what decoding carries from token to token.
+//! The state that a model starts from: what is learnt, and what decoding carries from token to
+//! token.
 
 use candle_core::{DType, Device, Error, Result, Tensor, bail};
 
 use super::{Config, FirstRow, Group, PerGroup};
 
-/// A state or a gradient of one, all in f32; or, for another `T`, whatever belongs to each tensor of
-/// a state.
+/// A state or a gradient of one, all in f32; or, for another `T`, whatever belongs to each tensor
+/// of a state.
 #[derive(Clone, Debug)]
 pub struct State<T = Tensor> {
     /// Takes the place of a first token's embedding, `[C]`; `None` where there is no such row.
@@ -60,8 +61,8 @@ impl<T> State<T> {
         })
     }
 
-    /// What `f` makes of each group of two states. Errors when only one has a soft prompt: a group is
-    /// never left out in silence.
+    /// What `f` makes of each group of two states. Errors when only one has a soft prompt: a group
+    /// is never left out in silence.
     pub fn try_zip<U, V, E: From<Error>>(
         &self,
         other: &State<U>,
@@ -121,7 +122,8 @@ impl State {
         self.try_zip(other, |_, a, b| a + b)
     }
 
-    /// Shifts and matrices times `factor`. A soft prompt stays: the norm behind it would undo any factor.
+    /// Shifts and matrices times `factor`. A soft prompt stays: the norm behind it would undo any
+    /// factor.
     pub fn scaled(&self, factor: f64) -> Result<Self> {
         self.try_map(|group, tensor| match group {
             Group::SoftPrompt => Ok(tensor.clone()),
@@ -129,8 +131,8 @@ impl State {
         })
     }
 
-    /// The point `share` of the way from this state (0) to another (1). Errors when they do not have the
-    /// same groups, or not of the same shapes.
+    /// The point `share` of the way from this state (0) to another (1). Errors when they do not
+    /// have the same groups, or not of the same shapes.
     pub fn mixed(&self, other: &Self, share: f64) -> Result<Self> {
         if self.wkv.dims() != other.wkv.dims() || self.shifts.dims() != other.shifts.dims() {
             bail!(

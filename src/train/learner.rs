@@ -20,8 +20,8 @@ const SMALL: f32 = 0.02;
 pub type Norms = PerGroup<Option<f64>>;
 
 impl Init {
-    /// The state that a run starts from, in main memory. There is a soft prompt only if it is learnt; other
-    /// groups that are not learnt keep what this gives them.
+    /// The state that a run starts from, in main memory. There is a soft prompt only if it is
+    /// learnt; other groups that are not learnt keep what this gives them.
     pub fn state(self, config: &Config, tune: Tune, seed: u64) -> Result<State> {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut start = |shape: &[usize], ones: f32| {
@@ -91,8 +91,8 @@ impl Learner {
         Ok(self.vars.try_map(|_, var| copy(var))?)
     }
 
-    /// Mean loss over the scored tokens of a batch, and its gradient. A batch too large for memory is
-    /// computed in parts, cut between sequences, and the parts' gradients are accumulated.
+    /// Mean loss over the scored tokens of a batch, and its gradient. A batch too large for memory
+    /// is computed in parts, cut between sequences, and the parts' gradients are accumulated.
     pub fn accumulate(
         &self,
         model: &Rwkv,
@@ -138,7 +138,8 @@ impl Learner {
         Ok(())
     }
 
-    /// Everything that [`Self::restore`] needs, by name: each group, and its moments if it is learnt.
+    /// Everything that [`Self::restore`] needs, by name: each group, and its moments if it is
+    /// learnt.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let mut tensors = Vec::new();
         for (group, var) in self.vars.groups() {
@@ -151,8 +152,8 @@ impl Learner {
         tensors
     }
 
-    /// Goes back to where another learner of the same groups and sizes was after so many steps. Errors when
-    /// a tensor is missing or of another shape.
+    /// Goes back to where another learner of the same groups and sizes was after so many steps.
+    /// Errors when a tensor is missing or of another shape.
     pub fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, steps: usize) -> Result<()> {
         self.steps = steps;
         for (group, var) in self.vars.groups() {
@@ -182,8 +183,8 @@ pub fn named(tensors: &BTreeMap<String, Tensor>, name: &str, like: &Tensor) -> R
 }
 
 /// A gradient with every group that is longer than `limit` cut down to that length. Group by group,
-/// because a soft prompt near zero, where LayerNorm is steepest, has a gradient hundreds of times larger
-/// than the rest: a common norm would be its norm alone.
+/// because a soft prompt near zero, where LayerNorm is steepest, has a gradient hundreds of times
+/// larger than the rest: a common norm would be its norm alone.
 pub fn clip(gradient: &State, norms: &Norms, limit: f64) -> Result<State> {
     let clipped = gradient.try_map(|group, tensor| match norms[group] {
         Some(norm) if norm > limit => tensor * (limit / norm),

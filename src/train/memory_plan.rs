@@ -16,8 +16,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan for batches of up to `rows` rows with `free` bytes of memory. One is made for a whole run, so
-    /// that a run does not depend on what other programs do meanwhile.
+    /// A plan for batches of up to `rows` rows with `free` bytes of memory. One is made for a whole
+    /// run, so that a run does not depend on what other programs do meanwhile.
     pub fn new(model: &Rwkv, recompute: Recompute, rows: usize, free: u64) -> Self {
         let free = free.saturating_sub(model.bytes_aside() as u64);
         let per_row = |intermediates| model.bytes_per_row(intermediates) as u64;
@@ -47,9 +47,9 @@ impl Plan {
         }
     }
 
-    /// A plan that needs less memory for a batch whose examples have these rows: parts of half the size,
-    /// or, once no part has more than one example, activations recomputed. `None` if this is as little as
-    /// can be.
+    /// A plan that needs less memory for a batch whose examples have these rows: parts of half the
+    /// size, or, once no part has more than one example, activations recomputed. `None` if this is
+    /// as little as can be.
     pub fn smaller(&self, rows: &[usize]) -> Option<Self> {
         let largest = model::split(rows, self.most_rows)
             .into_iter()

@@ -19,9 +19,9 @@ const EXAMPLES_AT_ONCE: usize = 16;
 pub struct RunState {
     pub learner: Learner,
     pub walker: Walker,
-    /// Examples that the updates so far were made from. `walker.drawn()` is ahead of it by one batch
-    /// between a step's backward pass and its update, which is when a checkpoint is written: a run that
-    /// goes on from there draws that batch again.
+    /// Examples that the updates so far were made from. `walker.drawn()` is ahead of it by one
+    /// batch between a step's backward pass and its update, which is when a checkpoint is written:
+    /// a run that goes on from there draws that batch again.
     pub drawn: usize,
     pub plan: Plan,
     pub history: History,
@@ -49,7 +49,8 @@ impl Backup {
         self.untried = Some(state);
     }
 
-    /// The state as it is now gave a finite loss and gradient. Copies it if that is still to be done.
+    /// The state as it is now gave a finite loss and gradient. Copies it if that is still to be
+    /// done.
     pub fn confirm(&mut self, learner: &Learner) -> Result<()> {
         self.good = match (learner.steps(), self.untried.take()) {
             (0, _) => None,
@@ -103,8 +104,8 @@ impl RunState {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Evaluates the state as it is now on held-out examples, and keeps it if it is the best so far. `None`
-    /// if `interrupted` said so, which is asked every few examples.
+    /// Evaluates the state as it is now on held-out examples, and keeps it if it is the best so
+    /// far. `None` if `interrupted` said so, which is asked every few examples.
     pub fn evaluate(
         &mut self,
         model: &Rwkv,
@@ -137,7 +138,8 @@ impl RunState {
         Ok(Some(eval))
     }
 
-    /// Whether the state as it is now should be evaluated and was not: at the start, now and then, and at the end.
+    /// Whether the state as it is now should be evaluated and was not: at the start, now and then,
+    /// and at the end.
     pub fn owes_evaluation(&self, every: usize, is_last: bool) -> bool {
         let step = self.learner.steps();
         let is_done = self
@@ -155,7 +157,8 @@ impl RunState {
         limits.reached(last.step, last.loss, last.seconds)
     }
 
-    /// Why to stop, if the last `patience` evaluations were no better than one before; 0 never does.
+    /// Why to stop, if the last `patience` evaluations were no better than one before; 0 never
+    /// does.
     pub fn out_of_patience(&self, patience: usize) -> Option<Stop> {
         let best = self.best.as_ref().map_or(0, |best| best.step);
         let evals = self

@@ -1,4 +1,5 @@
-//! One step, in two parts: a batch forward and backward, then Adam; and what is said when numbers stop being numbers.
+//! One step, in two parts: a batch forward and backward, then Adam; and what is said when numbers
+//! stop being numbers.
 
 use std::time::Instant;
 
@@ -69,8 +70,8 @@ pub fn compute(work: &Work, run: &mut RunState, console: &Console) -> Result<Com
     })
 }
 
-/// Loss and gradient of a batch. Where a GPU's memory does not hold a part of it, parts are halved from
-/// here on.
+/// Loss and gradient of a batch. Where a GPU's memory does not hold a part of it, parts are halved
+/// from here on.
 fn accumulate_within_memory(
     work: &Work,
     run: &mut RunState,

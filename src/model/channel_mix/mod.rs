@@ -37,8 +37,8 @@ impl ChannelMix {
         }
     }
 
-    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, what the
-    /// backward pass needs).
+    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it,
+    /// what the backward pass needs).
     pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
         match self {
             Self::V5(mix) => {
@@ -55,7 +55,8 @@ impl ChannelMix {
         }
     }
 
-    /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.
+    /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's
+    /// inputs.
     pub fn backward(
         &self,
         d_out: &Tensor,

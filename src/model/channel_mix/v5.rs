@@ -64,8 +64,8 @@ impl ChannelMix {
         self.key.bytes() + self.receptance.bytes() + self.value.bytes()
     }
 
-    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it, what the
-    /// backward pass needs).
+    /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it,
+    /// what the backward pass needs).
     pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
         let product = self.value.product();
         let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
@@ -81,7 +81,8 @@ impl ChannelMix {
         Ok(token_shift::last(&self.ln, x, offsets)?)
     }
 
-    /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's inputs.
+    /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's
+    /// inputs.
     pub fn backward(
         &self,
         d_out: &Tensor,

@@ -1,7 +1,7 @@
 //! Time-mix, the half of a block that looks along the sequence, in each version of RWKV.
 //!
-//! The versions differ in their maths, and each has a file. What they have in common is what a block
-//! needs of them: this enum hands every call on.
+//! The versions differ in their maths, and each has a file. What they have in common is what a
+//! block needs of them: this enum hands every call on.
 
 mod v5;
 
@@ -50,8 +50,9 @@ impl TimeMix {
         }
     }
 
-    /// Adds the time-mix of `input` to it. Gives back too what the backward pass needs, and the matrices
-    /// after each sequence, `[sequences, H, K, K]`: the recurrence ends with them in any case.
+    /// Adds the time-mix of `input` to it. Gives back too what the backward pass needs, and the
+    /// matrices after each sequence, `[sequences, H, K, K]`: the recurrence ends with them in any
+    /// case.
     pub fn forward(
         &self,
         input: &Carried,

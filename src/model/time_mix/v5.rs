@@ -136,8 +136,8 @@ impl TimeMix {
         mixed.map(|mixed| mixed.weight.bytes()).sum::<usize>() + self.output.bytes()
     }
 
-    /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to (x plus the
-    /// time-mix of it, what the backward pass needs, the matrices after each sequence
+    /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to (x plus
+    /// the time-mix of it, what the backward pass needs, the matrices after each sequence
     /// `[sequences, H, K, K]`).
     pub fn forward(
         &self,

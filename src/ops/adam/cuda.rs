@@ -13,7 +13,7 @@ pub fn step(
     var: &Var,
     moments: &Moments,
     gradient: &Tensor,
-    rate: f64,
+    learning_rate: f64,
     step: usize,
 ) -> Result<()> {
     let &Adam {
@@ -31,8 +31,8 @@ pub fn step(
         pointer(gradient)?,
         float(beta1),
         float(beta2),
-        float(rate),
-        float(1.0 - rate * weight_decay),
+        float(learning_rate),
+        float(1.0 - learning_rate * weight_decay),
         float(1.0 / (1.0 - beta1.powi(step))),
         float(1.0 / (1.0 - beta2.powi(step))),
         float(EPS),

@@ -40,7 +40,7 @@ impl Adam {
         var: &Var,
         moments: &mut Moments,
         gradient: &Tensor,
-        rate: f64,
+        learning_rate: f64,
         step: usize,
     ) -> Result<()> {
         let &Self {
@@ -50,7 +50,7 @@ impl Adam {
         } = self;
         #[cfg(feature = "cuda")]
         if var.device().is_cuda() {
-            return cuda::step(self, var, moments, gradient, rate, step);
+            return cuda::step(self, var, moments, gradient, learning_rate, step);
         }
         // A step beyond i32 has long had corrections of 1.
         let step = i32::try_from(step).unwrap_or(i32::MAX);
@@ -59,8 +59,8 @@ impl Adam {
         let mean = (&first * (1.0 / (1.0 - beta1.powi(step))))?;
         let square = (&second * (1.0 / (1.0 - beta2.powi(step))))?;
         let direction = (mean / (square.sqrt()? + EPS)?)?;
-        let kept = (var.as_tensor() * (1.0 - rate * weight_decay))?;
-        var.set(&(kept - (direction * rate)?)?)?;
+        let kept = (var.as_tensor() * (1.0 - learning_rate * weight_decay))?;
+        var.set(&(kept - (direction * learning_rate)?)?)?;
         *moments = Moments { first, second };
         Ok(())
     }
