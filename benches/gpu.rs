@@ -23,6 +23,10 @@ use state_tune::ops::linear::{Product, Weights};
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets};
 
+/// `ops::cpu::buffers` says why.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HEAD_SIZE: usize = 64;
 /// Floating-point operations of one head's row, in products of a row or a matrix of the head: forward r S and k v; backward
 /// k v for S and r dy for G, and with them S dy, G v and G k.

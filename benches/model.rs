@@ -19,6 +19,10 @@ use state_tune::ops::cpu::buffers;
 use state_tune::ops::linear::Product;
 use state_tune::tokenizer::Tokenizer;
 
+/// `ops::cpu::buffers` says why.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn tiny(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("examples/tiny")

@@ -24,6 +24,10 @@ use state_tune::ops::wkv::{self, Wkv};
 use state_tune::ops::{Offsets, cross_entropy, gates, token_shift};
 use state_tune::tensors::Element;
 
+/// `ops::cpu::buffers` says why.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROWS: usize = 2048;
 const N_EMBD: usize = 768;
 const N_FFN: usize = 2688;

@@ -24,6 +24,10 @@ use state_tune::train::{
 };
 use state_tune::{evaluate, generate, state_file, train};
 
+/// `ops::cpu::buffers` says why.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const QUESTIONS: [&str; 3] = [
     "What is the capital of France?",
     "How much is seven plus five?",

@@ -3,6 +3,10 @@
 
 use state_tune::ops::cpu::{roofs, threads::with_threads};
 
+/// `ops::cpu::buffers` says why.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let threads = std::env::args().nth(1);
     let threads = threads.map(|number| number.parse()).transpose()?;

@@ -10,6 +10,10 @@ use state_tune::ops::cpu::level::Level;
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, sample};
 
+/// `ops::cpu::buffers` says why.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let console = Console::standard();
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use thiserror::Error;
 
-use super::jsonl::{DataError, kind, string};
+use super::error::{DataError, MessageError};
+use super::json::{kind, string};
 
 /// Messages in the order in which they are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,34 +19,6 @@ pub struct Chat {
     pub turns: Vec<(String, String)>,
     /// A last question without an answer.
     pub question: Option<String>,
-}
-
-/// What can be wrong with one message.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum MessageError {
-    #[error("{0} where an object is needed, such as {{\"role\": \"user\", \"content\": \"...\"}}")]
-    NotObject(&'static str),
-    #[error("it has no `{0}`; give it one, or remove the line")]
-    Missing(&'static str),
-    #[error("its `role` is {0}; use \"system\", \"user\" or \"assistant\", or remove the line")]
-    Role(String),
-    #[error("its `content` is {0}; it must be a string, or an array of parts of the type \"text\"")]
-    Content(&'static str),
-    #[error(
-        "part {number} of its `content` is no {{\"type\": \"text\", \"text\": \"...\"}}; only text can be learnt: leave \
-         the part out, or remove the line"
-    )]
-    Part { number: usize },
-    #[error("a system message behind others; put it first, or remove it")]
-    LateSystem,
-    #[error(
-        "an answer of the assistant where the user should speak; put a user's message before it, or remove it"
-    )]
-    AnswerToNothing,
-    #[error(
-        "a second message of the user in a row; join the two, or put the assistant's answer between them"
-    )]
-    NoAnswer,
 }
 
 impl Chat {

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::chat::Chat;
-use super::jsonl::{self, DataError, Row};
+use super::error::DataError;
+use super::jsonl::{self, Row};
 use super::template::Template;
 use crate::tokenizer::Tokenizer;
 

@@ -10,79 +10,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::value::RawValue;
-use thiserror::Error;
 
-use super::chat::{Chat, MessageError};
-
-/// What can be wrong with a data file. The caller knows the path and adds it.
-#[derive(Debug, Error)]
-pub enum DataError {
-    #[error("the file cannot be read")]
-    Read(#[from] io::Error),
-    #[error(
-        "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \"output\": \"...\"}}"
-    )]
-    Empty,
-    #[error("line {line}, byte {byte}: not UTF-8; save the file as UTF-8")]
-    NotUtf8 { line: usize, byte: usize },
-    #[error(
-        "line {line}, column {column}: not JSON: {reason}; each line must be one whole JSON object"
-    )]
-    NotJson {
-        line: usize,
-        column: usize,
-        reason: String,
-    },
-    #[error(
-        "line {line}: {found} where an object is needed, such as {{\"input\": \"...\", \"output\": \"...\"}}"
-    )]
-    NotObject { line: usize, found: &'static str },
-    #[error("line {line}: the template uses the key `{key}`, but the line has {present}", present = list(.keys))]
-    MissingKey {
-        line: usize,
-        key: String,
-        keys: Vec<String>,
-    },
-    #[error(
-        "line {line}: the template uses the key `{key}`, which is {found}; it must be a string, a number or a boolean"
-    )]
-    NotText {
-        line: usize,
-        key: String,
-        found: &'static str,
-    },
-    #[error("line {line}, message {number}: {reason}")]
-    Message {
-        line: usize,
-        number: usize,
-        reason: MessageError,
-    },
-    #[error(
-        "line {line}: no message of the assistant in its `messages`, so there is nothing to learn from it; add one, or \
-         remove the line"
-    )]
-    NoAnswer { line: usize },
-    #[error(
-        "line {line} has `messages`, but {flag} has no {{{key}}} where they could stand; put {{{key}}} into it"
-    )]
-    NoPlace {
-        line: usize,
-        flag: &'static str,
-        key: &'static str,
-    },
-}
-
-fn list(keys: &[String]) -> String {
-    match keys {
-        [] => "no keys".to_owned(),
-        [key] => format!("only `{key}`"),
-        keys => format!("only `{}`", keys.join("`, `")),
-    }
-}
+use super::chat::Chat;
+use super::error::DataError;
+use super::json::{kind, not_json, string};
 
 /// One line's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,16 +179,6 @@ fn value(json: &str) -> Value {
     }
 }
 
-/// The text of a JSON string, or what else it is, in words.
-pub(super) fn string(json: &str) -> Result<String, &'static str> {
-    match json.as_bytes().first() {
-        // The one fault that is left when the line as a whole was well formed.
-        Some(b'"') => serde_json::from_str(json)
-            .map_err(|_| "a string with half of a surrogate pair (\\ud800 to \\udfff)"),
-        _ => Err(kind(json)),
-    }
-}
-
 /// What `"{}".format(json.loads(json))` gives in Python; `None` if `json` is no number.
 ///
 /// Without a point or an exponent it is a whole number of any size. All else is a 64-bit float in
@@ -296,28 +221,5 @@ fn shortest(number: f64) -> String {
         rounded
     } else {
         shortest
-    }
-}
-
-pub(super) fn kind(json: &str) -> &'static str {
-    match json.trim_start().as_bytes().first() {
-        Some(b'n') => "null",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'"') => "a string",
-        Some(b'[') => "an array",
-        Some(b'{') => "an object",
-        _ => "a number",
-    }
-}
-
-fn not_json(line: usize, text: &str, error: &serde_json::Error) -> DataError {
-    // The parser counts bytes and names line 1, since it saw one line only.
-    let before = &text.as_bytes()[..error.column().min(text.len())];
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let reason = error.to_string();
-    DataError::NotJson {
-        line,
-        column: String::from_utf8_lossy(before).chars().count().max(1),
-        reason: reason.strip_suffix(&place).unwrap_or(&reason).to_owned(),
     }
 }

@@ -8,7 +8,8 @@
 
 use thiserror::Error;
 
-use super::jsonl::{DataError, Row};
+use super::error::DataError;
+use super::jsonl::Row;
 
 /// Why a text is no template. Positions are characters, counted from 1.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! Memory for activations.
 //!
-//! A step allocates and frees buffers of megabytes for every op. An allocator that gives those back to the system has
-//! them cleared, page by page, when it asks for them again, which cost a sixth to a third of a step when it was measured.
-//! This one keeps them: what a step needs, the next one will need too.
+//! A step allocates and frees buffers of megabytes for every op. An allocator that returns them to the system gets
+//! pages that the system has to clear when it asks for them again, which cost a sixth to a third of a step when it was
+//! measured. So the program, its benches and its examples allocate with mimalloc, and have it keep what a step frees:
+//! the next step needs as much again. A library does not choose the allocator of whoever links it, so each of these
+//! binaries declares it (`#[global_allocator]`).
 
 use std::ffi::{c_int, c_long};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Tells the allocator never to give memory back. Before any thread is started.
+/// Tells mimalloc never to return memory to the system. To be called before any thread is started; without effect in a
+/// program that allocates with something else.
 pub fn keep() {
     /// `mi_option_purge_delay` of mimalloc.h, which the crate does not name.
     const PURGE_DELAY: c_int = 15;
