@@ -1,14 +1,15 @@
-//! Every op of a block against its reference and its roofline, at the size of a small model: 2,048 rows in eight
-//! sequences, n_embd 768, 12 heads, ffn 2,688.
+//! Every op of a block against its reference and its roofline, at the size of a small model: 2,048
+//! rows in eight sequences, n_embd 768, 12 heads, ffn 2,688.
 //!
 //! ```sh
 //! cargo bench --bench ops
 //! ```
 //!
-//! Each op runs on the same inputs as its reference in candle's tensors, whose gradient candle finds. Ops bound by
-//! arithmetic are counted in floating-point operations (criterion's elements), and their roofline is one large product
-//! of the same type; ops bound by memory are counted in the bytes that they must read and write, and their roofline is
-//! a loop that does no more than read and write as many.
+//! Each op runs on the same inputs as its reference in candle's tensors, whose gradient candle
+//! finds. Ops bound by arithmetic are counted in floating-point operations (criterion's elements),
+//! and their roofline is one large product of the same type; ops bound by memory are counted in the
+//! bytes that they must read and write, and their roofline is a loop that does no more than read
+//! and write as many.
 
 use std::hint::black_box;
 
@@ -16,12 +17,13 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rayon::prelude::*;
+use state_tune::ops::cpu::buffers;
 use state_tune::ops::cpu::threads::with_threads;
-use state_tune::ops::cpu::{buffers, roofs};
 use state_tune::ops::linear::{self, Matrix, Product, Rows, Weights};
 use state_tune::ops::norm::{self, Norm};
+use state_tune::ops::token_shift::{self, TokenShift};
 use state_tune::ops::wkv::{self, Wkv};
-use state_tune::ops::{Offsets, cross_entropy, gates, token_shift};
+use state_tune::ops::{Offsets, cross_entropy, gates, roofs};
 use state_tune::tensors::Element;
 
 /// `ops::cpu::buffers` says why.
@@ -52,7 +54,8 @@ fn bytes(read: usize, written: usize) -> Work {
     Work::Bytes { read, written }
 }
 
-/// Times an op and its reference, and the same traffic alone; [`large_products`] is the roofline of arithmetic.
+/// Times an op and its reference, and the same traffic alone; [`large_products`] is the roofline of
+/// arithmetic.
 fn compare<F, R>(
     c: &mut Criterion,
     name: &str,
@@ -217,7 +220,8 @@ fn recurrence(c: &mut Criterion) -> Result<()> {
     let (y, _) = reference([&vars.0, &vars.1, &vars.2], &vars.3)?;
     let loss = loss(&y, &dy)?;
 
-    // A number of S takes five operations a token: two in y, three in the next S. Backward S and G take twelve.
+    // A number of S takes five operations a token: two in y, three in the next S. Backward S and G
+    // take twelve.
     let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
     compare(
         c,
@@ -264,6 +268,11 @@ fn norms(c: &mut Criterion) -> Result<()> {
     let first = random(&[N_EMBD])?;
     let mixes = tensors(&[N_EMBD])?;
     let mixes = mixes.each_ref();
+    let shift = TokenShift {
+        norm: &norm,
+        mixes: mixes.to_vec(),
+        offsets: &offsets,
+    };
     let d_mixed = tensors(&[ROWS, N_EMBD])?;
     let shifted = |x: &Tensor, first: &Tensor| -> Result<Vec<Tensor>> {
         let normal = normal(x)?;
@@ -283,14 +292,14 @@ fn norms(c: &mut Criterion) -> Result<()> {
         c,
         "norm and token shift, forward",
         bytes(4 * numbers, 4 * 2 * numbers),
-        || token_shift::forward(&norm, &x, &first, &mixes, &offsets, Product::Bf16),
+        || shift.forward(&x, &first, Product::Bf16),
         || shifted(&x, &first),
     );
     compare(
         c,
         "norm and token shift, backward",
         bytes((2 + 4) * 4 * numbers, 4 * numbers),
-        || token_shift::backward(&norm, &x, &d_out, &d_mixed, &mixes, &offsets),
+        || shift.backward(&x, &d_out, &d_mixed),
         || shift_loss.backward(),
     );
     Ok(())

@@ -1,7 +1,7 @@
 //! Prints how fast this machine could be, as JSON: `cargo run --release --example roofs [THREADS]`. The script
 //! `scripts/bench-vs-pytorch` shows it beside what it measures.
 
-use state_tune::ops::cpu::{roofs, threads::with_threads};
+use state_tune::ops::{cpu::threads::with_threads, roofs};
 
 /// `ops::cpu::buffers` says why.
 #[global_allocator]

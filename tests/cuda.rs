@@ -15,8 +15,9 @@ use state_tune::ops::adam::{Adam, Moments, sum_of_squares};
 use state_tune::ops::device::{self, Choice};
 use state_tune::ops::linear::{Matrix, Product, Rows, WIDENED, Weights};
 use state_tune::ops::norm::Norm;
+use state_tune::ops::token_shift::{self, TokenShift};
 use state_tune::ops::wkv::Wkv;
-use state_tune::ops::{Compute, Offsets, cross_entropy, gates, rows, token_shift};
+use state_tune::ops::{Compute, Offsets, cross_entropy, gates, rows};
 use state_tune::tensors::Element;
 
 /// The first GPU, or `None` once it is said why there is none.
@@ -229,36 +230,32 @@ fn token_shifts() -> Result<()> {
                     d.push(dx);
                     d_card.push(dx_card);
                 }
-                let (all, all_card): (Vec<_>, Vec<_>) =
-                    (all.iter().collect(), all_card.iter().collect());
                 let what = format!("{store:?} {offsets:?} {channels}");
-                let want = token_shift::forward(&norm, &x, &first, &all, &offsets, Product::F32)?;
-                let got = token_shift::forward(
-                    &on_card,
-                    &x_card,
-                    &first_card,
-                    &all_card,
-                    &offsets,
-                    store.product,
-                )?;
+                let offsets = &offsets;
+                let (mixes, mixes_card) = (all.iter().collect(), all_card.iter().collect());
+                let shift = TokenShift {
+                    norm: &norm,
+                    mixes,
+                    offsets,
+                };
+                let shift_card = TokenShift {
+                    norm: &on_card,
+                    mixes: mixes_card,
+                    offsets,
+                };
+                let want = shift.forward(&x, &first, Product::F32)?;
+                let got = shift_card.forward(&x_card, &first_card, store.product)?;
                 for (want, got) in want.iter().zip(&got) {
                     sides.close_rows(&what, want, got)?;
                 }
-                let (dx, dfirst) = token_shift::backward(&norm, &x, &d_out, &d, &all, &offsets)?;
-                let (dx_got, dfirst_got) = token_shift::backward(
-                    &on_card,
-                    &x_card,
-                    &d_out_card,
-                    &d_card,
-                    &all_card,
-                    &offsets,
-                )?;
+                let (dx, dfirst) = shift.backward(&x, &d_out, &d)?;
+                let (dx_got, dfirst_got) = shift_card.backward(&x_card, &d_out_card, &d_card)?;
                 sides.close(&what, &dx, &dx_got);
                 sides.close(&what, &dfirst, &dfirst_got);
                 sides.close(
                     &what,
-                    &token_shift::last(&norm, &x, &offsets)?,
-                    &token_shift::last(&on_card, &x_card, &offsets)?,
+                    &token_shift::last(&norm, &x, offsets)?,
+                    &token_shift::last(&on_card, &x_card, offsets)?,
                 );
             }
         }

@@ -1,7 +1,7 @@
 //! Conversations: the messages of a line, who speaks when, and what each says.
 //!
-//! The order is the one that most models' own templates demand: system messages first, then a user's and an
-//! assistant's in turn.
+//! The order is the one that most models' own templates demand: system messages first, then a
+//! user's and an assistant's in turn.
 
 use std::collections::BTreeMap;
 

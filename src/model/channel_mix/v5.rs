@@ -7,7 +7,8 @@ use crate::model::weights::ModelFile;
 use crate::model::{Config, bytes, layer_norm};
 use crate::ops::linear::Matrix;
 use crate::ops::norm::Norm;
-use crate::ops::{Compute, Offsets, gates, token_shift};
+use crate::ops::token_shift::{self, TokenShift};
+use crate::ops::{Compute, Offsets, gates};
 
 /// The frozen weights of one layer's channel-mix.
 pub struct ChannelMix {
@@ -68,7 +69,7 @@ impl ChannelMix {
     /// what the backward pass needs).
     pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
         let product = self.value.product();
-        let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
+        let mixed = self.shift(offsets).forward(x, shift, product)?;
         let k = self.key.forward(&mixed[0])?;
         let r = self.receptance.forward_sensitive(&mixed[1])?;
         let v = self.value.forward(&gates::relu_squared(&k, product)?)?;
@@ -94,11 +95,16 @@ impl ChannelMix {
         let [dr, dv] = gates::sigmoid_mul_backward(d_out, &kept.r, &kept.v, product)?;
         let dk = gates::relu_squared_backward(&self.value.backward(&dv)?, &kept.k, product)?;
         let d_mixed = [self.key.backward(&dk)?, self.receptance.backward(&dr)?];
-        token_shift::backward(&self.ln, x, d_out, &d_mixed, &self.mixes(), offsets)
+        self.shift(offsets)
+            .backward(x, d_out, &d_mixed)
             .map_err(Into::into)
     }
 
-    fn mixes(&self) -> [&Tensor; 2] {
-        [&self.mix_k, &self.mix_r]
+    fn shift<'a>(&'a self, offsets: &'a Offsets) -> TokenShift<'a> {
+        TokenShift {
+            norm: &self.ln,
+            mixes: vec![&self.mix_k, &self.mix_r],
+            offsets,
+        }
     }
 }

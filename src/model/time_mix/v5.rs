@@ -8,8 +8,9 @@ use crate::model::weights::ModelFile;
 use crate::model::{Config, Version, bytes, layer_norm};
 use crate::ops::linear::{Matrix, Rows};
 use crate::ops::norm::Norm;
+use crate::ops::token_shift::{self, TokenShift};
 use crate::ops::wkv::Wkv;
-use crate::ops::{Compute, Offsets, gates, token_shift};
+use crate::ops::{Compute, Offsets, gates};
 
 /// The frozen weights of one layer's time-mix.
 pub struct TimeMix {
@@ -147,7 +148,7 @@ impl TimeMix {
         offsets: &Offsets,
     ) -> Result<(Tensor, Kept, Tensor)> {
         let product = self.output.product();
-        let mixed = token_shift::forward(&self.ln, x, shift, &self.mixes(), offsets, product)?;
+        let mixed = self.shift(offsets).forward(x, shift, product)?;
         let r = self.receptance.weight.forward_sensitive(&mixed[0])?;
         let k = self.key.weight.forward_sensitive(&mixed[1])?;
         let v = self.value.weight.forward_sensitive(&mixed[2])?;
@@ -197,19 +198,19 @@ impl TimeMix {
         if let (Some(gate), Some(d_gate)) = (&self.gate, d_gate) {
             d_mixed.push(gate.weight.backward(&d_gate)?);
         }
-        let (dx, shift) =
-            token_shift::backward(&self.ln, x, d_out, &d_mixed, &self.mixes(), offsets)?;
+        let (dx, shift) = self.shift(offsets).backward(x, d_out, &d_mixed)?;
         let wkv = d.dstate;
         Ok((dx, StartGradients { shift, wkv }))
     }
 
     /// In the order r, k, v, gate.
-    fn mixes(&self) -> Vec<&Tensor> {
+    fn shift<'a>(&'a self, offsets: &'a Offsets) -> TokenShift<'a> {
         let always = [&self.receptance, &self.key, &self.value];
-        always
-            .into_iter()
-            .chain(&self.gate)
-            .map(|mixed| &mixed.mix)
-            .collect()
+        let all = always.into_iter().chain(&self.gate);
+        TokenShift {
+            norm: &self.ln,
+            mixes: all.map(|mixed| &mixed.mix).collect(),
+            offsets,
+        }
     }
 }

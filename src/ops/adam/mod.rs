@@ -1,5 +1,5 @@
-//! Adam, with its moments open to be saved: candle-nn's optimiser keeps them to itself, and a run that is resumed needs
-//! them. On the processor the arithmetic is the same to the last bit.
+//! Adam, with its moments open to be saved: candle-nn's optimiser keeps them to itself, and a run
+//! that is resumed needs them. On the processor the arithmetic is the same to the last bit.
 
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -13,7 +13,8 @@ const EPS: f64 = 1e-8;
 pub struct Adam {
     pub beta1: f64,
     pub beta2: f64,
-    /// Decoupled from the gradient, as AdamW has it: each step takes this share of the learning rate off every number.
+    /// Decoupled from the gradient, as AdamW has it: each step takes this share of the learning
+    /// rate off every number.
     pub weight_decay: f64,
 }
 
@@ -34,7 +35,8 @@ impl Moments {
 }
 
 impl Adam {
-    /// Step `step` (from 1) of one tensor; Kingma and Ba, "Adam", algorithm 1, with Loshchilov and Hutter's decay.
+    /// Step `step` (from 1) of one tensor; Kingma and Ba, "Adam", algorithm 1, with Loshchilov and
+    /// Hutter's decay.
     pub fn step(
         &self,
         var: &Var,

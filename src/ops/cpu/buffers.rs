@@ -1,15 +1,16 @@
 //! Memory for activations.
 //!
-//! A step allocates and frees buffers of megabytes for every op. An allocator that returns them to the system gets
-//! pages that the system has to clear when it asks for them again, which cost a sixth to a third of a step when it was
-//! measured. So the program, its benches and its examples allocate with mimalloc, and have it keep what a step frees:
-//! the next step needs as much again. A library does not choose the allocator of whoever links it, so each of these
-//! binaries declares it (`#[global_allocator]`).
+//! A step allocates and frees buffers of megabytes for every op. An allocator that returns them to
+//! the system gets pages that the system has to clear when it asks for them again, which cost a
+//! sixth to a third of a step when it was measured. So the program, its benches and its examples
+//! allocate with mimalloc, and have it keep what a step frees: the next step needs as much again. A
+//! library does not choose the allocator of whoever links it, so each of these binaries declares it
+//! (`#[global_allocator]`).
 
 use std::ffi::{c_int, c_long};
 
-/// Tells mimalloc never to return memory to the system. To be called before any thread is started; without effect in a
-/// program that allocates with something else.
+/// Tells mimalloc never to return memory to the system. To be called before any thread is started;
+/// without effect in a program that allocates with something else.
 pub fn keep() {
     /// `mi_option_purge_delay` of mimalloc.h, which the crate does not name.
     const PURGE_DELAY: c_int = 15;

@@ -1,8 +1,8 @@
-//! Which of the processor's instructions the kernels use: found when the program runs, so that one binary is fast on
-//! every machine.
+//! Which of the processor's instructions the kernels use: found when the program runs, so that one
+//! binary is fast on every machine.
 //!
-//! Products have kernels written for each level (`linear/tile.rs`). Every other loop is plain Rust, compiled once for
-//! each vector width by `vectorised!`.
+//! Products have kernels written for each level (`linear/cpu/kernel`). Every other loop is plain
+//! Rust, compiled once for each vector width by `vectorised!`.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -61,7 +61,8 @@ impl Level {
         *CHOSEN.get_or_init(Self::best)
     }
 
-    /// Sets the level for the whole process, before the first op. Errors when this machine does not have it.
+    /// Sets the level for the whole process, before the first op. Errors when this machine does not
+    /// have it.
     pub fn limit(self) -> anyhow::Result<()> {
         let best = Self::best();
         anyhow::ensure!(
@@ -82,40 +83,54 @@ impl Level {
     }
 }
 
-/// Compiles a function once for each level and puts a [`Level`] before its arguments, by which it is chosen. What it
-/// calls must be `#[inline(always)]` to be compiled along; closures passed to other functions mostly are not. In its body, `V` is the level's vector type.
+/// Compiles a function once for each vector type, and calls the one of the level that it is given.
+///
+/// The function is written `fn name<V: Vector>(level: Level, ...)`: in its body V is the vector
+/// type and the level, by which V was chosen, is not to be seen. What the body calls must be
+/// `#[inline(always)]` to be compiled along with it; closures passed to other functions mostly are
+/// not.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+    (
+        $(#[$meta:meta])*
+        $vis:vis fn $name:ident<$vector:ident: Vector>(
+            $level:ident: Level, $($arg:ident: $type:ty),* $(,)?
+        ) $(-> $result:ty)? $body:block
+    ) => {
         $(#[$meta])*
-        $vis fn $name(level: $crate::ops::cpu::level::Level, $($arg: $type),*) $(-> $result)? {
-            debug_assert!(level <= $crate::ops::cpu::level::Level::best());
+        $vis fn $name(
+            $level: $crate::ops::cpu::level::Level, $($arg: $type),*
+        ) $(-> $result)? {
+            use $crate::ops::cpu::{level, vector};
+
+            debug_assert!($level <= level::Level::best());
             #[inline(always)]
-            fn body<V: $crate::ops::cpu::vector::Vector>($($arg: $type),*) $(-> $result)? $body
+            fn body<$vector: vector::Vector>($($arg: $type),*) $(-> $result)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c")]
             fn avx2($($arg: $type),*) $(-> $result)? {
-                body::<$crate::ops::cpu::vector::Avx2>($($arg),*)
+                body::<vector::Avx2>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             fn avx512($($arg: $type),*) $(-> $result)? {
-                body::<$crate::ops::cpu::vector::Avx512>($($arg),*)
+                body::<vector::Avx512>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
-            match level {
-                $crate::ops::cpu::level::Level::Plain => body::<$crate::ops::cpu::vector::Plain>($($arg),*),
-                // SAFETY: a level above `Plain` is given out only where `detect` found its features.
-                $crate::ops::cpu::level::Level::Avx2 => unsafe { avx2($($arg),*) },
+            match $level {
+                level::Level::Plain => body::<vector::Plain>($($arg),*),
+                // SAFETY: a level above `Plain` is given out only where `detect` found its
+                // features.
+                level::Level::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 _ => unsafe { avx512($($arg),*) },
             }
             #[cfg(not(target_arch = "x86_64"))]
             {
-                let _ = level;
-                body::<$crate::ops::cpu::vector::Plain>($($arg),*)
+                let _ = $level;
+                body::<vector::Plain>($($arg),*)
             }
         }
     };
@@ -138,7 +153,7 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512dq")
         && is_x86_feature_detected!("avx512vl");
     let bf16 = avx512 && is_x86_feature_detected!("avx512bf16");
-    if bf16 && crate::ops::linear::amx::is_usable() {
+    if bf16 && super::amx::is_usable() {
         Level::Amx
     } else if bf16 {
         Level::Avx512Bf16

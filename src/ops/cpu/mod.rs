@@ -1,11 +1,13 @@
-//! What the ops' CPU kernels are made of: which instructions there are, vectors of them, where numbers lie in memory and
-//! how they are written, and the threads that share the work.
+//! What the ops' CPU kernels are made of: which instructions there are, vectors of them, where
+//! numbers lie in memory and how they are written, and the threads that share the work.
 
+pub(crate) mod activations;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+pub(crate) mod bf16;
 pub mod buffers;
 pub mod level;
-pub(crate) mod numbers;
 pub(crate) mod output;
-#[doc(hidden)]
-pub mod roofs;
+pub(crate) mod tensor;
 pub mod threads;
 pub(crate) mod vector;

@@ -1,8 +1,8 @@
 //! Memory that an op writes its output to.
 //!
-//! Zeroed ahead, an output would be gone through once more than it needs to be, by one thread while the others wait.
-//! Here each task gets its part as the allocator left it, and either writes it as such or has it [`cleared`] in its own
-//! core's cache.
+//! Zeroed ahead, an output would be gone through once more than it needs to be, by one thread while
+//! the others wait. Here each task gets its part as the allocator left it, and either writes it as
+//! such or has it [`cleared`] in its own core's cache.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -14,7 +14,8 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
-/// A vector of `len` elements, filled in chunks of `size` in parallel; `fill` gets each with its number, `zero` all over.
+/// A vector of `len` elements, filled in chunks of `size` in parallel; `fill` gets each with its
+/// number, `zero` all over.
 pub fn chunks<T: Copy + Send + Sync>(
     len: usize,
     size: usize,
@@ -30,8 +31,8 @@ pub fn chunks<T: Copy + Send + Sync>(
     unsafe { out.finish() }
 }
 
-/// Rows of `width` numbers, `height` of them in parallel at a time: `piece` begins some of them and returns what fills
-/// the next one, which is handed out as zeros.
+/// Rows of `width` numbers, `height` of them in parallel at a time: `piece` begins some of them and
+/// returns what fills the next one, which is handed out as zeros.
 pub fn rows<F: FnMut(usize, &mut [f32])>(
     len: usize,
     width: usize,
@@ -64,8 +65,8 @@ pub fn cleared<T: Copy>(part: &mut [MaybeUninit<T>], zero: T) -> &mut [T] {
 /// Has the cache lines of `len` numbers ready to be written.
 #[inline(always)]
 pub fn prefetch_for_writing<T>(start: *mut T, len: usize) {
-    // The compiler's own intrinsic makes an ordinary prefetch of it, unless told that the processor has the other one;
-    // those that have not take it for nothing.
+    // The compiler's own intrinsic makes an ordinary prefetch of it, unless told that the processor
+    // has the other one; those that have not take it for nothing.
     #[cfg(target_arch = "x86_64")]
     for at in (0..len * size_of::<T>()).step_by(LINE) {
         let address = start.cast::<u8>().wrapping_add(at);
@@ -122,9 +123,9 @@ impl<T> Output<T> {
     }
 
     /// The same, for tasks whose parts are not chunks of it.
-    pub fn parts(&mut self) -> Parts<'_, T> {
+    pub fn parts(&mut self) -> OutputParts<'_, T> {
         let memory = self.memory();
-        Parts {
+        OutputParts {
             start: memory.as_mut_ptr(),
             len: memory.len(),
             whole: PhantomData,
@@ -144,18 +145,18 @@ impl<T> Output<T> {
 }
 
 /// An output that tasks write disjoint parts of.
-pub struct Parts<'a, T = f32> {
+pub struct OutputParts<'a, T = f32> {
     start: *mut MaybeUninit<T>,
     len: usize,
     whole: PhantomData<&'a mut [MaybeUninit<T>]>,
 }
 
 // SAFETY: only `part` and `pointer` give access, and their callers keep what they write apart.
-unsafe impl<T: Send> Send for Parts<'_, T> {}
+unsafe impl<T: Send> Send for OutputParts<'_, T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Parts<'_, T> {}
+unsafe impl<T: Send> Sync for OutputParts<'_, T> {}
 
-impl<T> Parts<'_, T> {
+impl<T> OutputParts<'_, T> {
     /// Where a part begins.
     #[inline(always)]
     pub fn pointer(&self, range: Range<usize>) -> *mut T {

@@ -2,8 +2,9 @@
 
 use anyhow::Context;
 
-/// Does `work` on so many threads, `None` meaning one for each core. The work itself runs on one of them: called from
-/// outside, every op would wait for the threads to wake up and then be woken itself, thousands of times a step.
+/// Does `work` on so many threads, `None` meaning one for each core. The work itself runs on one of
+/// them: called from outside, every op would wait for the threads to wake up and then be woken
+/// itself, thousands of times a step.
 pub fn with_threads<R: Send>(
     threads: Option<usize>,
     work: impl FnOnce() -> R + Send,

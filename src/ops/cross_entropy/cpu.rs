@@ -1,5 +1,5 @@
-//! Cross-entropy on the CPU: rows in parallel, each read while it is in cache, and its gradient put down in the form
-//! that the product with the head's matrix takes.
+//! Cross-entropy on the CPU: rows in parallel, each read while it is in cache, and its gradient put
+//! down in the form that the product with the head's matrix takes.
 
 use std::sync::Mutex;
 
@@ -49,7 +49,7 @@ pub fn score(logits: &[f32], targets: &[u32]) -> (f64, usize) {
 
 vectorised! {
     /// One row's loss, and whether its target is the first of the largest logits.
-    fn row_score(logits: &[f32], target: usize) -> (f64, bool) {
+    fn row_score<V: Vector>(level: Level, logits: &[f32], target: usize) -> (f64, bool) {
         let max = max(logits);
         let mut piece = [0.0; 64 * LANES];
         let pieces = logits.chunks(piece.len());
@@ -61,7 +61,7 @@ vectorised! {
 
 vectorised! {
     /// One row's loss and gradient.
-    fn row_loss(logits: &[f32], target: usize, scale: f32, gradient: &mut [f32]) -> f64 {
+    fn row_loss<V: Vector>(level: Level, logits: &[f32], target: usize, scale: f32, gradient: &mut [f32]) -> f64 {
         let max = max(logits);
         let sum = exponentials(logits, max, gradient);
         let normal = scale * (1.0 / sum) as f32;
@@ -88,8 +88,8 @@ fn max(values: &[f32]) -> f32 {
         .fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// exp(value - max) of each value into `out`, and their sum in f64: where the model is sure, the loss is the small
-/// difference of this sum and 1.
+/// exp(value - max) of each value into `out`, and their sum in f64: where the model is sure, the
+/// loss is the small difference of this sum and 1.
 #[inline(always)]
 fn exponentials(values: &[f32], max: f32, out: &mut [f32]) -> f64 {
     let mut sums = [0.0; LANES];

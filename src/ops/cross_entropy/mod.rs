@@ -5,8 +5,8 @@
 //! dz_i    = scale * (softmax(z)_i - [i = target])
 //! ```
 //!
-//! The gradient goes straight into the form that the product with the head's matrix takes: at a vocabulary of 65,536
-//! logits are the largest thing a step computes, and are fetched just once.
+//! The gradient goes straight into the form that the product with the head's matrix takes: at a
+//! vocabulary of 65,536 logits are the largest thing a step computes, and are fetched just once.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -16,11 +16,11 @@ pub mod reference;
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use super::floats;
+use super::cpu::tensor::borrow;
 use super::linear::{Product, Rows};
 
-/// (the loss of each row of logits `[R, V]` against R target tokens, `[R]` in f64; the logits' gradient times `scale`,
-/// `[R, V]`). On a card, nothing waits for the losses before they are read.
+/// (the loss of each row of logits `[R, V]` against R target tokens, `[R]` in f64; the logits'
+/// gradient times `scale`, `[R, V]`). On a card, nothing waits for the losses before they are read.
 pub fn loss_and_gradient(
     logits: &Tensor,
     targets: &[u32],
@@ -32,21 +32,23 @@ pub fn loss_and_gradient(
     if logits.device().is_cuda() {
         return cuda::loss_and_gradient(logits, targets, scale, product);
     }
-    let (losses, gradient) = cpu::loss_and_gradient(&floats(logits)?, targets, scale, product);
+    let (losses, gradient) =
+        cpu::loss_and_gradient(borrow(logits)?.f32()?, targets, scale, product);
     Ok((
         Tensor::from_vec(losses, targets.len(), &Device::Cpu)?,
         gradient.into(),
     ))
 }
 
-/// (the summed loss, how many of the targets a greedy choice would hit: the first of the largest logits).
+/// (the summed loss, how many of the targets a greedy choice would hit: the first of the largest
+/// logits).
 pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
     check(logits, targets)?;
     #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
         return cuda::score(logits, targets);
     }
-    Ok(cpu::score(&floats(logits)?, targets))
+    Ok(cpu::score(borrow(logits)?.f32()?, targets))
 }
 
 fn check(logits: &Tensor, targets: &[u32]) -> Result<()> {
@@ -63,7 +65,7 @@ fn check(logits: &Tensor, targets: &[u32]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::super::cpu::level::tests::at_each_level;
-    use super::super::tensor;
+    use super::super::cpu::tensor::tensor;
     use super::super::testing::{F32, close, f32, uniform, var};
     use super::*;
 

@@ -10,7 +10,7 @@ pub mod open;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::error::Error;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::cuda_backend::cudarc::cublas::result::CublasError;
 use candle_core::cuda_backend::cudarc::cublas::sys::cublasStatus_t;
@@ -23,7 +23,7 @@ use candle_core::cuda_backend::{CudaDType, CudaError, DeviceId, WrapErr};
 use candle_core::{CudaDevice, DType, Result, Shape, Storage, Tensor, bail};
 use half::bf16;
 
-use super::Offsets;
+use super::offsets::{Offsets, Sequences};
 
 /// All kernels, for every card from compute capability 8.0 on.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -222,30 +222,13 @@ pub fn indices(rows: &[u32], like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(numbers, rows.len(), like.device())
 }
 
-/// What kernels need to know of a batch's sequences, on the card: copied there once.
-#[derive(Clone, Debug)]
-pub struct Sequences {
-    /// `[sequences + 1]`: where each begins, and where the last one ends.
-    pub offsets: Tensor,
-    /// `[sequences]`: the last row of each.
-    pub last_rows: Tensor,
-    /// `[chunks, 2]`: the first row of each run of up to [`CHUNK`] rows of one sequence, and how many they are.
-    pub chunks: Tensor,
-    /// `[sequences + 1]`: the first chunk of each sequence, and how many there are.
-    pub first_chunks: Tensor,
-}
-
-/// [`Sequences`], once they are asked for.
-#[derive(Clone, Debug, Default)]
-pub struct Cached(OnceLock<Sequences>);
-
 /// Rows of a chunk.
 pub const CHUNK: usize = 64;
 
 impl Offsets {
     /// On the card of `like`.
     pub(crate) fn on_card(&self, like: &Tensor) -> Result<&Sequences> {
-        if let Some(sequences) = self.on_card.0.get() {
+        if let Some(sequences) = self.on_card.get() {
             return Ok(sequences);
         }
         let (chunks, first_chunks) = chunks(self);
@@ -260,7 +243,7 @@ impl Offsets {
             chunks: upload(chunks.into_iter().flatten().collect())?.reshape(((), 2))?,
             first_chunks: upload(first_chunks)?,
         };
-        Ok(self.on_card.0.get_or_init(|| sequences))
+        Ok(self.on_card.get_or_init(|| sequences))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Result, Shape, Tensor};
 
+use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::numbers::{Numbers, Output};
 use crate::ops::cpu::output::rows;
 use crate::ops::cpu::vector::sigmoid;
 use crate::ops::linear::{Packed, Product};
@@ -15,16 +15,26 @@ const PIECE: usize = 1 << 14;
 const STRIP: usize = 1 << 10;
 
 /// The norm of y, times silu(g) where there is a gate.
-pub fn norm_silu(norm: Params, y: Numbers, gate: Option<Numbers>, product: Product) -> Packed {
+pub fn norm_silu(
+    norm: Params,
+    y: Activations,
+    gate: Option<Activations>,
+    product: Product,
+) -> Packed {
     let (channels, level) = (norm.weight.len(), Level::current());
     let dims = [y.len() / channels, channels];
     let mut made = Packed::fill(product, dims, 1, |range, writer| {
-        let [mut z, mut room] = [(); 2].map(|()| vec![0.0; channels]);
+        let [mut z, mut scratch] = [(); 2].map(|()| vec![0.0; channels]);
         for t in range {
             let row = t * channels..(t + 1) * channels;
-            norm::row(level, norm, y.part(level, row.clone(), &mut room), &mut z);
+            norm::row(
+                level,
+                norm,
+                y.part(level, row.clone(), &mut scratch),
+                &mut z,
+            );
             if let Some(gate) = gate {
-                silu_mul(level, gate.part(level, row, &mut room), &mut z);
+                silu_mul(level, gate.part(level, row, &mut scratch), &mut z);
             }
             writer.put(0, t, &z);
         }
@@ -35,23 +45,23 @@ pub fn norm_silu(norm: Params, y: Numbers, gate: Option<Numbers>, product: Produ
 /// (dy, dg) from dz.
 pub fn norm_silu_backward(
     norm: Params,
-    [dz, y, gate]: [Numbers; 3],
+    [dz, y, gate]: [Activations; 3],
     dtype: DType,
     product: Product,
 ) -> Result<(Tensor, Packed)> {
     let (channels, level) = (norm.weight.len(), Level::current());
     let dims = [y.len() / channels, channels];
-    let mut dy = Output::new(dtype, y.len())?;
+    let mut dy = ActivationsOutput::new(dtype, y.len())?;
     let out = dy.parts();
     let mut d_gate = Packed::fill(product, dims, 1, |range, writer| {
         let [mut normal, mut d_normal, mut dy] = [(); 3].map(|()| vec![0.0; channels]);
-        let mut rooms = [(); 3].map(|()| vec![0.0; channels]);
-        let [dz_room, y_room, gate_room] = &mut rooms;
+        let mut scratch = [(); 3].map(|()| vec![0.0; channels]);
+        let [dz_scratch, y_scratch, gate_scratch] = &mut scratch;
         for t in range {
             let row = t * channels..(t + 1) * channels;
-            let dz = dz.part(level, row.clone(), dz_room);
-            let y = y.part(level, row.clone(), y_room);
-            let gate = gate.part(level, row.clone(), gate_room);
+            let dz = dz.part(level, row.clone(), dz_scratch);
+            let y = y.part(level, row.clone(), y_scratch);
+            let gate = gate.part(level, row.clone(), gate_scratch);
             norm::row(level, norm, y, &mut normal);
             silu_mul_backward(level, dz, gate, &mut normal, &mut d_normal);
             writer.put(0, t, &normal);
@@ -66,14 +76,14 @@ pub fn norm_silu_backward(
 }
 
 /// x + sigmoid(r) * v
-pub fn sigmoid_mul_onto(x: &[f32], r: Numbers, v: Numbers) -> Vec<f32> {
+pub fn sigmoid_mul_onto(x: &[f32], r: Activations, v: Activations) -> Vec<f32> {
     let level = Level::current();
     rows(x.len(), STRIP, PIECE / STRIP, |_| {
-        let [mut r_room, mut v_room] = [[0.0; STRIP]; 2];
+        let [mut r_scratch, mut v_scratch] = [[0.0; STRIP]; 2];
         move |strip, z: &mut [f32]| {
             let at = strip * STRIP..strip * STRIP + z.len();
-            let r = r.part(level, at.clone(), &mut r_room);
-            let v = v.part(level, at.clone(), &mut v_room);
+            let r = r.part(level, at.clone(), &mut r_scratch);
+            let v = v.part(level, at.clone(), &mut v_scratch);
             sigmoid_mul(level, &x[at], r, v, z);
         }
     })
@@ -82,19 +92,19 @@ pub fn sigmoid_mul_onto(x: &[f32], r: Numbers, v: Numbers) -> Vec<f32> {
 /// [dr, dv] from dz, rows of `channels`.
 pub fn sigmoid_mul_backward(
     dz: &[f32],
-    r: Numbers,
-    v: Numbers,
+    r: Activations,
+    v: Activations,
     channels: usize,
     product: Product,
 ) -> [Packed; 2] {
     let level = Level::current();
     let dims = [dz.len() / channels, channels];
     let both = Packed::fill(product, dims, 2, |range, writer| {
-        let [mut dr, mut dv, mut r_room, mut v_room] = [(); 4].map(|()| vec![0.0; channels]);
+        let [mut dr, mut dv, mut r_scratch, mut v_scratch] = [(); 4].map(|()| vec![0.0; channels]);
         for t in range {
             let row = t * channels..(t + 1) * channels;
-            let r = r.part(level, row.clone(), &mut r_room);
-            let v = v.part(level, row.clone(), &mut v_room);
+            let r = r.part(level, row.clone(), &mut r_scratch);
+            let v = v.part(level, row.clone(), &mut v_scratch);
             sigmoid_mul_row_backward(level, &dz[row], r, v, &mut dr, &mut dv);
             writer.put(0, t, &dr);
             writer.put(1, t, &dv);
@@ -105,17 +115,17 @@ pub fn sigmoid_mul_backward(
 }
 
 /// max(k, 0)^2, rows of `channels`.
-pub fn relu_squared(k: Numbers, channels: usize, product: Product) -> Packed {
+pub fn relu_squared(k: Activations, channels: usize, product: Product) -> Packed {
     let level = Level::current();
     let mut made = Packed::fill(
         product,
         [k.len() / channels, channels],
         1,
         |range, writer| {
-            let [mut z, mut room] = [(); 2].map(|()| vec![0.0; channels]);
+            let [mut z, mut scratch] = [(); 2].map(|()| vec![0.0; channels]);
             for t in range {
                 let row = t * channels..(t + 1) * channels;
-                relu_squared_row(level, k.part(level, row, &mut room), &mut z);
+                relu_squared_row(level, k.part(level, row, &mut scratch), &mut z);
                 writer.put(0, t, &z);
             }
         },
@@ -124,18 +134,23 @@ pub fn relu_squared(k: Numbers, channels: usize, product: Product) -> Packed {
 }
 
 /// dk from dz.
-pub fn relu_squared_backward(dz: Numbers, k: Numbers, channels: usize, product: Product) -> Packed {
+pub fn relu_squared_backward(
+    dz: Activations,
+    k: Activations,
+    channels: usize,
+    product: Product,
+) -> Packed {
     let level = Level::current();
     let mut made = Packed::fill(
         product,
         [k.len() / channels, channels],
         1,
         |range, writer| {
-            let [mut dk, mut dz_room, mut k_room] = [(); 3].map(|()| vec![0.0; channels]);
+            let [mut dk, mut dz_scratch, mut k_scratch] = [(); 3].map(|()| vec![0.0; channels]);
             for t in range {
                 let row = t * channels..(t + 1) * channels;
-                let dz = dz.part(level, row.clone(), &mut dz_room);
-                let k = k.part(level, row, &mut k_room);
+                let dz = dz.part(level, row.clone(), &mut dz_scratch);
+                let k = k.part(level, row, &mut k_scratch);
                 relu_squared_row_backward(level, dz, k, &mut dk);
                 writer.put(0, t, &dk);
             }
@@ -145,7 +160,7 @@ pub fn relu_squared_backward(dz: Numbers, k: Numbers, channels: usize, product: 
 }
 
 vectorised! {
-    fn silu_mul(gate: &[f32], z: &mut [f32]) {
+    fn silu_mul<V: Vector>(level: Level, gate: &[f32], z: &mut [f32]) {
         for (z, &g) in z.iter_mut().zip(gate) {
             *z *= g * sigmoid(g);
         }
@@ -154,7 +169,7 @@ vectorised! {
 
 vectorised! {
     /// From the norm's values; they give way to the gate's gradient.
-    fn silu_mul_backward(dz: &[f32], gate: &[f32], normal: &mut [f32], d_normal: &mut [f32]) {
+    fn silu_mul_backward<V: Vector>(level: Level, dz: &[f32], gate: &[f32], normal: &mut [f32], d_normal: &mut [f32]) {
         for (((d_normal, normal), &dz), &g) in
             d_normal.iter_mut().zip(normal).zip(dz).zip(gate)
         {
@@ -166,7 +181,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn sigmoid_mul(x: &[f32], r: &[f32], v: &[f32], z: &mut [f32]) {
+    fn sigmoid_mul<V: Vector>(level: Level, x: &[f32], r: &[f32], v: &[f32], z: &mut [f32]) {
         for (((z, x), &r), v) in z.iter_mut().zip(x).zip(r).zip(v) {
             *z = x + sigmoid(r) * v;
         }
@@ -174,7 +189,8 @@ vectorised! {
 }
 
 vectorised! {
-    fn sigmoid_mul_row_backward(
+    fn sigmoid_mul_row_backward<V: Vector>(
+        level: Level,
         dz: &[f32],
         r: &[f32],
         v: &[f32],
@@ -197,7 +213,7 @@ fn relu(k: f32) -> f32 {
 }
 
 vectorised! {
-    fn relu_squared_row(k: &[f32], z: &mut [f32]) {
+    fn relu_squared_row<V: Vector>(level: Level, k: &[f32], z: &mut [f32]) {
         for (z, k) in z.iter_mut().zip(k) {
             *z = relu(*k) * relu(*k);
         }
@@ -205,7 +221,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn relu_squared_row_backward(dz: &[f32], k: &[f32], dk: &mut [f32]) {
+    fn relu_squared_row_backward<V: Vector>(level: Level, dz: &[f32], k: &[f32], dk: &mut [f32]) {
         for ((dk, dz), k) in dk.iter_mut().zip(dz).zip(k) {
             *dk = dz * 2.0 * relu(*k);
         }

@@ -1,4 +1,5 @@
-//! The element-wise gates of a block, each with its gradient, on the way to the product that follows.
+//! The element-wise gates of a block, each with its gradient, on the way to the product that
+//! follows.
 //!
 //! ```text
 //! norm_silu     z = n * g * s(g), n = norm(y)    dn = dz * g * s(g)      dg = dz * n * s(g) * (1 + g * (1 - s(g)))
@@ -6,7 +7,8 @@
 //! relu_squared  z = max(k, 0)^2                  dk = dz * 2 * max(k, 0)
 //! ```
 //!
-//! with s the logistic function; 1 - s(x) is computed as s(-x), which keeps its digits where s is near 1.
+//! with s the logistic function; 1 - s(x) is computed as s(-x), which keeps its digits where s is
+//! near 1.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -16,10 +18,9 @@ pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
-use super::cpu::numbers::{Borrowed, numbers};
+use super::cpu::tensor::{Borrowed, borrow, tensor};
 use super::linear::{Product, Rows};
 use super::norm::Norm;
-use super::{floats, tensor};
 
 /// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
 pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Product) -> Result<Rows> {
@@ -37,13 +38,13 @@ pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Produc
     let gate = match gate {
         Some(gate) => {
             check(y, gate)?;
-            Some(numbers(gate)?)
+            Some(borrow(gate)?)
         }
         None => None,
     };
-    let (params, y) = (norm.params()?, numbers(y)?);
+    let (params, y) = (norm.params()?, borrow(y)?);
     let gate = gate.as_ref().map(Borrowed::get);
-    Ok(cpu::norm_silu(params.get(), y.get(), gate, product).into())
+    Ok(cpu::norm_silu(params.get()?, y.get(), gate, product).into())
 }
 
 /// (dy, dg) of [`norm_silu`] with a gate; without one it is the norm's own.
@@ -63,9 +64,9 @@ pub fn norm_silu_backward(
         return Ok((dy, Rows::Card(dg)));
     }
     let (params, dtype) = (norm.params()?, dz.dtype());
-    let (dz, y, gate) = (numbers(dz)?, numbers(y)?, numbers(gate)?);
+    let (dz, y, gate) = (borrow(dz)?, borrow(y)?, borrow(gate)?);
     let inputs = [dz.get(), y.get(), gate.get()];
-    let (dy, dg) = cpu::norm_silu_backward(params.get(), inputs, dtype, product)?;
+    let (dy, dg) = cpu::norm_silu_backward(params.get()?, inputs, dtype, product)?;
     Ok((dy, dg.into()))
 }
 
@@ -78,7 +79,7 @@ pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
         return cuda::sigmoid_mul_onto(x, r, v);
     }
     tensor(
-        cpu::sigmoid_mul_onto(&floats(x)?, numbers(r)?.get(), numbers(v)?.get()),
+        cpu::sigmoid_mul_onto(borrow(x)?.f32()?, borrow(r)?.get(), borrow(v)?.get()),
         r.shape(),
     )
 }
@@ -97,8 +98,8 @@ pub fn sigmoid_mul_backward(
         return cuda::sigmoid_mul_backward(dz, r, v);
     }
     let (_, channels) = r.dims2()?;
-    let (dz, r, v) = (floats(dz)?, numbers(r)?, numbers(v)?);
-    let both = cpu::sigmoid_mul_backward(&dz, r.get(), v.get(), channels, product);
+    let (dz, r, v) = (borrow(dz)?, borrow(r)?, borrow(v)?);
+    let both = cpu::sigmoid_mul_backward(dz.f32()?, r.get(), v.get(), channels, product);
     Ok(both.map(Rows::from))
 }
 
@@ -109,7 +110,7 @@ pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
         return cuda::relu_squared(k);
     }
     let (_, channels) = k.dims2()?;
-    Ok(cpu::relu_squared(numbers(k)?.get(), channels, product).into())
+    Ok(cpu::relu_squared(borrow(k)?.get(), channels, product).into())
 }
 
 /// dk of [`relu_squared`].
@@ -120,7 +121,7 @@ pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: Product) -> Resul
         return cuda::relu_squared_backward(dz, k);
     }
     let (_, channels) = k.dims2()?;
-    let (dz, k) = (numbers(dz)?, numbers(k)?);
+    let (dz, k) = (borrow(dz)?, borrow(k)?);
     Ok(cpu::relu_squared_backward(dz.get(), k.get(), channels, product).into())
 }
 

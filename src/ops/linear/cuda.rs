@@ -11,8 +11,7 @@ use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
-use super::panel::Side;
-use super::{Matrix, Product, To, WIDENED};
+use super::{Product, Side, To, WIDENED};
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
 use crate::ops::linear::quantised::{BLOCK, Form, LEVELS};
 use crate::tensors::Element;
@@ -42,48 +41,43 @@ pub struct Quantised {
 }
 
 impl Numbers {
-    /// Copies a matrix to the card in its own type, where the card's kernels know it: f16 becomes what the product
-    /// takes, and so does f32 where the product would round it anyway.
-    pub fn copy(matrix: &Matrix, device: &Device) -> Result<Self> {
-        let dims @ [_, columns] = matrix.dims();
-        if !columns.is_multiple_of(NEIGHBOURS) {
-            bail!(
-                "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; use --device cpu"
-            );
-        }
-        let upload = |bytes: &[u8], count: usize| -> Result<Tensor> {
-            // SAFETY: any two bytes are a bf16.
-            let (before, numbers, after) = unsafe { bytes.align_to::<bf16>() };
-            if cfg!(target_endian = "little") && before.is_empty() && after.is_empty() {
-                return Tensor::from_slice(numbers, count, device);
+    /// Copies numbers that are stored as `element` to the card, in that type where the card's kernels
+    /// know it: f16 becomes what the product takes, and so does f32 where the product would round it
+    /// anyway.
+    pub fn stored(
+        data: &[u8],
+        element: Element,
+        dims: [usize; 2],
+        product: Product,
+        device: &Device,
+    ) -> Result<Self> {
+        check(dims)?;
+        let tensor = match (element, product) {
+            (Element::Bf16, _) => upload(data, device)?,
+            (element, Product::Bf16) => {
+                let numbers = element.decode(data).into_iter().map(bf16::from_f32);
+                Tensor::from_iter(numbers, device)?
             }
-            let numbers = bytes.as_chunks().0.iter().copied();
-            Tensor::from_iter(numbers.map(bf16::from_le_bytes), device)
+            (element, Product::F32) => Tensor::from_iter(element.decode(data), device)?,
         };
-        match &matrix.numbers {
-            super::Numbers::Card(numbers) => Ok(numbers.clone()),
-            super::Numbers::Quantised(numbers) => {
-                let (codes, scales) = (numbers.codes(), numbers.scales());
-                Ok(Self::Quantised(Quantised {
-                    form: numbers.form(),
-                    dims,
-                    codes: Tensor::from_slice(codes, codes.len(), device)?,
-                    scales: upload(scales, scales.len() / 2)?,
-                    levels: Tensor::new(&LEVELS, device)?,
-                }))
-            }
-            super::Numbers::Stored(data) => {
-                let tensor = match (matrix.element, matrix.product) {
-                    (Element::Bf16, _) => upload(data, data.len() / 2)?,
-                    (element, Product::Bf16) => {
-                        let numbers = element.decode(data).into_iter().map(bf16::from_f32);
-                        Tensor::from_iter(numbers, device)?
-                    }
-                    (element, Product::F32) => Tensor::from_iter(element.decode(data), device)?,
-                };
-                Ok(Self::Plain(tensor.reshape(dims.to_vec())?))
-            }
-        }
+        Ok(Self::Plain(tensor.reshape(dims.to_vec())?))
+    }
+
+    /// Copies quantised numbers to the card.
+    pub fn quantised(
+        numbers: &super::quantised::Quantised,
+        dims: [usize; 2],
+        device: &Device,
+    ) -> Result<Self> {
+        check(dims)?;
+        let codes = numbers.codes();
+        Ok(Self::Quantised(Quantised {
+            form: numbers.form(),
+            dims,
+            codes: Tensor::from_slice(codes, codes.len(), device)?,
+            scales: upload(numbers.scales(), device)?,
+            levels: Tensor::new(&LEVELS, device)?,
+        }))
     }
 
     /// Bytes of the card's memory.
@@ -196,6 +190,27 @@ impl Numbers {
             Self::Quantised(_) => bail!("an embedding is not quantised"),
         }
     }
+}
+
+/// What the kernels can read.
+fn check([_, columns]: [usize; 2]) -> Result<()> {
+    if !columns.is_multiple_of(NEIGHBOURS) {
+        bail!(
+            "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; use --device cpu"
+        );
+    }
+    Ok(())
+}
+
+/// Little-endian bf16 as a tensor on the card.
+fn upload(bytes: &[u8], device: &Device) -> Result<Tensor> {
+    // SAFETY: any two bytes are a bf16.
+    let (before, numbers, after) = unsafe { bytes.align_to::<bf16>() };
+    if cfg!(target_endian = "little") && before.is_empty() && after.is_empty() {
+        return Tensor::from_slice(numbers, numbers.len(), device);
+    }
+    let numbers = bytes.as_chunks().0.iter().copied();
+    Tensor::from_iter(numbers.map(bf16::from_le_bytes), device)
 }
 
 impl Quantised {

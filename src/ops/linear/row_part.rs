@@ -6,13 +6,13 @@ use crate::tensors::Element;
 
 /// Neighbouring numbers of one row.
 #[derive(Clone, Copy)]
-pub enum Part<'a> {
+pub enum RowPart<'a> {
     /// Little-endian, at any alignment.
     Stored(Element, &'a [u8]),
-    Quantised(quantised::Part<'a>),
+    Quantised(quantised::QuantisedPart<'a>),
 }
 
-impl Part<'_> {
+impl RowPart<'_> {
     pub fn len(self) -> usize {
         match self {
             Self::Stored(element, bytes) => bytes.len() / element.size(),

@@ -1,10 +1,11 @@
-//! Normalisation on the CPU: rows in parallel, each group read three times (mean, variance, values) while it is in cache.
+//! Normalisation on the CPU: rows in parallel, each group read three times (mean, variance, values)
+//! while it is in cache.
 
 use candle_core::{DType, Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::numbers::{Numbers, Output};
 use crate::ops::cpu::output::rows;
 use crate::ops::cpu::vector::{LANES, Vector, dot, sum, sum_of};
 
@@ -28,19 +29,19 @@ pub fn forward(x: &[f32], norm: Params) -> Vec<f32> {
 }
 
 /// dx `[rows, C]`, stored as `dtype`.
-pub fn backward(dy: Numbers, x: Numbers, norm: Params, dtype: DType) -> Result<Tensor> {
+pub fn backward(dy: Activations, x: Activations, norm: Params, dtype: DType) -> Result<Tensor> {
     let (channels, level) = (norm.weight.len(), Level::current());
     let count = x.len() / channels;
-    let mut dx = Output::new(dtype, x.len())?;
+    let mut dx = ActivationsOutput::new(dtype, x.len())?;
     let out = dx.parts();
     (0..count.div_ceil(PIECE))
         .into_par_iter()
         .for_each(|piece| {
-            let [mut dx, mut dy_room, mut x_room] = [(); 3].map(|()| vec![0.0; channels]);
+            let [mut dx, mut dy_scratch, mut x_scratch] = [(); 3].map(|()| vec![0.0; channels]);
             for t in piece * PIECE..count.min((piece + 1) * PIECE) {
                 let at = t * channels..(t + 1) * channels;
-                let dy = dy.part(level, at.clone(), &mut dy_room);
-                let x = x.part(level, at.clone(), &mut x_room);
+                let dy = dy.part(level, at.clone(), &mut dy_scratch);
+                let x = x.part(level, at.clone(), &mut x_scratch);
                 row_backward(level, norm, dy, x, &mut dx);
                 // SAFETY: pieces are disjoint.
                 unsafe { out.write(level, at.start, &dx) };
@@ -52,7 +53,7 @@ pub fn backward(dy: Numbers, x: Numbers, norm: Params, dtype: DType) -> Result<T
 
 vectorised! {
     /// One row's y.
-    pub fn row(norm: Params<'_>, x: &[f32], y: &mut [f32]) {
+    pub fn row<V: Vector>(level: Level, norm: Params<'_>, x: &[f32], y: &mut [f32]) {
         let size = norm.weight.len() / norm.groups;
         let parts = norm.weight.chunks_exact(size).zip(norm.bias.chunks_exact(size));
         let rows = x.chunks_exact(size).zip(y.chunks_exact_mut(size));
@@ -67,7 +68,7 @@ vectorised! {
 
 vectorised! {
     /// One row's dx.
-    pub fn row_backward(norm: Params<'_>, dy: &[f32], x: &[f32], dx: &mut [f32]) {
+    pub fn row_backward<V: Vector>(level: Level, norm: Params<'_>, dy: &[f32], x: &[f32], dx: &mut [f32]) {
         let size = norm.weight.len() / norm.groups;
         let rows = x.chunks_exact(size).zip(dx.chunks_exact_mut(size));
         let parts = dy.chunks_exact(size).zip(norm.weight.chunks_exact(size));
@@ -85,8 +86,8 @@ vectorised! {
     }
 }
 
-/// Mean and 1 / sqrt(variance + eps). The variance is summed around the mean: the difference of the mean square and
-/// the squared mean loses its digits where the mean is large.
+/// Mean and 1 / sqrt(variance + eps). The variance is summed around the mean: the difference of the
+/// mean square and the squared mean loses its digits where the mean is large.
 #[inline(always)]
 fn statistics<V: Vector>(x: &[f32], eps: f32) -> (f32, f32) {
     let size = x.len() as f32;

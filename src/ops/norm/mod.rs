@@ -1,5 +1,5 @@
-//! Layer and group normalisation of rows: each row's `groups` equal parts are brought to mean 0 and variance 1, then
-//! scaled and moved by channel.
+//! Layer and group normalisation of rows: each row's `groups` equal parts are brought to mean 0 and
+//! variance 1, then scaled and moved by channel.
 //!
 //! ```text
 //! n = (x - mean) / sqrt(var + eps)            over each group of C / groups channels
@@ -7,8 +7,8 @@
 //! dx = (d - mean(d) - n * mean(d * n)) / sqrt(var + eps)      with d = dy * weight
 //! ```
 //!
-//! One group is LayerNorm, one group a head is the GroupNorm `ln_x` after the WKV. Weight and bias are frozen, so they
-//! get no gradient. (Ba, Kiros, Hinton 2016; Wu and He 2018.)
+//! One group is LayerNorm, one group a head is the GroupNorm `ln_x` after the WKV. Weight and bias
+//! are frozen, so they get no gradient. (Ba, Kiros, Hinton 2016; Wu and He 2018.)
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -16,13 +16,10 @@ pub(crate) mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
-use std::ops::Deref;
-
-use candle_core::{Result, Storage, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
 
 pub(crate) use self::cpu::{Params, row, row_backward};
-use super::cpu::numbers::numbers;
-use super::{Floats, floats, tensor};
+use super::cpu::tensor::{Borrowed, borrow, tensor};
 
 /// The frozen parameters of a normalisation.
 #[derive(Clone, Debug)]
@@ -45,7 +42,7 @@ impl Norm {
         if x.device().is_cuda() {
             return cuda::forward(self, x, None, None, x.dtype());
         }
-        let y = cpu::forward(&floats(x)?, self.params()?.get());
+        let y = cpu::forward(borrow(x)?.f32()?, self.params()?.get()?);
         tensor(y, x.shape())
     }
 
@@ -57,16 +54,16 @@ impl Norm {
         if x.device().is_cuda() {
             return Ok(cuda::backward(self, dy, x, None)?.0);
         }
-        let (dy, x_numbers) = (numbers(dy)?, numbers(x)?);
+        let (dy, x_numbers) = (borrow(dy)?, borrow(x)?);
         let params = self.params()?;
-        cpu::backward(dy.get(), x_numbers.get(), params.get(), x.dtype())
+        cpu::backward(dy.get(), x_numbers.get(), params.get()?, x.dtype())
     }
 
     /// Plain views of the parameters, for ops that normalise on their way.
-    pub(crate) fn params(&self) -> Result<Borrowed<impl Deref<Target = Storage>>> {
-        Ok(Borrowed {
-            weight: floats(&self.weight)?,
-            bias: floats(&self.bias)?,
+    pub(crate) fn params(&self) -> Result<BorrowedNorm<'_>> {
+        Ok(BorrowedNorm {
+            weight: borrow(&self.weight)?,
+            bias: borrow(&self.bias)?,
             groups: self.groups,
             eps: self.eps,
         })
@@ -87,21 +84,21 @@ impl Norm {
 }
 
 /// The parameters for as long as they are borrowed.
-pub(crate) struct Borrowed<G> {
-    weight: Floats<G>,
-    bias: Floats<G>,
+pub(crate) struct BorrowedNorm<'a> {
+    weight: Borrowed<'a>,
+    bias: Borrowed<'a>,
     groups: usize,
     eps: f32,
 }
 
-impl<G: Deref<Target = Storage>> Borrowed<G> {
-    pub fn get(&self) -> Params<'_> {
-        Params {
-            weight: &self.weight,
-            bias: &self.bias,
+impl BorrowedNorm<'_> {
+    pub fn get(&self) -> Result<Params<'_>> {
+        Ok(Params {
+            weight: self.weight.f32()?,
+            bias: self.bias.f32()?,
             groups: self.groups,
             eps: self.eps,
-        }
+        })
     }
 }
 

@@ -1,15 +1,17 @@
-//! Rows of a flat batch: made from tokens, taken out, put back, summed. Each has its gradient in another: that of
-//! taking is putting, and the soft prompt's, which stands at every sequence's start, is a sum.
+//! Rows of a flat batch: made from tokens, taken out, put back, summed. Each has its gradient in
+//! another: that of taking is putting, and the soft prompt's, which stands at every sequence's
+//! start, is a sum.
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use super::cpu::tensor::tensor;
 use super::linear::Matrix;
-use super::tensor;
 
-/// The embedding of each token `[N, C]` from `table` `[V, C]`; where there is no token, `soft_prompt` `[C]`.
+/// The embedding of each token `[N, C]` from `table` `[V, C]`; where there is no token,
+/// `soft_prompt` `[C]`.
 pub fn embed(
     table: &Matrix,
     tokens: &[Option<u32>],

@@ -62,7 +62,8 @@ pub fn rounded(what: &str, got: &Tensor, want: &Tensor) {
     close(what, got, &want, 0.0);
 }
 
-/// Panics unless `got` is within `tolerance * (|want| + rms(want))` of `want` everywhere; says where it is worst.
+/// Panics unless `got` is within `tolerance * (|want| + rms(want))` of `want` everywhere; says
+/// where it is worst.
 #[track_caller]
 pub fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     assert_eq!(got.dims(), want.dims(), "{what}: shapes differ");

@@ -1,11 +1,11 @@
-//! LayerNorm and token shift on the CPU: a row's normal form is computed once, used as the row and as the row before
-//! the next, and goes to the products without touching memory in between.
+//! LayerNorm and token shift on the CPU: a row's normal form is computed once, used as the row and
+//! as the row before the next, and goes to the products without touching memory in between.
 
 use std::ops::Range;
 
 use super::Offsets;
+use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::numbers::Numbers;
 use crate::ops::cpu::output::rows;
 use crate::ops::linear::{Packed, Product};
 use crate::ops::norm::{self, Params};
@@ -13,91 +13,102 @@ use crate::ops::norm::{self, Params};
 /// Rows that a backward task takes at once.
 const PIECE: usize = 32;
 
-pub fn forward(
-    norm: Params,
-    x: &[f32],
-    first: &[f32],
-    mixes: &[&[f32]],
-    offsets: &Offsets,
-    product: Product,
-) -> Vec<Packed> {
-    let (channels, level) = (first.len(), Level::current());
-    let row = |t: usize| &x[t * channels..][..channels];
-    Packed::fill(
-        product,
-        [offsets.rows(), channels],
-        mixes.len(),
-        |range: Range<usize>, out| {
-            let (mut now, mut before) = (vec![0.0; channels], vec![0.0; channels]);
-            let mut mixed = vec![0.0; channels];
-            if !offsets.is_start(range.start) {
-                norm::row(level, norm, row(range.start - 1), &mut now);
-            }
-            for t in range {
-                std::mem::swap(&mut now, &mut before);
-                norm::row(level, norm, row(t), &mut now);
-                let before = if offsets.is_start(t) { first } else { &before };
-                for (i, mix) in mixes.iter().enumerate() {
-                    mix_rows(level, &now, before, mix, &mut mixed);
-                    out.put(i, t, &mixed);
-                }
-            }
-        },
-    )
+/// A token shift's plain numbers.
+pub struct Shift<'a> {
+    pub norm: Params<'a>,
+    pub mixes: &'a [&'a [f32]],
+    pub offsets: &'a Offsets,
 }
 
-/// (d_out plus what comes back through the mixes and the norm, dfirst).
-pub fn backward(
-    norm: Params,
-    x: &[f32],
-    d_out: &[f32],
-    d_mixed: &[Numbers],
-    mixes: &[&[f32]],
-    offsets: &Offsets,
-) -> (Vec<f32>, Vec<f32>) {
-    let (channels, level) = (norm.weight.len(), Level::current());
-    let count = offsets.rows();
-    let row = |t: usize| t * channels..(t + 1) * channels;
-    let dx = rows(x.len(), channels, PIECE, |first| {
-        let mut da = vec![0.0; channels];
-        // The row of each gradient that comes next, and room for the one after it.
-        let mut next: Vec<[Vec<f32>; 2]> = d_mixed
-            .iter()
-            .map(|d| {
-                let mut rooms = [(); 2].map(|()| vec![0.0; channels]);
-                d.copy(level, row(first), &mut rooms[0]);
-                rooms
-            })
-            .collect();
-        move |t, dx: &mut [f32]| {
-            da.fill(0.0);
-            for ((d, mix), [now, after]) in d_mixed.iter().zip(mixes).zip(&mut next) {
-                add_scaled(level, mix, now, &mut da);
-                if t + 1 < count {
-                    d.copy(level, row(t + 1), after);
-                    if !offsets.is_start(t + 1) {
-                        add_rest(level, mix, after, &mut da);
+impl Shift<'_> {
+    /// One mixed copy of x's normal rows for each mix.
+    pub fn forward(&self, x: &[f32], first: &[f32], product: Product) -> Vec<Packed> {
+        let &Self {
+            norm,
+            mixes,
+            offsets,
+        } = self;
+        let (channels, level) = (first.len(), Level::current());
+        let row = |t: usize| &x[t * channels..][..channels];
+        Packed::fill(
+            product,
+            [offsets.rows(), channels],
+            mixes.len(),
+            |range: Range<usize>, out| {
+                let (mut now, mut before) = (vec![0.0; channels], vec![0.0; channels]);
+                let mut mixed = vec![0.0; channels];
+                if !offsets.is_start(range.start) {
+                    norm::row(level, norm, row(range.start - 1), &mut now);
+                }
+                for t in range {
+                    std::mem::swap(&mut now, &mut before);
+                    norm::row(level, norm, row(t), &mut now);
+                    let before = if offsets.is_start(t) { first } else { &before };
+                    for (i, mix) in mixes.iter().enumerate() {
+                        mix_rows(level, &now, before, mix, &mut mixed);
+                        out.put(i, t, &mixed);
                     }
                 }
-                std::mem::swap(now, after);
-            }
-            norm::row_backward(level, norm, &da, &x[row(t)], dx);
-            add(level, &d_out[row(t)], dx);
-        }
-    });
-
-    let (mut dfirst, mut room) = (vec![0.0; channels], vec![0.0; channels]);
-    for &start in offsets.starts() {
-        for (d, mix) in d_mixed.iter().zip(mixes) {
-            add_rest(
-                level,
-                mix,
-                d.part(level, row(start), &mut room),
-                &mut dfirst,
-            );
-        }
+            },
+        )
     }
-    (dx, dfirst)
+
+    /// (d_out plus what comes back through the mixes and the norm, dfirst).
+    pub fn backward(
+        &self,
+        x: &[f32],
+        d_out: &[f32],
+        d_mixed: &[Activations],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let &Self {
+            norm,
+            mixes,
+            offsets,
+        } = self;
+        let (channels, level) = (norm.weight.len(), Level::current());
+        let count = offsets.rows();
+        let row = |t: usize| t * channels..(t + 1) * channels;
+        let dx = rows(x.len(), channels, PIECE, |first| {
+            let mut da = vec![0.0; channels];
+            // The row of each gradient that comes next, and the one after it.
+            let mut next: Vec<[Vec<f32>; 2]> = d_mixed
+                .iter()
+                .map(|d| {
+                    let mut scratch = [(); 2].map(|()| vec![0.0; channels]);
+                    d.copy(level, row(first), &mut scratch[0]);
+                    scratch
+                })
+                .collect();
+            move |t, dx: &mut [f32]| {
+                da.fill(0.0);
+                for ((d, mix), [now, after]) in d_mixed.iter().zip(mixes).zip(&mut next) {
+                    add_scaled(level, mix, now, &mut da);
+                    if t + 1 < count {
+                        d.copy(level, row(t + 1), after);
+                        if !offsets.is_start(t + 1) {
+                            add_rest(level, mix, after, &mut da);
+                        }
+                    }
+                    std::mem::swap(now, after);
+                }
+                norm::row_backward(level, norm, &da, &x[row(t)], dx);
+                add(level, &d_out[row(t)], dx);
+            }
+        });
+
+        let (mut dfirst, mut scratch) = (vec![0.0; channels], vec![0.0; channels]);
+        for &start in offsets.starts() {
+            for (d, mix) in d_mixed.iter().zip(mixes) {
+                add_rest(
+                    level,
+                    mix,
+                    d.part(level, row(start), &mut scratch),
+                    &mut dfirst,
+                );
+            }
+        }
+        (dx, dfirst)
+    }
 }
 
 /// The norm of some rows of x, one after another.
@@ -115,7 +126,7 @@ pub fn normal_rows(norm: Params, x: &[f32], rows: impl Iterator<Item = usize>) -
 
 vectorised! {
     /// now * mix + before * (1 - mix)
-    fn mix_rows(now: &[f32], before: &[f32], mix: &[f32], out: &mut [f32]) {
+    fn mix_rows<V: Vector>(level: Level, now: &[f32], before: &[f32], mix: &[f32], out: &mut [f32]) {
         for (((x, now), before), mix) in out.iter_mut().zip(now).zip(before).zip(mix) {
             *x = now * mix + before * (1.0 - mix);
         }
@@ -124,7 +135,7 @@ vectorised! {
 
 vectorised! {
     /// sum + mix * d
-    fn add_scaled(mix: &[f32], d: &[f32], sum: &mut [f32]) {
+    fn add_scaled<V: Vector>(level: Level, mix: &[f32], d: &[f32], sum: &mut [f32]) {
         for ((sum, d), mix) in sum.iter_mut().zip(d).zip(mix) {
             *sum += mix * d;
         }
@@ -133,7 +144,7 @@ vectorised! {
 
 vectorised! {
     /// sum + (1 - mix) * d
-    fn add_rest(mix: &[f32], d: &[f32], sum: &mut [f32]) {
+    fn add_rest<V: Vector>(level: Level, mix: &[f32], d: &[f32], sum: &mut [f32]) {
         for ((sum, d), mix) in sum.iter_mut().zip(d).zip(mix) {
             *sum += (1.0 - mix) * d;
         }
@@ -141,7 +152,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn add(d: &[f32], sum: &mut [f32]) {
+    fn add<V: Vector>(level: Level, d: &[f32], sum: &mut [f32]) {
         for (sum, d) in sum.iter_mut().zip(d) {
             *sum += d;
         }

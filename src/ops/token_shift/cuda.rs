@@ -2,8 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use super::Norm;
-use crate::ops::Offsets;
+use super::TokenShift;
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, suffix};
 use crate::ops::linear::{Product, Rows};
 
@@ -12,13 +11,16 @@ const RUN: usize = 8;
 const MIXES: usize = 4;
 
 pub fn forward(
-    norm: &Norm,
+    shift: &TokenShift,
     x: &Tensor,
     first: &Tensor,
-    mixes: &[&Tensor],
-    offsets: &Offsets,
     product: Product,
 ) -> Result<Vec<Rows>> {
+    let TokenShift {
+        norm,
+        mixes,
+        offsets,
+    } = shift;
     let (rows, channels) = x.dims2()?;
     let mixed: Vec<Tensor> = mixes
         .iter()
@@ -54,13 +56,16 @@ pub fn forward(
 }
 
 pub fn backward(
-    norm: &Norm,
+    shift: &TokenShift,
     x: &Tensor,
     d_out: &Tensor,
     d_mixed: &[Tensor],
-    mixes: &[&Tensor],
-    offsets: &Offsets,
 ) -> Result<(Tensor, Tensor)> {
+    let TokenShift {
+        norm,
+        mixes,
+        offsets,
+    } = shift;
     let (rows, channels) = x.dims2()?;
     let dx = output(x, x.shape(), x.dtype())?;
     let dfirst = output(x, channels, DType::F32)?;

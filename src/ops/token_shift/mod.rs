@@ -1,4 +1,5 @@
-//! LayerNorm, then token shift: every normal row is mixed with the one before it, once for each product that follows.
+//! LayerNorm, then token shift: every normal row is mixed with the one before it, once for each
+//! product that follows.
 //!
 //! ```text
 //! a   = LayerNorm(x)
@@ -9,7 +10,8 @@
 //! dfirst = sum over starts and mixes of (1 - mix) * dx_t
 //! ```
 //!
-//! One pass over x each way: these are the widest loops of a block beside its products, and memory bounds them.
+//! One pass over x each way: these are the widest loops of a block beside its products, and memory
+//! bounds them.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -17,77 +19,84 @@ mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
-use candle_core::{Result, Storage, Tensor, bail};
-use std::ops::Deref;
+use candle_core::{Result, Tensor, bail};
 
-use super::cpu::numbers::{Borrowed, numbers};
+use super::Offsets;
+use super::cpu::tensor::{Borrowed, borrow, tensor};
 use super::linear::{Product, Rows};
 use super::norm::Norm;
-use super::{Floats, Offsets, floats, tensor};
 
-/// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each of `mixes`, which are `[C]`; `first` is `[C]`.
-pub fn forward(
-    norm: &Norm,
-    x: &Tensor,
-    first: &Tensor,
-    mixes: &[&Tensor],
-    offsets: &Offsets,
-    product: Product,
-) -> Result<Vec<Rows>> {
-    check(norm, x, &[first], offsets)?;
-    check(norm, x, mixes, offsets)?;
-    #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        return cuda::forward(norm, x, first, mixes, offsets, product);
-    }
-    let mixes = all(mixes)?;
-    let mixed = cpu::forward(
-        norm.params()?.get(),
-        &floats(x)?,
-        &floats(first)?,
-        &slices(&mixes),
-        offsets,
-        product,
-    );
-    Ok(mixed.into_iter().map(Rows::from).collect())
+/// The frozen parameters of a token shift, and the sequences that it goes through.
+pub struct TokenShift<'a> {
+    pub norm: &'a Norm,
+    /// `[C]`, one for each mixed copy.
+    pub mixes: Vec<&'a Tensor>,
+    pub offsets: &'a Offsets,
 }
 
-/// (d_out + dx `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy; `d_out` `[N, C]` is what reaches x by
-/// another way.
-pub fn backward(
-    norm: &Norm,
-    x: &Tensor,
-    d_out: &Tensor,
-    d_mixed: &[Tensor],
-    mixes: &[&Tensor],
-    offsets: &Offsets,
-) -> Result<(Tensor, Tensor)> {
-    check(norm, x, mixes, offsets)?;
-    for d in d_mixed.iter().chain([d_out]) {
-        if d.dims() != x.dims() || d_mixed.len() != mixes.len() {
-            bail!(
-                "token shift of {:?} with a gradient of {:?}",
-                x.shape(),
-                d.shape()
-            );
+impl TokenShift<'_> {
+    /// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each mix; `first` is `[C]`.
+    pub fn forward(&self, x: &Tensor, first: &Tensor, product: Product) -> Result<Vec<Rows>> {
+        let Self {
+            norm,
+            mixes,
+            offsets,
+        } = self;
+        check(norm, x, &[first], offsets)?;
+        check(norm, x, mixes, offsets)?;
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return cuda::forward(self, x, first, product);
         }
+        let (params, mixes) = (norm.params()?, borrow_all(mixes)?);
+        let shift = cpu::Shift {
+            norm: params.get()?,
+            mixes: &slices(&mixes)?,
+            offsets,
+        };
+        let mixed = shift.forward(borrow(x)?.f32()?, borrow(first)?.f32()?, product);
+        Ok(mixed.into_iter().map(Rows::from).collect())
     }
-    #[cfg(feature = "cuda")]
-    if x.device().is_cuda() {
-        return cuda::backward(norm, x, d_out, d_mixed, mixes, offsets);
+
+    /// (d_out + dx `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy; `d_out` `[N, C]`
+    /// is what reaches x by another way.
+    pub fn backward(
+        &self,
+        x: &Tensor,
+        d_out: &Tensor,
+        d_mixed: &[Tensor],
+    ) -> Result<(Tensor, Tensor)> {
+        let Self {
+            norm,
+            mixes,
+            offsets,
+        } = self;
+        check(norm, x, mixes, offsets)?;
+        for d in d_mixed.iter().chain([d_out]) {
+            if d.dims() != x.dims() || d_mixed.len() != mixes.len() {
+                bail!(
+                    "token shift of {:?} with a gradient of {:?}",
+                    x.shape(),
+                    d.shape()
+                );
+            }
+        }
+        #[cfg(feature = "cuda")]
+        if x.device().is_cuda() {
+            return cuda::backward(self, x, d_out, d_mixed);
+        }
+        let d_mixed = d_mixed.iter().map(borrow).collect::<Result<Vec<_>>>()?;
+        let d_mixed: Vec<_> = d_mixed.iter().map(Borrowed::get).collect();
+        let (params, mixes) = (norm.params()?, borrow_all(mixes)?);
+        let shift = cpu::Shift {
+            norm: params.get()?,
+            mixes: &slices(&mixes)?,
+            offsets,
+        };
+        let (dx, dfirst) = shift.backward(borrow(x)?.f32()?, borrow(d_out)?.f32()?, &d_mixed);
+        let channels = dfirst.len();
+        Ok((tensor(dx, x.shape())?, tensor(dfirst, channels)?))
     }
-    let d_mixed = d_mixed.iter().map(numbers).collect::<Result<Vec<_>>>()?;
-    let mixes = all(mixes)?;
-    let (dx, dfirst) = cpu::backward(
-        norm.params()?.get(),
-        &floats(x)?,
-        &floats(d_out)?,
-        &d_mixed.iter().map(Borrowed::get).collect::<Vec<_>>(),
-        &slices(&mixes),
-        offsets,
-    );
-    let channels = dfirst.len();
-    Ok((tensor(dx, x.shape())?, tensor(dfirst, channels)?))
 }
 
 /// The normal last row of each sequence, `[sequences, C]`: what a text that goes on is shifted by.
@@ -99,17 +108,16 @@ pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
         return super::norm::cuda::forward(norm, x, Some(last), None, x.dtype());
     }
     let ends = offsets.ranges().map(|range| range.end - 1);
-    let rows = cpu::normal_rows(norm.params()?.get(), &floats(x)?, ends);
+    let rows = cpu::normal_rows(norm.params()?.get()?, borrow(x)?.f32()?, ends);
     tensor(rows, (offsets.sequences(), x.dim(1)?))
 }
 
-/// Borrows the elements of every tensor.
-fn all<'a>(tensors: &[&'a Tensor]) -> Result<Vec<Floats<impl Deref<Target = Storage> + use<'a>>>> {
-    tensors.iter().map(|tensor| floats(tensor)).collect()
+fn borrow_all<'a>(tensors: &[&'a Tensor]) -> Result<Vec<Borrowed<'a>>> {
+    tensors.iter().map(|tensor| borrow(tensor)).collect()
 }
 
-fn slices<G: Deref<Target = Storage>>(all: &[Floats<G>]) -> Vec<&[f32]> {
-    all.iter().map(|values| &**values).collect()
+fn slices<'a>(all: &'a [Borrowed]) -> Result<Vec<&'a [f32]>> {
+    all.iter().map(Borrowed::f32).collect()
 }
 
 fn check(norm: &Norm, x: &Tensor, vectors: &[&Tensor], offsets: &Offsets) -> Result<()> {
@@ -152,12 +160,16 @@ mod tests {
                 eps: 1e-5,
             };
             let mixes = [uniform(10)?.get(0)?, uniform(11)?.get(0)?];
-            let mixes = mixes.each_ref();
+            let shift = TokenShift {
+                norm: &norm,
+                mixes: mixes.iter().collect(),
+                offsets: &offsets,
+            };
             let (x, d_out) = (uniform(1)?, uniform(5)?);
             let [a, b] = [stored(&uniform(20)?)?, stored(&uniform(21)?)?];
             let [got, want] = [0, 1].map(|i| {
                 let d = [a[i].clone(), b[i].clone()];
-                backward(&norm, &x, &d_out, &d, &mixes, &offsets).unwrap()
+                shift.backward(&x, &d_out, &d).unwrap()
             });
             close("dx", &got.0, &want.0, 0.0);
             close("dfirst", &got.1, &want.1, 0.0);
@@ -195,14 +207,18 @@ mod tests {
             eps: 1e-5,
         };
         let mixes: Vec<Tensor> = mixes.iter().map(f32).collect::<Result<_>>()?;
-        let mixes: Vec<&Tensor> = mixes.iter().collect();
         let (x32, first32) = (f32(&x)?, f32(&first)?);
-        let got = forward(&norm, &x32, &first32, &mixes, offsets, Product::F32)?;
+        let shift = TokenShift {
+            norm: &norm,
+            mixes: mixes.iter().collect(),
+            offsets,
+        };
+        let got = shift.forward(&x32, &first32, Product::F32)?;
         for (got, want) in got.iter().zip(&wanted) {
             close("x", &got.tensor()?, want, F32);
         }
         let dy: Vec<Tensor> = dy.iter().map(f32).collect::<Result<_>>()?;
-        let (dx, dfirst) = backward(&norm, &x32, &f32(&d_out)?, &dy, &mixes, offsets)?;
+        let (dx, dfirst) = shift.backward(&x32, &f32(&d_out)?, &dy)?;
         close("dx", &dx, grads.get(&x).unwrap(), 2.0 * F32);
         close("dfirst", &dfirst, grads.get(&first).unwrap(), F32);
         let ends: Vec<u32> = offsets.ranges().map(|r| r.end as u32 - 1).collect();

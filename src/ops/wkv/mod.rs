@@ -5,7 +5,8 @@
 //! S_{t+1} = diag(w) S_t + k_t^T v_t                    S at a sequence's start is the learned state
 //! ```
 //!
-//! Backward, with dy given and G = dL/dS run from each sequence's end with G = 0 (w and u are frozen):
+//! Backward, with dy given and G = dL/dS run from each sequence's end with G = 0 (w and u are
+//! frozen):
 //!
 //! ```text
 //! dr_t = S_t dy_t + (u * k_t) (v_t . dy_t)
@@ -14,8 +15,8 @@
 //! G_t  = diag(w) G_{t+1} + r_t^T dy_t                  dL/d(learned state) = sum over sequences of G at their start
 //! ```
 //!
-//! dr needs S, which runs forwards; dk and dv need G, which runs backwards: two sweeps, and no S is ever stored.
-//! (Peng et al. 2024, "Eagle and Finch", for the forward.)
+//! dr needs S, which runs forwards; dk and dv need G, which runs backwards: two sweeps, and no S is
+//! ever stored. (Peng et al. 2024, "Eagle and Finch", for the forward.)
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -25,9 +26,10 @@ pub mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
-use super::cpu::numbers::{Numbers, numbers};
+use super::Offsets;
+use super::cpu::activations::Activations;
+use super::cpu::tensor::{borrow, tensor};
 use super::linear::{Product, Rows};
-use super::{Offsets, floats, tensor};
 
 /// The head sizes that there are kernels for on cards.
 pub const HEAD_SIZES_ON_CARDS: [usize; 3] = [32, 64, 128];
@@ -53,9 +55,9 @@ pub struct WkvGradients {
 
 /// Plain views of one call's inputs, as the kernels take them.
 pub(crate) struct Inputs<'a> {
-    pub r: Numbers<'a>,
-    pub k: Numbers<'a>,
-    pub v: Numbers<'a>,
+    pub r: Activations<'a>,
+    pub k: Activations<'a>,
+    pub v: Activations<'a>,
     pub decay: &'a [f32],
     pub bonus: &'a [f32],
     pub state: &'a [f32],
@@ -65,8 +67,8 @@ pub(crate) struct Inputs<'a> {
 }
 
 impl Wkv {
-    /// r, k, v `[N, C]`, state `[H, K, K]` as \[key, value\] to (y `[N, C]`, the state after each sequence
-    /// `[sequences, H, K, K]`).
+    /// r, k, v `[N, C]`, state `[H, K, K]` as \[key, value\] to (y `[N, C]`, the state after each
+    /// sequence `[sequences, H, K, K]`).
     pub fn forward(
         &self,
         rkv: [&Tensor; 3],
@@ -99,7 +101,7 @@ impl Wkv {
             self.check(rkv, state, offsets)?;
             return cuda::backward(self, dy, rkv, state, offsets, product);
         }
-        let dy = numbers(dy)?;
+        let dy = borrow(dy)?;
         let ([dr, dk, dv], dstate) = self.with_inputs(rkv, state, offsets, |inputs| {
             cpu::backward(dy.get(), inputs, product)
         })?;
@@ -121,12 +123,12 @@ impl Wkv {
     ) -> Result<R> {
         let (n_head, head_size) = self.check([r, k, v], state, offsets)?;
         Ok(kernel(&Inputs {
-            r: numbers(r)?.get(),
-            k: numbers(k)?.get(),
-            v: numbers(v)?.get(),
-            decay: &floats(&self.decay)?,
-            bonus: &floats(&self.bonus)?,
-            state: &floats(state)?,
+            r: borrow(r)?.get(),
+            k: borrow(k)?.get(),
+            v: borrow(v)?.get(),
+            decay: borrow(&self.decay)?.f32()?,
+            bonus: borrow(&self.bonus)?.f32()?,
+            state: borrow(state)?.f32()?,
             n_head,
             head_size,
             offsets,
@@ -204,7 +206,8 @@ mod tests {
             close("dk", &got.dk.tensor()?, &want.dk.tensor()?, 0.0);
             close("dv", &got.dv.tensor()?, &want.dv.tensor()?, 0.0);
             close("dstate", &got.dstate, &want.dstate, 0.0);
-            // Gradients go to products rounded, and numbers of a head begin and end within what is written at once.
+            // Gradients go to products rounded, and numbers of a head begin and end within what is
+            // written at once.
             let round =
                 |x: &Rows| -> Result<Tensor> { x.tensor()?.to_dtype(candle_core::DType::BF16) };
             let product = Product::Bf16;
@@ -216,7 +219,8 @@ mod tests {
         })
     }
 
-    /// Decays at both ends of their range, over lengths that fill the few tokens taken at once and that do not.
+    /// Decays at both ends of their range, over lengths that fill the few tokens taken at once and
+    /// that do not.
     #[test]
     fn heads_that_forget_at_once_and_heads_that_never_do() -> Result<()> {
         at_each_level(|_| {

@@ -4,7 +4,8 @@ use candle_core::{Result, Tensor};
 
 use super::Offsets;
 
-/// (y `[N, C]`, end states `[sequences, H, K, K]`); r, k, v `[N, C]`, state `[H, K, K]`, decay and bonus `[H, K]`.
+/// (y `[N, C]`, end states `[sequences, H, K, K]`); r, k, v `[N, C]`, state `[H, K, K]`, decay and
+/// bonus `[H, K]`.
 pub fn forward(
     [r, k, v]: [&Tensor; 3],
     state: &Tensor,

@@ -1,8 +1,9 @@
-//! Sixteen floats at a time, whatever the processor: one type for each vector width, and what is built on them.
+//! Sixteen floats at a time, whatever the processor: one type for each vector width, and what is
+//! built on them.
 //!
-//! Loops that treat every element alike are left to the compiler. It does badly with sums, whose order it must not
-//! change; those are written with [`Vector`]. Everything here is inlined, to be compiled along with what `vectorised!`
-//! compiles for each level.
+//! Loops that treat every element alike are left to the compiler. It does badly with sums, whose
+//! order it must not change; those are written with [`Vector`]. Everything here is inlined, to be
+//! compiled along with what `vectorised!` compiles for each level.
 
 /// Floats in a [`Vector`].
 pub const LANES: usize = 16;
@@ -19,7 +20,8 @@ pub trait Vector: Copy + Send + Sync {
     fn load_bf16(bytes: &[u8; 2 * LANES]) -> Self;
     /// Sixteen whole numbers of eight bits, with signs.
     fn load_i8(bytes: &[u8; LANES]) -> Self;
-    /// The lanes of `self` whose numbers stand in the lower halves of sixteen bytes, and those in the upper halves.
+    /// The lanes of `self` whose numbers stand in the lower halves of sixteen bytes, and those in
+    /// the upper halves.
     fn look_up(self, bytes: &[u8; LANES]) -> [Self; 2];
     fn store_whole(self, out: &mut [f32; LANES]);
     fn add(self, other: Self) -> Self;
@@ -163,7 +165,8 @@ pub fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
     sums[0].add(sums[1]).sum() + rest
 }
 
-/// The sum of f over some slices of one length, in sixteen interleaved partial sums. f must be 0 where all are 0.
+/// The sum of f over some slices of one length, in sixteen interleaved partial sums. f must be 0
+/// where all are 0.
 #[inline(always)]
 pub fn sum_of<V: Vector, const M: usize>(slices: [&[f32]; M], f: impl Fn([V; M]) -> V) -> f32 {
     let mut sums = V::zero();
@@ -174,8 +177,9 @@ pub fn sum_of<V: Vector, const M: usize>(slices: [&[f32]; M], f: impl Fn([V; M])
     sums.sum()
 }
 
-/// e^x within 2 units in the last place from -87.3 to 88.3; 0 below, and about 2e38, the value at 88.376, above. x = n ln 2 + r gives 2^n e^r, and a polynomial e^r on |r| <= ln 2 / 2 (its coefficients those of
-/// Moshier's Cephes library, expf.c).
+/// e^x within 2 units in the last place from -87.3 to 88.3; 0 below, and about 2e38, the value at
+/// 88.376, above. x = n ln 2 + r gives 2^n e^r, and a polynomial e^r on |r| <= ln 2 / 2 (its
+/// coefficients those of Moshier's Cephes library, expf.c).
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOW: f32 = -87.336_54;
@@ -244,7 +248,7 @@ mod tests {
     }
 
     vectorised! {
-        fn loaded(bytes: &[u8; LANES], table: &[f32; LANES]) -> [[f32; LANES]; 3] {
+        fn loaded<V: Vector>(level: Level, bytes: &[u8; LANES], table: &[f32; LANES]) -> [[f32; LANES]; 3] {
             let [low, high] = V::load_whole(table).look_up(bytes);
             let mut out = [[0.0; LANES]; 3];
             for (out, lanes) in out.iter_mut().zip([V::load_i8(bytes), low, high]) {
@@ -277,7 +281,7 @@ mod tests {
     }
 
     vectorised! {
-        fn sums(x: &[f32], ones: &[f32]) -> [f32; 2] {
+        fn sums<V: Vector>(level: Level, x: &[f32], ones: &[f32]) -> [f32; 2] {
             [sum::<V>(x), dot::<V>(x, ones)]
         }
     }

@@ -1,7 +1,7 @@
 //! Sixteen floats in the registers of x86-64.
 //!
-//! SAFETY, for every block: `vectorised!` uses these types only in functions compiled for a level that has the
-//! instructions; loads and stores go through arrays of sixteen.
+//! SAFETY, for every block: `vectorised!` uses these types only in functions compiled for a level
+//! that has the instructions; loads and stores go through arrays of sixteen.
 
 use std::arch::x86_64::*;
 
@@ -15,7 +15,8 @@ impl Avx2 {
     /// The lanes that the lower four bits of eight numbers choose.
     #[inline(always)]
     fn lanes_at(self, numbers: __m256i) -> __m256 {
-        // SAFETY: see the module. Three bits choose within each half, and the fourth, moved to the sign, the half.
+        // SAFETY: see the module. Three bits choose within each half, and the fourth, moved to the
+        // sign, the half.
         unsafe {
             let low = _mm256_permutevar8x32_ps(self.0, numbers);
             let high = _mm256_permutevar8x32_ps(self.1, numbers);

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{BLOCK, Form, LEVELS, Part};
+use super::{BLOCK, Form, LEVELS, QuantisedPart};
 use crate::ops::cpu::level::vectorised;
 use crate::ops::cpu::vector::{LANES, Vector};
 
@@ -19,7 +19,7 @@ const BORDERS: [f32; LEVELS.len() - 1] = {
 
 vectorised! {
     /// Quantises whole blocks of finite numbers.
-    pub fn quantise(form: Form, values: &[f32], codes: &mut [u8], scales: &mut [u8]) {
+    pub fn quantise<V: Vector>(level: Level, form: Form, values: &[f32], codes: &mut [u8], scales: &mut [u8]) {
         let blocks = values.as_chunks::<BLOCK>().0.iter();
         let places = codes.chunks_exact_mut(form.size()).zip(scales.as_chunks_mut::<2>().0);
         for (values, (codes, scale)) in blocks.zip(places) {
@@ -58,7 +58,7 @@ fn nearest(x: f32) -> u8 {
     code
 }
 
-impl Part<'_> {
+impl QuantisedPart<'_> {
     /// The numbers as f32.
     #[inline(always)]
     pub fn widen<V: Vector>(self, out: &mut [f32]) {

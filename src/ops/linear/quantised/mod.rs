@@ -1,16 +1,18 @@
 //! Frozen numbers in eight or four bits, block by block.
 //!
-//! A row is cut into blocks of [`BLOCK`] neighbouring numbers, and each block has a scale, a bf16. A number is
+//! A row is cut into blocks of [`BLOCK`] neighbouring numbers, and each block has a scale, a bf16.
+//! A number is
 //!
 //! ```text
 //! int8   scale * code            code in -127..=127      scale = max |w| / 127
 //! nf4    scale * LEVELS[code]    code in 0..=15          scale = max |w|
 //! ```
 //!
-//! where the code is the one that comes nearest, given the scale as bf16 has it: rounding the scale then costs int8
-//! nothing and nf4 little. nf4 is QLoRA's type of that name (Dettmers et al. 2023), whose sixteen levels are equally
-//! often hit by numbers of a normal distribution; they are bitsandbytes' to the last bit. QLoRA's double quantisation
-//! would take its 32-bit scales from half a bit a number to an eighth; bf16 scales take a quarter, and no more code.
+//! where the code is the one that comes nearest, given the scale as bf16 has it: rounding the scale
+//! then costs int8 nothing and nf4 little. nf4 is QLoRA's type of that name (Dettmers et al. 2023),
+//! whose sixteen levels are equally often hit by numbers of a normal distribution; they are
+//! bitsandbytes' to the last bit. QLoRA's double quantisation would take its 32-bit scales from
+//! half a bit a number to an eighth; bf16 scales take a quarter, and no more code.
 //!
 //! In memory, for a matrix `[rows, columns]` of `ceil(columns / 64)` blocks a row:
 //!
@@ -20,9 +22,10 @@
 //! scales  [rows, blocks]     bf16, little-endian
 //! ```
 //!
-//! Both are contiguous. No block reaches over a row's end: a last block that is short is filled up with zeros. Every
-//! block begins at a multiple of its size, and numbers 16i to 16i + 15 of a row have one scale and lie in sixteen
-//! neighbouring bytes, which is what vectors and the tiles of a GPU want.
+//! Both are contiguous. No block reaches over a row's end: a last block that is short is filled up
+//! with zeros. Every block begins at a multiple of its size, and numbers 16i to 16i + 15 of a row
+//! have one scale and lie in sixteen neighbouring bytes, which is what vectors and the tiles of a
+//! GPU want.
 //!
 //! A number that is not finite as a bf16 has no place in a block, and is an error.
 
@@ -159,10 +162,10 @@ impl Quantised {
 
     /// Some neighbouring numbers of a row, from a multiple of sixteen on.
     #[inline(always)]
-    pub fn part(&self, row: usize, columns: Range<usize>) -> Part<'_> {
+    pub fn part(&self, row: usize, columns: Range<usize>) -> QuantisedPart<'_> {
         let (first, end) = (row * self.blocks, (row + 1) * self.blocks);
         let start = first + columns.start / BLOCK;
-        Part {
+        QuantisedPart {
             form: self.form,
             codes: &self.codes[start * self.form.size()..end * self.form.size()],
             scales: &self.scales[..end * size_of::<bf16>()].as_chunks().0[start..],
@@ -174,7 +177,7 @@ impl Quantised {
 
 /// Some numbers of a row.
 #[derive(Clone, Copy)]
-pub struct Part<'a> {
+pub struct QuantisedPart<'a> {
     form: Form,
     /// From the block that the first number is in, to the row's end.
     codes: &'a [u8],
@@ -184,7 +187,7 @@ pub struct Part<'a> {
     len: usize,
 }
 
-impl Part<'_> {
+impl QuantisedPart<'_> {
     pub(crate) fn len(&self) -> usize {
         self.len
     }

@@ -38,7 +38,8 @@ fn scale(form: Form, block: &[f32]) -> f32 {
     .to_f32()
 }
 
-/// Rows of uniform numbers, of ever larger ones within a block, of few values, and of extreme sizes.
+/// Rows of uniform numbers, of ever larger ones within a block, of few values, and of extreme
+/// sizes.
 fn matrices() -> Result<Vec<([usize; 2], Vec<f32>)>> {
     let mut all = Vec::new();
     for (seed, [rows, columns]) in (1..).zip([[1, 1], [3, 63], [2, 64], [5, 65], [7, 200]]) {
@@ -78,7 +79,8 @@ fn every_number_gets_the_nearest_code() -> Result<()> {
                             let (w, got) = (f64::from(w), f64::from(got));
                             let off = |x: f64| (x - w).abs();
                             let nearest = codes.iter().map(|&x| off(x)).fold(f64::MAX, f64::min);
-                            // Half a unit of f32, or the least number that there is, for the arithmetic.
+                            // Half a unit of f32, or the least number that there is, for the
+                            // arithmetic.
                             let slack = 1e-7 * f64::from(scale).max(w.abs()) + 1e-45;
                             assert!(
                                 off(got) <= nearest + slack,
@@ -121,7 +123,8 @@ fn no_number_is_further_off_than_half_a_gap() -> Result<()> {
 
 #[test]
 fn the_layout_is_as_documented() -> Result<()> {
-    // Two rows of two blocks, of which the second has six numbers; each block's largest is 127 or 1.
+    // Two rows of two blocks, of which the second has six numbers; each block's largest is 127 or
+    // 1.
     let code = |i: usize| (i * 37 % 255) as i32 - 127;
     let mut w: Vec<f32> = (0..140).map(|i| code(i) as f32).collect();
     w[0] = 127.0;
@@ -187,8 +190,8 @@ fn what_is_not_finite_is_an_error_that_says_where() {
     }
 }
 
-/// As QLoRA makes the levels: quantiles of the normal distribution, eight above zero and seven below, with 0 between,
-/// all over the largest.
+/// As QLoRA makes the levels: quantiles of the normal distribution, eight above zero and seven
+/// below, with 0 between, all over the largest.
 #[test]
 fn nf4_is_qloras() {
     const OFFSET: f64 = 0.967_708_333;

@@ -1,0 +1,48 @@
+//! Where a model computes, and in which numbers.
+
+use candle_core::{DType, Device};
+
+use super::linear::{Product, Weights};
+
+/// Where a model computes, and in which numbers.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    pub device: Device,
+    pub product: Product,
+    /// What frozen matrices are held as.
+    pub weights: Weights,
+}
+
+impl Compute {
+    /// The type of what products take and give: the product's, since reading and writing them is
+    /// what costs.
+    pub fn activations(&self) -> DType {
+        self.product.dtype()
+    }
+
+    /// The type of time-mix's r, k, v, gate and y and of channel-mix's r: f32 in main memory, since
+    /// their rounding shows in the loss.
+    pub fn sensitive_activations(&self) -> DType {
+        match self.device {
+            Device::Cpu => DType::F32,
+            Device::Cuda(_) | Device::Metal(_) => self.activations(),
+        }
+    }
+}
+
+/// On the processor, with matrices where the file has them.
+impl From<Product> for Compute {
+    fn from(product: Product) -> Self {
+        Self {
+            device: Device::Cpu,
+            product,
+            weights: Weights::File,
+        }
+    }
+}
+
+impl From<&Compute> for Compute {
+    fn from(compute: &Compute) -> Self {
+        compute.clone()
+    }
+}

@@ -1,0 +1,57 @@
+//! What a kernel multiplies, and where its sums are.
+
+/// Columns of a panel.
+pub const WIDTH: usize = 32;
+/// Rows that any kernel takes at most.
+pub const HEIGHT: usize = 32;
+/// Rows of [`Factors::next`].
+pub const NEXT: usize = 4;
+
+/// The factors of one block of sums. Sums run over every pass, in order.
+pub struct Factors<'a> {
+    /// Rows of units, `stride` apart.
+    pub left: &'a [u32],
+    pub stride: usize,
+    pub rows: usize,
+    /// Units of a pass: a multiple of 16.
+    pub k: usize,
+    /// `[k, WIDTH]` units for each part of the panel.
+    pub panel: &'a [u32],
+    pub passes: &'a [Pass],
+    /// A few rows that will be needed next, as far apart as these: a kernel may have the cache
+    /// fetch their units.
+    pub next: &'a [u32],
+}
+
+/// Which units of the rows meet which of the panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Pass {
+    /// Units from a row's start.
+    pub left: usize,
+    /// Units from the panel's start.
+    pub panel: usize,
+}
+
+/// A block of sums, while they are not where they belong.
+#[derive(Clone)]
+#[repr(C, align(64))]
+pub struct SumBlock(pub [[f32; WIDTH]; HEIGHT]);
+
+impl SumBlock {
+    pub const ZERO: Self = Self([[0.0; WIDTH]; HEIGHT]);
+
+    pub fn place(&mut self) -> Place {
+        Place {
+            start: self.0.as_mut_ptr().cast(),
+            stride: WIDTH,
+        }
+    }
+}
+
+/// Where a block of sums is: in each row of it [`WIDTH`] floats, `stride` from the row before.
+#[derive(Clone, Copy)]
+pub struct Place {
+    pub start: *mut f32,
+    pub stride: usize,
+}

@@ -1,0 +1,34 @@
+//! The type that products compute in.
+
+use std::fmt;
+
+use candle_core::DType;
+
+/// The type that the two sides of a product are rounded to before they are multiplied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Nothing is rounded. Where bf16 tiles multiply it, each number is the sum of a few bf16, and
+    /// every sum has f32's digits.
+    F32,
+    /// Both sides are rounded to bf16.
+    Bf16,
+}
+
+impl Product {
+    /// The type that activations are stored in.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! WKV on the CPU: every head of every sequence is a task of its own, and steps through its tokens
+//! with S in cache, a few tokens at a time: S is read and written once for all of them, and takes
+//! two multiplications a token instead of three.
+//!
+//! With n tokens from S on, their numbers t and j from 0:
+//!
+//! ```text
+//! y_t  = (w^t * r_t) S + sum over j <= t of A[t, j] v_j         A[t, j] = r_t . (w^(t-1-j) * k_j),  A[t, t] = r_t . (u * k_t)
+//! dr_t = w^t * (dy_t S') + sum over j < t of P[t, j] w^(t-1-j) * k_j + P[t, t] u * k_t         P[t, j] = dy_t . v_j
+//! S    = w^n * S + sum over j of (w^(n-1-j) * k_j)^T v_j
+//! ```
+//!
+//! With time reversed, r and k in each other's place, and v and dy too, S is G, y is dv and dr is
+//! dk: two loops, `values` and `keys`, are all. No power of w is negative, so that nothing
+//! overflows however fast a head forgets. What is summed over values takes S transposed, so that
+//! sums never run across lanes.
+
+mod keys;
+mod matrix;
+mod rows;
+mod task;
+mod values;
+
+use std::ops::Range;
+
+use candle_core::{DType, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use self::keys::keys;
+use self::task::{Order, Out, Task};
+use self::values::values;
+use super::Inputs;
+use crate::ops::cpu::activations::{Activations, ActivationsOutput};
+use crate::ops::cpu::level::Level;
+use crate::ops::linear::{Packed, PackedOutput, Product};
+
+/// (y `[N, C]` as r's type, end states `[sequences, H, K, K]`).
+pub fn forward(x: &Inputs) -> Result<(Tensor, Vec<f32>)> {
+    let (size, level) = (x.head_size, Level::current());
+    let dtype = match x.r {
+        Activations::F32(_) => DType::F32,
+        Activations::Bf16(_) => DType::BF16,
+    };
+    let mut y = ActivationsOutput::new(dtype, x.r.len())?;
+    let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
+    let out = Out::Tensor(y.parts());
+    end.par_chunks_exact_mut(size * size)
+        .zip(tasks(x))
+        .for_each(|(end, task)| {
+            end.copy_from_slice(task.state);
+            let sweep = task.sweep(Order::Forwards, &out);
+            values(level, sweep, [x.r, x.k, x.v], end);
+        });
+    let shape = Shape::from((x.offsets.rows(), x.n_head * size));
+    // SAFETY: every head of every row belongs to a task, which writes it.
+    Ok((unsafe { y.finish(&shape) }?, end))
+}
+
+/// dr, dk, dv `[N, C]` and the learned state's gradient `[H, K, K]`.
+pub fn backward(dy: Activations, x: &Inputs, product: Product) -> ([Packed; 3], Vec<f32>) {
+    let (size, level) = (x.head_size, Level::current());
+    let dims = [x.offsets.rows(), x.n_head * size];
+    let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));
+    let mut starts = vec![0.0; x.offsets.sequences() * x.state.len()];
+    let [dr, dk, dv] = outs.each_mut().map(|out| Out::Packed(out.parts()));
+    starts
+        .par_chunks_exact_mut(size * size)
+        .zip(tasks(x))
+        .for_each(|(start, task)| {
+            let turned: Vec<f32> = (0..size * size)
+                .map(|i| task.state[i % size * size + i / size])
+                .collect();
+            let forwards = task.sweep(Order::Forwards, &dr);
+            keys(level, forwards, [dy, x.v, x.k], &turned);
+            let backwards = task.sweep(Order::Backwards, &dk);
+            keys(level, backwards, [x.v, dy, x.r], start);
+            let backwards = task.sweep(Order::Backwards, &dv);
+            values(level, backwards, [x.k, x.r, dy], start);
+        });
+    // In order, so that the same batch gives the same sum.
+    let mut dstate = vec![0.0; x.state.len()];
+    for start in starts.chunks_exact(dstate.len()) {
+        for (sum, g) in dstate.iter_mut().zip(start) {
+            *sum += g;
+        }
+    }
+    // SAFETY: as above.
+    (outs.map(|out| unsafe { out.finish() }), dstate)
+}
+
+/// All tasks, sequence by sequence, head by head.
+fn tasks<'a>(x: &'a Inputs) -> impl IndexedParallelIterator<Item = Task<'a>> {
+    let size = x.head_size;
+    let sequences: Vec<Range<usize>> = x.offsets.ranges().collect();
+    (0..sequences.len() * x.n_head)
+        .into_par_iter()
+        .map(move |task| {
+            let head = task % x.n_head;
+            Task {
+                rows: sequences[task / x.n_head].clone(),
+                state: &x.state[head * size * size..][..size * size],
+                decay: &x.decay[head * size..][..size],
+                bonus: &x.bonus[head * size..][..size],
+                first: head * size,
+                size,
+                channels: x.n_head * size,
+            }
+        })
+}
