@@ -2,11 +2,15 @@
 //! made them in `oracle/`. Nothing here compares this program with itself, but where it says so. What computes is each
 //! device that this build can use and this machine has.
 
+mod common;
+
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
+use common::close::close_by_norm;
+use common::golden;
 use state_tune::data::Example;
 use state_tune::evaluate;
 use state_tune::generate::{self, Settings};
@@ -38,12 +42,6 @@ const MODELS: [(&str, &str); 4] = [
     ("5.2", "model_5.2.pth"),
     ("5.2_orig_mod", "model_5.2_orig_mod.safetensors"),
 ];
-
-fn golden(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(file)
-}
 
 /// The processor, and a GPU where there is one.
 fn devices(product: Product) -> Vec<Compute> {
@@ -153,13 +151,7 @@ impl Case {
     fn close(&self, what: &str, got: &Tensor, golden: &str, tolerance: f64) {
         let want = &self.numbers[golden];
         let tolerance = self.tolerance(tolerance);
-        let got = got.to_device(&Device::Cpu).unwrap();
-        let difference = norm(&(got.to_dtype(DType::F64).unwrap() - want).unwrap()) / norm(want);
-        assert!(
-            difference <= tolerance,
-            "{}: {what} is {difference:.2e} off, more than {tolerance:.0e}",
-            self.name
-        );
+        close_by_norm(&format!("{}: {what}", self.name), got, want, tolerance);
     }
 
     #[track_caller]
@@ -171,17 +163,6 @@ impl Case {
             self.name
         );
     }
-}
-
-fn norm(tensor: &Tensor) -> f64 {
-    let values = tensor
-        .to_dtype(DType::F64)
-        .unwrap()
-        .flatten_all()
-        .unwrap()
-        .to_vec1::<f64>()
-        .unwrap();
-    values.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// As PyTorch has it.

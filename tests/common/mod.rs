@@ -1,6 +1,9 @@
 //! A tiny language for tests of the real program: a fresh directory, a run in it, and what must be true afterwards.
 #![allow(dead_code)] // each test file speaks a part of it
 
+#[path = "../../src/ops/testing/close.rs"]
+pub mod close;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -80,15 +80,16 @@ pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
     use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
+    use super::super::testing::{f32, uniform};
     use super::*;
 
     #[test]
     fn twenty_steps_are_candles_to_the_last_bit() -> Result<()> {
         for (beta1, beta2, weight_decay) in [(0.9, 0.999, 0.0), (0.8, 0.95, 0.1)] {
-            let start = Tensor::rand(-1f32, 1.0, 100, &Device::Cpu)?;
+            let start = f32(&uniform(0, &[100], -1.0, 1.0)?)?;
             let (ours, theirs) = (Var::from_tensor(&start)?, Var::from_tensor(&start.copy()?)?);
             let adam = Adam {
                 beta1,
@@ -106,7 +107,7 @@ mod tests {
             let mut reference = AdamW::new(vec![theirs.clone()], params)?;
             for step in 1..=20 {
                 let rate = 0.05 / step as f64;
-                let gradient = Tensor::randn(0f32, 1.0, 100, &Device::Cpu)?;
+                let gradient = f32(&uniform(step as u64, &[100], -2.0, 2.0)?)?;
                 let mut store = candle_core::backprop::GradStore::default();
                 store.insert(&theirs, gradient.clone());
                 reference.set_learning_rate(rate);

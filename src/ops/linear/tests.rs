@@ -5,7 +5,7 @@ use candle_core::DType;
 use super::*;
 use crate::ops::cpu::level::tests::at_each_level;
 use crate::ops::cpu::tensor::tensor;
-use crate::ops::testing::{BF16, F32, close, f32, uniform};
+use crate::ops::testing::{BF16, F32, close, close_by_norm, f32, uniform};
 use crate::tensors::Element;
 
 fn stored(w: &Tensor, element: Element) -> Result<Vec<u8>> {
@@ -60,7 +60,6 @@ fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
 /// 2.2e-6 off.
 #[test]
 fn f32_products_have_the_digits_of_f32() -> Result<()> {
-    let norm = |x: &Tensor| x.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt);
     at_each_level(|level| {
         for element in [Element::Bf16, Element::F16, Element::F32] {
             let [n, rows, columns] = [33, 70, 500];
@@ -70,8 +69,7 @@ fn f32_products_have_the_digits_of_f32() -> Result<()> {
             let x = rounded(&uniform(1, &[n, columns], -1.0, 1.0)?, Element::F32)?;
             let got = matrix.forward(&Rows::of(Product::F32, &f32(&x)?)?)?;
             let want = reference::forward(&x, &w)?;
-            let off = norm(&(got.to_dtype(DType::F64)? - &want)?)? / norm(&want)?;
-            assert!(off < 5e-7, "{level} {element}: {off:.1e}");
+            close_by_norm(&format!("{level} {element}"), &got, &want, 5e-7);
         }
         Ok(())
     })

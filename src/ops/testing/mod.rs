@@ -1,8 +1,11 @@
 //! What the tests of every op share: seeded tensors, and one comparison of numbers.
 
+mod close;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
+pub use self::close::{close, close_by_norm};
 use super::Offsets;
 
 /// f32 kernels against a float64 reference: a few rounding errors over sums of some hundred terms.
@@ -60,32 +63,4 @@ pub fn rounded(what: &str, got: &Tensor, want: &Tensor) {
     assert_eq!(got.dtype(), DType::BF16, "{what}");
     let want = want.to_dtype(DType::BF16).unwrap();
     close(what, got, &want, 0.0);
-}
-
-/// Panics unless `got` is within `tolerance * (|want| + rms(want))` of `want` everywhere; says
-/// where it is worst.
-#[track_caller]
-pub fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
-    assert_eq!(got.dims(), want.dims(), "{what}: shapes differ");
-    let numbers = |t: &Tensor| {
-        t.to_dtype(DType::F64)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f64>()
-            .unwrap()
-    };
-    let (got, want) = (numbers(got), numbers(want));
-    let rms = (want.iter().map(|x| x * x).sum::<f64>() / want.len().max(1) as f64).sqrt();
-    let error = |i: usize| (got[i] - want[i]).abs() / (want[i].abs() + rms).max(f64::MIN_POSITIVE);
-    let bad = (0..want.len()).find(|&i| error(i).is_nan() || error(i) > tolerance);
-    let worst = (0..want.len()).max_by(|&a, &b| error(a).total_cmp(&error(b)));
-    if let (Some(_), Some(i)) = (bad, worst) {
-        panic!(
-            "{what}: at {i} got {} want {}, relative {:.2e} > {tolerance:.0e}",
-            got[i],
-            want[i],
-            error(i)
-        );
-    }
 }
