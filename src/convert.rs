@@ -1,4 +1,5 @@
-//! `state-tune convert`: a state from one format to another, on the way folded, mixed or scaled.
+//! `state-tune convert`: writes a state in another format. On the way the state can be mixed with a
+//! second one, scaled, and folded: run over its soft prompt, so that it needs none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,31 +12,34 @@ use crate::evaluate;
 use crate::files;
 use crate::model::{Rwkv, State};
 use crate::ops::linear::Product;
-use crate::state_file::{self, Format, Found};
+use crate::state_file::{self, Format, OtherModel, StateFile};
 use crate::tensors::{Element, pth};
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub input: PathBuf,
-    /// A second state, and how far to go towards it.
+    /// A second state, and its share in the result: 0 is none of it, 1 is nothing else.
     pub mix: Option<(PathBuf, f64)>,
     pub output: PathBuf,
     pub to: Format,
-    /// What the inputs are, where they do not show it.
+    /// The inputs' format, where the files do not show it.
     pub from: Option<Format>,
     /// The model that the state belongs to.
     pub model: Option<PathBuf>,
+    /// Run the model over the soft prompt and write the state after it.
     pub fold: bool,
+    /// Shifts and matrices are multiplied by this.
     pub scale: f64,
-    /// Data by which to tell what a format loses.
+    /// Examples on which to measure what a format loses.
     pub data: Option<PathBuf>,
+    /// How the examples become text.
     pub formats: Formats,
-    /// Take a state of another model.
-    pub force: bool,
+    /// Whether the states may have been tuned on another model of the same shape.
+    pub other_model: OtherModel,
 }
 
-/// Converts, and says on `console` what was lost.
+/// Converts, and says on `console` what the format has no place for.
 pub fn run(options: &Options, console: &Console) -> Result<()> {
     let output = options.output.display();
     let target = files::settled(&options.output);
@@ -56,10 +60,9 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     );
     files::check_writable(&target).with_context(|| format!("cannot write {output}"))?;
 
-    let model = match &options.model {
-        Some(path) => Some(load(path)?),
-        None => None,
-    };
+    let model = options.model.as_ref();
+    let model = model.map(|path| Rwkv::open(path, Product::F32));
+    let model = model.transpose()?;
     let first = open(&options.input, options, model.as_ref())?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
     console.line(&format!(
@@ -71,10 +74,10 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         Some((path, share)) => {
             let other = open(path, options, model.as_ref())?;
             let what = || format!("cannot mix {input} with {}", path.display());
-            if let (Some(model), false) = (&tuned_on, options.force) {
+            if let (Some(model), OtherModel::Refuse) = (&tuned_on, options.other_model) {
                 other.check_model(model).with_context(what)?;
             }
-            // Of a mixture is known only what is known of both.
+            // A mixture is tagged with a model only if both states were.
             tuned_on = tuned_on.filter(|model| other.model() == Some(model));
             first.state.mixed(&other.state, *share).with_context(what)?
         }
@@ -90,7 +93,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     };
 
     tell_losses(options, model.as_ref(), &state, console)?;
-    // The model that is named, or what the files say.
+    // The model that the user names, or that the files name.
     let fingerprint = model
         .as_ref()
         .map(Rwkv::fingerprint)
@@ -101,41 +104,31 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     } else {
         first.element
     };
-    match (options.to, &options.model, fingerprint) {
-        (Format::Model, Some(path), Some(fingerprint)) => {
-            pth::read(path)
-                .with_context(|| format!("--to model needs a .pth, not {}", path.display()))?;
-            state_file::write_into_model(&target, &state, path, fingerprint)
-        }
-        (Format::Model, ..) => {
+    if options.to == Format::MODEL {
+        let (Some(path), Some(fingerprint)) = (&options.model, fingerprint) else {
             bail!("--to model puts the state into a copy of a model; name the model with --model")
-        }
-        (to, ..) => state_file::write(&target, &state, element, to, fingerprint),
+        };
+        pth::read(path)
+            .with_context(|| format!("--to model needs a .pth, not {}", path.display()))?;
+        state_file::write_into_model(&target, &state, path, fingerprint)
+    } else {
+        state_file::write(&target, &state, element, options.to, fingerprint)
     }
     .with_context(|| format!("cannot write {output}"))?;
     console.line(&format!("to     {output} ({})", options.to));
     Ok(())
 }
 
-fn load(path: &Path) -> Result<Rwkv> {
-    Rwkv::open(path, Product::F32)
+fn open(path: &Path, options: &Options, model: Option<&Rwkv>) -> Result<StateFile> {
+    match model {
+        Some(model) => state_file::open_for(model, path, options.from, options.other_model),
+        None => state_file::open(path, options.from),
+    }
+    .with_context(|| format!("cannot use the state {}", path.display()))
 }
 
-fn open(path: &Path, options: &Options, model: Option<&Rwkv>) -> Result<Found> {
-    let read = || -> Result<Found, state_file::Error> {
-        let found = state_file::open(path, options.from)?;
-        if let Some(model) = model {
-            if !options.force {
-                found.check_model(model.fingerprint())?;
-            }
-            found.clone().fit(model.config())?;
-        }
-        Ok(found)
-    };
-    read().with_context(|| format!("cannot use the state {}", path.display()))
-}
-
-/// Says what the format has no place for, and what that costs on the data, if there are any.
+/// Says what the format has no place for, and how much the loss rises by that on the examples, if
+/// there are any.
 fn tell_losses(
     options: &Options,
     model: Option<&Rwkv>,
@@ -159,14 +152,15 @@ fn tell_losses(
         return Ok(());
     };
     let mut examples = example::read(data, &options.formats)?;
-    // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing to compare it with.
+    // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing
+    // to compare it with.
     examples.retain(Example::has_lead);
     ensure!(
         !examples.is_empty(),
         "{} has no example with a prompt; the loss is told by such",
         data.display()
     );
-    let left = left_by(options.to, state)?;
+    let left = to.kept(state)?;
     let (before, after) = (
         evaluate::score(model, &examples, state)?.loss(),
         evaluate::score(model, &examples, &left)?.loss(),
@@ -176,19 +170,4 @@ fn tell_losses(
         data.display()
     ));
     Ok(())
-}
-
-/// What readers of the format start from.
-fn left_by(to: Format, state: &State) -> Result<State> {
-    let lost = to.loses(state)?;
-    let keeps_shifts = !lost.contains(&"the token shifts");
-    Ok(State {
-        soft_prompt: None,
-        shifts: if keeps_shifts {
-            state.shifts.clone()
-        } else {
-            state.shifts.zeros_like()?
-        },
-        wkv: state.wkv.clone(),
-    })
 }

@@ -8,16 +8,16 @@ use candle_core::Tensor;
 use crate::console::Console;
 use crate::model::{Config, ModelFile, Rwkv};
 use crate::ops::linear::Product;
-use crate::state_file::{self, Format, Found};
+use crate::state_file::{self, Format, StateFile};
 
 /// Says on `console` what a state or a model is. Errors when it is neither, with both reasons.
 pub fn run(path: &Path, console: &Console) -> Result<()> {
     let shown = path.display();
     let why_no_state = match state_file::open(path, None) {
         Ok(found) => {
-            if found.format == Format::Model {
-                let checkpoint = ModelFile::open(path)?;
-                model(&Config::of(&checkpoint)?, &checkpoint, path, console)?;
+            if found.format == Format::MODEL {
+                let file = ModelFile::open(path)?;
+                model(&Config::of(&file)?, &file, path, console)?;
             }
             return state(&found, console).with_context(|| format!("cannot read {shown}"));
         }
@@ -25,25 +25,25 @@ pub fn run(path: &Path, console: &Console) -> Result<()> {
         Err(error) => error,
     };
     match ModelFile::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
-        Ok((config, checkpoint)) => model(&config, &checkpoint, path, console),
+        Ok((config, file)) => model(&config, &file, path, console),
         Err(why_no_model) => bail!(
             "{shown} can be used neither as a state ({why_no_state}) nor as a model ({why_no_model:#})"
         ),
     }
 }
 
-fn model(config: &Config, checkpoint: &ModelFile, path: &Path, console: &Console) -> Result<()> {
-    let model = Rwkv::load(checkpoint, Product::F32)
+fn model(config: &Config, file: &ModelFile, path: &Path, console: &Console) -> Result<()> {
+    let model = Rwkv::load(file, Product::F32)
         .with_context(|| format!("cannot use the model {}", path.display()))?;
     console.line(&format!("model        {config}"));
     console.line(&format!("type         {}", model.element()));
-    console.line(&format!("tensors      {}", checkpoint.names().count()));
+    console.line(&format!("tensors      {}", file.names().count()));
     console.line(&format!("fingerprint  {}", model.fingerprint()));
     Ok(())
 }
 
-fn state(found: &Found, console: &Console) -> Result<()> {
-    let Found {
+fn state(found: &StateFile, console: &Console) -> Result<()> {
+    let StateFile {
         format,
         state,
         element,

@@ -379,7 +379,7 @@ fn a_state_pytorch_wrote_comes_back_as_it_was_when_written_again() {
     let state = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.pth");
-    state_file::write(&path, &state, Element::Bf16, Format::State, None).unwrap();
+    state_file::write(&path, &state, Element::Bf16, Format::STATE, None).unwrap();
     // Tensor for tensor, with types and shapes: the two files say the same.
     assert_eq!(
         state_tune::tensors::pth::read(&path).unwrap(),

@@ -94,7 +94,8 @@ fn through_every_format_and_back() {
     let dir = Dir::new();
     let (tuned, tiny_model) = (tuned(), tiny("model.pth"));
     let original = state_file::open(Path::new(&tuned), None).unwrap().state;
-    for (name, format) in FORMATS {
+    for format in FORMATS {
+        let name = format.name();
         let said = does(
             &dir,
             &[
@@ -107,18 +108,16 @@ fn through_every_format_and_back() {
                 &tiny_model,
             ],
         );
-        let keeps_all = format == Format::State;
+        let keeps_all = format == Format::STATE;
         assert_eq!(said.contains("lost   "), !keeps_all, "{said}");
         let back = format!("{name}.back");
         does(&dir, &["convert", name, &back, "--to=state"]);
-        let back = state_file::open(&dir.path(&back), Some(Format::State))
+        let back = state_file::open(&dir.path(&back), Some(Format::STATE))
             .unwrap()
             .state;
         // Matrices of 32 bits go through types of 16, but for two formats.
-        let tolerance = match format {
-            Format::State | Format::RwkvLive => 0.0,
-            _ => 4e-3,
-        };
+        let is_exact = [Format::STATE, Format::RWKV_LIVE].contains(&format);
+        let tolerance = if is_exact { 0.0 } else { 4e-3 };
         let apart = distance(&flat(&back.wkv), &flat(&original.wkv));
         assert!(apart <= tolerance, "{name}: {apart}");
         let has_shifts = !format
@@ -206,7 +205,7 @@ fn what_a_format_loses_is_measured_on_data() {
 fn states_are_scaled_and_mixed() {
     let dir = Dir::new();
     let zero = State::zeros(model().config()).unwrap();
-    state_file::write(&dir.path("zero"), &zero, Element::F32, Format::State, None).unwrap();
+    state_file::write(&dir.path("zero"), &zero, Element::F32, Format::STATE, None).unwrap();
     let tuned = tuned();
     let whole = state_file::open(Path::new(&tuned), None).unwrap().state;
     does(
@@ -312,7 +311,7 @@ fn what_does_not_belong_together_is_refused() {
     // A state that says it was tuned on another model of the same shape.
     let state = state_file::open(Path::new(&tuned), None).unwrap().state;
     let path = dir.path("foreign.pth");
-    state_file::write(&path, &state, Element::Bf16, Format::State, Some("f00d")).unwrap();
+    state_file::write(&path, &state, Element::Bf16, Format::STATE, Some("f00d")).unwrap();
     let words = ["another model", "f00d", "--force"];
     refuses(
         &dir,
@@ -356,7 +355,7 @@ fn states_of_two_models_are_not_mixed() {
     let dir = Dir::new();
     let state = state_file::open(Path::new(&tuned()), None).unwrap().state;
     for (name, model) in [("a", Some("f00d")), ("b", Some("beef")), ("c", None)] {
-        state_file::write(&dir.path(name), &state, Element::F32, Format::State, model).unwrap();
+        state_file::write(&dir.path(name), &state, Element::F32, Format::STATE, model).unwrap();
     }
     refuses(
         &dir,
@@ -433,8 +432,9 @@ fn python_loads_every_format_and_the_rwkv_package_answers_alike() {
     };
     let dir = Dir::new();
     let (tuned, tiny_model) = (tuned(), tiny("model.pth"));
-    for (name, format) in FORMATS {
-        let end = if format == Format::WebRwkv {
+    for format in FORMATS {
+        let name = format.name();
+        let end = if format == Format::WEB_RWKV {
             "st"
         } else {
             "pth"

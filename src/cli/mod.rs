@@ -22,6 +22,7 @@ use crate::fetch::{Dataset, Remote};
 use crate::generate::Settings;
 use crate::ops::cpu::level::Level;
 use crate::sample::Ask;
+use crate::state_file::OtherModel;
 use crate::train::{Adam, Evaluation, HeldOut, Keep, Schedule};
 use crate::{convert, sample, train};
 
@@ -224,7 +225,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
                 seed,
                 stop: not_empty(formats.end),
             },
-            force,
+            other_model: other_model(force),
             device,
             product: dtype,
             weights,
@@ -416,9 +417,18 @@ fn understand_tool(tool: Tool) -> Result<Command, Exit> {
                 prompt_cutoff: None,
                 completion_cutoff: None,
             },
-            force,
+            other_model: other_model(force),
         }),
     })
+}
+
+/// What `--force` says.
+fn other_model(force: bool) -> OtherModel {
+    if force {
+        OtherModel::Accept
+    } else {
+        OtherModel::Refuse
+    }
 }
 
 /// clap's message brought to one line.

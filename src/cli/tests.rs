@@ -8,7 +8,7 @@ use crate::data::Walk;
 use crate::data::template::Template;
 use crate::ops::device::Choice;
 use crate::ops::linear::{Product, Weights};
-use crate::state_file::Format;
+use crate::state_file::{Format, OtherModel};
 use crate::train::schedule::Shape;
 use crate::train::{Init, Recompute, Tune};
 
@@ -168,12 +168,12 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         state,
         ask,
         settings,
-        force,
+        other_model,
         device,
         product,
         weights,
     } = *options;
-    assert!(!force);
+    assert_eq!(other_model, OtherModel::Refuse);
     assert_eq!(model, Path::new("model.pth"));
     assert_eq!(model_remote, None);
     assert_eq!(state, Path::new("state.pth"));
@@ -315,7 +315,8 @@ fn flags_of_a_test_run_are_taken_in_every_spelling() {
         Weights::Int8
     );
     for typed in ["--force", "--force=true"] {
-        assert!(sample(&["--prompt=x", typed]).force);
+        let options = sample(&["--prompt=x", typed]);
+        assert_eq!(options.other_model, OtherModel::Accept);
     }
 }
 
@@ -640,8 +641,14 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
     };
     let one = converted(&["convert", "a", "b", "--to=time_state"]);
     assert_eq!((one.input, one.output), ("a".into(), "b".into()));
-    assert_eq!((one.to, one.from, one.mix), (Format::TimeState, None, None));
-    assert_eq!((one.scale, one.fold, one.force), (1.0, false, false));
+    assert_eq!(
+        (one.to, one.from, one.mix),
+        (Format::TIME_STATE, None, None)
+    );
+    assert_eq!(
+        (one.scale, one.fold, one.other_model),
+        (1.0, false, OtherModel::Refuse)
+    );
     assert_eq!(one.formats.prompt, template("user: {input}\n\nassistant:"));
     assert_eq!(one.formats.system, template("system: {system}\n\n"));
     assert_eq!(one.formats.end, "");

@@ -88,6 +88,6 @@ pub struct Convert {
 }
 
 fn format() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(FORMATS.map(|(name, _)| name))
+    PossibleValuesParser::new(FORMATS.map(Format::name))
         .try_map(|name| Format::named(&name).ok_or("no format"))
 }

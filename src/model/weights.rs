@@ -1,4 +1,5 @@
-//! The tensors of a model file by name, whichever format the file has, still in the file's memory map.
+//! The tensors of a model file by name, whichever format the file has, still in the file's memory
+//! map.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -48,7 +49,8 @@ impl ModelFile {
         }
     }
 
-    /// A frozen matrix of exactly this shape, left where it lies, or copied: in another type, or to a card.
+    /// A frozen matrix of exactly this shape, left where it lies, or copied: in another type, or to
+    /// a card.
     pub fn matrix(&self, name: &str, shape: [usize; 2], compute: &Compute) -> Result<Matrix> {
         let found = self.matrix_shape(name)?;
         ensure!(

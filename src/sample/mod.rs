@@ -19,7 +19,7 @@ use crate::model::{Rwkv, State};
 use crate::ops::Compute;
 use crate::ops::device::{Choice, Opened};
 use crate::ops::linear::{Product, Weights};
-use crate::state_file;
+use crate::state_file::{self, OtherModel};
 use crate::tokenizer::Tokenizer;
 
 /// What to answer, and with which model and state.
@@ -31,8 +31,8 @@ pub struct Options {
     pub state: PathBuf,
     pub ask: Ask,
     pub settings: Settings,
-    /// Accept a state that was tuned on another model of the same shape.
-    pub force: bool,
+    /// Whether the state may have been tuned on another model of the same shape.
+    pub other_model: OtherModel,
     pub device: Choice,
     /// `None` is f32.
     pub product: Option<Product>,
@@ -103,15 +103,9 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
     }
     let model = Rwkv::open(&options.model, &compute)?;
     let state = &options.state;
-    let read = || -> Result<State, state_file::Error> {
-        let found = state_file::open(state, None)?;
-        if !options.force {
-            found.check_model(model.fingerprint())?;
-        }
-        found.fit(model.config())
-    };
-    let tuned = read()
-        .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?;
+    let tuned = state_file::open_for(&model, state, None, options.other_model)
+        .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?
+        .state;
     Ok(Loaded {
         base: State::zeros(model.config())?.to_device(&compute.device)?,
         tuned: tuned.to_device(&compute.device)?,

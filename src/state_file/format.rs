@@ -1,65 +1,129 @@
-//! The ways in which programs keep a state in a file.
+//! What the program knows of a format. Each format is a constant in a file of its own; the table of
+//! them is [`FORMATS`].
 
 use std::fmt;
 
-use crate::model::State;
+use candle_core::{D, Tensor};
 
-/// One of them. All matrices are \[key, value\] in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// Ours, and the original's: a list of soft prompt and (shifts, matrices), the latter as \[value, key\].
-    State,
-    /// The original's later one: a dictionary with `blocks.{i}.att.wkvstate` and both shifts, \[key, value\], bf16.
-    Original,
-    /// A dictionary of `blocks.{i}.att.time_state`, \[value, key\], bf16: RWKV-PEFT, RWKV-Runner, ChatRWKV.
-    TimeState,
-    /// safetensors of `blocks.{i}.att.time_state`, \[key, value\], f16: web-rwkv, Ai00.
-    WebRwkv,
-    /// The `rwkv` package's running state: a list of att shift, matrix and ffn shift of each layer, \[key, value\].
-    RwkvLive,
-    /// A model with `time_state` among its tensors, from which the `rwkv` package starts by itself.
-    Model,
+use super::candidate::Candidate;
+use super::raw::RawState;
+use super::{Error, FORMATS};
+use crate::model::{Group, State};
+use crate::tensors::{Content, Element};
+
+/// A way in which programs keep a state in a file.
+#[derive(Clone, Copy)]
+pub struct Format(pub(super) &'static Layout);
+
+/// All that a format is.
+pub struct Layout {
+    /// What it is called in options, tags and messages.
+    pub name: &'static str,
+    /// What of a state it has a place for.
+    pub keeps: &'static [Group],
+    pub orientation: Orientation,
+    /// Whether a file may be of this format.
+    pub recognise: fn(&Candidate) -> Likeness,
+    /// The tensors of a file that was recognised.
+    pub read: fn(Candidate) -> Result<RawState, Error>,
+    /// What a file holds for a state whose matrices stand as the file's do. The element is the type
+    /// of the soft prompt and the shifts, for formats that have none of their own.
+    pub write: fn(&State, Element) -> Result<Content, Error>,
 }
 
-/// Each with the name it goes by.
-pub const FORMATS: [(&str, Format); 6] = [
-    ("state", Format::State),
-    ("original", Format::Original),
-    ("time_state", Format::TimeState),
-    ("web-rwkv", Format::WebRwkv),
-    ("rwkv-live", Format::RwkvLive),
-    ("model", Format::Model),
-];
+/// How a matrix stands in a file. In memory it is \[key, value\].
+#[derive(Clone, Copy, Debug)]
+pub enum Orientation {
+    KeyValue,
+    ValueKey,
+}
+
+impl Orientation {
+    /// Matrices `[.., K, K]` from the file's orientation to that of memory, or back.
+    pub fn turned(self, matrices: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::KeyValue => Ok(matrices.clone()),
+            Self::ValueKey => matrices.transpose(D::Minus2, D::Minus1)?.contiguous(),
+        }
+    }
+}
+
+/// How much of a format a file shows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Likeness {
+    No,
+    /// It may also be another: the file's tag or the user must say which.
+    Possible,
+    /// It is this one, unless the file's tag or the user says that it is a possible other.
+    Certain,
+}
 
 impl Format {
     /// The format called `name`.
     pub fn named(name: &str) -> Option<Self> {
-        let found = FORMATS.iter().find(|(known, _)| *known == name);
-        found.map(|&(_, format)| format)
+        FORMATS.into_iter().find(|format| format.0.name == name)
+    }
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        self.0.name
     }
 
     /// What of a state a file of this format would lose, in words.
     pub fn loses(self, state: &State) -> candle_core::Result<Vec<&'static str>> {
-        let (keeps_soft_prompt, keeps_shifts) = match self {
-            Self::State => (true, true),
-            Self::Original | Self::RwkvLive => (false, true),
-            Self::TimeState | Self::WebRwkv | Self::Model => (false, false),
-        };
         let mut lost = Vec::new();
-        if state.soft_prompt.is_some() && !keeps_soft_prompt {
+        if state.soft_prompt.is_some() && !self.0.keeps.contains(&Group::SoftPrompt) {
             lost.push("the soft prompt");
         }
         let has_shifts = state.shifts.abs()?.max_all()?.to_scalar::<f32>()? > 0.0;
-        if has_shifts && !keeps_shifts {
+        if has_shifts && !self.0.keeps.contains(&Group::Shift) {
             lost.push("the token shifts");
         }
         Ok(lost)
     }
+
+    /// What is left of a state in a file of this format, zeros in the place of shifts that are lost.
+    pub fn kept(self, state: &State) -> candle_core::Result<State> {
+        let mut kept = state.clone();
+        if !self.0.keeps.contains(&Group::SoftPrompt) {
+            kept.soft_prompt = None;
+        }
+        if !self.0.keeps.contains(&Group::Shift) {
+            kept.shifts = state.shifts.zeros_like()?;
+        }
+        Ok(kept)
+    }
+
+    /// What a file of this format holds for a state.
+    pub(super) fn content(self, state: &State, element: Element) -> Result<Content, Error> {
+        (self.0.write)(&self.turned(state)?, element)
+    }
+
+    /// A state whose matrices stand as the file's do.
+    pub(super) fn turned(self, state: &State) -> candle_core::Result<State> {
+        Ok(State {
+            wkv: self.0.orientation.turned(&state.wkv)?,
+            ..state.clone()
+        })
+    }
 }
+
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Format {}
 
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = FORMATS.iter().find(|(_, format)| format == self);
-        f.write_str(found.map_or("", |(name, _)| name))
+        f.write_str(self.0.name)
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
     }
 }

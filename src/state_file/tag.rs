@@ -1,5 +1,5 @@
-//! What a file of ours says of itself beside its numbers: an entry of the zip archive that `torch.load` does not look at,
-//! or safetensors' metadata.
+//! What a file of ours says of itself beside its numbers: an entry of the zip archive that
+//! `torch.load` does not look at, or safetensors' metadata.
 
 use serde::{Deserialize, Serialize};
 

@@ -15,7 +15,8 @@ pub enum Content {
 }
 
 impl Content {
-    /// The tensors by their [plain](names::plain) names. Errors when there is something else among them, or no name.
+    /// The tensors by their [plain](names::plain) names. Errors when there is something else among
+    /// them, or no name.
     pub fn into_tensors(self) -> Result<BTreeMap<String, Stored>, Error> {
         let tensors = match self {
             Self::Safetensors(tensors) => tensors,

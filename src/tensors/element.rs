@@ -1,4 +1,5 @@
-//! The types of number that models and states are computed from, and their way to and from a file's bytes.
+//! The types of number that models and states are computed from, and their way to and from a file's
+//! bytes.
 
 use std::fmt;
 
@@ -6,7 +7,8 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use safetensors::Dtype;
 
-/// A type of floating-point number. Files hold others too ([`Dtype`] names them all), which nothing is computed from.
+/// A type of floating-point number. Files hold others too ([`Dtype`] names them all), which nothing
+/// is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
     Bf16,
@@ -88,8 +90,9 @@ impl Element {
         numbers
     }
 
-    /// As [`Self::decode`], into as many numbers as the bytes hold. Any alignment will do: products with frozen
-    /// matrices read the mapped file through this, and compile it for each level of vector instructions.
+    /// As [`Self::decode`], into as many numbers as the bytes hold. Any alignment will do: products
+    /// with frozen matrices read the mapped file through this, and compile it for each level of
+    /// vector instructions.
     #[inline(always)]
     pub fn decode_into(self, bytes: &[u8], numbers: &mut [f32]) {
         match self {
@@ -98,7 +101,8 @@ impl Element {
                     *number = f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16);
                 }
             }
-            // `half` converts f16 by the processor's own instruction where there is one, which is only worth it in bulk.
+            // `half` converts f16 by the processor's own instruction where there is one, which is
+            // only worth it in bulk.
             Self::F16 => {
                 const STRIP: usize = 256;
                 let mut strip = [f16::ZERO; STRIP];

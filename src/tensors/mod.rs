@@ -1,7 +1,9 @@
-//! Files of tensors: models, states and checkpoints are all read through [`TensorFile`], and written by [`write()`].
+//! Files of tensors: models, states and checkpoints are all read through [`TensorFile`], and
+//! written by [`write()`].
 //!
-//! A file is recognised by what it contains, not by what it is called, and is mapped once: its tensors ([`Stored`]) point
-//! into the map wherever the file stores them plainly. The formats stand in one table; each has a file of its own.
+//! A file is recognised by what it contains, not by what it is called, and is mapped once: its
+//! tensors ([`Stored`]) point into the map wherever the file stores them plainly. The formats stand
+//! in one table; each has a file of its own.
 //!
 //! - `element` has the types of number that are computed with, and their way to and from bytes
 //! - `names` takes off what other programs put before the names of tensors
@@ -55,29 +57,32 @@ impl TensorFile {
         Self::read(path, None)
     }
 
-    /// As [`Self::open`], with the note that lies under `name` beside the tensors, if there is one: what other programs
-    /// take no notice of.
+    /// As [`Self::open`], with the note that lies under `name` beside the tensors, if there is one:
+    /// what other programs take no notice of.
     pub fn open_with_note(path: &Path, name: &str) -> Result<Self, Error> {
         Self::read(path, Some(name))
     }
 
     fn read(path: &Path, note: Option<&str>) -> Result<Self, Error> {
         let file = Bytes::map(path)?;
-        let format = FORMATS.iter().find(|format| (format.recognise)(&file));
-        let format = format.ok_or_else(|| pth::what_else(&file))?;
-        (format.read)(&file, note)
+        let container = CONTAINERS
+            .iter()
+            .find(|container| (container.recognise)(&file));
+        let container = container.ok_or_else(|| pth::what_else(&file))?;
+        (container.read)(&file, note)
     }
 }
 
-/// A format of files: how one is told from the others, and how one is read, with the note of a name if there is one.
-struct Format {
+/// A format of files: how one is told from the others, and how one is read, with the note of a name
+/// if there is one.
+struct Container {
     recognise: fn(&[u8]) -> bool,
     read: fn(&Bytes, note: Option<&str>) -> Result<TensorFile, Error>,
 }
 
-/// All formats, in the order in which they are tried.
-const FORMATS: [Format; 2] = [
-    Format {
+/// All of them, in the order in which they are tried.
+const CONTAINERS: [Container; 2] = [
+    Container {
         recognise: safetensors::recognise,
         read: |file, note| {
             let note = note.and_then(|name| safetensors::note(file, name));
@@ -88,7 +93,7 @@ const FORMATS: [Format; 2] = [
             })
         },
     },
-    Format {
+    Container {
         recognise: pth::recognise,
         read: |file, note| {
             let (value, note) = pth::parse_with_note(file, note)?;

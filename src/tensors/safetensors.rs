@@ -1,5 +1,6 @@
-//! Safetensors files: the length of a JSON header, the header itself, and the bytes of the tensors that it names. Beside
-//! the names the header may hold texts; one of them is used here as a note on the file.
+//! Safetensors files: the length of a JSON header, the header itself, and the bytes of the tensors
+//! that it names. Beside the names the header may hold texts; one of them is used here as a note on
+//! the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -34,7 +35,8 @@ pub fn recognise(file: &[u8]) -> bool {
 /// The tensors of a file by name, left where they lie.
 pub fn read(file: &Bytes) -> Result<BTreeMap<String, Stored>, Error> {
     let (header, metadata) = SafeTensors::read_metadata(file).map_err(Error::Broken)?;
-    // `read_metadata` looks at the header alone; that every tensor lies inside the file is checked by `slice`.
+    // `read_metadata` looks at the header alone; that every tensor lies inside the file is checked
+    // by `slice`.
     let start = 8 + header;
     let mut tensors = BTreeMap::new();
     for (name, info) in metadata.tensors() {
@@ -58,7 +60,8 @@ pub fn note(file: &[u8], name: &str) -> Option<String> {
     metadata.metadata().as_ref()?.get(name).cloned()
 }
 
-/// Writes tensors by name, and a text under a name of its own. The file appears whole or not at all.
+/// Writes tensors by name, and a text under a name of its own. The file appears whole or not at
+/// all.
 pub fn write(
     path: &Path,
     tensors: &BTreeMap<String, Stored>,

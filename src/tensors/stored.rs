@@ -7,9 +7,10 @@ use crate::files::Bytes;
 
 /// A tensor as a file stores it, whatever the file's format.
 ///
-/// `bytes` holds exactly the product of `shape` elements of `dtype`, row-major without gaps, little-endian. It need not
-/// be aligned to the dtype: PyTorch aligns to 64 bytes, but other programs that pack zip files do not. An empty shape
-/// is a single number; a shape with a zero in it has no bytes.
+/// `bytes` holds exactly the product of `shape` elements of `dtype`, row-major without gaps,
+/// little-endian. It need not be aligned to the dtype: PyTorch aligns to 64 bytes, but other
+/// programs that pack zip files do not. An empty shape is a single number; a shape with a zero in
+/// it has no bytes.
 #[derive(Clone, Debug)]
 pub struct Stored {
     pub dtype: Dtype,

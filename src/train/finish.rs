@@ -59,7 +59,7 @@ pub fn finish(
     };
     if let Some(state) = &learnt {
         let (element, model) = (model.element(), Some(model.fingerprint()));
-        let result = state_file::write(&outputs.path, state, element, Format::State, model);
+        let result = state_file::write(&outputs.path, state, element, Format::STATE, model);
         tried("state", &options.save, result.map_err(anyhow::Error::from));
         let result = report::write_curve(&outputs.curve, &run.history);
         tried(

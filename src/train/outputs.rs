@@ -10,7 +10,7 @@ use super::{HeldOut, Options, checkpoint};
 use crate::console::Console;
 use crate::files;
 use crate::model::Rwkv;
-use crate::state_file::{self, Format};
+use crate::state_file::{self, Format, OtherModel};
 
 /// Where the state goes, and whether a state lies there already.
 pub struct Outputs {
@@ -40,12 +40,8 @@ impl Outputs {
             ensure!(found.is_file(), "{}: it is a {}", what(), kind(&found));
             if found.len() > 0 {
                 let advice = "the file there is not replaced; move it away or give another name";
-                let own = || -> Result<(), state_file::Error> {
-                    let found = state_file::open(&path, Some(Format::State))?;
-                    found.check_model(model.fingerprint())?;
-                    found.fit(model.config()).map(drop)
-                };
-                own().with_context(|| format!("{}: {advice}", what()))?;
+                state_file::open_for(model, &path, Some(Format::STATE), OtherModel::Refuse)
+                    .with_context(|| format!("{}: {advice}", what()))?;
                 replaces = true;
             }
         }

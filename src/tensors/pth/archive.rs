@@ -1,10 +1,11 @@
-//! The zip archive around a checkpoint: which entry is the pickle, and the bytes of each entry.
+//! The zip archive of a `.pth`: which entry is the pickle, and the bytes of each entry.
 //!
-//! The `zip` crate reads the directory and inflates; what is added is suspicion. Entries may not overlap (or a few
-//! kilobytes could be unpacked a million times over), and may not claim to unpack to more than deflate can produce.
+//! The `zip` crate reads the directory and inflates; what is added here are checks against hostile files. Entries may not
+//! overlap (or a few kilobytes could be unpacked a million times over), and may not claim to unpack
+//! to more than deflate can produce.
 //!
-//! The checksums of stored entries are not verified: that would read a whole model from disk to use one tensor, and
-//! PyTorch can be told to write none.
+//! The checksums of stored entries are not verified: that would read a whole model from disk to use
+//! one tensor, and PyTorch can be told to write none.
 
 use std::io::{Cursor, Read};
 use std::ops::Range;
@@ -23,7 +24,7 @@ const LONGEST_NOTE: u64 = 64 << 10;
 /// Deflate's densest code spends 2 bits on 258 bytes.
 const MOST_INFLATION: u64 = 1032;
 
-/// A checkpoint's entries, found by name.
+/// The entries of a `.pth`, found by name.
 pub struct Archive<'a> {
     file: &'a Bytes,
     zip: ZipArchive<Cursor<&'a [u8]>>,
@@ -32,7 +33,8 @@ pub struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// Finds the archive's directory and its pickle, and refuses what is no little-endian checkpoint.
+    /// Finds the archive's directory and its pickle. Errors for what is no `.pth`, or not
+    /// little-endian.
     pub fn open(file: &'a Bytes) -> Result<Self, Error> {
         if !recognise(file) {
             return Err(what_else(file));
@@ -48,13 +50,14 @@ impl<'a> Archive<'a> {
             Ok(order) => Err(Error::ByteOrder {
                 order: shown(&String::from_utf8_lossy(&order)),
             }),
-            // Files from before PyTorch 2.1 do not say; they were nearly all written on little-endian machines.
+            // Files from before PyTorch 2.1 do not say; they were nearly all written on
+            // little-endian machines.
             Err(Error::MissingEntry { .. }) => Ok(archive),
             Err(other) => Err(other),
         }
     }
 
-    /// The program that builds the checkpoint's value.
+    /// The program that builds the file's value.
     pub fn pickle(&mut self) -> Result<Bytes, Error> {
         self.entry("data.pkl", LONGEST_PICKLE)
     }
@@ -120,7 +123,8 @@ impl<'a> Archive<'a> {
                     .try_reserve_exact(room)
                     .map_err(|e| damaged(e.to_string()))?;
                 let reader = self.zip.by_index(index)?;
-                // One byte more than declared may come, to find out that there are more; the crate checks the checksum.
+                // One byte more than declared may come, to find out that there are more; the crate
+                // checks the checksum.
                 let mut reader = reader.take(size.saturating_add(1));
                 reader
                     .read_to_end(&mut unpacked)
@@ -143,7 +147,8 @@ fn range(start: u64, size: u64) -> Option<Range<usize>> {
     Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
 }
 
-/// PyTorch names the directory inside the archive after the file, and files get renamed: any prefix will do.
+/// PyTorch names the directory inside the archive after the file, and files get renamed: any prefix
+/// will do.
 fn pickle_prefix(zip: &ZipArchive<Cursor<&[u8]>>) -> Result<String, Error> {
     let names = zip
         .file_names_raw()
@@ -168,7 +173,8 @@ pub fn recognise(file: &[u8]) -> bool {
     file.starts_with(b"PK\x03\x04")
 }
 
-/// The error for a file that is no zip archive. It names what the file is, for the kinds that people really pass.
+/// The error for a file that is no zip archive. It names what the file is, for the kinds that
+/// people really pass.
 pub fn what_else(file: &[u8]) -> Error {
     // The old format starts with a pickle of the number 0x1950a86a20f9469cfc6c.
     const LEGACY: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";

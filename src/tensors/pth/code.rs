@@ -1,4 +1,5 @@
-//! The bytes of a pickle, read from front to back: opcodes, and the numbers, lines and texts that follow them.
+//! The bytes of a pickle, read from front to back: opcodes, and the numbers, lines and texts that
+//! follow them.
 
 use super::Error;
 

@@ -1,7 +1,8 @@
-//! What can be wrong with a checkpoint, in words that name the entry or storage, the values, and what to do next.
+//! What can be wrong with a `.pth`, in words that name the entry or storage, the values, and
+//! what to do next.
 //!
-//! The caller adds the path. Names that come from the file are passed through [`shown`], so that a hostile file cannot
-//! fill the screen or send control codes to the terminal.
+//! The caller adds the path. Names that come from the file are passed through [`shown`], so that a
+//! hostile file cannot fill the screen or send control codes to the terminal.
 
 use std::io;
 

@@ -1,18 +1,22 @@
-//! PyTorch's `.pth` files: read without running anything they say, and written so that PyTorch loads them safely.
+//! PyTorch's `.pth` files: read without running anything they say, and written so that PyTorch
+//! loads them safely.
 //!
-//! A `.pth` is a zip archive. One entry, `<prefix>/data.pkl`, is a pickle: a program for a small stack machine that
-//! builds lists, dictionaries and tensors. The numbers themselves lie in `<prefix>/data/<key>`, one entry a storage;
-//! a tensor is a window (offset, shape, strides) into a storage, and several tensors may share one.
+//! A `.pth` is a zip archive. One entry, `<prefix>/data.pkl`, is a pickle: a program for a small
+//! stack machine that builds lists, dictionaries and tensors. The numbers themselves lie in
+//! `<prefix>/data/<key>`, one entry a storage; a tensor is a window (offset, shape, strides) into a
+//! storage, and several tensors may share one.
 //!
-//! Python runs a pickle by calling whatever functions it names, which is how a downloaded model can take over a
-//! machine. Here the machine knows the few names that a checkpoint needs and refuses every other. A file is taken to
-//! be hostile throughout: every count in it is checked against the bytes that are there before memory is asked for.
+//! Python runs a pickle by calling whatever functions it names, which is how a downloaded model can
+//! take over a machine. Here the machine knows the few names that a file of tensors needs and refuses
+//! every other. A file is taken to be hostile throughout: every count in it is checked against the
+//! bytes that are there before memory is asked for.
 //!
 //! - `archive` finds entries: windows into the map where stored, owned memory where deflated
-//! - `pickle` is the stack machine; `code` reads its program, `object` is what it builds, `opcode` the alphabet that
-//!   the writer shares
+//! - `pickle` is the stack machine; `code` reads its program, `object` is what it builds, `opcode`
+//!   the alphabet that the writer shares
 //! - `tensor` turns storage, offset, shape and strides into contiguous bytes
-//! - `write` makes files for `torch.load(path, weights_only=True)` and for readers simpler than that
+//! - `write` makes files for `torch.load(path, weights_only=True)` and for readers simpler than
+//!   that
 
 mod archive;
 mod code;
@@ -36,8 +40,8 @@ pub use archive::{recognise, what_else};
 pub use error::Error;
 pub use write::{write, write_with_note};
 
-/// How deep lists, tuples and dictionaries may lie in each other. Checkpoints stay below ten. The limit keeps
-/// recursion over a value, its drop included, well inside a thread's stack.
+/// How deep lists, tuples and dictionaries may lie in each other. Files of tensors stay below ten. The
+/// limit keeps recursion over a value, its drop included, well inside a thread's stack.
 const MOST_DEEP: usize = 64;
 
 /// The storages PyTorch names that the rest of this program has a dtype for.
@@ -54,7 +58,8 @@ const STORAGES: [(&str, Dtype); 10] = [
     ("LongStorage", Dtype::I64),
 ];
 
-/// What a `.pth` file holds. An OrderedDict is read as a [`Value::Dict`], a Parameter as its tensor.
+/// What a `.pth` file holds. An OrderedDict is read as a [`Value::Dict`], a Parameter as its
+/// tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Tensor(Stored),
@@ -69,11 +74,12 @@ pub enum Value {
     None,
 }
 
-/// Reads a `.pth` file, mapping it: tensors point into the map wherever the file stores them plainly and without gaps,
-/// so that reading costs memory only for deflated entries and for views such as transposes.
+/// Reads a `.pth` file, mapping it: tensors point into the map wherever the file stores them
+/// plainly and without gaps, so that reading costs memory only for deflated entries and for views
+/// such as transposes.
 ///
-/// Nothing the file says is run. Every malformed file ends in an [`Error`], within time and memory in proportion to
-/// what its bytes can hold unpacked.
+/// Nothing the file says is run. Every malformed file ends in an [`Error`], within time and memory
+/// in proportion to what its bytes can hold unpacked.
 pub fn read(path: &Path) -> Result<Value, Error> {
     parse(&Bytes::map(path)?)
 }
@@ -83,7 +89,8 @@ pub fn parse(file: &Bytes) -> Result<Value, Error> {
     parse_with_note(file, None).map(|(value, _)| value)
 }
 
-/// As [`parse`], with the entry `note`, if it is there and can be read: one of which `torch.load` takes no notice.
+/// As [`parse`], with the entry `note`, if it is there and can be read: one of which `torch.load`
+/// takes no notice.
 pub fn parse_with_note(file: &Bytes, note: Option<&str>) -> Result<(Value, Option<Bytes>), Error> {
     let mut archive = archive::Archive::open(file)?;
     // A value is as good without its note.

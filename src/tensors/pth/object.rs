@@ -1,8 +1,9 @@
 //! What the pickle machine builds: objects in one flat list, which refer to each other by number.
 //!
-//! A pickle can refer to one object many times, change a list after others took hold of it, and make a list hold
-//! itself. Numbers into a flat list allow all of that at no cost. Only at the end is the result turned into a
-//! [`Value`], a tree; there what a pickle repeats is counted, so that thirty doublings cannot become a billion values.
+//! A pickle can refer to one object many times, change a list after others took hold of it, and
+//! make a list hold itself. Numbers into a flat list allow all of that at no cost. Only at the end
+//! is the result turned into a [`Value`], a tree; there what a pickle repeats is counted, so that
+//! thirty doublings cannot become a billion values.
 
 use std::collections::HashSet;
 
@@ -13,8 +14,8 @@ use super::tensor::{Storage, Storages, Window};
 use super::{Error, MOST_DEEP, STORAGES, Value};
 use crate::tensors::Stored;
 
-/// How many objects a pickle may build, and how many values its result may have. A large model has some ten thousand
-/// objects.
+/// How many objects a pickle may build, and how many values its result may have. A large model has
+/// some ten thousand objects.
 const MOST_VALUES: usize = 1 << 20;
 
 /// The number of an object in [`Objects`].
@@ -95,8 +96,9 @@ impl<'p, 'a> Objects<'p, 'a> {
         &mut self.objects[id as usize]
     }
 
-    /// The storage that a persistent id stands for: `("storage", type, key, location, element count)`. The location,
-    /// such as `cuda:0`, says where the numbers lay when they were saved, which is nothing to us.
+    /// The storage that a persistent id stands for: `("storage", type, key, location, element
+    /// count)`. The location, such as `cuda:0`, says where the numbers lay when they were saved,
+    /// which is nothing to us.
     pub fn storage(&self, id: Id) -> Option<Object<'p>> {
         let Object::Tuple(fields) = self.get(id) else {
             return None;
@@ -261,7 +263,8 @@ impl<'p, 'a> Objects<'p, 'a> {
         })
     }
 
-    /// Python keeps the last of two equal keys, a search from the front finds the first: refuse to choose.
+    /// Python keeps the last of two equal keys, a search from the front finds the first: refuse to
+    /// choose.
     fn check_keys(&self, pairs: &[(Id, Id)]) -> Result<(), Error> {
         let mut seen = HashSet::new();
         for &(key, _) in pairs {

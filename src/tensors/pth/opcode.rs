@@ -1,5 +1,5 @@
-//! The pickle opcodes that checkpoints are made of, named as in Python's `pickletools`. The reader knows them all, the
-//! writer uses those of protocol 2 and below; any other opcode is refused.
+//! The pickle opcodes that `.pth` files are made of, named as in Python's `pickletools`. The reader
+//! knows them all, the writer uses those of protocol 2 and below; any other opcode is refused.
 
 pub const MARK: u8 = b'(';
 pub const STOP: u8 = b'.';

@@ -1,7 +1,8 @@
 //! The stack machine that a pickle is a program for.
 //!
-//! It reads protocols 0 to 5 as far as checkpoints use them. Instructions push objects, gather them into tuples, lists
-//! and dictionaries, and keep them in a memo to be pushed again. Calls go to the four kinds of [`Global`] alone.
+//! It reads protocols 0 to 5 as far as files of tensors use them. Instructions push objects, gather them
+//! into tuples, lists and dictionaries, and keep them in a memo to be pushed again. Calls go to the
+//! four kinds of [`Global`] alone.
 
 use std::collections::HashMap;
 
@@ -34,7 +35,8 @@ struct Machine<'p, 'a> {
     code: Code<'p>,
     objects: Objects<'p, 'a>,
     stack: Vec<Id>,
-    /// Heights of the stack where a MARK was set. What lies below the last is out of reach until it is taken away.
+    /// Heights of the stack where a MARK was set. What lies below the last is out of reach until it
+    /// is taken away.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
@@ -168,7 +170,8 @@ impl<'p> Machine<'p, '_> {
                 self.stack.push(result);
             }
             opcode::BUILD => {
-                // The state of a module's dictionary is its `_metadata`, versions of layers: nothing we use.
+                // The state of a module's dictionary is its `_metadata`, versions of layers:
+                // nothing we use.
                 self.pop()?;
                 self.dict()?;
             }

@@ -1,8 +1,9 @@
 //! Storages, and the tensors that are windows into them.
 //!
-//! A tensor's element `(i, j, ...)` lies at `offset + i * stride_i + j * stride_j + ...` of its storage. When that is
-//! row-major without gaps the tensor is a slice of the storage's bytes, whatever its offset. A transposed, strided or
-//! expanded tensor is laid out anew; since strides of 0 turn one number into any amount, that is done on a budget.
+//! A tensor's element `(i, j, ...)` lies at `offset + i * stride_i + j * stride_j + ...` of its
+//! storage. When that is row-major without gaps the tensor is a slice of the storage's bytes,
+//! whatever its offset. A transposed, strided or expanded tensor is laid out anew; since strides of
+//! 0 turn one number into any amount, that is done on a budget.
 
 use std::collections::HashMap;
 
@@ -135,7 +136,8 @@ pub fn item_size(dtype: Dtype) -> usize {
 /// A window that lies inside its storage.
 struct Place {
     shape: Vec<usize>,
-    /// Length and stride of the axes longer than 1, outermost first; none when the tensor has no elements.
+    /// Length and stride of the axes longer than 1, outermost first; none when the tensor has no
+    /// elements.
     axes: Vec<(usize, usize)>,
     /// The first element.
     start: usize,
@@ -144,7 +146,8 @@ struct Place {
 }
 
 impl Place {
-    /// Checks `window` against a storage of `count` elements of `item` bytes; `None` when it does not fit.
+    /// Checks `window` against a storage of `count` elements of `item` bytes; `None` when it does
+    /// not fit.
     fn of(window: &Window, count: usize, item: usize) -> Option<Self> {
         let natural = |numbers: &[i64]| -> Option<Vec<usize>> {
             numbers.iter().map(|&n| usize::try_from(n).ok()).collect()
@@ -155,8 +158,8 @@ impl Place {
         if shape.len() != strides.len() {
             return None;
         }
-        // Even where a zero makes the product zero, the other lengths must multiply without overflow, so that
-        // whoever uses the tensor may multiply any of them.
+        // Even where a zero makes the product zero, the other lengths must multiply without
+        // overflow, so that whoever uses the tensor may multiply any of them.
         let most = shape
             .iter()
             .try_fold(item, |size, &length| size.checked_mul(length.max(1)))?;

@@ -1,4 +1,4 @@
-//! Checkpoints read and written: round trips, a file that PyTorch wrote, and damage at every byte.
+//! `.pth` files read and written: round trips, a file that PyTorch wrote, and damage at every byte.
 
 mod archive;
 mod pickle;
@@ -12,7 +12,7 @@ use zip::write::SimpleFileOptions;
 
 use super::*;
 
-/// Reads a checkpoint from memory.
+/// Reads a file from memory.
 fn parsed(file: &[u8]) -> Result<Value, Error> {
     parse(&Bytes::from(file.to_vec()))
 }
@@ -32,8 +32,8 @@ fn zip(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
     zip.finish().unwrap().into_inner()
 }
 
-/// A checkpoint of a pickle and of storage "0".
-fn checkpoint(pickle: &[u8], storage: &[u8], method: CompressionMethod) -> Vec<u8> {
+/// A file of a pickle and of storage "0".
+fn pth(pickle: &[u8], storage: &[u8], method: CompressionMethod) -> Vec<u8> {
     zip(&[("a/data.pkl", pickle), ("a/data/0", storage)], method)
 }
 
@@ -253,8 +253,8 @@ fn a_flipped_byte_never_panics() {
     let bytes: Vec<u8> = (0..64).collect();
     let pickle = tensor::rebuild("FloatStorage", 16, 0, &[4, 4], &[1, 4]);
     for file in [
-        checkpoint(&pickle, &bytes, Deflated),
-        checkpoint(&pickle, &bytes, Stored),
+        pth(&pickle, &bytes, Deflated),
+        pth(&pickle, &bytes, Stored),
         written(&sample()),
     ] {
         assert!(parsed(&file).is_ok());
@@ -275,7 +275,7 @@ fn no_byte_anywhere_in_a_pickle_panics() {
         for byte in 0..=255 {
             let mut pickle = pickle.clone();
             pickle[at] = byte;
-            let _ = parsed(&checkpoint(&pickle, &[0; 64], Stored));
+            let _ = parsed(&pth(&pickle, &[0; 64], Stored));
         }
     }
 }
@@ -328,6 +328,6 @@ proptest! {
 
     #[test]
     fn no_pickle_of_random_bytes_panics(pickle in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parsed(&checkpoint(&pickle, &[0; 64], Stored));
+        let _ = parsed(&pth(&pickle, &[0; 64], Stored));
     }
 }

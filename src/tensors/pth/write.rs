@@ -1,8 +1,8 @@
 //! Writing a `.pth`: a zip of stored entries around a pickle of protocol 2.
 //!
-//! The pickle is the plainest that says what is meant: no memo, no frames, nothing newer than protocol 2, since many
-//! engines read `.pth` with a small reader of their own. Tensors begin at multiples of 64 bytes, as PyTorch writes
-//! them, so that they can be used in a map of the file.
+//! The pickle is the plainest that says what is meant: no memo, no frames, nothing newer than
+//! protocol 2, since many engines read `.pth` with a small reader of their own. Tensors begin at
+//! multiples of 64 bytes, as PyTorch writes them, so that they can be used in a map of the file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,11 +18,12 @@ use super::{Error, MOST_DEEP, STORAGES, Value, opcode};
 use crate::files;
 use crate::tensors::Stored;
 
-/// Writes `value` so that `torch.load(path, weights_only=True)` returns it: tensors on the CPU without gradient, a
-/// [`Value::Dict`] as an `OrderedDict`, as PyTorch saves a model's own. The file appears whole or not at all.
+/// Writes `value` so that `torch.load(path, weights_only=True)` returns it: tensors on the CPU
+/// without gradient, a [`Value::Dict`] as an `OrderedDict`, as PyTorch saves a model's own. The
+/// file appears whole or not at all.
 ///
-/// Dictionary keys must be strings, tensors must have the bytes their shape says and one of PyTorch's storage dtypes,
-/// and nothing may lie more than 64 deep.
+/// Dictionary keys must be strings, tensors must have the bytes their shape says and one of
+/// PyTorch's storage dtypes, and nothing may lie more than 64 deep.
 pub fn write(path: &Path, value: &Value) -> Result<(), Error> {
     write_archive(path, value, None)
 }
@@ -48,7 +49,8 @@ fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &str)>) -> io::
     match entries(&mut zip, pickle, note) {
         Ok(()) => zip.finish().map(drop).map_err(bare),
         Err(error) => {
-            // Dropped, it would try to finish the archive, and complain on standard error by itself.
+            // Dropped, it would try to finish the archive, and complain on standard error by
+            // itself.
             std::mem::forget(zip);
             Err(error)
         }
@@ -62,7 +64,8 @@ fn entries(
 ) -> io::Result<()> {
     let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut entry = |name: &str, bytes: &[u8]| -> io::Result<()> {
-        // Beyond 4 GiB (less the entry's header) an entry needs zip64 fields, which must be asked for.
+        // Beyond 4 GiB (less the entry's header) an entry needs zip64 fields, which must be asked
+        // for.
         let large = bytes.len() >= u32::MAX as usize;
         let begun = zip.start_file(
             format!("archive/{name}"),
@@ -185,7 +188,8 @@ impl<'v> Pickle<'v> {
         self.code.push(opcode::TUPLE);
     }
 
-    /// `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`, with a storage of the tensor's own.
+    /// `_rebuild_tensor_v2(storage, 0, shape, strides, False, OrderedDict())`, with a storage of
+    /// the tensor's own.
     fn tensor(&mut self, tensor: &'v Stored) -> Result<(), Error> {
         let Stored {
             dtype,
@@ -230,7 +234,8 @@ fn byte_size(tensor: &Stored) -> Option<usize> {
         .try_fold(item, |size, &length| size.checked_mul(length))
 }
 
-/// Row-major strides in elements. PyTorch counts an axis of length 0 as 1 here, and so do we. `None` on overflow.
+/// Row-major strides in elements. PyTorch counts an axis of length 0 as 1 here, and so do we.
+/// `None` on overflow.
 fn strides(shape: &[usize]) -> Option<Vec<usize>> {
     let mut strides = vec![0; shape.len()];
     let mut stride = 1usize;

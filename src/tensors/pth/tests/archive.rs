@@ -24,7 +24,7 @@ const HEADER: usize = 42;
 
 fn one_tensor(method: CompressionMethod) -> Vec<u8> {
     let pickle = tensor::rebuild("FloatStorage", 4, 0, &[4], &[1]);
-    checkpoint(&pickle, &[7; 16], method)
+    pth(&pickle, &[7; 16], method)
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn impossible_inflation_is_refused_before_memory_is_asked_for() {
 }
 
 #[test]
-fn a_pickle_longer_than_any_checkpoint_has_is_refused() {
+fn a_pickle_longer_than_any_file_has_is_refused() {
     let file = zip(&[("a/data.pkl", &vec![b'N'; (4 << 20) + 1])], Deflated);
     assert!(matches!(parsed(&file), Err(Error::EntryTooLong { .. })));
 }

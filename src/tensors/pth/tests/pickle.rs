@@ -1,4 +1,5 @@
-//! Pickles made by hand: what the machine accepts beyond what PyTorch writes today, and everything it refuses.
+//! Pickles made by hand: what the machine accepts beyond what PyTorch writes today, and everything
+//! it refuses.
 
 use super::*;
 
@@ -8,7 +9,7 @@ pub fn program(code: &[u8]) -> Vec<u8> {
 }
 
 fn run(code: &[u8]) -> Result<Value, Error> {
-    parsed(&checkpoint(&program(code), &[], Stored))
+    parsed(&pth(&program(code), &[], Stored))
 }
 
 fn ints(ints: impl IntoIterator<Item = i64>) -> Vec<Value> {
@@ -19,11 +20,11 @@ fn ints(ints: impl IntoIterator<Item = i64>) -> Vec<Value> {
 fn protocols_up_to_5_are_read() {
     let frame = b"\x80\x04\x95\x0a\0\0\0\0\0\0\0]\x94(\x8c\x01x\x94h\x01\x8d\x01\0\0\0\0\0\0\0ye.";
     let expected = Value::List(vec![text("x"), text("x"), text("y")]);
-    assert_eq!(parsed(&checkpoint(frame, &[], Stored)).unwrap(), expected);
+    assert_eq!(parsed(&pth(frame, &[], Stored)).unwrap(), expected);
     let ordered = b"\x8c\x0bcollections\x8c\x0bOrderedDict\x93)R\x8c\x01kK\x01s";
     assert_eq!(run(ordered).unwrap(), dict([("k", Value::Int(1))]));
     assert!(matches!(
-        parsed(&checkpoint(b"\x80\x06N.", &[], Stored)),
+        parsed(&pth(b"\x80\x06N.", &[], Stored)),
         Err(Error::Protocol(6))
     ));
 }
@@ -159,7 +160,7 @@ fn lengths_beyond_the_pickle_are_cut_short() {
         b"q",
         b"\x80",
     ] {
-        let result = parsed(&checkpoint(&[b"\x80\x02N", code].concat(), &[], Stored));
+        let result = parsed(&pth(&[b"\x80\x02N", code].concat(), &[], Stored));
         assert!(
             matches!(result, Err(Error::PickleCut { .. })),
             "{}",

@@ -1,4 +1,5 @@
-//! Tensors as windows into storages: every window inside is read right, every window outside is refused.
+//! Tensors as windows into storages: every window inside is read right, every window outside is
+//! refused.
 
 use super::*;
 
@@ -28,7 +29,7 @@ pub fn rebuild(kind: &str, count: i64, offset: i64, shape: &[i64], strides: &[i6
 /// A window into a storage of the bytes 0, 1, 2, ...
 fn window(count: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Result<Value, Error> {
     let storage: Vec<u8> = (0..count as u8).collect();
-    parsed(&checkpoint(
+    parsed(&pth(
         &rebuild("ByteStorage", count, offset, shape, strides),
         &storage,
         Stored,
@@ -43,7 +44,7 @@ fn the_storage_must_have_the_size_it_claims() {
         ("FloatStorage", i64::MAX),
         ("HalfStorage", 4),
     ] {
-        let file = checkpoint(&rebuild(kind, count, 0, &[1], &[1]), &[0; 16], Stored);
+        let file = pth(&rebuild(kind, count, 0, &[1], &[1]), &[0; 16], Stored);
         assert!(
             matches!(parsed(&file), Err(Error::StorageSize { size: 16, .. })),
             "{kind} {count}"
@@ -95,7 +96,7 @@ fn many_expansions_share_one_budget() {
     let one = &one[2..one.len() - 1];
     let list = [b"\x80\x02](", &one.repeat(65)[..], b"e."].concat();
     assert!(matches!(
-        parsed(&checkpoint(&list, &[0; 8], Stored)),
+        parsed(&pth(&list, &[0; 8], Stored)),
         Err(Error::Spread { .. })
     ));
 }
@@ -115,7 +116,7 @@ fn dimensions_are_limited_as_in_pytorch() {
 
 #[test]
 fn an_axis_of_length_1_may_have_any_stride() {
-    let file = Bytes::from(checkpoint(
+    let file = Bytes::from(pth(
         &rebuild("ByteStorage", 8, 2, &[2, 1, 3], &[3, 99, 1]),
         b"01234567",
         Stored,
@@ -143,7 +144,7 @@ proptest! {
         for (length, stride) in axes {
             places = places.iter().flat_map(|place| (0..length).map(move |i| place + i * stride)).collect();
         }
-        let result = parsed(&checkpoint(&rebuild(kind, 24, offset, &shape, &strides), &storage, Deflated));
+        let result = parsed(&pth(&rebuild(kind, 24, offset, &shape, &strides), &storage, Deflated));
         if places.iter().all(|&place| place < 24) {
             let places = places.iter().map(|&place| place as usize * size);
             let expected: Vec<u8> = places.flat_map(|place| storage[place..place + size].to_vec()).collect();

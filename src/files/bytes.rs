@@ -1,0 +1,127 @@
+//! A file's bytes, mapped: a model of several gigabytes must not be copied to be read.
+
+use std::fs::File;
+use std::io;
+use std::ops::{Deref, Range};
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+/// Read-only bytes with cheap clones and slices: a window into a mapped file, or owned memory.
+#[derive(Clone)]
+pub struct Bytes {
+    source: Source,
+    range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Source {
+    Mapped(Arc<Mmap>),
+    Owned(Arc<Vec<u8>>),
+}
+
+impl Bytes {
+    /// Maps a file. Its pages are read when they are touched, and are shared with every other
+    /// process that maps it.
+    pub fn map(path: &Path) -> io::Result<Self> {
+        // Asked before opening: to open a pipe would wait for its other end.
+        let metadata = std::fs::metadata(path)?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() {
+                "a directory"
+            } else {
+                "a special file"
+            };
+            return Err(io::Error::other(format!("it is {what}, not a file")));
+        }
+        if metadata.len() == 0 {
+            return Ok(Self::from(Vec::new())); // an empty file cannot be mapped
+        }
+        let file = File::open(path)?;
+        // SAFETY: the map is private to reading. If another process truncates the file meanwhile,
+        // touching the lost pages ends the program, as with every tool that maps its model; no Rust
+        // reference sees freed memory.
+        let map = unsafe { Mmap::map(&file)? };
+        let range = 0..map.len();
+        Ok(Self {
+            source: Source::Mapped(Arc::new(map)),
+            range,
+        })
+    }
+
+    /// The window `range` of these bytes, sharing their memory; `None` when it does not lie inside
+    /// them.
+    pub fn slice(&self, range: Range<usize>) -> Option<Self> {
+        if range.start > range.end || range.end > self.len() {
+            return None;
+        }
+        let start = self.range.start;
+        Some(Self {
+            source: self.source.clone(),
+            range: start + range.start..start + range.end,
+        })
+    }
+
+    /// Lets go of the memory that a mapped file's window takes; whoever looks at it again has it
+    /// read again. No more than a hint: what cannot be let go of stays.
+    pub fn leave_memory(&self) {
+        #[cfg(unix)]
+        if let Source::Mapped(map) = &self.source {
+            let (start, len) = (self.range.start, self.range.len());
+            // SAFETY: pages of a file that is mapped for reading come back as they were.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
+            };
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self {
+            source: Source::Owned(Arc::new(bytes)),
+            range,
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let whole: &[u8] = match &self.source {
+            Source::Mapped(map) => map,
+            Source::Owned(bytes) => bytes,
+        };
+        &whole[self.range.clone()]
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.source {
+            Source::Mapped(_) => "mapped",
+            Source::Owned(_) => "owned",
+        };
+        write!(f, "Bytes({kind}, {} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_share_and_stay_inside() {
+        let bytes = Bytes::from(vec![1, 2, 3, 4, 5]);
+        let middle = bytes.slice(1..4).unwrap();
+        assert_eq!(&*middle, [2, 3, 4]);
+        assert_eq!(&*middle.slice(1..2).unwrap(), [3]);
+        assert!(
+            middle.slice(0..4).is_none(),
+            "a slice must not reach what its parent does not hold"
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! What a file holds that may be a state, as the formats look at it.
+
+use std::collections::BTreeMap;
+
+use super::Error;
+use crate::tensors::pth::Value;
+use crate::tensors::{Content, Stored};
+
+/// A file's content, sorted into the three kinds that formats have.
+pub enum Candidate {
+    /// A dictionary of tensors in a `.pth`.
+    Dictionary(BTreeMap<String, Stored>),
+    Safetensors(BTreeMap<String, Stored>),
+    /// A list or a tuple in a `.pth`: PyTorch's users may have saved the one for the other.
+    List(Vec<Value>),
+}
+
+impl Candidate {
+    /// Errors for what no format begins with.
+    pub fn of(content: Content) -> Result<Self, Error> {
+        let is_safetensors = matches!(content, Content::Safetensors(_));
+        match content {
+            Content::Pth(Value::List(items) | Value::Tuple(items)) => Ok(Self::List(items)),
+            Content::Pth(Value::Tensor(_)) => Err(Error::not_a_state("a single tensor")),
+            Content::Pth(Value::Dict(_)) | Content::Safetensors(_) => {
+                let tensors = content
+                    .into_tensors()
+                    .map_err(|_| Error::not_a_state("a dictionary of other things than tensors"))?;
+                Ok(if is_safetensors {
+                    Self::Safetensors(tensors)
+                } else {
+                    Self::Dictionary(tensors)
+                })
+            }
+            Content::Pth(_) => Err(Error::not_a_state("a single value")),
+        }
+    }
+
+    /// The error for a file that no format recognises.
+    pub fn unknown(&self) -> Error {
+        Error::not_a_state(match self {
+            Self::Dictionary(tensors) if is_model(tensors) => "a model without a state",
+            Self::Dictionary(_) => "a dictionary of other tensors",
+            Self::Safetensors(tensors) if is_model(tensors) => "a model",
+            Self::Safetensors(_) => "a dictionary that lacks some of its parts",
+            Self::List(_) => "a list of other things",
+        })
+    }
+}
+
+/// Whether a model's tensors are among these.
+pub fn is_model(tensors: &BTreeMap<String, Stored>) -> bool {
+    tensors.contains_key("emb.weight")
+}
+
+/// Whether any layer has a tensor `name`.
+pub fn has_layer(tensors: &BTreeMap<String, Stored>, name: &str) -> bool {
+    first_of_a_layer(tensors, name).is_some()
+}
+
+fn first_of_a_layer<'t>(tensors: &'t BTreeMap<String, Stored>, name: &str) -> Option<&'t String> {
+    tensors.keys().find(|key| {
+        key.strip_suffix(name)
+            .is_some_and(|before| before.ends_with('.'))
+    })
+}
+
+/// The name of a layer's tensor.
+pub fn in_layer(i: usize, name: &str) -> String {
+    format!("blocks.{i}.{name}")
+}
+
+/// The tensors `name` of all layers, taken out, in order. Errors when there is none, or when one
+/// before the last is missing.
+pub fn take_layers(
+    tensors: &mut BTreeMap<String, Stored>,
+    name: &str,
+) -> Result<Vec<Stored>, Error> {
+    let mut found = Vec::new();
+    while let Some(tensor) = tensors.remove(&in_layer(found.len(), name)) {
+        found.push(tensor);
+    }
+    match first_of_a_layer(tensors, name) {
+        Some(name) => Err(Error::Layers { name: name.clone() }),
+        None if found.is_empty() => Err(Error::not_a_state(
+            "a dictionary that lacks some of its parts",
+        )),
+        None => Ok(found),
+    }
+}
+
+/// Errors when anything is left that is no part of a state.
+pub fn nothing_left(tensors: &BTreeMap<String, Stored>) -> Result<(), Error> {
+    match tensors.keys().next() {
+        Some(name) => Err(Error::Layers { name: name.clone() }),
+        None => Ok(()),
+    }
+}

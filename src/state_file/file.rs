@@ -1,0 +1,150 @@
+//! A state read from a file, whatever its format, and held against the model that shall use it.
+
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use super::candidate::Candidate;
+use super::format::Likeness;
+use super::tag::{self, Tag};
+use super::{Error, FORMATS, Format};
+use crate::model::{Config, Rwkv, State};
+use crate::tensors::{self, Element, TensorFile};
+
+/// A state as a file holds it. Shifts that a format does not have are zeros, which is what its
+/// readers start from.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    pub format: Format,
+    pub state: State,
+    /// The type of its shifts, or of its matrices where there are none.
+    pub element: Element,
+    pub tag: Option<Tag>,
+}
+
+/// What happens to a state that was tuned on another model of the same shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherModel {
+    Refuse,
+    Accept,
+}
+
+impl StateFile {
+    /// The fingerprint of the model that the state was tuned on, if the file says it.
+    pub fn model(&self) -> Option<&str> {
+        self.tag.as_ref()?.model.as_deref()
+    }
+
+    /// Errors when the file says that it was tuned on another model.
+    pub fn check_model(&self, fingerprint: &str) -> Result<(), Error> {
+        match self.model() {
+            Some(model) if model != fingerprint => Err(Error::OtherModel {
+                found: model.to_string(),
+                expected: fingerprint.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Errors when the state's shapes are not the model's.
+    pub fn check_shapes(&self, config: &Config) -> Result<(), Error> {
+        let shapes = State::shapes(config);
+        check("time_shifts", &self.state.shifts, &shapes.shift)?;
+        check("time_mix", &self.state.wkv, &shapes.wkv)?;
+        match &self.state.soft_prompt {
+            Some(soft_prompt) => check("softprompt", soft_prompt, &shapes.soft_prompt),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check(part: &'static str, found: &Tensor, expected: &[usize]) -> Result<(), Error> {
+    if found.dims() == expected {
+        return Ok(());
+    }
+    Err(Error::Misfit {
+        part,
+        found: found.dims().to_vec(),
+        expected: expected.to_vec(),
+    })
+}
+
+/// Reads a state. `format` is what the user says it is; what the file shows clearly must not
+/// contradict it.
+pub fn open(path: &Path, format: Option<Format>) -> Result<StateFile, Error> {
+    let file = match TensorFile::open_with_note(path, tag::NAME) {
+        Err(tensors::Error::Safetensors(error)) => {
+            let error = anyhow::Error::from(error);
+            return Err(Error::not_a_state(&format!("{error:#}")));
+        }
+        file => file?,
+    };
+    // A note that is no tag says nothing.
+    let tag = file.note.and_then(|text| Tag::parse(&text));
+    let candidate = Candidate::of(file.content)?;
+    let possible: Vec<(Format, Likeness)> = FORMATS
+        .map(|format| (format, (format.0.recognise)(&candidate)))
+        .into_iter()
+        .filter(|(_, likeness)| *likeness != Likeness::No)
+        .collect();
+    let Some(&(first, _)) = possible.first() else {
+        return Err(candidate.unknown());
+    };
+    let tagged = tag.as_ref().and_then(|tag| Format::named(&tag.format));
+    let clear = choose(&possible, [tagged, format]);
+    let found = clear.unwrap_or(first);
+    let raw = (found.0.read)(candidate)?;
+    raw.check_size(file.size)?;
+    if clear.is_none() {
+        let dtype = raw.matrix().dtype;
+        return Err(Error::Unclear { dtype });
+    }
+    let element = raw.element()?;
+    let state = raw.state(found.0.orientation)?;
+    match format {
+        Some(wanted) if wanted != found => Err(Error::OtherFormat { found, wanted }),
+        _ => Ok(StateFile {
+            format: found,
+            state,
+            element,
+            tag,
+        }),
+    }
+}
+
+/// The format of a file, out of those that it may be of: the first that is `named`, or the first
+/// that is certain.
+fn choose(possible: &[(Format, Likeness)], named: [Option<Format>; 2]) -> Option<Format> {
+    let formats = possible.iter().map(|&(format, _)| format);
+    let mut named = named.into_iter().flatten();
+    let certain = possible
+        .iter()
+        .find(|(_, likeness)| *likeness == Likeness::Certain);
+    named
+        .find(|wanted| formats.clone().any(|format| format == *wanted))
+        .or(certain.map(|&(format, _)| format))
+}
+
+/// Reads a state that a model shall start from. `format` as in [`open`]. Errors when its shapes are
+/// not the model's, or when it was tuned on another model, which only its tag can tell, and `other`
+/// does not allow that.
+pub fn open_for(
+    model: &Rwkv,
+    path: &Path,
+    format: Option<Format>,
+    other: OtherModel,
+) -> Result<StateFile, Error> {
+    let found = open(path, format)?;
+    if other == OtherModel::Refuse {
+        found.check_model(model.fingerprint())?;
+    }
+    found.check_shapes(model.config())?;
+    Ok(found)
+}
+
+/// Reads a state of any format and holds it against the model's shapes.
+pub fn read(path: &Path, config: &Config) -> Result<State, Error> {
+    let found = open(path, None)?;
+    found.check_shapes(config)?;
+    Ok(found.state)
+}

@@ -1,0 +1,72 @@
+//! `model`: a copy of a model with each layer's `time_state` among its tensors, from which the
+//! `rwkv` package starts by itself.
+
+use std::path::Path;
+
+use super::candidate::{Candidate, has_layer, is_model, take_layers};
+use super::format::{Layout, Likeness, Orientation};
+use super::raw::RawState;
+use super::tag::{self, Tag};
+use super::time_state::{self, MATRIX};
+use super::{Error, Format};
+use crate::model::{Group, State};
+use crate::tensors::pth::{self, Value};
+use crate::tensors::{self, Content, names};
+
+impl Format {
+    /// A model that has a state. It is written by [`write_into_model`].
+    pub const MODEL: Self = Self(&Layout {
+        name: "model",
+        keeps: &[Group::Wkv],
+        orientation: Orientation::ValueKey,
+        recognise,
+        read,
+        write: |_, _| Err(Error::NoModel),
+    });
+}
+
+fn recognise(candidate: &Candidate) -> Likeness {
+    match candidate {
+        Candidate::Dictionary(tensors) if is_model(tensors) && has_layer(tensors, MATRIX) => {
+            Likeness::Certain
+        }
+        _ => Likeness::No,
+    }
+}
+
+fn read(candidate: Candidate) -> Result<RawState, Error> {
+    let Candidate::Dictionary(mut tensors) = candidate else {
+        return Err(candidate.unknown());
+    };
+    RawState::of_layers("time_state", take_layers(&mut tensors, MATRIX)?)
+}
+
+/// Writes a copy of a model's `.pth` with the state's matrices among its tensors, in the place of
+/// any that are there.
+pub fn write_into_model(
+    path: &Path,
+    state: &State,
+    model: &Path,
+    fingerprint: &str,
+) -> Result<(), Error> {
+    let content = content(state, model)?;
+    let tag = Tag::new(Format::MODEL, Some(fingerprint)).text();
+    Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
+}
+
+/// What [`write_into_model`] writes beside the tag.
+pub(super) fn content(state: &State, model: &Path) -> Result<Content, Error> {
+    let Value::Dict(mut pairs) = pth::read(model).map_err(tensors::Error::from)? else {
+        return Err(Error::not_a_state("a model that is no dictionary"));
+    };
+    // No reader of such a file expects other names.
+    for (name, _) in &mut pairs {
+        if let Value::Str(name) = name {
+            *name = names::plain(name);
+        }
+    }
+    let suffix = format!(".{MATRIX}");
+    pairs.retain(|(name, _)| !matches!(name, Value::Str(name) if name.ends_with(&suffix)));
+    pairs.extend(time_state::pairs(&Format::MODEL.turned(state)?)?);
+    Ok(Content::Pth(Value::Dict(pairs)))
+}
