@@ -10,7 +10,7 @@
 //! convert        a state from one format to another; inspect: what a file is
 //! report/        what a run leaves: history, log, TensorBoard, curve, page, summary
 //! generate/      text from a model token by token: what is drawn, what ends it
-//! state_file/    the state's formats, in and out
+//! state_file/    the state's formats, one file each: recognised, read, written
 //! evaluate       the loss of examples, and how many of their tokens a model finds likeliest
 //! model/         the RWKV model: config (read off tensor shapes), weights, batch (sequences packed flat), block (time_mix,
 //!                channel_mix, each with a file a version), head, state (its groups are named and mapped over), memory
@@ -18,7 +18,7 @@
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs, and for NVIDIA
 //!                GPUs cuda.rs with a .cu; beside them cpu/ (instructions, vectors, memory, threads), cuda/ (kernels found
 //!                and launched), device (which one computes)
-//! tensors/       what tensor files hold: PyTorch's zip and pickle, read and written
+//! tensors/       files of tensors: what they hold, the types of number, safetensors, PyTorch's zip and pickle
 //! tokenizer/     the World vocabulary
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module that touches the network
 //! console/       what a person sees: lines, progress bars, messages

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Error;
+use super::error::Error;
 use crate::tensors::pth::Value;
 use crate::tensors::{Content, Stored};
 

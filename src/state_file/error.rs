@@ -1,6 +1,5 @@
 //! Why a state could not be read or written.
 
-use super::Format;
 use crate::tensors::{self, Dtype};
 
 /// Why a state could not be read or written. The path is the caller's to add.
@@ -18,7 +17,10 @@ pub enum Error {
     )]
     Swollen { bytes: usize, file: usize },
     #[error("it is of the format {found}, not {wanted}")]
-    OtherFormat { found: Format, wanted: Format },
+    OtherFormat {
+        found: &'static str,
+        wanted: &'static str,
+    },
     #[error(
         "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as [key, value] or as \
          [value, key], and nothing in the file tells; say which by `state-tune convert` with --from web-rwkv or --from time_state"

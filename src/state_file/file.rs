@@ -1,13 +1,14 @@
-//! A state read from a file, whatever its format, and held against the model that shall use it.
+//! Reading a state, whatever its format, and checking that it fits the model that will use it.
 
 use std::path::Path;
 
 use candle_core::Tensor;
 
 use super::candidate::Candidate;
-use super::format::Likeness;
+use super::error::Error;
+use super::format::{Format, Likeness};
+use super::table::FORMATS;
 use super::tag::{self, Tag};
-use super::{Error, FORMATS, Format};
 use crate::model::{Config, Rwkv, State};
 use crate::tensors::{self, Element, TensorFile};
 
@@ -100,9 +101,12 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<StateFile, Error> {
         return Err(Error::Unclear { dtype });
     }
     let element = raw.element()?;
-    let state = raw.state(found.0.orientation)?;
+    let state = found.turned(&raw.state()?)?;
     match format {
-        Some(wanted) if wanted != found => Err(Error::OtherFormat { found, wanted }),
+        Some(wanted) if wanted != found => Err(Error::OtherFormat {
+            found: found.name(),
+            wanted: wanted.name(),
+        }),
         _ => Ok(StateFile {
             format: found,
             state,
@@ -125,7 +129,7 @@ fn choose(possible: &[(Format, Likeness)], named: [Option<Format>; 2]) -> Option
         .or(certain.map(|&(format, _)| format))
 }
 
-/// Reads a state that a model shall start from. `format` as in [`open`]. Errors when its shapes are
+/// Reads a state that a model is to start from. `format` as in [`open`]. Errors when its shapes are
 /// not the model's, or when it was tuned on another model, which only its tag can tell, and `other`
 /// does not allow that.
 pub fn open_for(

@@ -1,13 +1,11 @@
-//! What the program knows of a format. Each format is a constant in a file of its own; the table of
-//! them is [`FORMATS`].
+//! What the program knows of a format: its name, what it keeps, how it is recognised, read and
+//! written. Each format is a constant in a file of its own.
 
 use std::fmt;
 
-use candle_core::{D, Tensor};
-
 use super::candidate::Candidate;
+use super::error::Error;
 use super::raw::RawState;
-use super::{Error, FORMATS};
 use crate::model::{Group, State};
 use crate::tensors::{Content, Element};
 
@@ -32,23 +30,13 @@ pub struct Layout {
 }
 
 /// How a matrix stands in a file. In memory it is \[key, value\].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Orientation {
     KeyValue,
     ValueKey,
 }
 
-impl Orientation {
-    /// Matrices `[.., K, K]` from the file's orientation to that of memory, or back.
-    pub fn turned(self, matrices: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::KeyValue => Ok(matrices.clone()),
-            Self::ValueKey => matrices.transpose(D::Minus2, D::Minus1)?.contiguous(),
-        }
-    }
-}
-
-/// How much of a format a file shows.
+/// Whether a file is of a format, as far as its content shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Likeness {
     No,
@@ -59,11 +47,6 @@ pub enum Likeness {
 }
 
 impl Format {
-    /// The format called `name`.
-    pub fn named(name: &str) -> Option<Self> {
-        FORMATS.into_iter().find(|format| format.0.name == name)
-    }
-
     /// What it is called.
     pub fn name(self) -> &'static str {
         self.0.name
@@ -82,7 +65,8 @@ impl Format {
         Ok(lost)
     }
 
-    /// What is left of a state in a file of this format, zeros in the place of shifts that are lost.
+    /// What is left of a state in a file of this format, zeros in the place of shifts that are
+    /// lost.
     pub fn kept(self, state: &State) -> candle_core::Result<State> {
         let mut kept = state.clone();
         if !self.0.keeps.contains(&Group::SoftPrompt) {
@@ -99,12 +83,13 @@ impl Format {
         (self.0.write)(&self.turned(state)?, element)
     }
 
-    /// A state whose matrices stand as the file's do.
+    /// A state whose matrices stand as they do in the file, from one as it is in memory; or back.
     pub(super) fn turned(self, state: &State) -> candle_core::Result<State> {
-        Ok(State {
-            wkv: self.0.orientation.turned(&state.wkv)?,
-            ..state.clone()
-        })
+        let mut turned = state.clone();
+        if self.0.orientation == Orientation::ValueKey {
+            turned.wkv = state.wkv.transpose(2, 3)?.contiguous()?;
+        }
+        Ok(turned)
     }
 }
 

@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use super::candidate::{Candidate, has_layer, is_model, take_layers};
-use super::format::{Layout, Likeness, Orientation};
+use super::error::Error;
+use super::format::{Format, Layout, Likeness, Orientation};
 use super::raw::RawState;
 use super::tag::{self, Tag};
 use super::time_state::{self, MATRIX};
-use super::{Error, Format};
 use crate::model::{Group, State};
 use crate::tensors::pth::{self, Value};
 use crate::tensors::{self, Content, names};

@@ -2,8 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Error;
-use super::format::Orientation;
+use super::error::Error;
 use crate::model::State;
 use crate::tensors::{Element, Stored};
 
@@ -105,15 +104,15 @@ impl RawState {
         })
     }
 
-    /// The state, all f32. Shifts that the file does not have are zeros, which is what its readers
-    /// start from.
-    pub fn state(&self, orientation: Orientation) -> Result<State, Error> {
+    /// The state, all f32, its matrices as they stand in the file. Shifts that the file does not
+    /// have are zeros, which is what its readers start from.
+    pub fn state(&self) -> Result<State, Error> {
         let [n_layer, n_head, size] = self.sizes;
-        let wkv = numbers(self.name, &self.wkv)?.reshape((n_layer, n_head, size, size))?;
+        let wkv = numbers(self.name, &self.wkv)?;
         Ok(State {
             soft_prompt: self.soft_prompt()?,
             shifts: self.shifts()?,
-            wkv: orientation.turned(&wkv)?,
+            wkv: wkv.reshape((n_layer, n_head, size, size))?,
         })
     }
 

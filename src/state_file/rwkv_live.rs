@@ -5,9 +5,9 @@
 //! ```
 
 use super::candidate::Candidate;
-use super::format::{Layout, Likeness, Orientation};
+use super::error::Error;
+use super::format::{Format, Layout, Likeness, Orientation};
 use super::raw::{self, RawState};
-use super::{Error, Format};
 use crate::model::{Group, State};
 use crate::tensors::pth::Value;
 use crate::tensors::{Content, Element};

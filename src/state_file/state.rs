@@ -11,9 +11,9 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::candidate::Candidate;
-use super::format::{Layout, Likeness, Orientation};
+use super::error::Error;
+use super::format::{Format, Layout, Likeness, Orientation};
 use super::raw::{RawState, stored};
-use super::{Error, Format};
 use crate::model::{Group, State};
 use crate::tensors::pth::Value;
 use crate::tensors::{Content, Element, Stored};

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Format;
+use super::format::Format;
 
 /// The tag's name, in either kind of file.
 pub const NAME: &str = "state-tune.json";

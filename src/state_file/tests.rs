@@ -5,14 +5,14 @@ mod formats;
 mod in_model;
 mod refused;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 
 use super::*;
-use crate::model::{Config, Version};
+use crate::model::{Config, State, Version};
 use crate::tensors::pth::{self, Value};
-use crate::tensors::{Dtype, Stored};
+use crate::tensors::{self, Dtype, Element, Stored};
 
 const CONFIG: Config = Config {
     version: Version::V5_2,

@@ -8,9 +8,9 @@
 //! tells it from web-rwkv's.
 
 use super::candidate::{Candidate, has_layer, in_layer, is_model, nothing_left, take_layers};
-use super::format::{Layout, Likeness, Orientation};
+use super::error::Error;
+use super::format::{Format, Layout, Likeness, Orientation};
 use super::raw::{self, RawState};
-use super::{Error, Format};
 use crate::model::{Group, State};
 use crate::tensors::pth::Value;
 use crate::tensors::{Content, Element};

@@ -5,9 +5,10 @@
 //! ```
 
 use super::candidate::{Candidate, has_layer, in_layer, is_model};
-use super::format::{Layout, Likeness, Orientation};
+use super::error::Error;
+use super::format::{Format, Layout, Likeness, Orientation};
+use super::raw;
 use super::time_state::{self, MATRIX};
-use super::{Error, Format, raw};
 use crate::model::{Group, State};
 use crate::tensors::{Content, Dtype, Element};
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::error::Error;
+use super::names;
 use super::pth::Value;
-use super::{Error, Stored, names};
+use super::stored::Stored;
 
 /// What a file of tensors holds.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,111 +5,23 @@
 //! tensors ([`Stored`]) point into the map wherever the file stores them plainly. The formats stand
 //! in one table; each has a file of its own.
 //!
+//! - `file` has the table of formats
 //! - `element` has the types of number that are computed with, and their way to and from bytes
 //! - `names` takes off what other programs put before the names of tensors
 //! - `pth` and `safetensors` are the formats
 
 mod content;
 mod element;
+mod error;
+mod file;
 pub mod names;
 pub mod pth;
 pub mod safetensors;
 mod stored;
 
-use std::io;
-use std::path::Path;
-
-use crate::files::Bytes;
-
 pub use self::content::Content;
 pub use self::element::Element;
+pub use self::error::Error;
+pub use self::file::{TensorFile, write};
 pub use self::stored::Stored;
 pub use ::safetensors::Dtype;
-
-/// Why a file of tensors could not be read or written. The path is the caller's to add.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Pth(#[from] pth::Error),
-    #[error(transparent)]
-    Safetensors(#[from] safetensors::Error),
-    #[error("it holds no dictionary of named tensors")]
-    NoDictionary,
-    #[error("it holds {what} under {key}, not a tensor under a name")]
-    NotATensor { what: &'static str, key: String },
-}
-
-/// A file of tensors that was read.
-#[derive(Clone, Debug)]
-pub struct TensorFile {
-    pub content: Content,
-    /// The note that was asked for.
-    pub note: Option<Bytes>,
-    /// The file's length in bytes.
-    pub size: usize,
-}
-
-impl TensorFile {
-    /// Reads a file, mapping it.
-    pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::read(path, None)
-    }
-
-    /// As [`Self::open`], with the note that lies under `name` beside the tensors, if there is one:
-    /// what other programs take no notice of.
-    pub fn open_with_note(path: &Path, name: &str) -> Result<Self, Error> {
-        Self::read(path, Some(name))
-    }
-
-    fn read(path: &Path, note: Option<&str>) -> Result<Self, Error> {
-        let file = Bytes::map(path)?;
-        let container = CONTAINERS
-            .iter()
-            .find(|container| (container.recognise)(&file));
-        let container = container.ok_or_else(|| pth::what_else(&file))?;
-        (container.read)(&file, note)
-    }
-}
-
-/// A format of files: how one is told from the others, and how one is read, with the note of a name
-/// if there is one.
-struct Container {
-    recognise: fn(&[u8]) -> bool,
-    read: fn(&Bytes, note: Option<&str>) -> Result<TensorFile, Error>,
-}
-
-/// All of them, in the order in which they are tried.
-const CONTAINERS: [Container; 2] = [
-    Container {
-        recognise: safetensors::recognise,
-        read: |file, note| {
-            let note = note.and_then(|name| safetensors::note(file, name));
-            Ok(TensorFile {
-                content: Content::Safetensors(safetensors::read(file)?),
-                note: note.map(|text| text.into_bytes().into()),
-                size: file.len(),
-            })
-        },
-    },
-    Container {
-        recognise: pth::recognise,
-        read: |file, note| {
-            let (value, note) = pth::parse_with_note(file, note)?;
-            Ok(TensorFile {
-                content: Content::Pth(value),
-                note,
-                size: file.len(),
-            })
-        },
-    },
-];
-
-/// Writes a file with a note, a name and its text. The file appears whole or not at all.
-pub fn write(path: &Path, content: &Content, note: (&str, &str)) -> Result<(), Error> {
-    match content {
-        Content::Pth(value) => Ok(pth::write_with_note(path, value, note)?),
-        Content::Safetensors(tensors) => Ok(safetensors::write(path, tensors, note)?),
-    }
-}

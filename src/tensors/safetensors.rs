@@ -9,7 +9,7 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{SafeTensorError, SafeTensors};
 
-use super::Stored;
+use super::stored::Stored;
 use crate::files::{self, Bytes};
 
 /// Why a safetensors file could not be read or written.

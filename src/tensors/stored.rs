@@ -2,7 +2,7 @@
 
 use safetensors::Dtype;
 
-use super::Element;
+use super::element::Element;
 use crate::files::Bytes;
 
 /// A tensor as a file stores it, whatever the file's format.

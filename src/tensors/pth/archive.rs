@@ -1,8 +1,8 @@
 //! The zip archive of a `.pth`: which entry is the pickle, and the bytes of each entry.
 //!
-//! The `zip` crate reads the directory and inflates; what is added here are checks against hostile files. Entries may not
-//! overlap (or a few kilobytes could be unpacked a million times over), and may not claim to unpack
-//! to more than deflate can produce.
+//! The `zip` crate reads the directory and inflates; what is added here are checks against hostile
+//! files. Entries may not overlap (or a few kilobytes could be unpacked a million times over), and
+//! may not claim to unpack to more than deflate can produce.
 //!
 //! The checksums of stored entries are not verified: that would read a whole model from disk to use
 //! one tensor, and PyTorch can be told to write none.
@@ -12,8 +12,7 @@ use std::ops::Range;
 
 use zip::{CompressionMethod, ZipArchive};
 
-use super::Error;
-use super::error::shown;
+use super::error::{Error, shown};
 use crate::files::Bytes;
 use crate::system;
 

@@ -1,7 +1,7 @@
 //! The bytes of a pickle, read from front to back: opcodes, and the numbers, lines and texts that
 //! follow them.
 
-use super::Error;
+use super::error::Error;
 
 /// A pickle, and how far it has been read.
 pub struct Code<'p> {

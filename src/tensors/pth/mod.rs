@@ -7,13 +7,14 @@
 //! storage, and several tensors may share one.
 //!
 //! Python runs a pickle by calling whatever functions it names, which is how a downloaded model can
-//! take over a machine. Here the machine knows the few names that a file of tensors needs and refuses
-//! every other. A file is taken to be hostile throughout: every count in it is checked against the
-//! bytes that are there before memory is asked for.
+//! take over a machine. Here the machine knows the few names that a file of tensors needs and
+//! refuses every other. A file is taken to be hostile throughout: every count in it is checked
+//! against the bytes that are there before memory is asked for.
 //!
 //! - `archive` finds entries: windows into the map where stored, owned memory where deflated
 //! - `pickle` is the stack machine; `code` reads its program, `object` is what it builds, `opcode`
 //!   the alphabet that the writer shares
+//! - `value` is what a file holds
 //! - `tensor` turns storage, offset, shape and strides into contiguous bytes
 //! - `write` makes files for `torch.load(path, weights_only=True)` and for readers simpler than
 //!   that
@@ -27,52 +28,17 @@ mod pickle;
 mod tensor;
 #[cfg(test)]
 mod tests;
+mod value;
 mod write;
 
 use std::path::Path;
 
-use safetensors::Dtype;
-
-use super::Stored;
 use crate::files::Bytes;
 
 pub use archive::{recognise, what_else};
 pub use error::Error;
+pub use value::Value;
 pub use write::{write, write_with_note};
-
-/// How deep lists, tuples and dictionaries may lie in each other. Files of tensors stay below ten. The
-/// limit keeps recursion over a value, its drop included, well inside a thread's stack.
-const MOST_DEEP: usize = 64;
-
-/// The storages PyTorch names that the rest of this program has a dtype for.
-const STORAGES: [(&str, Dtype); 10] = [
-    ("BFloat16Storage", Dtype::BF16),
-    ("HalfStorage", Dtype::F16),
-    ("FloatStorage", Dtype::F32),
-    ("DoubleStorage", Dtype::F64),
-    ("BoolStorage", Dtype::BOOL),
-    ("ByteStorage", Dtype::U8),
-    ("CharStorage", Dtype::I8),
-    ("ShortStorage", Dtype::I16),
-    ("IntStorage", Dtype::I32),
-    ("LongStorage", Dtype::I64),
-];
-
-/// What a `.pth` file holds. An OrderedDict is read as a [`Value::Dict`], a Parameter as its
-/// tensor.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    Tensor(Stored),
-    List(Vec<Value>),
-    Tuple(Vec<Value>),
-    /// Pairs in the order of the file. No string stands twice as a key of what [`read`] returns.
-    Dict(Vec<(Value, Value)>),
-    Str(String),
-    Int(i64),
-    Float(f64),
-    Bool(bool),
-    None,
-}
 
 /// Reads a `.pth` file, mapping it: tensors point into the map wherever the file stores them
 /// plainly and without gaps, so that reading costs memory only for deflated entries and for views

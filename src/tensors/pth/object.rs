@@ -9,10 +9,10 @@ use std::collections::HashSet;
 
 use safetensors::Dtype;
 
-use super::error::shown;
+use super::error::{Error, shown};
 use super::tensor::{Storage, Storages, Window};
-use super::{Error, MOST_DEEP, STORAGES, Value};
-use crate::tensors::Stored;
+use super::value::{MOST_DEEP, STORAGES, Value};
+use crate::tensors::stored::Stored;
 
 /// How many objects a pickle may build, and how many values its result may have. A large model has
 /// some ten thousand objects.

@@ -1,15 +1,17 @@
 //! The stack machine that a pickle is a program for.
 //!
-//! It reads protocols 0 to 5 as far as files of tensors use them. Instructions push objects, gather them
-//! into tuples, lists and dictionaries, and keep them in a memo to be pushed again. Calls go to the
-//! four kinds of [`Global`] alone.
+//! It reads protocols 0 to 5 as far as files of tensors use them. Instructions push objects, gather
+//! them into tuples, lists and dictionaries, and keep them in a memo to be pushed again. Calls go
+//! to the four kinds of [`Global`] alone.
 
 use std::collections::HashMap;
 
 use super::code::Code;
+use super::error::Error;
 use super::object::{Global, Id, Object, Objects};
+use super::opcode;
 use super::tensor::Storages;
-use super::{Error, Value, opcode};
+use super::value::Value;
 
 /// Runs the pickle `code` and returns what it builds, its tensors taken from `storages`.
 pub fn run(code: &[u8], storages: Storages) -> Result<Value, Error> {

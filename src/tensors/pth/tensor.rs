@@ -9,11 +9,10 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 
-use super::Error;
 use super::archive::Archive;
-use super::error::shown;
+use super::error::{Error, shown};
 use crate::files::Bytes;
-use crate::tensors::Stored;
+use crate::tensors::stored::Stored;
 
 /// PyTorch's own limit on dimensions.
 const MOST_DIMENSIONS: usize = 64;

@@ -10,6 +10,7 @@ use safetensors::Dtype;
 use zip::CompressionMethod::{self, Deflated, Stored};
 use zip::write::SimpleFileOptions;
 
+use super::value::{MOST_DEEP, STORAGES};
 use super::*;
 
 /// Reads a file from memory.
@@ -37,8 +38,8 @@ fn pth(pickle: &[u8], storage: &[u8], method: CompressionMethod) -> Vec<u8> {
     zip(&[("a/data.pkl", pickle), ("a/data/0", storage)], method)
 }
 
-fn tensor(dtype: Dtype, shape: &[usize], data: impl AsRef<[u8]>) -> super::Stored {
-    super::Stored {
+fn tensor(dtype: Dtype, shape: &[usize], data: impl AsRef<[u8]>) -> crate::tensors::Stored {
+    crate::tensors::Stored {
         dtype,
         shape: shape.to_vec(),
         bytes: Bytes::from(data.as_ref().to_vec()),

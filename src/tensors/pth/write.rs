@@ -12,11 +12,12 @@ use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::error::shown;
+use super::error::{Error, shown};
+use super::opcode;
 use super::tensor::item_size;
-use super::{Error, MOST_DEEP, STORAGES, Value, opcode};
+use super::value::{MOST_DEEP, STORAGES, Value};
 use crate::files;
-use crate::tensors::Stored;
+use crate::tensors::stored::Stored;
 
 /// Writes `value` so that `torch.load(path, weights_only=True)` returns it: tensors on the CPU
 /// without gradient, a [`Value::Dict`] as an `OrderedDict`, as PyTorch saves a model's own. The

@@ -1,0 +1,32 @@
+//! Writing a state to a file of its own.
+
+use std::path::Path;
+
+use super::error::Error;
+use super::format::Format;
+use super::tag::{self, Tag};
+use crate::model::State;
+use crate::tensors::{self, Element};
+
+/// Writes a state, atomically, with a tag that says what it is and which model it was tuned on: the
+/// one with the fingerprint `model`. `element` is the type of the soft prompt and the shifts in a
+/// [`Format::STATE`]; the other formats have types of their own. What a format has no place for is
+/// left out ([`Format::loses`] tells). A model is written by
+/// [`write_into_model`](super::write_into_model).
+pub fn write(
+    path: &Path,
+    state: &State,
+    element: Element,
+    format: Format,
+    model: Option<&str>,
+) -> Result<(), Error> {
+    let content = format.content(state, element)?;
+    let tag = Tag::new(format, model).text();
+    Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
+}
+
+/// Errors as [`write`] would when a number is not finite, or not once it has the type of a
+/// [`Format::STATE`].
+pub fn check(state: &State, element: Element) -> Result<(), Error> {
+    Format::STATE.content(state, element).map(drop)
+}
