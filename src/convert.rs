@@ -12,6 +12,7 @@ use crate::evaluate;
 use crate::files;
 use crate::model::{Rwkv, State};
 use crate::ops::linear::Product;
+use crate::setting::{DATA_PATH, FOLD, MODEL, TO, TUNE};
 use crate::state_file::{self, Format, OtherModel, StateFile};
 use crate::tensors::{Element, pth};
 
@@ -87,7 +88,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     let state = match &model {
         Some(model) if options.fold => model.fold(&state)?,
         None if options.fold => {
-            bail!("--fold runs the model over the soft prompt; name the model with --model")
+            bail!("{FOLD} runs the model over the soft prompt; name the model with {MODEL}")
         }
         _ => state,
     };
@@ -106,10 +107,10 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     };
     if options.to == Format::MODEL {
         let (Some(path), Some(fingerprint)) = (&options.model, fingerprint) else {
-            bail!("--to model puts the state into a copy of a model; name the model with --model")
+            bail!("{TO} model puts the state into a copy of a model; name the model with {MODEL}")
         };
         pth::read(path)
-            .with_context(|| format!("--to model needs a .pth, not {}", path.display()))?;
+            .with_context(|| format!("{TO} model needs a .pth, not {}", path.display()))?;
         state_file::write_into_model(&target, &state, path, fingerprint)
     } else {
         state_file::write(&target, &state, element, options.to, fingerprint)
@@ -141,13 +142,13 @@ fn tell_losses(
     }
     let (to, what) = (options.to, lost.join(" and "));
     let advice = if state.soft_prompt.is_some() && !options.fold {
-        "--fold keeps what a soft prompt does; for such a format, train with --tune wkv"
+        format!("{FOLD} keeps what a soft prompt does; for such a format, train with {TUNE} wkv")
     } else {
-        "for such a format, train with --tune wkv"
+        format!("for such a format, train with {TUNE} wkv")
     };
     let (Some(model), Some(data)) = (model, &options.data) else {
         console.line(&format!(
-            "lost   {to} has no place for {what}: answers will differ ({advice}; --model and --data_path tell how much)"
+            "lost   {to} has no place for {what}: answers will differ ({advice}; {MODEL} and {DATA_PATH} tell how much)"
         ));
         return Ok(());
     };

@@ -22,6 +22,7 @@
 //! tokenizer/     the World vocabulary
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module that touches the network
 //! console/       what a person sees: lines, progress bars, messages
+//! setting        the names by which messages call what a user can set
 //! files, system  the memory map and atomic replacement; this machine's processor, memory and signals
 //! ```
 //!
@@ -31,7 +32,7 @@
 //!
 //! ```text
 //! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file > model, data > ops >
-//!     tensors, tokenizer, fetch > console, files, system
+//!     tensors, tokenizer, fetch > console, files, setting, system
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in `main`, `unsafe` only
@@ -50,6 +51,7 @@ pub mod model;
 pub mod ops;
 pub mod report;
 pub mod sample;
+pub mod setting;
 pub mod state_file;
 pub mod system;
 pub mod tensors;

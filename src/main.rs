@@ -15,6 +15,7 @@ use state_tune::{convert, inspect, ops, sample};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    cli::write_settings_as_flags();
     let console = Console::standard();
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,

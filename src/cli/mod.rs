@@ -22,9 +22,10 @@ use crate::fetch::{Dataset, Remote};
 use crate::generate::Settings;
 use crate::ops::cpu::level::Level;
 use crate::sample::Ask;
+use crate::setting::{DATA_URL, MODEL_URL, Setting};
 use crate::state_file::OtherModel;
 use crate::train::{Adam, Evaluation, HeldOut, Keep, Schedule};
-use crate::{convert, sample, train};
+use crate::{convert, sample, setting, train};
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -98,6 +99,11 @@ pub fn parse(
     })?;
     let args = Args::from_arg_matches(&matches).map_err(|error| exit(&error, ""))?;
     understand(args, &matches)
+}
+
+/// From here on, messages write settings as flags.
+pub fn write_settings_as_flags() {
+    setting::write_with("--");
 }
 
 /// clap's description of the command line, for this module and for the test that holds the README to it.
@@ -177,15 +183,15 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
         level: cpu,
     };
     let not_empty = |text: String| if text.is_empty() { None } else { Some(text) };
-    let url = |flag: &'static str, text: String| match not_empty(text) {
+    let url = |setting: Setting, text: String| match not_empty(text) {
         // The text is not quoted, since it may hold a password.
         Some(text) => match text.parse() {
-            Ok(address) => Ok(Some(Remote::Url { flag, address })),
-            Err(error) => Err(usage(&format!("{flag}: {error}"))),
+            Ok(address) => Ok(Some(Remote::Url { setting, address })),
+            Err(error) => Err(usage(&format!("--{}: {error}", setting.name()))),
         },
         None => Ok(None),
     };
-    let model_remote = url("--model_url", model_url)?;
+    let model_remote = url(MODEL_URL, model_url)?;
 
     let formats = Formats {
         system: system_formatter,
@@ -236,7 +242,7 @@ fn understand(args: Args, matches: &ArgMatches) -> Result<Command, Exit> {
 
     // An explicit dataset beats an address, and an explicit address beats the default dataset.
     let explicit = matches.value_source("huggingface_dataset") != Some(ValueSource::DefaultValue);
-    let data_url = url("--data_url", data_url)?;
+    let data_url = url(DATA_URL, data_url)?;
     let dataset = match not_empty(huggingface_dataset) {
         Some(name) => {
             let dataset: Dataset = name.parse().map_err(|error| {

@@ -62,9 +62,9 @@ fn dataset(name: &str) -> Option<Remote> {
     Some(Remote::Dataset { dataset, split })
 }
 
-fn address(flag: &'static str, url: &str) -> Option<Remote> {
+fn address(setting: Setting, url: &str) -> Option<Remote> {
     let address = url.parse().unwrap();
-    Some(Remote::Url { flag, address })
+    Some(Remote::Url { setting, address })
 }
 
 #[test]
@@ -223,9 +223,9 @@ const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
     ("prompt_cutoff", "0", |c| options(c).formats.prompt_cutoff == Some(0)),
     ("completion_cutoff", "7", |c| options(c).formats.completion_cutoff == Some(7)),
     ("model_location", "m.st", |c| options(c).model == Path::new("m.st")),
-    ("model_url", "https://m", |c| options(c).model_remote == address("--model_url", "https://m")),
+    ("model_url", "https://m", |c| options(c).model_remote == address(MODEL_URL, "https://m")),
     ("data_path", "d.jsonl", |c| options(c).data == Path::new("d.jsonl")),
-    ("data_url", "https://d", |c| options(c).data_remote == address("--data_url", "https://d")),
+    ("data_url", "https://d", |c| options(c).data_remote == address(DATA_URL, "https://d")),
     ("huggingface_dataset", "me/mine", |c| options(c).data_remote == dataset("me/mine")),
     ("dataset_split", "test", |c| matches!(&options(c).data_remote, Some(Remote::Dataset { split, .. }) if split == "test")),
     ("dry_run", "true", |c| matches!(c, Command::DryRun { .. })),
@@ -295,6 +295,21 @@ fn every_flag_is_taken_in_every_spelling() {
                 assert!(arrives(command.as_ref().unwrap()), "{joined}: {command:?}");
             }
         }
+    }
+}
+
+#[test]
+fn every_setting_that_a_message_names_is_a_flag() {
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    for command in [command(), Tool::command()] {
+        let inner = command
+            .get_subcommands()
+            .flat_map(clap::Command::get_arguments);
+        let arguments = command.get_arguments().chain(inner);
+        known.extend(arguments.map(|argument| argument.get_id().to_string()));
+    }
+    for setting in setting::NAMED {
+        assert!(known.contains(setting.name()), "{}", setting.name());
     }
 }
 
@@ -578,11 +593,11 @@ fn the_data_comes_from_a_named_dataset_then_an_address_then_the_default_dataset(
     let named = "--huggingface_dataset=me/mine";
     let none = "--huggingface_dataset=";
     assert_eq!(from(&[]), dataset("lonestar108/naughty-chat"));
-    assert_eq!(from(&[url]), address("--data_url", "https://d"));
+    assert_eq!(from(&[url]), address(DATA_URL, "https://d"));
     assert_eq!(from(&[named]), dataset("me/mine"));
     assert_eq!(from(&[url, named]), dataset("me/mine"));
     assert_eq!(from(&[none]), None, "an empty name is no dataset");
-    assert_eq!(from(&[none, url]), address("--data_url", "https://d"));
+    assert_eq!(from(&[none, url]), address(DATA_URL, "https://d"));
     assert_eq!(from(&["--data_url=", none]), None);
     assert_eq!(
         from(&[url, "--huggingface_dataset=lonestar108/naughty-chat"]),
@@ -691,13 +706,10 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
 #[test]
 fn an_address_of_the_model_serves_training_and_answering() {
     let url = "--model_url=https://m";
-    assert_eq!(
-        train(&[url]).model_remote,
-        address("--model_url", "https://m")
-    );
+    assert_eq!(train(&[url]).model_remote, address(MODEL_URL, "https://m"));
     assert_eq!(
         sample(&[url, "--prompt=x"]).model_remote,
-        address("--model_url", "https://m")
+        address(MODEL_URL, "https://m")
     );
     assert_eq!(train(&["--model_url="]).model_remote, None);
 }

@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::setting::Setting;
+
 /// What can be wrong with a data file. The caller knows the path and adds it.
 #[derive(Debug, Error)]
 pub enum DataError {
@@ -53,11 +55,11 @@ pub enum DataError {
     )]
     NoAnswer { line: usize },
     #[error(
-        "line {line} has `messages`, but {flag} has no {{{key}}} where they could stand; put {{{key}}} into it"
+        "line {line} has `messages`, but {setting} has no {{{key}}} where they could stand; put {{{key}}} into it"
     )]
     NoPlace {
         line: usize,
-        flag: &'static str,
+        setting: Setting,
         key: &'static str,
     },
 }

@@ -9,6 +9,7 @@ use super::chat::Chat;
 use super::error::DataError;
 use super::jsonl::{self, Row};
 use super::template::Template;
+use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
 use crate::tokenizer::Tokenizer;
 
 /// What stands between an answer and the next question of a conversation, unless answers have an end of their own.
@@ -81,14 +82,14 @@ impl Formats {
 
     /// The prompt and the completion of each turn.
     fn turns(&self, row: &Row, chat: &Chat) -> Result<Vec<(String, String)>, DataError> {
-        for (flag, template, key) in [
-            ("--prompt_formatter", &self.prompt, "input"),
-            ("--response_formatter", &self.response, "output"),
+        for (setting, template, key) in [
+            (PROMPT_FORMATTER, &self.prompt, "input"),
+            (RESPONSE_FORMATTER, &self.response, "output"),
         ] {
             // Otherwise what was said would be left out in silence.
             if !template.keys().any(|found| found == key) {
                 let line = row.line();
-                return Err(DataError::NoPlace { line, flag, key });
+                return Err(DataError::NoPlace { line, setting, key });
             }
         }
         let mut lead = String::new();
@@ -143,7 +144,7 @@ impl Example {
             ensure!(
                 !completion.is_empty(),
                 "line {}: the completion is empty, so there is nothing to learn from it; remove the line, or let \
-                 --response_formatter add something",
+                 {RESPONSE_FORMATTER} add something",
                 row.line()
             );
             tokens.extend_from_slice(gap);

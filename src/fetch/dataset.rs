@@ -20,8 +20,9 @@ use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::convert::{self, Format};
 use super::hub::{CONVERTED, Hub};
 use super::part::Part;
-use super::{Patience, bring};
+use super::{RetryPolicy, fetch_file};
 use crate::console::Console;
+use crate::setting::DATASET_SPLIT;
 
 /// `owner/name[:config][@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,13 +94,13 @@ pub fn fetch(
     target: &Path,
     dataset: &Dataset,
     split: &str,
-    patience: &Patience,
+    policy: &RetryPolicy,
     console: &Console,
 ) -> Result<()> {
     let Some(mut part) = Part::open(target, console)? else {
         return Ok(());
     };
-    let hub = Hub::open(patience, console)?;
+    let hub = Hub::open(policy, console)?;
     let Chosen { revision, paths } = choose(&hub, dataset, split)?;
 
     // The files as they are on the hub, kept until all of them have become rows: fetching goes on where it stopped.
@@ -118,7 +119,7 @@ pub fn fetch(
             if paths.len() > 1 {
                 console.line(&format!("fetch  file {} of {}", i + 1, paths.len()));
             }
-            let brought = bring(&Address::Hub(file), &shard, Some(&hub), patience, console);
+            let brought = fetch_file(&Address::Hub(file), &shard, Some(&hub), policy, console);
             brought.inspect_err(|_| shelf.clear([]))?;
         }
         shards.push((path, shard));
@@ -262,7 +263,7 @@ fn pick(
     let mut splits = layout.remove(&config).unwrap_or_default();
     splits.remove(split).ok_or_else(|| {
         anyhow!(
-            "{dataset} has no split {split:?}; it has {} (--dataset_split)",
+            "{dataset} has no split {split:?}; it has {} ({DATASET_SPLIT})",
             some(splits.keys().map(String::as_str))
         )
     })

@@ -11,7 +11,7 @@ use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use super::Patience;
+use super::RetryPolicy;
 use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::transfer::LONGEST_WAIT;
 use super::web::{self, Advice, Request};
@@ -47,11 +47,11 @@ pub struct Hub {
 impl Hub {
     /// Reads the hub's usual settings: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` and their kin.
     /// Waiting is shown on `console`.
-    pub fn open(patience: &Patience, console: &Console) -> Result<Self> {
+    pub fn open(policy: &RetryPolicy, console: &Console) -> Result<Self> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(patience.connect)
-            .read_timeout(patience.stall)
+            .connect_timeout(policy.connect)
+            .read_timeout(policy.stall)
             .build()
             .map_err(|error| web::no_https(&error))?;
         let token = token();
@@ -92,7 +92,7 @@ impl Hub {
             endpoint,
             authorization,
             offline: is_set("HF_HUB_OFFLINE"),
-            tries: patience.tries,
+            tries: policy.tries,
             console: console.clone(),
         })
     }

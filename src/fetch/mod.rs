@@ -1,6 +1,6 @@
-//! Makes a file exist: from the web, the Hugging Face hub, b2 or a dataset. The only room that touches the network.
+//! Makes a file exist: from the web, the Hugging Face hub, b2 or a dataset. The only module that touches the network.
 //!
-//! [`ensure`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has arrived, `transfer`
+//! [`obtain`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has arrived, `transfer`
 //! fills it however often the line breaks; `hub` and `b2` know those services, `dataset` chooses a dataset's files and
 //! `convert` makes JSON lines of them. A file gets its name only when all of it is there.
 //!
@@ -32,15 +32,13 @@ use self::transfer::Download;
 use self::web::{Failure, Request};
 use crate::console::{Console, DecimalBytes};
 use crate::files;
+use crate::setting::{HUGGINGFACE_DATASET, Setting};
 
 /// Where a file comes from when it is not on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remote {
-    /// An address, from `--model_url` or `--data_url`.
-    Url {
-        flag: &'static str,
-        address: Address,
-    },
+    /// An address, and the setting that gave it.
+    Url { setting: Setting, address: Address },
     /// A split of a dataset on the Hugging Face hub, which becomes JSON lines.
     Dataset { dataset: Dataset, split: String },
 }
@@ -48,9 +46,9 @@ pub enum Remote {
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Url { flag, address } => write!(f, "{flag} {address}"),
+            Self::Url { setting, address } => write!(f, "{setting} {address}"),
             Self::Dataset { dataset, split } => {
-                write!(f, "--huggingface_dataset {dataset}, split {split}")
+                write!(f, "{HUGGINGFACE_DATASET} {dataset}, split {split}")
             }
         }
     }
@@ -58,7 +56,7 @@ impl fmt::Display for Remote {
 
 /// How long to wait, and how often to try.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct RetryPolicy {
     /// For a connection.
     pub connect: Duration,
     /// For the next bytes.
@@ -69,7 +67,7 @@ pub struct Patience {
     pub tries: usize,
 }
 
-impl Default for Patience {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(20),
@@ -80,56 +78,63 @@ impl Default for Patience {
     }
 }
 
-/// Errors unless `path`, which `flag` named, exists or can be had from `remote`. What is fetched is
-/// shown on `console`.
-pub fn ensure(
-    path: &Path,
-    flag: &str,
-    remote: Option<&Remote>,
-    patience: &Patience,
-    console: &Console,
-) -> Result<()> {
+/// A file that must be there, and where it comes from if it is not.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub path: &'a Path,
+    /// The setting that names the file.
+    pub named_by: Setting,
+    /// The setting that would name an address of it.
+    pub url: Setting,
+    pub remote: Option<&'a Remote>,
+}
+
+/// Fetches what is wanted unless it is there. What is fetched is shown on `console`.
+pub fn obtain(wanted: &Wanted, policy: &RetryPolicy, console: &Console) -> Result<()> {
+    let &Wanted {
+        path,
+        named_by,
+        url,
+        remote,
+    } = wanted;
     if path.exists() {
         return Ok(());
     }
     let Some(remote) = remote else {
-        let (path, url_flag) = (
-            path.display(),
-            flag.replace("location", "url").replace("path", "url"),
-        );
         bail!(
-            "{flag} {path} does not exist; put the file there, name another with {flag}, or say with {url_flag} where \
-             it is to be had"
+            "{named_by} {} does not exist; put the file there, name another with {named_by}, or say with {url} where \
+             it is to be had",
+            path.display()
         );
     };
     // A link to a place where nothing is yet stays a link.
     let settled = path.is_symlink().then(|| files::settled(path));
     let target = settled.as_deref().unwrap_or(path);
     let fetched = match remote {
-        Remote::Url { address, .. } => bring(address, target, None, patience, console),
+        Remote::Url { address, .. } => fetch_file(address, target, None, policy, console),
         Remote::Dataset { dataset, split } => {
-            dataset::fetch(target, dataset, split, patience, console)
+            dataset::fetch(target, dataset, split, policy, console)
         }
     };
-    fetched.with_context(|| format!("cannot fetch {flag} {} from {remote}", path.display()))
+    fetched.with_context(|| format!("cannot fetch {named_by} {} from {remote}", path.display()))
 }
 
 /// Brings one file to `target`. A connection to the hub is made if it is needed and there is none.
-fn bring(
+fn fetch_file(
     address: &Address,
     target: &Path,
     hub: Option<&Hub>,
-    patience: &Patience,
+    policy: &RetryPolicy,
     console: &Console,
 ) -> Result<()> {
     let name = &address.file_name();
-    let client = &web::client(patience)?;
+    let client = &web::client(policy)?;
     let download = |request: &dyn Fn() -> Result<Request, Failure>| {
         let download = Download {
             client,
             request,
             name,
-            patience,
+            policy,
             console,
         };
         download.to(target)
@@ -151,7 +156,7 @@ fn bring(
             let hub = match hub {
                 Some(hub) => hub,
                 None => {
-                    own = Hub::open(patience, console)?;
+                    own = Hub::open(policy, console)?;
                     &own
                 }
             };

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::blocking::Client;
 
-use super::Patience;
+use super::RetryPolicy;
 use super::part::{Digest, Part};
 use super::web::{self, Failure, Reply, Request};
 use crate::console::{Console, DecimalBytes, Transfer};
@@ -41,7 +41,7 @@ pub struct Download<'a> {
     pub request: &'a dyn Fn() -> Result<Request, Failure>,
     /// What it is called in what is shown.
     pub name: &'a str,
-    pub patience: &'a Patience,
+    pub policy: &'a RetryPolicy,
     pub console: &'a Console,
 }
 
@@ -70,13 +70,13 @@ impl Download<'_> {
     /// Fills `part` until the file is whole and has the hash that the server states, which is given
     /// back.
     fn complete(&self, part: &mut Part) -> Result<Option<Digest>> {
-        let patience = self.patience;
-        let policy = ExponentialBuilder::default()
-            .with_min_delay(patience.first_delay)
+        let policy = self.policy;
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(policy.first_delay)
             .with_max_delay(Duration::from_secs(30))
-            .with_max_times(patience.tries)
+            .with_max_times(policy.tries)
             .with_jitter();
-        let mut delays = policy.build();
+        let mut delays = backoff.build();
         let mut went_on = part.origin().is_some();
         // A retry counts as progress, after which delays begin anew, only if it got further than all
         // before it: a server that sends the same beginning each time makes no progress.
@@ -105,7 +105,7 @@ impl Download<'_> {
                     (met, went_on) = (true, true);
                     if part.len() > farthest {
                         farthest = part.len();
-                        (delays, tries) = (policy.build(), 0);
+                        (delays, tries) = (backoff.build(), 0);
                     }
                     (format!("{why} after {}", DecimalBytes(part.len())), None)
                 }

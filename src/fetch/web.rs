@@ -12,7 +12,7 @@ use reqwest::header::{
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
-use super::Patience;
+use super::RetryPolicy;
 pub use super::address::without_secrets;
 use super::part::{Digest, Origin};
 
@@ -79,11 +79,11 @@ pub enum Failure {
 /// An HTTP client that follows no redirects by itself: what the hub says of a file stands in the redirect.
 ///
 /// Time-outs are for making a connection and for hearing nothing, none for the whole. Proxies come from the environment.
-pub fn client(patience: &Patience) -> Result<Client> {
+pub fn client(policy: &RetryPolicy) -> Result<Client> {
     Client::builder()
         .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(patience.connect)
-        .timeout(patience.stall)
+        .connect_timeout(policy.connect)
+        .timeout(policy.stall)
         .redirect(Policy::none())
         .build()
         .map_err(|error| no_https(&error))

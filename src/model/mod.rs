@@ -38,6 +38,7 @@ use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::wkv::HEAD_SIZES_ON_CARDS;
 use crate::ops::{Compute, Offsets, device, rows};
+use crate::setting::{DEVICE, WEIGHTS};
 use crate::tensors::Element;
 
 const LN_EPS: f32 = 1e-5;
@@ -82,9 +83,9 @@ impl Rwkv {
         let file = ModelFile::open(path)?;
         let loaded = Self::load(&file, compute);
         let loaded = loaded.map_err(|error| match device::is_out_of_memory(&error) {
-            true => error.context(
-                "the GPU's memory does not hold it; --weights int8 and nf4 need less, and --device cpu none",
-            ),
+            true => error.context(format!(
+                "the GPU's memory does not hold it; {WEIGHTS} int8 and nf4 need less, and {DEVICE} cpu none"
+            )),
             false => error,
         });
         loaded.with_context(|| format!("cannot use the model {}", path.display()))
@@ -96,7 +97,7 @@ impl Rwkv {
         let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
             compute.device.is_cpu() || HEAD_SIZES_ON_CARDS.contains(&config.head_size),
-            "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES_ON_CARDS:?}; use --device cpu",
+            "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES_ON_CARDS:?}; use {DEVICE} cpu",
             config.head_size
         );
         // A few of its rows are read, and none of them multiplied: it stays as it is.

@@ -6,6 +6,7 @@ use candle_core::Device;
 use super::Compute;
 use super::cpu::level::Level;
 use super::linear::{Product, Weights};
+use crate::setting::DEVICE;
 
 /// What `--device` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,8 +61,8 @@ fn open(choice: Choice) -> Result<(Device, Option<String>)> {
     match choice {
         Choice::Auto | Choice::Cpu => Ok((Device::Cpu, None)),
         Choice::Cuda(number) => anyhow::bail!(
-            "--device cuda:{number}: this build computes on the processor only; build with --features cuda, or use \
-             --device cpu"
+            "{DEVICE} cuda:{number}: this build computes on the processor only; build with --features cuda, or use \
+             {DEVICE} cpu"
         ),
     }
 }
@@ -76,7 +77,7 @@ fn open(choice: Choice) -> Result<(Device, Option<String>)> {
         Choice::Cuda(number) => match open::card(number) {
             Ok(device) => Ok((device, None)),
             Err(missing) => {
-                anyhow::bail!("--device cuda:{number}: {missing}; or use --device cpu")
+                anyhow::bail!("{DEVICE} cuda:{number}: {missing}; or use {DEVICE} cpu")
             }
         },
         Choice::Auto => match open::card(0) {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Eval, Step};
+use crate::setting::LOG_FILE;
 
 /// An open log.
 pub struct Log {
@@ -63,7 +64,7 @@ fn ends_inside_a_line(path: &Path) -> bool {
 }
 
 fn cannot_write(path: &Path) -> String {
-    format!("cannot write --log_file {}", path.display())
+    format!("cannot write {LOG_FILE} {}", path.display())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::log::Log;
 use super::{Eval, Step, TensorBoard};
 use crate::console::Console;
+use crate::setting::TENSORBOARD;
 
 /// The log file and TensorBoard's files, as far as they are asked for.
 ///
@@ -30,7 +31,7 @@ impl Records {
     ) -> Result<Self> {
         let board = tensorboard.map(|directory| {
             let opened = TensorBoard::open(directory, done);
-            opened.with_context(|| format!("cannot write --tensorboard {}", directory.display()))
+            opened.with_context(|| format!("cannot write {TENSORBOARD} {}", directory.display()))
         });
         Ok(Self {
             log: log_file.map(Log::open).transpose()?,
@@ -63,7 +64,8 @@ impl Records {
         }
         let logged = self.log.as_mut().map_or(Ok(()), log);
         let shown = self.board.as_mut().map_or(Ok(()), board);
-        if let Err(error) = logged.and(shown.context("cannot write --tensorboard")) {
+        if let Err(error) = logged.and(shown.with_context(|| format!("cannot write {TENSORBOARD}")))
+        {
             self.console.line(&format!(
                 "note   {error:#}; the run goes on without its records"
             ));

@@ -13,12 +13,13 @@ pub use self::interactive::KEY;
 use crate::console::Console;
 use crate::data::Formats;
 use crate::data::template::Template;
-use crate::fetch::{self, Patience, Remote};
+use crate::fetch::{self, Remote, RetryPolicy, Wanted};
 use crate::generate::{FinishReason, Settings, Talk};
 use crate::model::{Rwkv, State};
 use crate::ops::Compute;
 use crate::ops::device::{Choice, Opened};
 use crate::ops::linear::{Product, Weights};
+use crate::setting::{MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME};
 use crate::state_file::{self, OtherModel};
 use crate::tokenizer::Tokenizer;
 
@@ -63,7 +64,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     let state = &options.state;
     ensure!(
         state.exists(),
-        "--save_filename {} does not exist; tune a state first, or name another with --save_filename",
+        "{SAVE_FILENAME} {} does not exist; tune a state first, or name another with {SAVE_FILENAME}",
         state.display()
     );
     let settings = &options.settings;
@@ -71,7 +72,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         Ask::Prompt(prompt) => {
             ensure!(
                 !prompt.is_empty(),
-                "--prompt is empty; give the model something to answer"
+                "{PROMPT} is empty; give the model something to answer"
             );
             show_both(&load(options, console)?, prompt, settings, console)
         }
@@ -80,7 +81,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             // Lines about a model that is fetched are no JSON.
             let loaded = load(options, &console.beside_output())?;
             prompts::answer(&loaded, &prompts, settings, console)
-                .with_context(|| format!("cannot answer --prompts {}", path.display()))
+                .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))
         }
         Ask::Interactive { formatter } => {
             interactive::run(&load(options, console)?, formatter, settings, console)
@@ -89,11 +90,14 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
 }
 
 fn load(options: &Options, console: &Console) -> Result<Loaded> {
-    fetch::ensure(
-        &options.model,
-        "--model_location",
-        options.model_remote.as_ref(),
-        &Patience::default(),
+    fetch::obtain(
+        &Wanted {
+            path: &options.model,
+            named_by: MODEL_LOCATION,
+            url: MODEL_URL,
+            remote: options.model_remote.as_ref(),
+        },
+        &RetryPolicy::default(),
         console,
     )?;
     let Opened { compute, note } =
@@ -104,7 +108,7 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
     let model = Rwkv::open(&options.model, &compute)?;
     let state = &options.state;
     let tuned = state_file::open_for(&model, state, None, options.other_model)
-        .with_context(|| format!("cannot use the state --save_filename {}", state.display()))?
+        .with_context(|| format!("cannot use the state {SAVE_FILENAME} {}", state.display()))?
         .state;
     Ok(Loaded {
         base: State::zeros(model.config())?.to_device(&compute.device)?,
@@ -139,7 +143,7 @@ fn show(
     console.line("");
     if reason == FinishReason::Limit {
         console.line(&format!(
-            "[stopped at --max_tokens {}]",
+            "[stopped at {MAX_TOKENS} {}]",
             settings.max_tokens
         ));
     }

@@ -10,6 +10,7 @@ use crate::console::Console;
 use crate::data::Formats;
 use crate::data::jsonl::{self, Row};
 use crate::generate::{self, FinishReason, Settings};
+use crate::setting::{PROMPT_FORMATTER, PROMPTS};
 use crate::tokenizer::Tokenizer;
 
 /// A prompt, and the line of its file that it stands on.
@@ -51,7 +52,7 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
     };
     read().with_context(|| {
         format!(
-            "cannot use --prompts {} (each line an object for --prompt_formatter, or a string)",
+            "cannot use {PROMPTS} {} (each line an object for {PROMPT_FORMATTER}, or a string)",
             path.display()
         )
     })

@@ -1,5 +1,6 @@
 //! Why a state could not be read or written.
 
+use crate::setting;
 use crate::tensors::{self, Dtype};
 
 /// Why a state could not be read or written. The path is the caller's to add.
@@ -23,7 +24,8 @@ pub enum Error {
     },
     #[error(
         "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as [key, value] or as \
-         [value, key], and nothing in the file tells; say which by `state-tune convert` with --from web-rwkv or --from time_state"
+         [value, key], and nothing in the file tells; say which by `state-tune convert` with {FROM} web-rwkv or {FROM} time_state",
+        FROM = setting::FROM
     )]
     Unclear { dtype: Dtype },
     #[error("it has {name}, but not one of every layer before it, or something else beside them")]
@@ -46,12 +48,14 @@ pub enum Error {
     },
     #[error(
         "it was tuned on another model of this shape (its tag says {found}, this model is {expected}); give that model, \
-         or --force to use it all the same"
+         or {FORCE} to use it all the same",
+        FORCE = setting::FORCE
     )]
     OtherModel { found: String, expected: String },
     #[error(
         "its {part} holds a number that is not finite, or too large for the file's type; tune it with a lower \
-         --learningrate"
+         {LEARNING_RATE}",
+        LEARNING_RATE = setting::LEARNING_RATE
     )]
     NotFinite { part: &'static str },
     #[error("it is written into a copy of a model, and no model is given")]

@@ -21,6 +21,7 @@ use super::step::Work;
 use crate::data::Example;
 use crate::files::Bytes;
 use crate::report::History;
+use crate::setting::{INIT, RESUME, SEED, TUNE};
 use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors};
 
 /// Tells a checkpoint from other safetensors files, and names what wrote it.
@@ -80,7 +81,7 @@ impl Identity {
             model: work.model.fingerprint().to_string(),
             examples: hash(&work.data.examples),
             held_out: hash(&work.data.held_out),
-            course: format!("--tune {tune} --init {init} --seed {seed}"),
+            course: format!("{TUNE} {tune} {INIT} {init} {SEED} {seed}"),
         }
     }
 }
@@ -228,10 +229,10 @@ impl Checkpoint {
         flags: &[(String, String)],
     ) -> Result<()> {
         // Parts of another size would give other last digits. Free memory is no reason, a flag is.
-        let planned = ["--batchsize", "--micro_batch", "--recompute", "--weights"];
+        let planned = ["batchsize", "micro_batch", "recompute", "weights"];
         let is_replanned = self
             .changes(flags)
-            .any(|(flag, ..)| planned.contains(&flag));
+            .any(|(flag, ..)| planned.contains(&flag.trim_start_matches('-')));
         let Self { record, tensors } = self;
         let (then, now) = (&record.identity, identity);
         for (what, then, now) in [
@@ -247,14 +248,14 @@ impl Checkpoint {
                 &now.held_out,
             ),
             (
-                "--tune, --init and --seed are not the same",
+                &format!("{TUNE}, {INIT} and {SEED} are not the same"),
                 &then.course,
                 &now.course,
             ),
         ] {
             ensure!(
                 then == now,
-                "{what} (it says {then}, here it is {now}); give what that run had, or leave out --resume"
+                "{what} (it says {then}, here it is {now}); give what that run had, or leave out {RESUME}"
             );
         }
         ensure!(

@@ -11,6 +11,7 @@ use super::step::Work;
 use super::{Keep, Stop, page};
 use crate::console::Console;
 use crate::report::{self, Summary};
+use crate::setting::RESUME;
 use crate::state_file::{self, Format};
 use crate::{files, system};
 
@@ -98,7 +99,7 @@ pub fn finish(
             failures.insert(0, match learnt {
                 Some(_) => anyhow!("{error:#}; the last good state is in {state}"),
                 None if run.before > 0.0 => anyhow!(
-                    "{error:#}; the checkpoint {} leads there by itself: start without --resume",
+                    "{error:#}; the checkpoint {} leads there by itself: start without {RESUME}",
                     outputs.checkpoint.display()
                 ),
                 None => anyhow!("{error:#}; nothing was learnt before that, so no state was written"),

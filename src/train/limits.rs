@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::setting::{EXIT_LOSS, MAX_EPOCHS, MAX_TIME, PATIENCE};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Why a run ended that learnt something.
@@ -23,14 +24,14 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ExitLoss { loss, exit_loss } => {
-                write!(f, "the loss {loss:.4} is below --exit_loss {exit_loss}")
+                write!(f, "the loss {loss:.4} is below {EXIT_LOSS} {exit_loss}")
             }
-            Self::MaxEpochs { max_epochs } => write!(f, "--max_epochs {max_epochs} done"),
-            Self::MaxTime { max_time } => write!(f, "--max_time {max_time} seconds are over"),
+            Self::MaxEpochs { max_epochs } => write!(f, "{MAX_EPOCHS} {max_epochs} done"),
+            Self::MaxTime { max_time } => write!(f, "{MAX_TIME} {max_time} seconds are over"),
             Self::Patience { evals } => {
                 write!(
                     f,
-                    "{evals} evaluations in a row were no better (--patience)"
+                    "{evals} evaluations in a row were no better ({PATIENCE})"
                 )
             }
             Self::Signal(SIGINT) => write!(f, "interrupted"),

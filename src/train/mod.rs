@@ -35,13 +35,14 @@ use self::run_state::RunState;
 use self::signals::Signals;
 use self::step::Work;
 use crate::console::{Console, Progress};
-use crate::fetch::{self, Patience};
+use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::Rwkv;
 use crate::ops::Compute;
 pub use crate::ops::adam::Adam;
 use crate::ops::device::{self, Opened};
 use crate::ops::linear::Weights;
 use crate::report::Records;
+use crate::setting::{DRY_RUN, MODEL_LOCATION, MODEL_URL};
 
 /// Trains and saves, and says how it goes on `console`. Returns why it stopped; a run whose loss is no
 /// longer a number is an error, after the last good state is saved.
@@ -50,11 +51,14 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let compute = open_device(options, console)?;
     let data = prepare::survey(options, console)?;
     prepare::check_places(options)?;
-    fetch::ensure(
-        &options.model,
-        "--model_location",
-        options.model_remote.as_ref(),
-        &Patience::default(),
+    fetch::obtain(
+        &Wanted {
+            path: &options.model,
+            named_by: MODEL_LOCATION,
+            url: MODEL_URL,
+            remote: options.model_remote.as_ref(),
+        },
+        &RetryPolicy::default(),
         console,
     )?;
     let model = Rwkv::open(&options.model, &compute)?;
@@ -207,11 +211,13 @@ pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
         ));
     } else {
         console.line(&format!(
-            "model  {model} is not there; training will need it, or a --model_url"
+            "model  {model} is not there; training will need it, or a {MODEL_URL}"
         ));
     }
     say_steps(options, data.examples.len(), console);
-    console.line("--dry_run: nothing was learnt, and no state written");
+    console.line(&format!(
+        "{DRY_RUN}: nothing was learnt, and no state written"
+    ));
     Ok(())
 }
 

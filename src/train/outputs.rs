@@ -10,6 +10,9 @@ use super::{HeldOut, Options, checkpoint};
 use crate::console::Console;
 use crate::files;
 use crate::model::Rwkv;
+use crate::setting::{
+    DATA_PATH, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting,
+};
 use crate::state_file::{self, Format, OtherModel};
 
 /// Where the state goes, and whether a state lies there already.
@@ -28,7 +31,7 @@ impl Outputs {
     /// model: a model, notes, the state of a larger model.
     pub fn check(save: &Path, model: &Rwkv) -> Result<Self> {
         let path = files::settled(save);
-        let what = || format!("cannot write --save_filename {}", save.display());
+        let what = || format!("cannot write {SAVE_FILENAME} {}", save.display());
         let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
         ensure!(
             save.file_name().is_some() && !ends_in_a_slash,
@@ -50,14 +53,14 @@ impl Outputs {
         if let Ok(found) = fs::metadata(&curve) {
             ensure!(
                 found.is_file(),
-                "cannot write the loss curve {}: it is a {}; move it away or give another --save_filename",
+                "cannot write the loss curve {}: it is a {}; move it away or give another {SAVE_FILENAME}",
                 curve.display(),
                 kind(&found)
             );
             ensure!(
                 found.len() == 0 || begins_with(&curve, b"<svg"),
                 "cannot write the loss curve {}: the file there is no SVG picture and is not replaced; move it away or \
-                 give another --save_filename",
+                 give another {SAVE_FILENAME}",
                 curve.display()
             );
         }
@@ -67,7 +70,7 @@ impl Outputs {
         ensure!(
             is_free || checkpoint::is_one(&checkpoint),
             "cannot write the checkpoint {}: what is there is no checkpoint, or a damaged one, and is not replaced; \
-             move it away or give another --save_filename",
+             move it away or give another {SAVE_FILENAME}",
             checkpoint.display()
         );
         for written in [&path, &curve, &checkpoint] {
@@ -104,13 +107,13 @@ impl Outputs {
         let (path, old) = (self.checkpoint.display(), self.old_checkpoint());
         ensure!(
             !old.exists() || checkpoint::is_one(&old),
-            "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give --resume",
+            "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give {RESUME}",
             old.display()
         );
         fs::rename(&self.checkpoint, &old)
             .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
         console.line(&format!(
-            "note   {path} is of an earlier run and is now {path}.old; --resume would have gone on from it"
+            "note   {path} is of an earlier run and is now {path}.old; {RESUME} would have gone on from it"
         ));
         Ok(())
     }
@@ -120,36 +123,42 @@ impl Outputs {
 /// something that it did not write.
 pub fn check_further(options: &Options, outputs: &Outputs) -> Result<()> {
     let mut others = vec![
-        ("is also --model_location", files::settled(&options.model)),
-        ("is also --data_path", files::settled(&options.data)),
-        ("is also --save_filename", outputs.path.clone()),
         (
-            "is where --save_filename puts its loss curve",
+            format!("is also {MODEL_LOCATION}"),
+            files::settled(&options.model),
+        ),
+        (
+            format!("is also {DATA_PATH}"),
+            files::settled(&options.data),
+        ),
+        (format!("is also {SAVE_FILENAME}"), outputs.path.clone()),
+        (
+            format!("is where {SAVE_FILENAME} puts its loss curve"),
             files::settled(&outputs.curve),
         ),
         (
-            "is where --save_filename puts its checkpoint",
+            format!("is where {SAVE_FILENAME} puts its checkpoint"),
             files::settled(&outputs.checkpoint),
         ),
         (
-            "is where an earlier checkpoint is kept",
+            "is where an earlier checkpoint is kept".to_string(),
             files::settled(&outputs.old_checkpoint()),
         ),
     ];
     if let HeldOut::File(path) = &options.evaluation.examples {
-        others.push(("is also --eval_path", files::settled(path)));
+        others.push((format!("is also {EVAL_PATH}"), files::settled(path)));
     }
     if let Some(log) = &options.log_file {
-        check_apart("--log_file", log, &others)?;
-        others.push(("is also --log_file", files::settled(log)));
+        check_apart(LOG_FILE, log, &others)?;
+        others.push((format!("is also {LOG_FILE}"), files::settled(log)));
     }
     let Some(report) = &options.report else {
         return Ok(());
     };
-    check_apart("--report", report, &others)?;
+    check_apart(REPORT, report, &others)?;
     if let Ok(found) = fs::metadata(report) {
         let advice = "it is not replaced; move it away or give another name";
-        let what = || format!("cannot write --report {}", report.display());
+        let what = || format!("cannot write {REPORT} {}", report.display());
         ensure!(
             found.is_file(),
             "{}: it is a {}; {advice}",
@@ -166,11 +175,11 @@ pub fn check_further(options: &Options, outputs: &Outputs) -> Result<()> {
     Ok(())
 }
 
-fn check_apart(flag: &str, path: &Path, others: &[(&str, PathBuf)]) -> Result<()> {
+fn check_apart(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
     let settled = files::settled(path);
     match others.iter().find(|(_, other)| *other == settled) {
         Some((whose, _)) => bail!(
-            "{flag} {} {whose}; give it a name of its own",
+            "{setting} {} {whose}; give it a name of its own",
             path.display()
         ),
         None => Ok(()),

@@ -8,9 +8,12 @@ use super::memory_plan::Plan;
 use super::{HeldOut, Options};
 use crate::console::Console;
 use crate::data::{Example, Survey, example, held_out};
-use crate::fetch::{self, Patience};
+use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::{Config, FirstRow, Rwkv, Sequence};
 use crate::ops::device;
+use crate::setting::{
+    DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, LOG_FILE, REPORT, SAVE_FILENAME, TENSORBOARD, TUNE,
+};
 use crate::{files, system};
 
 /// Free memory to plan with where the system does not tell: 4 GiB.
@@ -34,11 +37,14 @@ pub fn survey(options: &Options, console: &Console) -> Result<Data> {
         None if !options.data.exists() => {}
         _ => console.line(&format!("data   {data}, the file that is there")),
     }
-    fetch::ensure(
-        &options.data,
-        "--data_path",
-        options.data_remote.as_ref(),
-        &Patience::default(),
+    fetch::obtain(
+        &Wanted {
+            path: &options.data,
+            named_by: DATA_PATH,
+            url: DATA_URL,
+            remote: options.data_remote.as_ref(),
+        },
+        &RetryPolicy::default(),
         console,
     )?;
     let examples = example::read(&options.data, &options.formats)?;
@@ -51,7 +57,7 @@ pub fn survey(options: &Options, console: &Console) -> Result<Data> {
             held_out: Vec::new(),
         },
         HeldOut::File(path) => {
-            let held_out = example::read(path, &options.formats).context("--eval_path")?;
+            let held_out = example::read(path, &options.formats).context(EVAL_PATH)?;
             console.line(&format!(
                 "eval   {} examples of {}",
                 held_out.len(),
@@ -63,7 +69,7 @@ pub fn survey(options: &Options, console: &Console) -> Result<Data> {
             let all = examples.len();
             let parts = held_out::put_aside(examples, *share);
             let (examples, held_out) = parts.with_context(|| {
-                format!("--eval_split {share} of {all} examples leaves none to learn from; give a smaller share or more data")
+                format!("{EVAL_SPLIT} {share} of {all} examples leaves none to learn from; give a smaller share or more data")
             })?;
             console.line(&format!(
                 "eval   {} of the examples, which are not learnt from",
@@ -102,20 +108,17 @@ pub fn plan(options: &Options, model: &Rwkv, data: &Data) -> Result<Plan> {
 /// coming.
 pub fn check_places(options: &Options) -> Result<()> {
     files::check_writable(&files::settled(&options.save))
-        .with_context(|| format!("cannot write --save_filename {}", options.save.display()))?;
-    for (flag, path) in [
-        ("--log_file", &options.log_file),
-        ("--report", &options.report),
-    ] {
+        .with_context(|| format!("cannot write {SAVE_FILENAME} {}", options.save.display()))?;
+    for (setting, path) in [(LOG_FILE, &options.log_file), (REPORT, &options.report)] {
         if let Some(path) = path {
             files::check_writable(&files::settled(path))
-                .with_context(|| format!("cannot write {flag} {}", path.display()))?;
+                .with_context(|| format!("cannot write {setting} {}", path.display()))?;
         }
     }
     if let Some(directory) = &options.tensorboard {
         ensure!(
             directory.is_dir() || !directory.exists(),
-            "cannot write --tensorboard {}: it is no directory; give another name",
+            "cannot write {TENSORBOARD} {}: it is no directory; give another name",
             directory.display()
         );
     }
@@ -161,7 +164,7 @@ fn check_some(
         if Sequence::from(example).targets(first_row) == 0 {
             bail!(
                 "{}: the prompt is empty and the completion a single token, which nothing predicts without a soft \
-                 prompt; add softprompt to --tune or remove the line",
+                 prompt; add softprompt to {TUNE} or remove the line",
                 at()
             );
         }

@@ -11,6 +11,7 @@ use crate::data::{Example, Walker};
 use crate::evaluate::{self, Score};
 use crate::model::{Rwkv, State};
 use crate::report::{Eval, History};
+use crate::setting::LEARNING_RATE;
 
 /// Examples that are evaluated between two looks for a signal.
 const EXAMPLES_AT_ONCE: usize = 16;
@@ -122,7 +123,7 @@ impl RunState {
         let (step, loss) = (self.learner.steps(), score.loss());
         ensure!(
             loss.is_finite(),
-            "the loss on held-out examples is {loss} after step {step}: lower --learningrate"
+            "the loss on held-out examples is {loss} after step {step}: lower {LEARNING_RATE}"
         );
         let eval = Eval {
             step,

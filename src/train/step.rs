@@ -14,6 +14,7 @@ use crate::evaluate;
 use crate::model::{Rwkv, Sequence, State};
 use crate::ops::device;
 use crate::report::Step;
+use crate::setting::{COMPLETION_CUTOFF, INIT, LEARNING_RATE, PROMPT_CUTOFF, WEIGHTS};
 use crate::state_file;
 
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
@@ -87,10 +88,10 @@ fn accumulate_within_memory(
         };
         device::give_back_memory(&work.model.compute().device)?;
         let Some(smaller) = run.plan.smaller(&rows) else {
-            return Err(error.context(
-                "the GPU's memory does not hold the longest example; cut it by --prompt_cutoff and \
-                 --completion_cutoff, or hold less of the model by --weights",
-            ));
+            return Err(error.context(format!(
+                "the GPU's memory does not hold the longest example; cut it by {PROMPT_CUTOFF} and \
+                 {COMPLETION_CUTOFF}, or hold less of the model by {WEIGHTS}"
+            )));
         };
         run.plan = smaller;
         console.line(&format!(
@@ -179,7 +180,7 @@ fn diverged(loss: f64, step: usize, options: &Options) -> anyhow::Error {
         let model = options.model.display();
         return anyhow!(
             "the loss is {loss} at step 1, before anything was learnt: the model {model} is broken, or overflows with \
-             this --init"
+             this {INIT}"
         );
     }
     let what = match loss.is_finite() {
@@ -191,5 +192,5 @@ fn diverged(loss: f64, step: usize, options: &Options) -> anyhow::Error {
 
 fn lower_the_learning_rate(what: &str, step: usize, options: &Options) -> anyhow::Error {
     let learning_rate = options.schedule.learning_rate;
-    anyhow!("{what} at step {step}: lower --learningrate (now {learning_rate:?})")
+    anyhow!("{what} at step {step}: lower {LEARNING_RATE} (now {learning_rate:?})")
 }

@@ -12,7 +12,8 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use state_tune::console::Console;
-use state_tune::fetch::{self, Patience, Remote};
+use state_tune::fetch::{self, Remote, RetryPolicy, Wanted};
+use state_tune::setting::{DATA_PATH, DATA_URL};
 use state_tune::system;
 
 use crate::common::Dir;
@@ -299,8 +300,14 @@ fn child_that_fetches_and_tells_its_peak() {
         split: "train".to_string(),
     };
     let target = std::path::Path::new(&target);
-    let (patience, console) = (Patience::default(), Console::silent());
-    fetch::ensure(target, "--data_path", Some(&remote), &patience, &console).unwrap();
+    let wanted = Wanted {
+        path: target,
+        named_by: DATA_PATH,
+        url: DATA_URL,
+        remote: Some(&remote),
+    };
+    let (policy, console) = (RetryPolicy::default(), Console::silent());
+    fetch::obtain(&wanted, &policy, &console).unwrap();
     println!("peak={}", system::peak().unwrap());
 }
 

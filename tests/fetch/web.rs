@@ -1,4 +1,4 @@
-//! Plain web servers, good and bad ones, by way of `fetch::ensure`.
+//! Plain web servers, good and bad ones, by way of `fetch::obtain`.
 
 use std::fs;
 use std::path::Path;
@@ -8,14 +8,15 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sha2::{Digest, Sha256};
 use state_tune::console::Console;
-use state_tune::fetch::{self, Patience, Remote};
+use state_tune::fetch::{self, Remote, RetryPolicy, Wanted};
+use state_tune::setting::{MODEL_LOCATION, MODEL_URL};
 
 use crate::common::Dir;
 use crate::server::{Answer, Asked, Server, bytes};
 
 const LEN: usize = 300_000;
 
-const HASTY: Patience = Patience {
+const HASTY: RetryPolicy = RetryPolicy {
     connect: Duration::from_secs(5),
     stall: Duration::from_millis(500),
     first_delay: Duration::from_millis(10),
@@ -23,22 +24,27 @@ const HASTY: Patience = Patience {
 };
 
 /// One try, as of a run that is cut off.
-const ONCE: Patience = Patience { tries: 0, ..HASTY };
+const ONCE: RetryPolicy = RetryPolicy { tries: 0, ..HASTY };
 
 /// Fetches `address` to `file` in a directory.
 fn get(dir: &Dir, address: &str, file: &str) -> Result<(), String> {
     get_with(dir, address, file, &HASTY)
 }
 
-fn get_with(dir: &Dir, address: &str, file: &str, patience: &Patience) -> Result<(), String> {
+fn get_with(dir: &Dir, address: &str, file: &str, policy: &RetryPolicy) -> Result<(), String> {
     let remote = Remote::Url {
-        flag: "--model_url",
+        setting: MODEL_URL,
         address: address.parse().unwrap(),
     };
     let path = dir.path(file);
     let console = Console::silent();
-    fetch::ensure(&path, "--model_location", Some(&remote), patience, &console)
-        .map_err(|error| format!("{error:#}"))
+    let wanted = Wanted {
+        path: &path,
+        named_by: MODEL_LOCATION,
+        url: MODEL_URL,
+        remote: Some(&remote),
+    };
+    fetch::obtain(&wanted, policy, &console).map_err(|error| format!("{error:#}"))
 }
 
 #[track_caller]
@@ -252,7 +258,7 @@ fn a_refusal_ends_it_at_once_and_says_what_it_means() {
         let whole = error.contains(&status.to_string())
             && error.contains(words)
             && error.contains("127.0.0.1")
-            && error.contains("--model_url http://127.0.0.1");
+            && error.contains("model_url http://127.0.0.1");
         assert!(whole && !error.contains("secret"), "{status}: {error}");
         assert_eq!(server.asked().len(), 1, "{status}");
         is_not_there(&dir, &[]);

@@ -174,11 +174,11 @@ fn a_line_with_all_keys_of_the_templates_is_plain() {
 fn templates_without_a_place_for_what_is_said_are_an_error() {
     assert_eq!(
         error(CHAT, &formats("{question}", " {output}")),
-        "line 7 has `messages`, but --prompt_formatter has no {input} where they could stand; put {input} into it"
+        "line 7 has `messages`, but prompt_formatter has no {input} where they could stand; put {input} into it"
     );
     assert_eq!(
         error(CHAT, &formats("{input}", "{answer}")),
-        "line 7 has `messages`, but --response_formatter has no {output} where they could stand; put {output} into it"
+        "line 7 has `messages`, but response_formatter has no {output} where they could stand; put {output} into it"
     );
 }
 

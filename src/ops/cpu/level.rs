@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use crate::setting::CPU;
+
 /// Levels from the lowest up; each includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -67,12 +69,12 @@ impl Level {
         let best = Self::best();
         anyhow::ensure!(
             self <= best,
-            "--cpu {self}: this machine has no more than {best}"
+            "{CPU} {self}: this machine has no more than {best}"
         );
         let chosen = *CHOSEN.get_or_init(|| self);
         anyhow::ensure!(
             chosen == self,
-            "--cpu {self}: computing has begun with {chosen}"
+            "{CPU} {self}: computing has begun with {chosen}"
         );
         Ok(())
     }

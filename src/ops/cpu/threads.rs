@@ -2,6 +2,8 @@
 
 use anyhow::Context;
 
+use crate::setting::THREADS;
+
 /// Does `work` on so many threads, `None` meaning one for each core. The work itself runs on one of
 /// them: called from outside, every op would wait for the threads to wake up and then be woken
 /// itself, thousands of times a step.
@@ -13,7 +15,7 @@ pub fn with_threads<R: Send>(
         .num_threads(threads.unwrap_or(0))
         .build()
         .with_context(|| match threads {
-            Some(threads) => format!("--threads {threads}: cannot start them"),
+            Some(threads) => format!("{THREADS} {threads}: cannot start them"),
             None => "cannot start threads to compute with".to_string(),
         })?;
     Ok(pool.install(work))

@@ -14,6 +14,7 @@ use half::bf16;
 use super::{Product, Side, To, WIDENED};
 use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
 use crate::ops::linear::quantised::{BLOCK, Form, LEVELS};
+use crate::setting::DEVICE;
 use crate::tensors::Element;
 
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
@@ -196,7 +197,7 @@ impl Numbers {
 fn check([_, columns]: [usize; 2]) -> Result<()> {
     if !columns.is_multiple_of(NEIGHBOURS) {
         bail!(
-            "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; use --device cpu"
+            "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; use {DEVICE} cpu"
         );
     }
     Ok(())
