@@ -25,7 +25,7 @@ impl Bytes {
     /// Maps a file. Its pages are read when they are touched, and are shared with every other
     /// process that maps it.
     pub fn map(path: &Path) -> io::Result<Self> {
-        // Asked before opening: to open a pipe would wait for its other end.
+        // Checked before the file is opened: opening a pipe would wait for its other end.
         let metadata = std::fs::metadata(path)?;
         if !metadata.is_file() {
             let what = if metadata.is_dir() {
@@ -63,8 +63,8 @@ impl Bytes {
         })
     }
 
-    /// Lets go of the memory that a mapped file's window takes; whoever looks at it again has it
-    /// read again. No more than a hint: what cannot be let go of stays.
+    /// Frees the memory that this window of a mapped file takes. The pages are read from the file
+    /// again when they are used again. This is a hint: the system may keep them.
     pub fn leave_memory(&self) {
         #[cfg(unix)]
         if let Source::Mapped(map) = &self.source {

@@ -1,4 +1,4 @@
-//! Files the program reads by mapping ([`Bytes`]) and writes by replacing ([`replace()`]).
+//! Files: read by mapping them ([`Bytes`]), written by replacing them ([`replace()`]).
 
 mod bytes;
 mod paths;

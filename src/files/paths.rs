@@ -1,8 +1,8 @@
-//! Where a file lies.
+//! Paths: the directory of a file, and the place that a path leads to.
 
 use std::path::{Path, PathBuf};
 
-/// Where a file lies, or will.
+/// The directory that a file lies in, or will lie in.
 pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

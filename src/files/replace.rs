@@ -27,8 +27,8 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> 
     Ok(())
 }
 
-/// Gives the whole file at `from`, open as `file`, its name `to` in the same directory: synced
-/// first, then renamed.
+/// Renames the complete file at `from`, open as `file`, to `to` in the same directory. It is synced
+/// first.
 pub fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(from, to)?;
@@ -37,7 +37,7 @@ pub fn publish(file: &File, from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// A rename outlives a power cut once its directory is synced too. Not every file system can do
-/// that, and the content is whole either way, so a failure here is none of the caller's business.
+/// that, and the content is whole either way, so a failure here is no error.
 fn sync_directory_of(path: &Path) {
     if let Ok(directory) = File::open(directory_of(path)) {
         let _ = directory.sync_all();
@@ -63,14 +63,14 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
         .prefix(&temporary_prefix(path))
         .tempfile_in(directory_of(path))
         .map_err(|error| match error.kind() {
-            // tempfile names the temporary file, which nobody asked for.
+            // tempfile's message names the temporary file, which the user did not choose.
             io::ErrorKind::NotFound => io::Error::new(
                 error.kind(),
                 format!("there is no directory {}", directory_of(path).display()),
             ),
             kind => io::Error::from(kind),
         })?;
-    // Where a file system has no locks, `sweep` gets none either.
+    // On a file system without locks `sweep` gets no lock either, and so removes nothing.
     let _ = file.as_file().lock();
     Ok(file)
 }
@@ -98,7 +98,7 @@ pub fn sweep(path: &Path) {
             && let Ok(file) = File::open(entry.path())
             && file.try_lock().is_ok()
         {
-            // What cannot be removed does no harm.
+            // A file that cannot be removed does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
     }

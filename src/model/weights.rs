@@ -49,8 +49,8 @@ impl ModelFile {
         }
     }
 
-    /// A frozen matrix of exactly this shape, left where it lies, or copied: in another type, or to
-    /// a card.
+    /// A frozen matrix of exactly this shape. It stays in the mapped file, or is copied: to another
+    /// type, or to a GPU.
     pub fn matrix(&self, name: &str, shape: [usize; 2], compute: &Compute) -> Result<Matrix> {
         let found = self.matrix_shape(name)?;
         ensure!(

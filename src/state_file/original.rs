@@ -1,8 +1,8 @@
-//! `original`: what the program that this one follows came to write later, a dictionary in a
-//! `.pth`.
+//! `original`: what later versions of the original Python program wrote, a dictionary in a `.pth`.
 //!
 //! ```text
-//! blocks.{i}.att.shift.state, blocks.{i}.ffn.shift.state (1,1,C), blocks.{i}.att.wkvstate (H,K,K), all bf16
+//! blocks.{i}.att.shift.state, blocks.{i}.ffn.shift.state (1,1,C), bf16
+//! blocks.{i}.att.wkvstate (H,K,K), bf16
 //! ```
 
 use super::candidate::{Candidate, has_layer, in_layer, nothing_left, take_layers};

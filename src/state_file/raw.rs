@@ -1,4 +1,4 @@
-//! A state's tensors as a file has them, and the way from there to a [`State`] and back.
+//! A state's tensors as a file has them, made into a [`State`], and made from one.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -70,10 +70,12 @@ impl RawState {
         self
     }
 
+    /// Layers.
     pub fn n_layer(&self) -> usize {
         self.sizes[0]
     }
 
+    /// Width of the model's embeddings.
     pub fn n_embd(&self) -> usize {
         self.sizes[1] * self.sizes[2]
     }
@@ -128,7 +130,7 @@ impl RawState {
         Ok(numbers(PART, &self.shifts)?.reshape(rows)?)
     }
 
-    /// None where the file's has no rows.
+    /// `[C]`; `None` where the file has none, or one without rows.
     fn soft_prompt(&self) -> Result<Option<Tensor>, Error> {
         const PART: &str = "softprompt";
         let n_embd = self.n_embd();

@@ -1,4 +1,4 @@
-//! `state`: what training writes as `state.pth`, and what the program that this one follows wrote.
+//! `state`: what training writes as `state.pth`, in the format of the original Python program.
 //!
 //! ```text
 //! [softprompt (1,1,C), (time_shifts (2L,1,1,C), time_mix (L,1,H,K,K))]

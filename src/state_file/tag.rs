@@ -1,14 +1,14 @@
-//! What a file of ours says of itself beside its numbers: an entry of the zip archive that
-//! `torch.load` does not look at, or safetensors' metadata.
+//! What this program writes beside a state's numbers: the format, and the model that it was tuned
+//! on. It is an entry of the zip archive that `torch.load` does not look at, or safetensors' metadata.
 
 use serde::{Deserialize, Serialize};
 
 use super::format::Format;
 
-/// The tag's name, in either kind of file.
+/// The name of the tag in a file.
 pub const NAME: &str = "state-tune.json";
 
-/// The tag.
+/// The tag of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     /// The program that wrote the file.

@@ -4,8 +4,8 @@
 //! blocks.{i}.att.time_state (H,K,K), bf16
 //! ```
 //!
-//! Somebody may have saved the same as safetensors, where only the orientation of its matrices
-//! tells it from web-rwkv's.
+//! The same may have been saved as safetensors. Such a file differs from web-rwkv's in nothing but
+//! the orientation of its matrices, and perhaps their type.
 
 use super::candidate::{Candidate, has_layer, in_layer, is_model, nothing_left, take_layers};
 use super::error::Error;
@@ -15,7 +15,7 @@ use crate::model::{Group, State};
 use crate::tensors::pth::Value;
 use crate::tensors::{Content, Element};
 
-/// What every layer's matrices are called, here and in the formats that are made of this one.
+/// The name of a layer's matrices, here, in web-rwkv's files and in models.
 pub const MATRIX: &str = "att.time_state";
 
 impl Format {

@@ -19,24 +19,28 @@ pub enum Error {
     #[error("the file is empty; save or download it again")]
     Empty,
     #[error(
-        "the file is in PyTorch's old format, from before version 1.6; load it with torch.load and save it again with \
-         torch.save of a current PyTorch"
+        "the file is in PyTorch's old format, from before version 1.6; load it with torch.load \
+         and save it again with torch.save of a current PyTorch"
     )]
     Legacy,
     #[error(
-        "the file is in the safetensors format, not PyTorch's; name it .safetensors or .st and give that instead"
+        "the file is in the safetensors format, not PyTorch's; name it .safetensors or .st and \
+         give that instead"
     )]
     Safetensors,
     #[error(
-        "the file is a Git LFS pointer, not the checkpoint it stands for; run `git lfs pull`, or download it"
+        "the file is a Git LFS pointer, not the checkpoint it stands for; run `git lfs pull`, or \
+         download it"
     )]
     LfsPointer,
     #[error(
-        "the file is a web page, not a checkpoint; open the page in a browser and find the link to the file itself"
+        "the file is a web page, not a checkpoint; open the page in a browser and find the link \
+         to the file itself"
     )]
     WebPage,
     #[error(
-        "the file is no PyTorch checkpoint: it begins with \"{start}\" where a zip archive begins with \"PK\""
+        "the file is no PyTorch checkpoint: it begins with \"{start}\" where a zip archive begins \
+         with \"PK\""
     )]
     NotZip { start: String },
 
@@ -44,7 +48,8 @@ pub enum Error {
     #[error("the zip archive is damaged or cut short; download or save the file again")]
     Zip(#[from] ZipError),
     #[error(
-        "entries of the zip archive share a name or bytes, or reach into its directory; save the file again with torch.save"
+        "entries of the zip archive share a name or bytes, or reach into its directory; save the \
+         file again with torch.save"
     )]
     Overlap,
     #[error("no entry {entry} in the zip archive; save the file again with torch.save")]
@@ -54,11 +59,13 @@ pub enum Error {
     #[error("entry {entry} is encrypted; save the file again without a password")]
     Encrypted { entry: String },
     #[error(
-        "entry {entry} is packed with {method}; only stored and deflated entries are read, so pack it again"
+        "entry {entry} is packed with {method}; only stored and deflated entries are read, so \
+         pack it again"
     )]
     Packing { entry: String, method: String },
     #[error(
-        "entry {entry} claims to unpack from {packed} to {size} bytes, more than deflate can; the file is damaged"
+        "entry {entry} claims to unpack from {packed} to {size} bytes, more than deflate can; the \
+         file is damaged"
     )]
     Inflation {
         entry: String,
@@ -66,7 +73,8 @@ pub enum Error {
         size: u64,
     },
     #[error(
-        "entry {entry} of {size} bytes could not be unpacked ({reason}); download or save the file again"
+        "entry {entry} of {size} bytes could not be unpacked ({reason}); download or save the \
+         file again"
     )]
     Unpack {
         entry: String,
@@ -74,25 +82,30 @@ pub enum Error {
         reason: String,
     },
     #[error(
-        "entry {entry} has {size} bytes, where at most {most} make sense; this is no checkpoint of tensors"
+        "entry {entry} has {size} bytes, where at most {most} make sense; this is no checkpoint \
+         of tensors"
     )]
     EntryTooLong { entry: String, size: u64, most: u64 },
     #[error(
-        "the tensors are stored with byte order \"{order}\"; save the file again on a little-endian machine"
+        "the tensors are stored with byte order \"{order}\"; save the file again on a \
+         little-endian machine"
     )]
     ByteOrder { order: String },
 
     // The pickle.
     #[error(
-        "the pickle ends at byte {at}, in the middle of an instruction; download or save the file again"
+        "the pickle ends at byte {at}, in the middle of an instruction; download or save the file \
+         again"
     )]
     PickleCut { at: usize },
     #[error(
-        "pickle protocol {0} is not known (0 to 5 are); save the file again with torch.save's default"
+        "pickle protocol {0} is not known (0 to 5 are); save the file again with torch.save's \
+         default"
     )]
     Protocol(u8),
     #[error(
-        "unknown pickle opcode 0x{opcode:02x} at byte {at}; save plain tensors, lists, dicts and numbers alone"
+        "unknown pickle opcode 0x{opcode:02x} at byte {at}; save plain tensors, lists, dicts and \
+         numbers alone"
     )]
     Opcode { opcode: u8, at: usize },
     #[error(
@@ -100,37 +113,44 @@ pub enum Error {
     )]
     Stack { at: usize, wanted: &'static str },
     #[error(
-        "the pickle instruction at byte {at} reads memo {index}, which was never stored; the file is damaged"
+        "the pickle instruction at byte {at} reads memo {index}, which was never stored; the file \
+         is damaged"
     )]
     Memo { at: usize, index: u32 },
     #[error("the text at byte {at} of the pickle is not UTF-8; the file is damaged")]
     Text { at: usize },
     #[error(
-        "the integer at byte {at} of the pickle does not fit into 64 bits; save it as a float or a string"
+        "the integer at byte {at} of the pickle does not fit into 64 bits; save it as a float or \
+         a string"
     )]
     Integer { at: usize },
     #[error(
-        "this file asks to call {name}; a checkpoint has no need of that, so it is refused; if you trust the file, \
-         load it in Python and save its tensors alone, as in torch.save(model.state_dict(), path)"
+        "this file asks to call {name}; a checkpoint has no need of that, so it is refused; if \
+         you trust the file, load it in Python and save its tensors alone, as in \
+         torch.save(model.state_dict(), path)"
     )]
     Global { name: String },
     #[error(
-        "the pickle calls {function} with arguments it does not take: {reason}; save the file with torch.save"
+        "the pickle calls {function} with arguments it does not take: {reason}; save the file \
+         with torch.save"
     )]
     Call {
         function: &'static str,
         reason: &'static str,
     },
     #[error(
-        "the pickle holds {what} where a value is wanted; save tensors, lists, dicts, numbers and strings alone"
+        "the pickle holds {what} where a value is wanted; save tensors, lists, dicts, numbers and \
+         strings alone"
     )]
     NotAValue { what: &'static str },
     #[error(
-        "the key \"{key}\" stands twice in one dictionary; save the file again with one value for it"
+        "the key \"{key}\" stands twice in one dictionary; save the file again with one value for \
+         it"
     )]
     DuplicateKey { key: String },
     #[error(
-        "lists, tuples and dictionaries are nested more than {most} deep, or hold themselves; flatten them"
+        "lists, tuples and dictionaries are nested more than {most} deep, or hold themselves; \
+         flatten them"
     )]
     TooDeep { most: usize },
     #[error("the pickle builds more than {most} values; this is no checkpoint of tensors")]
@@ -138,7 +158,8 @@ pub enum Error {
 
     // Tensors.
     #[error(
-        "storage {key} should hold {count} elements of {dtype}, but its entry has {size} bytes; save the file again"
+        "storage {key} should hold {count} elements of {dtype}, but its entry has {size} bytes; \
+         save the file again"
     )]
     StorageSize {
         key: String,
@@ -147,8 +168,8 @@ pub enum Error {
         size: usize,
     },
     #[error(
-        "a tensor of shape {shape:?}, strides {strides:?} and offset {offset} reaches outside storage {key} of {count} \
-         elements; the file is damaged"
+        "a tensor of shape {shape:?}, strides {strides:?} and offset {offset} reaches outside \
+         storage {key} of {count} elements; the file is damaged"
     )]
     Outside {
         key: String,
@@ -166,8 +187,8 @@ pub enum Error {
         most: usize,
     },
     #[error(
-        "a tensor of shape {shape:?} is a view of storage {key} that is too large to lay out ({bytes} bytes); save \
-         tensor.contiguous() in its stead"
+        "a tensor of shape {shape:?} is a view of storage {key} that is too large to lay out \
+         ({bytes} bytes); save tensor.contiguous() in its stead"
     )]
     Spread {
         key: String,

@@ -59,7 +59,7 @@ pub fn parse(file: &Bytes) -> Result<Value, Error> {
 /// takes no notice.
 pub fn parse_with_note(file: &Bytes, note: Option<&str>) -> Result<(Value, Option<Bytes>), Error> {
     let mut archive = archive::Archive::open(file)?;
-    // A value is as good without its note.
+    // A note that cannot be read is no reason to refuse the file.
     let note = note.and_then(|name| archive.note(name).ok());
     let code = archive.pickle()?;
     let value = pickle::run(&code, tensor::Storages::new(archive))?;

@@ -1,9 +1,9 @@
 //! What the pickle machine builds: objects in one flat list, which refer to each other by number.
 //!
-//! A pickle can refer to one object many times, change a list after others took hold of it, and
+//! A pickle can refer to one object many times, change a list after other objects refer to it, and
 //! make a list hold itself. Numbers into a flat list allow all of that at no cost. Only at the end
-//! is the result turned into a [`Value`], a tree; there what a pickle repeats is counted, so that
-//! thirty doublings cannot become a billion values.
+//! is the result turned into a [`Value`], a tree. There every repetition counts, so that a list
+//! that is doubled thirty times cannot become a billion values.
 
 use std::collections::HashSet;
 
@@ -47,7 +47,7 @@ pub enum Global {
 }
 
 impl Global {
-    /// The global of that name, or the refusal of it.
+    /// The global of that name. Errors for every other.
     pub fn find(module: &str, name: &str) -> Result<Self, Error> {
         if matches!(module, "torch" | "torch.storage")
             && let Some(&(_, dtype)) = STORAGES.iter().find(|(storage, _)| *storage == name)
@@ -97,8 +97,8 @@ impl<'p, 'a> Objects<'p, 'a> {
     }
 
     /// The storage that a persistent id stands for: `("storage", type, key, location, element
-    /// count)`. The location, such as `cuda:0`, says where the numbers lay when they were saved,
-    /// which is nothing to us.
+    /// count)`. The location, such as `cuda:0`, is the device that the numbers were saved from, and
+    /// is not used.
     pub fn storage(&self, id: Id) -> Option<Object<'p>> {
         let Object::Tuple(fields) = self.get(id) else {
             return None;
@@ -194,7 +194,7 @@ impl<'p, 'a> Objects<'p, 'a> {
         let (Some(shape), Some(strides)) = (integers(shape), integers(strides)) else {
             return Err(wrong("shape or strides are no tuple of integers"));
         };
-        // Looking up a long name and keeping a long shape count for more than one object.
+        // A long name and a long shape count for more than one object: they take time and memory.
         spend(&mut self.left, storage.key.len() / 64 + shape.len() / 8)?;
         let tensor = self.storages.tensor(
             storage,
@@ -221,7 +221,7 @@ impl<'p, 'a> Objects<'p, 'a> {
     }
 
     fn value(&self, id: Id, deep_left: usize, values_left: &mut usize) -> Result<Value, Error> {
-        // Copies of long texts and of shapes count for what they hold.
+        // Long texts and shapes are copied, and count for more than one value.
         let weight = match self.get(id) {
             Object::Str(text) => 1 + text.len() / 64,
             Object::Tensor(tensor) => 1 + tensor.shape.len() / 8,

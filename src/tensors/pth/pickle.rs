@@ -37,8 +37,8 @@ struct Machine<'p, 'a> {
     code: Code<'p>,
     objects: Objects<'p, 'a>,
     stack: Vec<Id>,
-    /// Heights of the stack where a MARK was set. What lies below the last is out of reach until it
-    /// is taken away.
+    /// Heights of the stack where a MARK was set. No instruction may take what lies below the last
+    /// one until that mark is removed.
     marks: Vec<usize>,
     memo: HashMap<u32, Id>,
 }
@@ -172,8 +172,8 @@ impl<'p> Machine<'p, '_> {
                 self.stack.push(result);
             }
             opcode::BUILD => {
-                // The state of a module's dictionary is its `_metadata`, versions of layers:
-                // nothing we use.
+                // The state of a module's dictionary is its `_metadata`, versions of layers,
+                // which are not used.
                 self.pop()?;
                 self.dict()?;
             }

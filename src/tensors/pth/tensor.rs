@@ -3,7 +3,7 @@
 //! A tensor's element `(i, j, ...)` lies at `offset + i * stride_i + j * stride_j + ...` of its
 //! storage. When that is row-major without gaps the tensor is a slice of the storage's bytes,
 //! whatever its offset. A transposed, strided or expanded tensor is laid out anew; since strides of
-//! 0 turn one number into any amount, that is done on a budget.
+//! 0 turn one number into any amount, the bytes that are laid out are limited.
 
 use std::collections::HashMap;
 

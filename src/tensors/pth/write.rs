@@ -50,8 +50,7 @@ fn archive(file: &mut File, pickle: &Pickle, note: Option<(&str, &str)>) -> io::
     match entries(&mut zip, pickle, note) {
         Ok(()) => zip.finish().map(drop).map_err(bare),
         Err(error) => {
-            // Dropped, it would try to finish the archive, and complain on standard error by
-            // itself.
+            // Its `drop` would try to finish the archive, and print to standard error.
             std::mem::forget(zip);
             Err(error)
         }
@@ -87,7 +86,7 @@ fn entries(
     Ok(())
 }
 
-/// The system's own error, which the archive's writer wraps in words that say the same.
+/// The system's own error, without the words that the archive's writer puts around it.
 fn bare(error: ZipError) -> io::Error {
     match error {
         ZipError::Io(error) => error,
@@ -175,7 +174,7 @@ impl<'v> Pickle<'v> {
         self.code.extend(format!("{module}\n{name}\n").as_bytes());
     }
 
-    /// An empty one.
+    /// An empty `OrderedDict`.
     fn ordered_dict(&mut self) {
         self.global("collections", "OrderedDict");
         self.code.extend([opcode::EMPTY_TUPLE, opcode::REDUCE]);

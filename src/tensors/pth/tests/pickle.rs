@@ -171,9 +171,8 @@ fn lengths_beyond_the_pickle_are_cut_short() {
 
 #[test]
 fn a_key_may_not_stand_twice() {
-    assert!(
-        matches!(run(b"}X\x01\0\0\0kNsX\x01\0\0\0kNs"), Err(Error::DuplicateKey { key }) if key == "k")
-    );
+    let result = run(b"}X\x01\0\0\0kNsX\x01\0\0\0kNs");
+    assert!(matches!(result, Err(Error::DuplicateKey { key }) if key == "k"));
 }
 
 #[test]

@@ -134,20 +134,28 @@ fn an_axis_of_length_1_may_have_any_stride() {
 proptest! {
     #[test]
     fn windows_are_read_element_by_element(
-        axes in prop::collection::vec((0i64..4, 0i64..6), 0..4), offset in 0i64..10, item in 0usize..3,
+        axes in prop::collection::vec((0i64..4, 0i64..6), 0..4),
+        offset in 0i64..10,
+        item in 0usize..3,
     ) {
-        let (kind, dtype) = [("ByteStorage", Dtype::U8), ("HalfStorage", Dtype::F16), ("LongStorage", Dtype::I64)][item];
+        let (kind, dtype) = [
+            ("ByteStorage", Dtype::U8),
+            ("HalfStorage", Dtype::F16),
+            ("LongStorage", Dtype::I64),
+        ][item];
         let (shape, strides): (Vec<i64>, Vec<i64>) = axes.iter().copied().unzip();
         let size = dtype.bitsize() / 8;
         let storage: Vec<u8> = (0..24 * size).map(|i| i as u8).collect();
         let mut places = vec![offset];
         for (length, stride) in axes {
-            places = places.iter().flat_map(|place| (0..length).map(move |i| place + i * stride)).collect();
+            let along = |place| (0..length).map(move |i| place + i * stride);
+            places = places.into_iter().flat_map(along).collect();
         }
         let result = parsed(&pth(&rebuild(kind, 24, offset, &shape, &strides), &storage, Deflated));
         if places.iter().all(|&place| place < 24) {
             let places = places.iter().map(|&place| place as usize * size);
-            let expected: Vec<u8> = places.flat_map(|place| storage[place..place + size].to_vec()).collect();
+            let element = |place| storage[place..place + size].to_vec();
+            let expected: Vec<u8> = places.flat_map(element).collect();
             let shape: Vec<usize> = shape.iter().map(|&length| length as usize).collect();
             prop_assert_eq!(result.unwrap(), Value::Tensor(super::tensor(dtype, &shape, expected)));
         } else {
