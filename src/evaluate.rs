@@ -19,6 +19,7 @@ pub struct Score {
     pub sum: f64,
     /// How many of them a greedy choice would hit.
     pub hits: usize,
+    /// How many they are.
     pub tokens: usize,
 }
 

@@ -31,14 +31,19 @@ impl fmt::Display for Version {
 /// The sizes of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Which maths it has.
     pub version: Version,
+    /// V: tokens that it knows.
     pub vocab_size: usize,
+    /// L: blocks.
     pub n_layer: usize,
+    /// C: channels of a row.
     pub n_embd: usize,
+    /// H: heads of the WKV recurrence.
     pub n_head: usize,
-    /// n_embd / n_head.
+    /// K: channels of a head, n_embd / n_head.
     pub head_size: usize,
-    /// Width of the channel-mix's inner layer.
+    /// F: width of the channel-mix's inner layer.
     pub n_ffn: usize,
 }
 

@@ -38,8 +38,11 @@ impl fmt::Display for Group {
 /// A value for each group: whether it is learnt, the norm of its gradient, its shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PerGroup<T> {
+    /// Of [`Group::SoftPrompt`].
     pub soft_prompt: T,
+    /// Of [`Group::Shift`].
     pub shift: T,
+    /// Of [`Group::Wkv`].
     pub wkv: T,
 }
 

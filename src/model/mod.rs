@@ -47,7 +47,9 @@ const LN_EPS: f32 = 1e-5;
 /// the block's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Intermediates {
+    /// Kept: fast.
     Keep,
+    /// Computed again: small.
     Recompute,
 }
 

@@ -10,8 +10,9 @@ use crate::model::{self, Intermediates, Rwkv};
 /// How a step's batch is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// Whether blocks' intermediate values are kept from forward to backward.
     pub intermediates: Intermediates,
-    /// Rows of one part of a batch.
+    /// The most rows of one part of a batch; a longer example is a part by itself.
     pub most_rows: usize,
 }
 

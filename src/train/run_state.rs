@@ -19,11 +19,13 @@ const EXAMPLES_AT_ONCE: usize = 16;
 /// A run between two steps.
 pub struct RunState {
     pub learner: Learner,
+    /// Chooses the examples of the next steps.
     pub walker: Walker,
     /// Examples that the updates so far were made from. `walker.drawn()` is ahead of it by one
     /// batch between a step's backward pass and its update, which is when a checkpoint is written:
     /// a run that goes on from there draws that batch again.
     pub drawn: usize,
+    /// How much of a batch is computed at once. It shrinks where a GPU's memory is too small for it.
     pub plan: Plan,
     pub history: History,
     /// The best state on the held-out examples, if there are some.
@@ -74,6 +76,7 @@ impl Backup {
 
 /// A state and how good it is.
 pub struct Best {
+    /// The last step that it was learnt in.
     pub step: usize,
     /// On the held-out examples.
     pub loss: f64,

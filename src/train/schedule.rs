@@ -5,15 +5,20 @@ use std::f64::consts::PI;
 /// How the learning rate goes from its highest value to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
+    /// It stays.
     Constant,
+    /// Along half a cosine.
     Cosine,
+    /// By the same difference each step.
     Linear,
+    /// By the same factor each step.
     Exponential,
 }
 
 /// A warm-up to the learning rate that was asked for, and from there to `last` at the last step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
+    /// What lies between the warm-up and the last step.
     pub shape: Shape,
     /// Reached at the end of the warm-up.
     pub learning_rate: f64,
