@@ -26,6 +26,7 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Before the first step.
     pub fn zeros(of: &Tensor) -> Result<Self> {
         Ok(Self {
             first: of.zeros_like()?,

@@ -18,6 +18,7 @@ pub enum Activations<'a> {
 }
 
 impl<'a> Activations<'a> {
+    /// How many numbers.
     pub fn len(self) -> usize {
         match self {
             Self::F32(numbers) => numbers.len(),

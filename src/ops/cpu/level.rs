@@ -40,6 +40,7 @@ impl fmt::Display for Level {
 static CHOSEN: OnceLock<Level> = OnceLock::new();
 
 impl Level {
+    /// From the lowest up.
     pub const ALL: [Self; 5] = [
         Self::Plain,
         Self::Avx2,

@@ -72,7 +72,11 @@ pub fn prefetch_for_writing<T>(start: *mut T, len: usize) {
         let address = start.cast::<u8>().wrapping_add(at);
         // SAFETY: a hint, whatever the address.
         unsafe {
-            std::arch::asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+            std::arch::asm!(
+                "prefetchw [{}]",
+                in(reg) address,
+                options(nostack, preserves_flags, readonly)
+            );
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -110,6 +114,7 @@ pub struct Output<T> {
 }
 
 impl<T> Output<T> {
+    /// Memory for `len` elements, none of them written.
     pub fn new(len: usize) -> Self {
         Self {
             data: Vec::with_capacity(len),

@@ -53,7 +53,8 @@ vectorised! {
         let max = max(logits);
         let mut piece = [0.0; 64 * LANES];
         let pieces = logits.chunks(piece.len());
-        let sum: f64 = pieces.map(|logits| exponentials(logits, max, &mut piece[..logits.len()])).sum();
+        let sums = pieces.map(|logits| exponentials(logits, max, &mut piece[..logits.len()]));
+        let sum: f64 = sums.sum();
         let is_first = logits[target] == max && logits[..target].iter().all(|&logit| logit < max);
         (sum.ln() - f64::from(logits[target] - max), is_first)
     }
@@ -61,7 +62,13 @@ vectorised! {
 
 vectorised! {
     /// One row's loss and gradient.
-    fn row_loss<V: Vector>(level: Level, logits: &[f32], target: usize, scale: f32, gradient: &mut [f32]) -> f64 {
+    fn row_loss<V: Vector>(
+        level: Level,
+        logits: &[f32],
+        target: usize,
+        scale: f32,
+        gradient: &mut [f32],
+    ) -> f64 {
         let max = max(logits);
         let sum = exponentials(logits, max, gradient);
         let normal = scale * (1.0 / sum) as f32;

@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+/// The summed loss of logits `[R, V]`, a scalar.
 pub fn loss(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?.detach())?;
     let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;

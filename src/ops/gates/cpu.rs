@@ -169,7 +169,13 @@ vectorised! {
 
 vectorised! {
     /// From the norm's values; they give way to the gate's gradient.
-    fn silu_mul_backward<V: Vector>(level: Level, dz: &[f32], gate: &[f32], normal: &mut [f32], d_normal: &mut [f32]) {
+    fn silu_mul_backward<V: Vector>(
+        level: Level,
+        dz: &[f32],
+        gate: &[f32],
+        normal: &mut [f32],
+        d_normal: &mut [f32],
+    ) {
         for (((d_normal, normal), &dz), &g) in
             d_normal.iter_mut().zip(normal).zip(dz).zip(gate)
         {

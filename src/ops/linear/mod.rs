@@ -6,9 +6,9 @@
 //! ```
 //!
 //! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32, or in
-//! memory as a [`quantised::Quantised`] copy; a part at a time is packed and multiplied, so that no wider copy
-//! of it exists. A card gets its own copy. With [`Product::Bf16`] both sides of a product are
-//! rounded to bf16 first, as a matrix unit takes them, and summed in f32.
+//! memory as a [`quantised::Quantised`] copy; a part at a time is packed and multiplied, so that no
+//! wider copy of it exists. A card gets its own copy. With [`Product::Bf16`] both sides of a
+//! product are rounded to bf16 first, as a matrix unit takes them, and summed in f32.
 
 pub(super) mod cpu;
 #[cfg(feature = "cuda")]

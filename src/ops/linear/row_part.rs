@@ -13,6 +13,7 @@ pub enum RowPart<'a> {
 }
 
 impl RowPart<'_> {
+    /// How many numbers.
     pub fn len(self) -> usize {
         match self {
             Self::Stored(element, bytes) => bytes.len() / element.size(),

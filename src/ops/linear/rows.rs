@@ -20,6 +20,7 @@ pub enum Rows {
 }
 
 impl Rows {
+    /// `[rows, columns]`.
     pub fn dims(&self) -> Result<[usize; 2]> {
         match self {
             Self::Packed(packed) => Ok(packed.dims()),

@@ -21,6 +21,7 @@ pub struct Params<'a> {
 /// Rows that a task takes at once.
 const PIECE: usize = 32;
 
+/// y `[rows, C]` from x `[rows, C]`.
 pub fn forward(x: &[f32], norm: Params) -> Vec<f32> {
     let (channels, level) = (norm.weight.len(), Level::current());
     rows(x.len(), channels, PIECE, |_| {
@@ -68,7 +69,13 @@ vectorised! {
 
 vectorised! {
     /// One row's dx.
-    pub fn row_backward<V: Vector>(level: Level, norm: Params<'_>, dy: &[f32], x: &[f32], dx: &mut [f32]) {
+    pub fn row_backward<V: Vector>(
+        level: Level,
+        norm: Params<'_>,
+        dy: &[f32],
+        x: &[f32],
+        dx: &mut [f32],
+    ) {
         let size = norm.weight.len() / norm.groups;
         let rows = x.chunks_exact(size).zip(dx.chunks_exact_mut(size));
         let parts = dy.chunks_exact(size).zip(norm.weight.chunks_exact(size));

@@ -69,6 +69,7 @@ impl Norm {
         })
     }
 
+    /// An error unless x is `[N, C]`, as wide as the weight, and C a multiple of `groups`.
     pub(crate) fn check(&self, x: &Tensor) -> Result<()> {
         let (_, channels) = x.dims2()?;
         if self.weight.dims() != [channels] || !channels.is_multiple_of(self.groups) {
@@ -92,6 +93,7 @@ pub(crate) struct BorrowedNorm<'a> {
 }
 
 impl BorrowedNorm<'_> {
+    /// The plain numbers. An error if they are not f32.
     pub fn get(&self) -> Result<Params<'_>> {
         Ok(Params {
             weight: self.weight.f32()?,

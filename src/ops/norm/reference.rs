@@ -2,6 +2,7 @@
 
 use candle_core::{D, Result, Tensor};
 
+/// x, y `[N, C]`; weight and bias `[C]`.
 pub fn forward(
     x: &Tensor,
     groups: usize,

@@ -126,7 +126,13 @@ pub fn normal_rows(norm: Params, x: &[f32], rows: impl Iterator<Item = usize>) -
 
 vectorised! {
     /// now * mix + before * (1 - mix)
-    fn mix_rows<V: Vector>(level: Level, now: &[f32], before: &[f32], mix: &[f32], out: &mut [f32]) {
+    fn mix_rows<V: Vector>(
+        level: Level,
+        now: &[f32],
+        before: &[f32],
+        mix: &[f32],
+        out: &mut [f32],
+    ) {
         for (((x, now), before), mix) in out.iter_mut().zip(now).zip(before).zip(mix) {
             *x = now * mix + before * (1.0 - mix);
         }

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor};
 
 use super::Offsets;
 
+/// a `[N, C]`, already normal; first and mix `[C]`; to `[N, C]`.
 pub fn forward(a: &Tensor, first: &Tensor, mix: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     let mut previous = Vec::new();
     for range in offsets.ranges() {

@@ -248,7 +248,11 @@ mod tests {
     }
 
     vectorised! {
-        fn loaded<V: Vector>(level: Level, bytes: &[u8; LANES], table: &[f32; LANES]) -> [[f32; LANES]; 3] {
+        fn loaded<V: Vector>(
+            level: Level,
+            bytes: &[u8; LANES],
+            table: &[f32; LANES],
+        ) -> [[f32; LANES]; 3] {
             let [low, high] = V::load_whole(table).look_up(bytes);
             let mut out = [[0.0; LANES]; 3];
             for (out, lanes) in out.iter_mut().zip([V::load_i8(bytes), low, high]) {

@@ -34,6 +34,7 @@ pub enum Unit {
 pub const PARTS: usize = 3;
 
 impl Unit {
+    /// The unit in which a level multiplies a product.
     pub fn of(product: Product, level: Level) -> Self {
         match product {
             Product::F32 if level == Level::Amx => Self::Split,
@@ -169,6 +170,7 @@ pub fn split(value: f32) -> [u32; PARTS] {
 pub struct Line([u32; LINE]);
 
 impl Line {
+    /// Units of zeros.
     pub const ZERO: Self = Self([0; LINE]);
 
     /// The units of some lines, one after another.

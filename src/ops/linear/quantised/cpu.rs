@@ -19,7 +19,13 @@ const BORDERS: [f32; LEVELS.len() - 1] = {
 
 vectorised! {
     /// Quantises whole blocks of finite numbers.
-    pub fn quantise<V: Vector>(level: Level, form: Form, values: &[f32], codes: &mut [u8], scales: &mut [u8]) {
+    pub fn quantise<V: Vector>(
+        level: Level,
+        form: Form,
+        values: &[f32],
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) {
         let blocks = values.as_chunks::<BLOCK>().0.iter();
         let places = codes.chunks_exact_mut(form.size()).zip(scales.as_chunks_mut::<2>().0);
         for (values, (codes, scale)) in blocks.zip(places) {

@@ -188,6 +188,7 @@ pub struct QuantisedPart<'a> {
 }
 
 impl QuantisedPart<'_> {
+    /// How many numbers.
     pub(crate) fn len(&self) -> usize {
         self.len
     }

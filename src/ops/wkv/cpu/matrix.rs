@@ -27,6 +27,7 @@ impl<V: Vector> HeadMatrix<V> {
         Self { pairs, size }
     }
 
+    /// Into numbers row by row.
     #[inline(always)]
     pub fn write(&self, out: &mut [f32]) {
         let size = self.size;

@@ -5,9 +5,11 @@
 //! With n tokens from S on, their numbers t and j from 0:
 //!
 //! ```text
-//! y_t  = (w^t * r_t) S + sum over j <= t of A[t, j] v_j         A[t, j] = r_t . (w^(t-1-j) * k_j),  A[t, t] = r_t . (u * k_t)
-//! dr_t = w^t * (dy_t S') + sum over j < t of P[t, j] w^(t-1-j) * k_j + P[t, t] u * k_t         P[t, j] = dy_t . v_j
+//! y_t  = (w^t * r_t) S + sum over j <= t of A[t, j] v_j
+//! dr_t = w^t * (dy_t S') + sum over j < t of P[t, j] w^(t-1-j) * k_j + P[t, t] u * k_t
 //! S    = w^n * S + sum over j of (w^(n-1-j) * k_j)^T v_j
+//!
+//! A[t, j] = r_t . (w^(t-1-j) * k_j),  A[t, t] = r_t . (u * k_t),  P[t, j] = dy_t . v_j
 //! ```
 //!
 //! With time reversed, r and k in each other's place, and v and dy too, S is G, y is dv and dr is

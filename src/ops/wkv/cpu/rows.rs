@@ -25,6 +25,7 @@ pub struct HeadRows {
 }
 
 impl HeadRows {
+    /// Zeros.
     pub fn new(task: &Task) -> Self {
         Self {
             blocks: vec![[[0.0; BLOCK]; TOKENS]; task.size.div_ceil(BLOCK)],
@@ -103,6 +104,7 @@ impl HeadRows {
         column
     }
 
+    /// Sets two vectors of channels of every token.
     #[inline(always)]
     pub fn set_pair<V: Vector>(&mut self, pair: usize, column: &[[V; PAIR]; TOKENS]) {
         let (block, first) = place(pair);
@@ -130,6 +132,7 @@ pub struct Powers {
 }
 
 impl Powers {
+    /// Those of a task's head.
     pub fn new(task: &Task) -> Self {
         let blocks = |x: &[f32]| -> Vec<[f32; BLOCK]> {
             let block = |x: &[f32]| std::array::from_fn(|i| x.get(i).copied().unwrap_or(0.0));
@@ -153,6 +156,7 @@ impl Powers {
         [lanes(row, first), lanes(row, first + 1)]
     }
 
+    /// Two vectors of u.
     #[inline(always)]
     pub fn bonus_pair<V: Vector>(&self, pair: usize) -> [V; PAIR] {
         let (block, first) = place(pair);

@@ -39,8 +39,10 @@ pub struct Pass {
 pub struct SumBlock(pub [[f32; WIDTH]; HEIGHT]);
 
 impl SumBlock {
+    /// No sums yet.
     pub const ZERO: Self = Self([[0.0; WIDTH]; HEIGHT]);
 
+    /// Where the block is.
     pub fn place(&mut self) -> Place {
         Place {
             start: self.0.as_mut_ptr().cast(),

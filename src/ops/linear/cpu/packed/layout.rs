@@ -22,6 +22,7 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Of a matrix `[rows, columns]`, for the current level.
     pub fn new(product: Product, [rows, columns]: [usize; 2]) -> Self {
         let level = Level::current();
         let unit = Unit::of(product, level);

@@ -93,10 +93,12 @@ impl Packed {
         Ok(made.swap_remove(0))
     }
 
+    /// `[rows, columns]`.
     pub fn dims(&self) -> [usize; 2] {
         [self.layout.rows, self.layout.columns]
     }
 
+    /// What its units hold.
     pub fn unit(&self) -> Unit {
         self.layout.unit
     }

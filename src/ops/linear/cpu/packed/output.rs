@@ -21,6 +21,7 @@ pub struct PackedOutput {
 }
 
 impl PackedOutput {
+    /// Memory for a matrix of shape `dims`, zero where no number is.
     pub fn new(product: Product, dims: [usize; 2]) -> Self {
         let layout = Layout::new(product, dims);
         let mut lines = Output::new(layout.len());

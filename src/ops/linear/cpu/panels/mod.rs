@@ -35,6 +35,7 @@ pub struct Panels {
 }
 
 impl Panels {
+    /// Packs some panels over some units of the right side, in blocks of `depth` units.
     pub fn pack(
         level: Level,
         right: Right,
