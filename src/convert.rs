@@ -42,25 +42,7 @@ pub struct Options {
 
 /// Converts, and says on `console` what the format has no place for.
 pub fn run(options: &Options, console: &Console) -> Result<()> {
-    let output = options.output.display();
-    let target = files::settled(&options.output);
-    let inputs = [&options.input]
-        .into_iter()
-        .chain(options.mix.as_ref().map(|(other, _)| other))
-        .chain(&options.model)
-        .chain(&options.data);
-    for input in inputs {
-        ensure!(
-            files::settled(input) != target,
-            "{output} is also an input; give another name"
-        );
-    }
-    ensure!(
-        fs::symlink_metadata(&target).is_err(),
-        "{output} is there already; move it away or give another name"
-    );
-    files::check_writable(&target).with_context(|| format!("cannot write {output}"))?;
-
+    let target = check_output(options)?;
     let model = options.model.as_ref();
     let model = model.map(|path| Rwkv::open(path, Product::F32));
     let model = model.transpose()?;
@@ -105,6 +87,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     } else {
         first.element
     };
+    let output = options.output.display();
     if options.to == Format::MODEL {
         let (Some(path), Some(fingerprint)) = (&options.model, fingerprint) else {
             bail!("{TO} model puts the state into a copy of a model; name the model with {MODEL}")
@@ -118,6 +101,30 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     .with_context(|| format!("cannot write {output}"))?;
     console.line(&format!("to     {output} ({})", options.to));
     Ok(())
+}
+
+/// Where the output goes, links followed. Errors when it is an input, is there already, or cannot be
+/// written.
+fn check_output(options: &Options) -> Result<PathBuf> {
+    let output = options.output.display();
+    let target = files::settled(&options.output);
+    let inputs = [&options.input]
+        .into_iter()
+        .chain(options.mix.as_ref().map(|(other, _)| other))
+        .chain(&options.model)
+        .chain(&options.data);
+    for input in inputs {
+        ensure!(
+            files::settled(input) != target,
+            "{output} is also an input; give another name"
+        );
+    }
+    ensure!(
+        fs::symlink_metadata(&target).is_err(),
+        "{output} is there already; move it away or give another name"
+    );
+    files::check_writable(&target).with_context(|| format!("cannot write {output}"))?;
+    Ok(target)
 }
 
 fn open(path: &Path, options: &Options, model: Option<&Rwkv>) -> Result<StateFile> {
@@ -148,7 +155,8 @@ fn tell_losses(
     };
     let (Some(model), Some(data)) = (model, &options.data) else {
         console.line(&format!(
-            "lost   {to} has no place for {what}: answers will differ ({advice}; {MODEL} and {DATA_PATH} tell how much)"
+            "lost   {to} has no place for {what}: answers will differ ({advice}; {MODEL} and \
+             {DATA_PATH} tell how much)"
         ));
         return Ok(());
     };
@@ -167,7 +175,8 @@ fn tell_losses(
         evaluate::score(model, &examples, &left)?.loss(),
     );
     console.line(&format!(
-        "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} ({advice})",
+        "lost   {to} has no place for {what}: on {} the loss goes from {before:.4} to {after:.4} \
+         ({advice})",
         data.display()
     ));
     Ok(())

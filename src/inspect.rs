@@ -27,7 +27,8 @@ pub fn run(path: &Path, console: &Console) -> Result<()> {
     match ModelFile::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
         Ok((config, file)) => model(&config, &file, path, console),
         Err(why_no_model) => bail!(
-            "{shown} can be used neither as a state ({why_no_state}) nor as a model ({why_no_model:#})"
+            "{shown} can be used neither as a state ({why_no_state}) nor as a model \
+             ({why_no_model:#})"
         ),
     }
 }

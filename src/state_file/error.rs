@@ -9,8 +9,8 @@ pub enum Error {
     #[error(transparent)]
     File(#[from] tensors::Error),
     #[error(
-        "it is not a state: expected [softprompt, (time_shifts, time_mix)] or another format that `state-tune convert` \
-         knows, found {found}"
+        "it is not a state: expected [softprompt, (time_shifts, time_mix)] or another format that \
+         `state-tune convert` knows, found {found}"
     )]
     NotAState { found: String },
     #[error(
@@ -23,8 +23,9 @@ pub enum Error {
         wanted: &'static str,
     },
     #[error(
-        "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as [key, value] or as \
-         [value, key], and nothing in the file tells; say which by `state-tune convert` with {FROM} web-rwkv or {FROM} time_state",
+        "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as \
+         [key, value] or as [value, key], and nothing in the file tells; say which by `state-tune \
+         convert` with {FROM} web-rwkv or {FROM} time_state",
         FROM = setting::FROM
     )]
     Unclear { dtype: Dtype },
@@ -47,14 +48,14 @@ pub enum Error {
         expected: Vec<usize>,
     },
     #[error(
-        "it was tuned on another model of this shape (its tag says {found}, this model is {expected}); give that model, \
-         or {FORCE} to use it all the same",
+        "it was tuned on another model of this shape (its tag says {found}, this model is \
+         {expected}); give that model, or {FORCE} to use it all the same",
         FORCE = setting::FORCE
     )]
     OtherModel { found: String, expected: String },
     #[error(
-        "its {part} holds a number that is not finite, or too large for the file's type; tune it with a lower \
-         {LEARNING_RATE}",
+        "its {part} holds a number that is not finite, or too large for the file's type; tune it \
+         with a lower {LEARNING_RATE}",
         LEARNING_RATE = setting::LEARNING_RATE
     )]
     NotFinite { part: &'static str },

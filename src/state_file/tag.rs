@@ -1,5 +1,6 @@
 //! What this program writes beside a state's numbers: the format, and the model that it was tuned
-//! on. It is an entry of the zip archive that `torch.load` does not look at, or safetensors' metadata.
+//! on. It is an entry of the zip archive that `torch.load` does not look at, or safetensors'
+//! metadata.
 
 use serde::{Deserialize, Serialize};
 
