@@ -7,21 +7,17 @@
 //!
 //! `train::run` below is what `state-tune` runs; everything else here is asking.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use state_tune::console::Console;
-use state_tune::data::template::Template;
-use state_tune::data::{Formats, Walk, example};
+use state_tune::data::example;
 use state_tune::model::{ModelFile, Rwkv, State};
-use state_tune::ops::device::Choice;
-use state_tune::ops::linear::{Product, Weights};
-use state_tune::ops::{self, Compute};
+use state_tune::ops::Compute;
+use state_tune::ops::cpu::Processor;
+use state_tune::ops::linear::Product;
 use state_tune::tokenizer::Tokenizer;
-use state_tune::train::schedule::Shape;
-use state_tune::train::{
-    Adam, Evaluation, HeldOut, Init, Keep, Options, Recompute, Schedule, Tune,
-};
+use state_tune::train::Options;
 use state_tune::{evaluate, generate, state_file, train};
 
 /// `ops::cpu::buffers` says why.
@@ -35,8 +31,7 @@ const QUESTIONS: [&str; 3] = [
 ];
 
 fn main() -> Result<()> {
-    ops::cpu::buffers::keep();
-    ops::cpu::threads::with_threads(None, quickstart)?
+    Processor::default().run(quickstart)
 }
 
 fn quickstart() -> Result<()> {
@@ -46,7 +41,18 @@ fn quickstart() -> Result<()> {
     let tiny = root.join("examples/tiny");
     let out = root.join("target/quickstart");
     std::fs::create_dir_all(&out)?;
-    let options = options(&tiny, out.join("state.pth"))?;
+    let mut options = Options {
+        model: tiny.join("model.pth"),
+        data: tiny.join("train.jsonl"),
+        save: out.join("state.pth"),
+        // The untuned model's loss is 0.2 already: it knows the answers, and only the manner is to be learnt.
+        exit_loss: 0.0,
+        max_epochs: 3.0,
+        seed: 3,
+        product: Some(Product::F32),
+        ..Options::default()
+    };
+    options.schedule.learning_rate = 0.1;
 
     println!(
         "Teaching a small RWKV-5 model to answer like a pirate, by its starting state alone.\n"
@@ -87,64 +93,4 @@ fn quickstart() -> Result<()> {
         options.save.with_extension("loss.svg").display()
     );
     Ok(())
-}
-
-fn options(tiny: &Path, save: PathBuf) -> Result<Options> {
-    Ok(Options {
-        model: tiny.join("model.pth"),
-        model_remote: None,
-        data: tiny.join("train.jsonl"),
-        data_remote: None,
-        formats: Formats {
-            system: Template::parse("system: {system}\n\n")?,
-            prompt: Template::parse("user: {input}\n\nassistant:")?,
-            response: Template::parse(" {output}")?,
-            end: String::new(),
-            prompt_cutoff: None,
-            completion_cutoff: None,
-        },
-        save,
-        log_file: None,
-        report: None,
-        tensorboard: None,
-        resume: false,
-        save_every: 300.0,
-        evaluation: Evaluation {
-            examples: HeldOut::None,
-            every: 0,
-            keep: Keep::Last,
-            patience: 0,
-        },
-        schedule: Schedule {
-            shape: Shape::Constant,
-            learning_rate: 0.1,
-            last: 0.1,
-            warmup: 0,
-        },
-        adam: Adam {
-            beta1: 0.9,
-            beta2: 0.999,
-            weight_decay: 0.0,
-        },
-        grad_clip: 0.0,
-        batch_size: 8,
-        walk: Walk::Shuffled,
-        seed: 3,
-        init: Init::Ones,
-        tune: Tune {
-            soft_prompt: true,
-            shift: true,
-            wkv: true,
-        },
-        // The untuned model's loss is 0.2 already: it knows the answers, and only the manner is to be learnt.
-        exit_loss: 0.0,
-        max_epochs: 3.0,
-        max_time: 600.0,
-        device: Choice::Auto,
-        product: Some(Product::F32),
-        weights: Weights::File,
-        recompute: Recompute::Auto,
-        micro_batch: None,
-        flags: Vec::new(),
-    })
 }

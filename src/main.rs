@@ -4,9 +4,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use state_tune::cli::{self, Command, Machine};
+use state_tune::cli::{self, Command};
 use state_tune::console::Console;
-use state_tune::ops::cpu::level::Level;
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, sample};
 
@@ -41,14 +40,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Train { options, machine } => match on(machine, || train::run(&options, console))?
-        {
-            Stop::Signal(signal) => Ok(ExitCode::from(128 + signal as u8)),
-            Stop::ExitLoss { .. }
-            | Stop::MaxEpochs { .. }
-            | Stop::MaxTime { .. }
-            | Stop::Patience { .. } => Ok(ExitCode::SUCCESS),
-        },
+        Command::Train { options } => {
+            match options.processor.run(|| train::run(&options, console))? {
+                Stop::Signal(signal) => Ok(ExitCode::from(128 + signal as u8)),
+                Stop::ExitLoss { .. }
+                | Stop::MaxEpochs { .. }
+                | Stop::MaxTime { .. }
+                | Stop::Patience { .. } => Ok(ExitCode::SUCCESS),
+            }
+        }
         Command::DryRun { options } => {
             train::dry_run(&options, console)?;
             Ok(ExitCode::SUCCESS)
@@ -61,20 +61,12 @@ fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
             inspect::run(&path, console)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Sample { options, machine } => {
-            on(machine, || sample::run(&options, console))?;
+        Command::Sample { options } => {
+            let processor = options.processor;
+            processor.run(|| sample::run(&options, console))?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn on<R: Send>(
-    machine: Machine,
-    work: impl FnOnce() -> anyhow::Result<R> + Send,
-) -> anyhow::Result<R> {
-    ops::cpu::buffers::keep();
-    machine.level.map_or(Ok(()), Level::limit)?;
-    ops::cpu::threads::with_threads(machine.threads, work)?
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

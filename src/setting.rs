@@ -1,4 +1,4 @@
-//! The names by which messages call what a user can set.
+//! The names by which messages call what a user can set, and the words of values that are choices.
 //!
 //! An error far below the command line may have to say "lower --learningrate", and how a user writes that is the command
 //! line's business alone. So a message holds a [`Setting`], which shows its bare name, `learningrate`, until a program
@@ -34,6 +34,12 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", PREFIX.get().unwrap_or(&""), self.0)
     }
+}
+
+/// The word of a value among all values of its kind.
+pub fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static str {
+    let found = names.iter().find(|(_, named)| named == value);
+    found.map_or("", |&(word, _)| word)
 }
 
 macro_rules! settings {

@@ -199,6 +199,52 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
     );
 }
 
+/// The first version kept each flag as it was typed. Its checkpoint here is of a run of two steps with
+/// `--learningrate=1e-2 --seed=07 --tune=wkv,shift`, of a model that lay beside it.
+#[test]
+fn a_checkpoint_of_the_first_version_goes_on() {
+    let (dir, model) = (Dir::new(), model());
+    let lines = [
+        r#"{"input": "\u0001", "output": "\u0002\u0003"}"#,
+        r#"{"input": "\u0004\u0002", "output": "\u0005"}"#,
+        r#"{"input": "\u0006", "output": "\u0007\u0001"}"#,
+        r#"{"input": "\u0003", "output": "\u0003"}"#,
+    ];
+    dir.write("data.jsonl", lines.join("\n"));
+    let first = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/first_version.ckpt");
+    fs::copy(first, dir.path("state.pth.ckpt")).unwrap();
+    let flags = [
+        "--model_location",
+        &model,
+        "--data_path=data.jsonl",
+        "--prompt_formatter={input}",
+        "--response_formatter={output}",
+        "--batchsize=3",
+        "--save_every=0",
+        "--learningrate=0.01",
+        "--dtype=f32",
+        "--seed=7",
+        "--max_epochs=4",
+        "--resume",
+    ];
+    let with = |tune| [&flags[..], &[tune]].concat();
+    dir.refuses(
+        &with("--tune=wkv"),
+        1,
+        &["it says --tune shift,wkv --init ones --seed 7"],
+    );
+    let said = dir.succeeds(&with("--tune=shift,wkv"));
+    assert!(
+        said.contains("resume state.pth.ckpt, after step 2"),
+        "{said}"
+    );
+    let changed = |line: &&str| line.starts_with("note   --");
+    let changed: Vec<&str> = said.lines().filter(changed).collect();
+    let place = format!("note   --model_location is {model:?} now; it was \"model.pth\"");
+    let epochs = "note   --max_epochs is \"4\" now; it was \"2\"";
+    assert_eq!(changed, [epochs, &place], "typed otherwise is no change");
+}
+
 #[test]
 fn a_checkpoint_of_something_else_is_refused() {
     let (dir, model) = (prepared(), model());

@@ -32,6 +32,21 @@ pub struct Formats {
     pub completion_cutoff: Option<usize>,
 }
 
+impl Default for Formats {
+    fn default() -> Self {
+        let template =
+            |text| Template::parse(text).expect("a template that is written here is one");
+        Self {
+            system: template("system: {system}\n\n"),
+            prompt: template("user: {input}\n\nassistant:"),
+            response: template(" {output}"),
+            end: String::new(),
+            prompt_cutoff: None,
+            completion_cutoff: None,
+        }
+    }
+}
+
 impl Formats {
     /// The prompts and completions of a line. One that has all keys of both templates is plain, whatever else it holds.
     /// A conversation's last question is nothing to learn from unless it is answered.

@@ -6,6 +6,8 @@
 //! brace without its partner, is an error that says where and what to do, because such text is
 //! nearly always JSON or code whose braces were meant as they stand.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use super::error::DataError;
@@ -115,6 +117,21 @@ impl Template {
     }
 }
 
+/// The text that [`Template::parse`] reads as this template.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(plain) => {
+                    f.write_str(&plain.replace('{', "{{").replace('}', "}}"))?;
+                }
+                Piece::Key(key) => write!(f, "{{{key}}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads a key and its closing brace; `open` is where the opening one stood.
 fn parse_key(
     open: usize,
@@ -170,11 +187,9 @@ mod tests {
             ("{a}}}", "x}"),
         ];
         for (template, text) in cases {
-            assert_eq!(
-                Template::parse(template).unwrap().render(&row).unwrap(),
-                text,
-                "{template}"
-            );
+            let parsed = Template::parse(template).unwrap();
+            assert_eq!(parsed.render(&row).unwrap(), text, "{template}");
+            assert_eq!(parsed.to_string(), template);
         }
     }
 

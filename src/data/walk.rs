@@ -1,8 +1,12 @@
 //! Which examples come next.
 
+use std::fmt;
+
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+
+use crate::setting;
 
 /// The order in which examples are met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +17,21 @@ pub enum Walk {
     Sequential,
     /// Every epoch in an order of its own; inside it none comes twice.
     Shuffled,
+}
+
+impl Walk {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("random", Self::Random),
+        ("sequential", Self::Sequential),
+        ("shuffled", Self::Shuffled),
+    ];
+}
+
+impl fmt::Display for Walk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(setting::word(&Self::NAMES, self))
+    }
 }
 
 /// An endless walk over `count` examples. The same seed gives the same walk.

@@ -1,5 +1,7 @@
 //! Which device computes, opened and told apart from the ones that cannot.
 
+use std::fmt;
+
 use anyhow::Result;
 use candle_core::Device;
 
@@ -23,6 +25,16 @@ pub struct Opened {
     pub compute: Compute,
     /// What the user should know: why `auto` does not use the GPU that there is.
     pub note: Option<String>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
 }
 
 impl Compute {

@@ -17,6 +17,7 @@ use crate::fetch::{self, Remote, RetryPolicy, Wanted};
 use crate::generate::{FinishReason, Settings, Talk};
 use crate::model::{Rwkv, State};
 use crate::ops::Compute;
+use crate::ops::cpu::Processor;
 use crate::ops::device::{Choice, Opened};
 use crate::ops::linear::{Product, Weights};
 use crate::setting::{MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME};
@@ -39,6 +40,8 @@ pub struct Options {
     pub product: Option<Product>,
     /// How the frozen matrices are stored.
     pub weights: Weights,
+    /// What the processor does for the run, which [`Processor::run`] sets up around it.
+    pub processor: Processor,
 }
 
 /// Where the prompts come from.

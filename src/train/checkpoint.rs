@@ -17,6 +17,7 @@ use super::Options;
 use super::learner::named;
 use super::memory_plan::Plan;
 use super::run_state::{Best, RunState};
+use super::settings::{Change, RunSettings};
 use super::step::Work;
 use crate::data::Example;
 use crate::files::Bytes;
@@ -38,16 +39,16 @@ pub struct Identity {
     /// Hashes of the tokens that are learnt and of those held out.
     pub examples: String,
     pub held_out: String,
-    /// What is learnt, from where on, in which order: `--tune`, `--init`, `--seed`.
-    pub course: String,
 }
 
 /// A checkpoint's numbers and texts.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
+    // The first version called them by other names.
+    #[serde(alias = "subject")]
     identity: Identity,
-    /// Every flag and its value.
-    flags: Vec<(String, String)>,
+    #[serde(alias = "flags", deserialize_with = "RunSettings::read")]
+    settings: RunSettings,
     steps: usize,
     /// Examples drawn from the walk.
     drawn: usize,
@@ -74,14 +75,10 @@ pub fn path_beside(state: &Path) -> PathBuf {
 
 impl Identity {
     pub fn new(work: &Work) -> Self {
-        let Options {
-            tune, init, seed, ..
-        } = work.options;
         Self {
             model: work.model.fingerprint().to_string(),
             examples: hash(&work.data.examples),
             held_out: hash(&work.data.held_out),
-            course: format!("{TUNE} {tune} {INIT} {init} {SEED} {seed}"),
         }
     }
 }
@@ -137,19 +134,19 @@ impl<'a> Checkpoints<'a> {
 
     /// Writes where a run stands, atomically.
     pub fn write(&self, run: &RunState) -> Result<()> {
-        write(self.path, run, self.identity, &self.options.flags)
+        write(
+            self.path,
+            run,
+            self.identity,
+            &RunSettings::of(self.options),
+        )
     }
 }
 
-fn write(
-    path: &Path,
-    run: &RunState,
-    identity: &Identity,
-    flags: &[(String, String)],
-) -> Result<()> {
+fn write(path: &Path, run: &RunState, identity: &Identity, settings: &RunSettings) -> Result<()> {
     let record = Record {
         identity: identity.clone(),
-        flags: flags.to_vec(),
+        settings: settings.clone(),
         steps: run.learner.steps(),
         drawn: run.drawn,
         seconds: run.seconds(),
@@ -210,15 +207,9 @@ impl Checkpoint {
         self.record.steps
     }
 
-    /// Flags whose value is not what it was: (flag, then, now).
-    pub fn changes<'a>(
-        &'a self,
-        now: &'a [(String, String)],
-    ) -> impl Iterator<Item = (&'a str, &'a str, &'a str)> {
-        now.iter().filter_map(|(flag, value)| {
-            let (_, then) = self.record.flags.iter().find(|(name, _)| name == flag)?;
-            (then != value).then_some((flag.as_str(), then.as_str(), value.as_str()))
-        })
+    /// Settings that are not as they were.
+    pub fn changes(&self, now: &RunSettings) -> Vec<Change> {
+        self.record.settings.changes(now)
     }
 
     /// Brings a run that has not begun to where this checkpoint stands. Errors when it is about something else.
@@ -226,13 +217,8 @@ impl Checkpoint {
         self,
         run: &mut RunState,
         identity: &Identity,
-        flags: &[(String, String)],
+        settings: &RunSettings,
     ) -> Result<()> {
-        // Parts of another size would give other last digits. Free memory is no reason, a flag is.
-        let planned = ["batchsize", "micro_batch", "recompute", "weights"];
-        let is_replanned = self
-            .changes(flags)
-            .any(|(flag, ..)| planned.contains(&flag.trim_start_matches('-')));
         let Self { record, tensors } = self;
         let (then, now) = (&record.identity, identity);
         for (what, then, now) in [
@@ -249,8 +235,8 @@ impl Checkpoint {
             ),
             (
                 &format!("{TUNE}, {INIT} and {SEED} are not the same"),
-                &then.course,
-                &now.course,
+                &record.settings.start(),
+                &settings.start(),
             ),
         ] {
             ensure!(
@@ -280,7 +266,7 @@ impl Checkpoint {
                 like.try_map(|group, like| named(&tensors, &format!("best.{group}"), like))?;
             run.best = Some(Best { step, loss, state });
         }
-        if !is_replanned {
+        if record.settings.has_same_plan(settings) {
             run.plan = record.plan;
         }
         run.before = record.seconds;

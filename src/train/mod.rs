@@ -16,6 +16,7 @@ mod page;
 mod prepare;
 mod run_state;
 pub mod schedule;
+pub mod settings;
 mod signals;
 mod step;
 
@@ -32,6 +33,7 @@ use self::checkpoint::{Checkpoint, Checkpoints, Identity};
 use self::limits::Limits;
 use self::outputs::Outputs;
 use self::run_state::RunState;
+use self::settings::{Change, RunSettings};
 use self::signals::Signals;
 use self::step::Work;
 use crate::console::{Console, Progress};
@@ -185,11 +187,12 @@ fn resume(
     }
     let checkpoint = Checkpoint::read(&outputs.checkpoint)?;
     console.line(&format!("resume {path}, after step {}", checkpoint.steps()));
-    for (flag, then, now) in checkpoint.changes(&options.flags) {
+    let settings = RunSettings::of(options);
+    for Change { setting, then, now } in checkpoint.changes(&settings) {
         let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
-        console.line(&format!("note   {flag} is {now} now; it was {then}"));
+        console.line(&format!("note   {setting} is {now} now; it was {then}"));
     }
-    let restored = checkpoint.restore(run, identity, &options.flags);
+    let restored = checkpoint.restore(run, identity, &settings);
     restored.with_context(|| format!("cannot go on from {path}"))
 }
 

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Shape};
 use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
 use crate::model::{FirstRow, PerGroup};
 use crate::ops::adam::Adam;
+use crate::ops::cpu::Processor;
 use crate::ops::device::Choice;
 use crate::ops::linear::{Product, Weights};
+use crate::setting;
 
 /// A training run, with every default filled in.
 #[derive(Clone, Debug)]
@@ -59,8 +61,63 @@ pub struct Options {
     pub recompute: Recompute,
     /// Most rows computed at once; `None` is as many as memory holds.
     pub micro_batch: Option<usize>,
-    /// What was asked for, flag by flag, as a checkpoint and a report say it.
-    pub flags: Vec<(String, String)>,
+    /// What the processor does for the run, which [`Processor::run`] sets up around it.
+    pub processor: Processor,
+}
+
+/// What the command line does when nothing is typed, but for the dataset that it fetches then.
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            model: "model.pth".into(),
+            model_remote: None,
+            data: "data.jsonl".into(),
+            data_remote: None,
+            formats: Formats::default(),
+            save: "state.pth".into(),
+            log_file: None,
+            report: None,
+            tensorboard: None,
+            resume: false,
+            save_every: 300.0,
+            evaluation: Evaluation {
+                examples: HeldOut::None,
+                every: 50,
+                keep: Keep::Last,
+                patience: 0,
+            },
+            schedule: Schedule {
+                shape: Shape::Constant,
+                learning_rate: 0.01,
+                last: None,
+                warmup: 0,
+            },
+            adam: Adam {
+                beta1: 0.9,
+                beta2: 0.999,
+                weight_decay: 0.0,
+            },
+            grad_clip: 0.0,
+            batch_size: 8,
+            walk: Walk::Shuffled,
+            seed: 1,
+            init: Init::Ones,
+            tune: Tune {
+                soft_prompt: true,
+                shift: true,
+                wkv: true,
+            },
+            exit_loss: 0.5,
+            max_epochs: 10.0,
+            max_time: 3600.0,
+            device: Choice::Auto,
+            product: None,
+            weights: Weights::File,
+            recompute: Recompute::Auto,
+            micro_batch: None,
+            processor: Processor::default(),
+        }
+    }
 }
 
 impl Options {
@@ -102,6 +159,17 @@ pub enum Keep {
     Best,
 }
 
+impl Keep {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 2] = [("last", Self::Last), ("best", Self::Best)];
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(setting::word(&Self::NAMES, self))
+    }
+}
+
 /// What the learnt numbers are before the first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Init {
@@ -113,13 +181,18 @@ pub enum Init {
     Random,
 }
 
+impl Init {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("zeros", Self::Zeros),
+        ("ones", Self::Ones),
+        ("random", Self::Random),
+    ];
+}
+
 impl fmt::Display for Init {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Zeros => "zeros",
-            Self::Ones => "ones",
-            Self::Random => "random",
-        })
+        f.write_str(setting::word(&Self::NAMES, self))
     }
 }
 
@@ -141,4 +214,19 @@ pub enum Recompute {
     Auto,
     Always,
     Never,
+}
+
+impl Recompute {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("always", Self::Always),
+        ("never", Self::Never),
+    ];
+}
+
+impl fmt::Display for Recompute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(setting::word(&Self::NAMES, self))
+    }
 }

@@ -7,6 +7,7 @@ use candle_core::{Device, Tensor};
 
 use super::Options;
 use super::prepare::Data;
+use super::settings::RunSettings;
 use super::step::Work;
 use crate::data::Example;
 use crate::generate::{self, Settings};
@@ -42,7 +43,7 @@ pub fn page<'a>(
         norms: moved(state, &start)?,
         soft_prompt: soft_prompt.map(norm).transpose()?,
         answers: answers(work, state)?,
-        options: options.flags.clone(),
+        options: RunSettings::of(options).shown(),
         machine: machine(model),
     })
 }

@@ -1,6 +1,9 @@
 //! The learning rate of each step.
 
 use std::f64::consts::PI;
+use std::fmt;
+
+use crate::setting;
 
 /// How the learning rate goes from its highest value to its last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,22 @@ pub enum Shape {
     Exponential,
 }
 
+impl Shape {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("constant", Self::Constant),
+        ("cosine", Self::Cosine),
+        ("linear", Self::Linear),
+        ("exponential", Self::Exponential),
+    ];
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(setting::word(&Self::NAMES, self))
+    }
+}
+
 /// A warm-up to the learning rate that was asked for, and from there to `last` at the last step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
@@ -22,8 +41,8 @@ pub struct Schedule {
     pub shape: Shape,
     /// Reached at the end of the warm-up.
     pub learning_rate: f64,
-    /// Above 0; of no meaning for [`Shape::Constant`].
-    pub last: f64,
+    /// Above 0; of no meaning for [`Shape::Constant`]. `None` is a hundredth of `learning_rate`.
+    pub last: Option<f64>,
     /// Steps that it takes to rise to `learning_rate`, in equal parts.
     pub warmup: usize,
 }
@@ -37,6 +56,7 @@ impl Schedule {
             last,
             warmup,
         } = self;
+        let last = last.unwrap_or(learning_rate / 100.0);
         if step < warmup {
             return learning_rate * step as f64 / warmup as f64;
         }
@@ -61,7 +81,7 @@ mod tests {
         let schedule = Schedule {
             shape,
             learning_rate: 1.0,
-            last: 0.01,
+            last: Some(0.01),
             warmup,
         };
         (1..=steps).map(|step| schedule.at(step, steps)).collect()
@@ -103,7 +123,7 @@ mod tests {
         let schedule = Schedule {
             shape: Shape::Cosine,
             learning_rate: 1.0,
-            last: 0.01,
+            last: Some(0.01),
             warmup: 0,
         };
         assert!((schedule.at(99, 10) - 0.01).abs() < 1e-12);

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use crate::setting::CPU;
+use crate::setting::{self, CPU};
 
 /// Levels from the lowest up; each includes the ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,15 +24,20 @@ pub enum Level {
     Amx,
 }
 
+impl Level {
+    /// Each with its word, from the lowest up.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("plain", Self::Plain),
+        ("avx2", Self::Avx2),
+        ("avx512", Self::Avx512),
+        ("avx512bf16", Self::Avx512Bf16),
+        ("amx", Self::Amx),
+    ];
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "plain",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
-            Self::Avx512Bf16 => "avx512bf16",
-            Self::Amx => "amx",
-        })
+        f.write_str(setting::word(&Self::NAMES, self))
     }
 }
 
@@ -40,15 +45,6 @@ impl fmt::Display for Level {
 static CHOSEN: OnceLock<Level> = OnceLock::new();
 
 impl Level {
-    /// From the lowest up.
-    pub const ALL: [Self; 5] = [
-        Self::Plain,
-        Self::Avx2,
-        Self::Avx512,
-        Self::Avx512Bf16,
-        Self::Amx,
-    ];
-
     /// The highest level of this machine.
     pub fn best() -> Self {
         static BEST: OnceLock<Level> = OnceLock::new();

@@ -8,6 +8,9 @@ pub(crate) mod bf16;
 pub mod buffers;
 pub mod level;
 pub(crate) mod output;
+pub mod processor;
 pub(crate) mod tensor;
 pub mod threads;
 pub(crate) mod vector;
+
+pub use processor::Processor;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use candle_core::DType;
 
+use crate::setting;
+
 /// The type that the two sides of a product are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
@@ -24,11 +26,13 @@ impl Product {
     }
 }
 
+impl Product {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 2] = [("f32", Self::F32), ("bf16", Self::Bf16)];
+}
+
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        })
+        f.write_str(setting::word(&Self::NAMES, self))
     }
 }

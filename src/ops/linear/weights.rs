@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::setting;
+
 /// What frozen matrices are held as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
@@ -12,13 +14,18 @@ pub enum Weights {
     Nf4,
 }
 
+impl Weights {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("file", Self::File),
+        ("bf16", Self::Bf16),
+        ("int8", Self::Int8),
+        ("nf4", Self::Nf4),
+    ];
+}
+
 impl fmt::Display for Weights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File => "file",
-            Self::Bf16 => "bf16",
-            Self::Int8 => "int8",
-            Self::Nf4 => "nf4",
-        })
+        f.write_str(setting::word(&Self::NAMES, self))
     }
 }

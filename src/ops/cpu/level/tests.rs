@@ -11,7 +11,7 @@ thread_local! {
 
 /// Runs a test once at each level that this machine has.
 pub fn at_each_level(test: impl Fn(Level) -> candle_core::Result<()>) -> candle_core::Result<()> {
-    for level in Level::ALL {
+    for level in Level::NAMES.map(|(_, level)| level) {
         if level > Level::best() {
             println!("skipped: this machine has no {level}");
             continue;
@@ -25,6 +25,6 @@ pub fn at_each_level(test: impl Fn(Level) -> candle_core::Result<()>) -> candle_
 
 #[test]
 fn levels_are_in_order_and_named() {
-    assert!(Level::ALL.is_sorted());
+    assert!(Level::NAMES.map(|(_, level)| level).is_sorted());
     assert_eq!(Level::Avx512Bf16.to_string(), "avx512bf16");
 }

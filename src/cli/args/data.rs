@@ -1,0 +1,80 @@
+//! The flags under "Data": how a line of data becomes what is read and what is learnt.
+
+use clap::Args;
+
+use super::DEFAULTS;
+use crate::cli::values::{Cutoff, completion_cutoff, prompt_cutoff, template, text, typed};
+use crate::data::Formats;
+use crate::data::template::Template;
+use crate::train::Options;
+
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", next_help_heading = "Data")]
+pub struct DataArgs {
+    #[command(flatten)]
+    formatters: Formatters,
+
+    /// Keep only this many of the prompt's last tokens; -1 keeps all
+    #[arg(long, default_value_t = Cutoff(DEFAULTS.formats.prompt_cutoff), value_parser = prompt_cutoff, value_name = "N")]
+    prompt_cutoff: Cutoff,
+
+    /// Keep only this many of the completion's first tokens; -1 keeps all
+    #[arg(long, default_value_t = Cutoff(DEFAULTS.formats.completion_cutoff), value_parser = completion_cutoff, value_name = "N")]
+    completion_cutoff: Cutoff,
+}
+
+/// The texts around what a line of data holds; `convert` takes them too.
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct Formatters {
+    /// The prompt's text; {key} is that key's value in the line of data
+    #[arg(long, default_value = typed(&DEFAULTS.formats.prompt), value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    prompt_formatter: Template,
+
+    /// The completion's text, which is learnt
+    #[arg(long, default_value = typed(&DEFAULTS.formats.response), value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    response_formatter: Template,
+
+    /// A system message's text, before a conversation's first prompt
+    #[arg(long, default_value = typed(&DEFAULTS.formats.system), value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    system_formatter: Template,
+
+    /// Text that ends every completion and is learnt with it; answers end there, too, instead of at a blank line
+    #[arg(long, default_value = typed(&DEFAULTS.formats.end), value_parser = text, allow_hyphen_values = true, value_name = "TEXT")]
+    response_end: String,
+}
+
+impl DataArgs {
+    pub fn put_into(self, options: &mut Options) {
+        let Self {
+            formatters,
+            prompt_cutoff: Cutoff(prompt_cutoff),
+            completion_cutoff: Cutoff(completion_cutoff),
+        } = self;
+        options.formats = Formats {
+            prompt_cutoff,
+            completion_cutoff,
+            ..formatters.formats()
+        };
+    }
+}
+
+impl Formatters {
+    /// Formats that cut nothing.
+    pub fn formats(self) -> Formats {
+        let Self {
+            prompt_formatter,
+            response_formatter,
+            system_formatter,
+            response_end,
+        } = self;
+        Formats {
+            system: system_formatter,
+            prompt: prompt_formatter,
+            response: response_formatter,
+            end: response_end,
+            prompt_cutoff: None,
+            completion_cutoff: None,
+        }
+    }
+}

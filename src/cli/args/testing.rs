@@ -1,0 +1,118 @@
+//! The flags under "Testing": what is asked, and how it is answered.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::values::{count, not_empty, other_model, prompt, temperature, top_p};
+use crate::cli::{Exit, usage};
+use crate::data::template::Template;
+use crate::generate::Settings;
+use crate::sample::{self, Ask};
+use crate::train;
+
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case", next_help_heading = "Testing")]
+pub struct TestingArgs {
+    /// Answer this instead of training
+    #[arg(long, value_parser = prompt, allow_hyphen_values = true, value_name = "TEXT")]
+    prompt: Option<String>,
+
+    /// Answer each line of this file instead, an object as in the data or a string, and write JSON lines
+    #[arg(long, value_name = "FILE")]
+    prompts: Option<PathBuf>,
+
+    /// Talk with the tuned state instead, a line a turn; --prompt_formatter takes what is typed as {input}
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL"
+    )]
+    interactive: bool,
+
+    /// Longest answer, in tokens
+    #[arg(long, default_value = "50", value_parser = count, value_name = "N")]
+    max_tokens: usize,
+
+    /// How freely tokens are drawn; 0 always takes the likeliest
+    #[arg(long, default_value = "0", value_parser = temperature, value_name = "NUMBER")]
+    temperature: f64,
+
+    /// Draw only among the likeliest tokens, as few as have this much of the probability together; 1 is all
+    #[arg(long, default_value = "1", value_parser = top_p, value_name = "SHARE")]
+    top_p: f64,
+
+    /// Answer from a state that was tuned on another model of the same shape
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL"
+    )]
+    force: bool,
+}
+
+impl TestingArgs {
+    /// A test run with what it has in common with training; `None` if nothing is asked.
+    pub fn options(self, run: &train::Options) -> Result<Option<sample::Options>, Exit> {
+        let Self {
+            prompt,
+            prompts,
+            interactive,
+            max_tokens,
+            temperature,
+            top_p,
+            force,
+        } = self;
+        let ask = match (prompt, prompts, interactive) {
+            (None, None, false) => return Ok(None),
+            (Some(prompt), None, false) => Ask::Prompt(prompt),
+            (None, Some(path), false) => Ask::Prompts {
+                path,
+                formats: run.formats.clone(),
+            },
+            (None, None, true) => Ask::Interactive {
+                formatter: typed_into(&run.formats.prompt)?,
+            },
+            _ => return Err(usage("give only one of --prompt, --prompts, --interactive")),
+        };
+        Ok(Some(sample::Options {
+            model: run.model.clone(),
+            model_remote: run.model_remote.clone(),
+            state: run.save.clone(),
+            ask,
+            settings: Settings {
+                max_tokens,
+                temperature,
+                top_p,
+                seed: run.seed,
+                stop: not_empty(run.formats.end.clone()),
+            },
+            other_model: other_model(force),
+            device: run.device,
+            product: run.product,
+            weights: run.weights,
+            processor: run.processor,
+        }))
+    }
+}
+
+/// The formatter, if what is typed is all that it needs.
+fn typed_into(formatter: &Template) -> Result<Template, Exit> {
+    let mut keys: Vec<&str> = formatter.keys().collect();
+    keys.dedup();
+    if keys == [sample::KEY] {
+        return Ok(formatter.clone());
+    }
+    keys.retain(|&key| key != sample::KEY);
+    let has = match keys.first() {
+        Some(key) => format!("uses {{{key}}}"),
+        None => "has no key".to_string(),
+    };
+    Err(usage(&format!(
+        "--interactive puts each line typed into --prompt_formatter as {{{}}}, but the formatter {has}; \
+         give another --prompt_formatter",
+        sample::KEY
+    )))
+}

@@ -1,0 +1,90 @@
+//! What is asked, and by what.
+
+use std::path::Path;
+
+use super::*;
+use crate::generate::Settings;
+use crate::ops::cpu::Processor;
+use crate::ops::device::Choice;
+use crate::ops::linear::Weights;
+use crate::sample::Ask;
+use crate::state_file::OtherModel;
+
+#[test]
+fn a_prompt_is_answered_with_its_own_defaults() {
+    let Ok(Command::Sample { options }) = parsed(&["--prompt", "Hi"], &[]) else {
+        panic!("with --prompt it answers");
+    };
+    let sample::Options {
+        model,
+        model_remote,
+        state,
+        ask,
+        settings,
+        other_model,
+        device,
+        product,
+        weights,
+        processor,
+    } = *options;
+    assert_eq!(other_model, OtherModel::Refuse);
+    assert_eq!(model, Path::new("model.pth"));
+    assert_eq!(model_remote, None);
+    assert_eq!(state, Path::new("state.pth"));
+    assert_eq!(ask, Ask::Prompt("Hi".into()));
+    let defaults = Settings {
+        max_tokens: 50,
+        temperature: 0.0,
+        top_p: 1.0,
+        seed: 1,
+        stop: None,
+    };
+    assert_eq!(settings, defaults);
+    assert_eq!((device, product), (Choice::Auto, None));
+    assert_eq!(weights, Weights::File);
+    assert_eq!(processor, Processor::default());
+}
+
+#[test]
+fn an_empty_prompt_is_refused_and_does_not_start_a_training() {
+    for message in [
+        misuse(&["--prompt", ""], &[]),
+        misuse(&["--prompt="], &[]),
+        misuse(&[], &[("STATE_TUNE_PROMPT", "")]),
+    ] {
+        assert!(
+            message.contains("--prompt") && message.contains("empty"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn one_way_of_asking_is_enough() {
+    let ways = ["--prompt=x", "--prompts=p.jsonl", "--interactive"];
+    for (i, way) in ways.iter().enumerate() {
+        let message = misuse(&[way, ways[(i + 1) % 3]], &[]);
+        assert!(message.contains("only one of"), "{message}");
+        let message = misuse(&[way, "--dry_run"], &[]);
+        assert!(message.contains("--dry_run"), "{message}");
+    }
+    misuse(&["--interactive"], &[("STATE_TUNE_PROMPT", "x")]);
+    sample(&["--interactive=false", "--prompt=x"]);
+}
+
+#[test]
+fn a_talk_needs_a_formatter_for_what_is_typed_and_nothing_else() {
+    for (formatter, words) in [
+        ("{question}", "{question}"),
+        ("{context} {input}", "{context}"),
+        ("as it stands", "no key"),
+    ] {
+        let message = misuse(&["--interactive", "--prompt_formatter", formatter], &[]);
+        assert!(
+            message.contains("--prompt_formatter") && message.contains(words),
+            "{message}"
+        );
+        sample(&["--prompts=p", "--prompt_formatter", formatter]);
+    }
+    sample(&["--interactive", "--prompt_formatter={input}, {input}"]);
+}
