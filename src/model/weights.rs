@@ -32,6 +32,7 @@ impl ModelFile {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Whether the file has a tensor of this name, whatever its shape.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }

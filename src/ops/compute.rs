@@ -7,7 +7,9 @@ use super::linear::{Product, Weights};
 /// Where a model computes, and in which numbers.
 #[derive(Clone, Debug)]
 pub struct Compute {
+    /// Where activations and learnt numbers lie, and on a GPU the frozen weights too.
     pub device: Device,
+    /// The type that both sides of a product with a frozen matrix are rounded to.
     pub product: Product,
     /// What frozen matrices are held as.
     pub weights: Weights,

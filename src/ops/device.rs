@@ -15,6 +15,7 @@ use crate::setting::DEVICE;
 pub enum Choice {
     /// A card if this build can use cards and there is one, else the processor.
     Auto,
+    /// The processor, even if there is a GPU.
     Cpu,
     /// The card with this number.
     Cuda(usize),
@@ -22,6 +23,7 @@ pub enum Choice {
 
 /// A device that was opened.
 pub struct Opened {
+    /// The device, with the types that products and weights have on it.
     pub compute: Compute,
     /// What the user should know: why `auto` does not use the GPU that there is.
     pub note: Option<String>,
@@ -118,7 +120,9 @@ pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
 /// A card's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CardMemory {
+    /// What the GPU has.
     pub total: u64,
+    /// What no process holds now.
     pub free: u64,
     /// The most that this process has held so far.
     pub peak: u64,

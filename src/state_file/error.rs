@@ -6,61 +6,109 @@ use crate::tensors::{self, Dtype};
 /// Why a state could not be read or written. The path is the caller's to add.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The file is not one of tensors, or could not be read or written.
     #[error(transparent)]
     File(#[from] tensors::Error),
+    /// No format recognises what the file holds.
     #[error(
         "it is not a state: expected [softprompt, (time_shifts, time_mix)] or another format that \
          `state-tune convert` knows, found {found}"
     )]
-    NotAState { found: String },
+    NotAState {
+        /// What it holds instead.
+        found: String,
+    },
+    /// Views of a small storage unfold to far more than the file holds.
     #[error(
         "its tensors come to {bytes} bytes, out of a file of {file}; save it again with torch.save"
     )]
-    Swollen { bytes: usize, file: usize },
+    Swollen {
+        /// The bytes that all tensors would take.
+        bytes: usize,
+        /// The file's length in bytes.
+        file: usize,
+    },
+    /// The user named a format, and the file is clearly of another.
     #[error("it is of the format {found}, not {wanted}")]
     OtherFormat {
+        /// The format that the file is of.
         found: &'static str,
+        /// The format that was named.
         wanted: &'static str,
     },
+    /// Two formats that differ only in which way the matrices stand are possible.
     #[error(
         "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as \
          [key, value] or as [value, key], and nothing in the file tells; say which by `state-tune \
          convert` with {FROM} web-rwkv or {FROM} time_state",
         FROM = setting::FROM
     )]
-    Unclear { dtype: Dtype },
+    Unclear {
+        /// The type of the matrices.
+        dtype: Dtype,
+    },
+    /// A dictionary lacks the state of a layer, or holds other entries as well.
     #[error("it has {name}, but not one of every layer before it, or something else beside them")]
-    Layers { name: String },
+    Layers {
+        /// An entry that shows it.
+        name: String,
+    },
+    /// A tensor has a type of number that states never have.
     #[error("its {part} is of type {dtype:?}; bf16, f16 and f32 can be used")]
-    Type { part: &'static str, dtype: Dtype },
+    Type {
+        /// Which tensor, as the original format calls it.
+        part: &'static str,
+        /// The type it has.
+        dtype: Dtype,
+    },
+    /// A tensor's shape could belong to no model.
     #[error("its {part} is {found:?}, where {expected} is needed")]
     Shape {
+        /// Which tensor, as the original format calls it.
         part: &'static str,
+        /// The shape it has.
         found: Vec<usize>,
+        /// The dimensions that it should have, in words.
         expected: &'static str,
     },
+    /// The state is for a model of another size.
     #[error(
         "it does not fit the model: its {part} is {found:?}, the model's would be {expected:?}"
     )]
     Misfit {
+        /// Which tensor, as the original format calls it.
         part: &'static str,
+        /// The shape it has.
         found: Vec<usize>,
+        /// The shape that the model needs.
         expected: Vec<usize>,
     },
+    /// The shapes fit, but the tag names another model.
     #[error(
         "it was tuned on another model of this shape (its tag says {found}, this model is \
          {expected}); give that model, or {FORCE} to use it all the same",
         FORCE = setting::FORCE
     )]
-    OtherModel { found: String, expected: String },
+    OtherModel {
+        /// The fingerprint in the tag.
+        found: String,
+        /// The fingerprint of the model at hand.
+        expected: String,
+    },
+    /// Training has diverged, or a number is beyond what the type of the file can hold.
     #[error(
         "its {part} holds a number that is not finite, or too large for the file's type; tune it \
          with a lower {LEARNING_RATE}",
         LEARNING_RATE = setting::LEARNING_RATE
     )]
-    NotFinite { part: &'static str },
+    NotFinite {
+        /// Which tensor, as the original format calls it.
+        part: &'static str,
+    },
+    /// The format is a whole model with the state in it, and there is no model to copy.
     #[error("it is written into a copy of a model, and no model is given")]
     NoModel,
+    /// Computing with the state failed, as when the GPU has no memory left.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }

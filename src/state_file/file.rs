@@ -16,17 +16,22 @@ use crate::tensors::{self, Element, TensorFile};
 /// readers start from.
 #[derive(Clone, Debug)]
 pub struct StateFile {
+    /// The format that it is of, as found or as the user named it.
     pub format: Format,
+    /// Its numbers, with every matrix as \[key, value\], whichever way the file has them.
     pub state: State,
     /// The type of its shifts, or of its matrices where there are none.
     pub element: Element,
+    /// What the program that wrote it says about it; other programs write none.
     pub tag: Option<Tag>,
 }
 
 /// What happens to a state that was tuned on another model of the same shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherModel {
+    /// It is an error.
     Refuse,
+    /// It is used.
     Accept,
 }
 

@@ -21,6 +21,8 @@ pub struct Tag {
 }
 
 impl Tag {
+    /// The tag of a state that is written now; `model` is the fingerprint of the model it belongs
+    /// to.
     pub fn new(format: Format, model: Option<&str>) -> Self {
         Self {
             program: concat!("state-tune ", env!("CARGO_PKG_VERSION")).to_string(),
@@ -29,6 +31,7 @@ impl Tag {
         }
     }
 
+    /// The tag as a file holds it: one JSON object.
     pub fn text(&self) -> String {
         // Three texts cannot fail to become JSON.
         serde_json::to_string(self).unwrap_or_default()

@@ -11,8 +11,11 @@ use safetensors::Dtype;
 /// is computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Element {
+    /// The upper half of an f32: 8 bits of exponent, 8 of precision. What models are published in.
     Bf16,
+    /// IEEE half precision: 5 bits of exponent, 11 of precision, at most 65504.
     F16,
+    /// IEEE single precision.
     F32,
 }
 

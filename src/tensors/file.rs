@@ -10,6 +10,7 @@ use crate::files::Bytes;
 /// A file of tensors that was read.
 #[derive(Clone, Debug)]
 pub struct TensorFile {
+    /// Its tensors, as its format arranges them.
     pub content: Content,
     /// The note that was asked for.
     pub note: Option<Bytes>,

@@ -15,14 +15,21 @@ use crate::files::{self, Bytes};
 /// Why a safetensors file could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The header does not parse, or does not agree with itself.
     #[error("not a whole safetensors file; download or export it again")]
     Broken(#[source] SafeTensorError),
+    /// The file ends before a tensor does: a download that was cut short.
     #[error(
         "{name} lies outside the file: not a whole safetensors file; download or export it again"
     )]
-    Outside { name: String },
+    Outside {
+        /// The tensor's name.
+        name: String,
+    },
+    /// The crate refuses the tensors: one has bytes that do not suit its shape.
     #[error("cannot be written: {0}")]
     Write(SafeTensorError),
+    /// The file could not be written.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -13,8 +13,11 @@ use crate::files::Bytes;
 /// it has no bytes.
 #[derive(Clone, Debug)]
 pub struct Stored {
+    /// The type of its elements, which need not be one that is computed with.
     pub dtype: Dtype,
+    /// Its dimensions, the slowest first.
     pub shape: Vec<usize>,
+    /// Its elements: a part of the mapped file, or memory of their own.
     pub bytes: Bytes,
 }
 

@@ -10,20 +10,44 @@ use thiserror::Error;
 /// Why a vocabulary file cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum VocabularyError {
+    /// A line does not have the three fields.
     #[error("line {line} is not `id 'literal' length`")]
-    Shape { line: usize },
+    Shape {
+        /// Its number, from 1.
+        line: usize,
+    },
+    /// An id is left out, or stands twice.
     #[error("line {line} has id {found}; ids must run 1, 2, 3, ...")]
-    Id { line: usize, found: u32 },
+    Id {
+        /// Its number, from 1.
+        line: usize,
+        /// The id that stands there.
+        found: u32,
+    },
+    /// The literal does not close, or has an escape that the vocabulary never uses.
     #[error("line {line}: not a Python literal that this program knows: {literal}")]
-    Literal { line: usize, literal: String },
+    Literal {
+        /// Its number, from 1.
+        line: usize,
+        /// The literal as it stands there.
+        literal: String,
+    },
+    /// The literal was changed, or is read wrongly.
     #[error("line {line} promises {promised} bytes and its literal has {found}")]
     Length {
+        /// Its number, from 1.
         line: usize,
+        /// The length that the line gives, in bytes.
         promised: usize,
+        /// The length of the bytes that the literal stands for.
         found: usize,
     },
+    /// Text of any bytes is encoded, so each byte alone must be a token.
     #[error("no token stands for the single byte {byte:#04x}, so not every text could be encoded")]
-    MissingByte { byte: u8 },
+    MissingByte {
+        /// The first byte that is none.
+        byte: u8,
+    },
 }
 
 /// All tokens, laid end to end.

@@ -11,7 +11,9 @@ const EPS: f64 = 1e-8;
 /// What Adam remembers and forgets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
+    /// The share of the old mean of gradients that a step keeps.
     pub beta1: f64,
+    /// The share of the old mean of squared gradients that a step keeps.
     pub beta2: f64,
     /// Decoupled from the gradient, as AdamW has it: each step takes this share of the learning
     /// rate off every number.
@@ -21,7 +23,9 @@ pub struct Adam {
 /// Running means of a gradient and of its square, in the shape of what is learnt.
 #[derive(Clone, Debug)]
 pub struct Moments {
+    /// The mean of the gradient, not corrected for its start at zero.
     pub first: Tensor,
+    /// The mean of the gradient's square, not corrected either.
     pub second: Tensor,
 }
 

@@ -38,7 +38,9 @@ use super::cpu::tensor::{Borrowed, borrow};
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// x W', which sums over W's columns.
     Forward,
+    /// dy W, which sums over W's rows.
     Backward,
 }
 

@@ -9,8 +9,11 @@ use crate::setting;
 pub enum Weights {
     /// As the file has them, where the file has them.
     File,
+    /// Rounded to bf16 in memory; a file that has bf16 is used as it is.
     Bf16,
+    /// Quantised to eight bits in memory.
     Int8,
+    /// Quantised to four bits in memory.
     Nf4,
 }
 

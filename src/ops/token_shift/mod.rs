@@ -28,9 +28,11 @@ use super::norm::Norm;
 
 /// The frozen parameters of a token shift, and the sequences that it goes through.
 pub struct TokenShift<'a> {
+    /// The LayerNorm in front.
     pub norm: &'a Norm,
     /// `[C]`, one for each mixed copy.
     pub mixes: Vec<&'a Tensor>,
+    /// Where the sequences begin among the rows of x.
     pub offsets: &'a Offsets,
 }
 

@@ -47,7 +47,9 @@ pub struct Wkv {
 pub struct WkvGradients {
     /// `[N, C]`, as the products take them that r, k and v came from.
     pub dr: Rows,
+    /// As `dr`.
     pub dk: Rows,
+    /// As `dr`.
     pub dv: Rows,
     /// Of the learned state: `[H, K, K]` as \[key, value\].
     pub dstate: Tensor,

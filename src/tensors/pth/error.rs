@@ -11,6 +11,10 @@ use zip::result::ZipError;
 
 /// Why a `.pth` file could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[expect(
+    missing_docs,
+    reason = "each variant's message says what is wrong, and its fields are the values in it"
+)]
 pub enum Error {
     #[error(transparent)]
     Io(#[from] io::Error),

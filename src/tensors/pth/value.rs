@@ -26,15 +26,23 @@ pub const STORAGES: [(&str, Dtype); 10] = [
 /// tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
+    /// A tensor, laid out row-major whatever its strides in the file are.
     Tensor(Stored),
+    /// A Python list.
     List(Vec<Value>),
+    /// A Python tuple.
     Tuple(Vec<Value>),
     /// Pairs in the order of the file. No string stands twice as a key of what
     /// [`read`](super::read) returns.
     Dict(Vec<(Value, Value)>),
+    /// A string.
     Str(String),
+    /// An integer; one that needs more than 64 bits is refused.
     Int(i64),
+    /// A Python float, which has 64 bits.
     Float(f64),
+    /// `True` or `False`.
     Bool(bool),
+    /// Python's `None`.
     None,
 }

@@ -67,7 +67,9 @@ pub const LEVELS: [f32; 16] = [
 /// How many bits a number has, and what they mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
+    /// Eight bits: the levels are evenly spaced.
     Int8,
+    /// Four bits: the levels are [`LEVELS`].
     Nf4,
 }
 
