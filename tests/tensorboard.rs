@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use state_tune::model::PerGroup;
-use state_tune::report::{Eval, Step, TensorBoard};
+use state_tune::report::{Eval, Record, Step, TensorBoard};
 
 fn step(step: usize) -> Step {
     let part = 1.0 / step as f64;

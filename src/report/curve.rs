@@ -1,83 +1,56 @@
 //! The loss curve: a picture of every step's loss beside the state.
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
-use plotters::prelude::*;
+use anyhow::Result;
 
-use super::History;
-use super::thin::thin;
+use super::{Finished, History, Record, charts};
 use crate::files;
 
-/// Writes an SVG of the losses by step, smoothed ones and held-out ones too, atomically. Needs at least one step.
-pub fn write(path: &Path, history: &History) -> io::Result<()> {
-    let mut svg = String::new();
-    draw(&mut svg, history)
-        .map_err(|e| io::Error::other(format!("cannot draw the loss curve: {e}")))?;
-    files::replace(path, |file| file.write_all(svg.as_bytes()))
-}
+/// How the file begins.
+const START: &str = "<svg";
 
-fn draw(svg: &mut String, history: &History) -> Result<(), Box<dyn std::error::Error>> {
-    let steps = history.steps.iter();
-    let raw = series(steps.clone().map(|s| (s.step, s.loss)));
-    let smooth = series(steps.map(|s| (s.step, s.loss_avg)));
-    let held_out = series(history.evals.iter().map(|e| (e.step, e.loss)));
-    let all = || raw.iter().chain(&smooth).chain(&held_out);
+/// The loss curve of a run, drawn at its end.
+pub struct Curve(PathBuf);
 
-    let root = SVGBackend::with_string(svg, (800, 450)).into_drawing_area();
-    root.fill(&WHITE)?;
-    // A line needs two ends: a run of one step gets an axis that is one step long all the same.
-    let first = all().map(|point| point.0).min().unwrap_or(1);
-    let last = all().map(|point| point.0).max().unwrap_or(1).max(first + 1);
-    let highest = all().map(|point| point.1).fold(0.0, f64::max);
-    let top = if highest > 0.0 { highest * 1.05 } else { 1.0 };
-    let mut chart = ChartBuilder::on(&root)
-        .caption("loss", ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(56)
-        .build_cartesian_2d(first..last, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .x_desc("step")
-        .light_line_style(WHITE)
-        .draw()?;
-
-    let pale = RGBColor(160, 190, 230);
-    let dark = RGBColor(20, 60, 140);
-    let orange = RGBColor(196, 80, 15);
-    let line = |color: RGBColor| move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color);
-    chart
-        .draw_series(LineSeries::new(raw, &pale))?
-        .label("each step")
-        .legend(line(pale));
-    chart
-        .draw_series(LineSeries::new(smooth, dark.stroke_width(2)))?
-        .label("smoothed")
-        .legend(line(dark));
-    if !held_out.is_empty() {
-        let dot = move |at| Circle::new(at, 3, orange.filled());
-        chart
-            .draw_series(held_out.into_iter().map(dot))?
-            .label("held-out")
-            .legend(move |(x, y)| Circle::new((x + 8, y), 3, orange.filled()));
+impl Curve {
+    /// A curve that is to be drawn at `path`.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_path_buf())
     }
-    chart
-        .configure_series_labels()
-        .border_style(BLACK.mix(0.3))
-        .background_style(WHITE)
-        .draw()?;
-    root.present()?;
-    Ok(())
+
+    /// Whether what is at `path` may be replaced: an SVG, as an earlier curve is.
+    pub fn is_ours(path: &Path) -> bool {
+        let mut start = [0; START.len()];
+        let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+        read.is_ok() && start == START.as_bytes()
+    }
 }
 
-/// What can be drawn of a series: all that an axis can be made for.
-fn series(points: impl Iterator<Item = (usize, f64)>) -> Vec<(usize, f64)> {
-    thin(
-        &points
-            .filter(|point| point.1.abs() < 1e300)
-            .collect::<Vec<_>>(),
-    )
+impl Record for Curve {
+    fn name(&self) -> &'static str {
+        "loss curve"
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Draws the losses by step, smoothed ones and held-out ones too, atomically.
+    fn finish(&mut self, run: &Finished) -> Result<bool> {
+        if run.learnt.is_none() {
+            return Ok(false);
+        }
+        let svg = draw(run.history);
+        files::replace(&self.0, |file| file.write_all(svg.as_bytes()))?;
+        Ok(true)
+    }
+}
+
+fn draw(history: &History) -> String {
+    charts::loss(history).svg(history.last_step()).into_string()
 }
 
 #[cfg(test)]
@@ -106,22 +79,59 @@ mod tests {
         }
     }
 
+    /// Draws the curve of a run that learnt something.
+    fn finish(path: &Path, history: &History) -> bool {
+        let learnt = || unreachable!("the curve shows none of it");
+        let run = Finished {
+            title: "state.pth",
+            history,
+            summary: "",
+            options: &[],
+            machine: &[],
+            learnt: Some(&learnt),
+        };
+        Curve::new(path).finish(&run).unwrap()
+    }
+
     #[test]
     fn a_curve_of_any_length_is_a_picture() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.loss.svg");
         for steps in [1, 2, 500, 100_000] {
-            write(&path, &history((0..steps).map(|i| 3.0 / (i + 1) as f64))).unwrap();
+            let history = history((0..steps).map(|i| 3.0 / (i + 1) as f64));
+            assert!(finish(&path, &history));
             let svg = std::fs::read_to_string(&path).unwrap();
             assert!(
-                svg.starts_with("<svg")
-                    && svg.trim_end().ends_with("</svg>")
-                    && svg.contains("polyline"),
+                svg.starts_with("<svg") && svg.ends_with("</svg>"),
                 "{steps}"
             );
-            assert!(!svg.contains("circle"), "{steps}: nothing was held out");
+            // The grid and two curves, which are dots as well where they are single points.
+            assert_eq!(svg.matches(r#"fill="none" stroke="#).count(), 3, "{steps}");
+            let circles = if steps == 1 { 4 } else { 0 };
+            assert_eq!(svg.matches("<circle").count(), circles, "{steps}");
+            assert!(!svg.contains("held-out"), "{steps}: nothing was held out");
             assert!(svg.len() < 100_000, "{steps}: {} bytes", svg.len());
+            assert!(
+                Curve::is_ours(&path),
+                "{steps}: the next run may replace it"
+            );
         }
+    }
+
+    #[test]
+    fn nothing_learnt_has_no_curve() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.loss.svg");
+        let run = Finished {
+            title: "state.pth",
+            history: &History::default(),
+            summary: "",
+            options: &[],
+            machine: &[],
+            learnt: None,
+        };
+        assert!(!Curve::new(&path).finish(&run).unwrap());
+        assert!(!path.exists() && !Curve::is_ours(&path));
     }
 
     #[test]
@@ -134,8 +144,7 @@ mod tests {
                 accuracy: 0.5,
             })
             .to_vec();
-        let mut svg = String::new();
-        draw(&mut svg, &run).unwrap();
+        let svg = draw(&run);
         assert_eq!(
             svg.matches("<circle").count(),
             3,
@@ -145,18 +154,23 @@ mod tests {
 
     #[test]
     fn losses_of_zero_have_an_axis() {
-        let mut svg = String::new();
-        draw(&mut svg, &history([0.0, 0.0].into_iter())).unwrap();
+        let mut run = history([0.0, 0.0].into_iter());
+        for step in &mut run.steps {
+            step.loss_avg = 0.0;
+        }
+        let svg = draw(&run);
+        for number in [">0</text>", ">0.5</text>", ">1</text>"] {
+            assert!(svg.contains(number), "{number} in {svg}");
+        }
+        // Both curves lie on the axis's foot, from the first step, in the middle, to the last.
+        let line = r#"d="M416 402.0L416 402.0 768 402.0""#;
+        assert_eq!(svg.matches(line).count(), 2, "{svg}");
     }
 
     #[test]
     fn losses_that_are_no_numbers_are_left_out() {
-        let mut svg = String::new();
-        draw(
-            &mut svg,
-            &history([f64::NAN, f64::INFINITY, f64::MAX, 1.0].into_iter()),
-        )
-        .unwrap();
+        let losses = [f64::NAN, f64::INFINITY, f64::MAX, 1.0];
+        let svg = draw(&history(losses.into_iter()));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
 }

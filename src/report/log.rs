@@ -1,4 +1,5 @@
-//! `--log_file`: one JSON object a line for each step and each evaluation, written through at once so that it can be followed.
+//! The log file: one JSON object a line for each step and each evaluation, written at once so that it
+//! can be followed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Eval, Step};
+use super::{Eval, Record, Step};
 use crate::setting::LOG_FILE;
 
 /// An open log.
@@ -18,7 +19,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens a log, keeping what is in it: a further run's lines follow, from step 1 again.
+    /// Opens a log and keeps what is in it: the lines of another run follow, from step 1 again.
     pub fn open(path: &Path) -> Result<Self> {
         let is_torn = ends_inside_a_line(path);
         let file = OpenOptions::new().create(true).append(true).open(path);
@@ -32,16 +33,6 @@ impl Log {
         })
     }
 
-    pub fn step(&mut self, step: &Step) -> Result<()> {
-        self.line(step)
-    }
-
-    pub fn eval(&mut self, eval: &Eval) -> Result<()> {
-        self.line(
-            &json!({ "step": eval.step, "eval_loss": eval.loss, "eval_accuracy": eval.accuracy }),
-        )
-    }
-
     fn line(&mut self, what: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_string(what)?;
         line.push('\n');
@@ -50,8 +41,31 @@ impl Log {
     }
 }
 
-/// Whether a run that was killed left a part of a line. Only files are opened for reading: a pipe that had its writer
-/// for a reader would never tell that nobody else reads it.
+impl Record for Log {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
+        self.line(step)
+    }
+
+    fn eval(&mut self, eval: &Eval) -> Result<()> {
+        let Eval {
+            step,
+            loss,
+            accuracy,
+        } = eval;
+        self.line(&json!({ "step": step, "eval_loss": loss, "eval_accuracy": accuracy }))
+    }
+}
+
+/// Whether a run that was killed left a part of a line. A pipe is not opened for reading: with its own
+/// writer as a reader, it would never tell that nobody else reads it.
 fn ends_inside_a_line(path: &Path) -> bool {
     let last = || -> io::Result<u8> {
         let mut last = [0];

@@ -1,25 +1,36 @@
 //! TensorBoard's event files: the numbers of a run as they come, to be watched beside those of other runs.
 //!
-//! Written by hand: the crates for it (`tensorboard-rs`, `tfrecord`, `tboard`) rest since 2022 to 2024 and bring old
-//! protobuf or image libraries along, for a format that is small. A file is a row of records, each of them a length and
-//! a protobuf message with a checksum after either; a message here is a time, a step and some named numbers.
+//! Written by hand: the crates for it (`tensorboard-rs`, `tfrecord`, `tboard`) have not changed since
+//! 2022 to 2024 and bring old protobuf or image libraries, for a format that is small. A file is a
+//! sequence of records, each of them a length and a protobuf message with a checksum after either; a
+//! message here is a time, a step and some named numbers.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Eval, Step};
+use anyhow::{Context, Result};
 
-/// An open event file, of its own for each run.
-pub struct TensorBoard(File);
+use super::{Eval, Record, Step};
+use crate::setting::TENSORBOARD;
+
+/// An open event file; each run has its own.
+pub struct TensorBoard {
+    directory: PathBuf,
+    file: File,
+}
 
 impl TensorBoard {
-    /// Opens a new event file in the directory, which is made if need be. A run that goes on after `done` steps opens
-    /// one beside those before it; what they tell of later steps is then told anew, and TensorBoard forgets it.
+    /// Opens a new event file in the directory, which is made if need be. A run that resumes after `done`
+    /// steps opens one beside those before it, which tells TensorBoard to forget what they hold of later
+    /// steps.
     pub fn open(directory: &Path, done: usize) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let mut board = Self(create(directory)?);
+        let mut board = Self {
+            directory: directory.to_path_buf(),
+            file: create(directory)?,
+        };
         board.record(&[text(3, b"brain.Event:2")])?; // file_version, before all else
         if done > 0 {
             let start = text(7, &number(1, 1)); // session_log { status: START }
@@ -28,8 +39,33 @@ impl TensorBoard {
         Ok(board)
     }
 
-    /// Writes what is told of a step, through at once.
-    pub fn step(&mut self, step: &Step) -> io::Result<()> {
+    fn scalars(
+        &mut self,
+        step: usize,
+        numbers: &[(impl AsRef<str>, Option<f64>)],
+    ) -> Result<()> {
+        let written = self.record(&scalars(step, numbers));
+        written.with_context(|| format!("cannot write {TENSORBOARD}"))
+    }
+
+    /// Writes an event of these fields, stamped with the time.
+    fn record(&mut self, fields: &[Vec<u8>]) -> io::Result<()> {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let seconds = time.map_or(0.0, |time| time.as_secs_f64());
+        self.file.write_all(&framed(&event(seconds, fields)))
+    }
+}
+
+impl Record for TensorBoard {
+    fn name(&self) -> &'static str {
+        "tensorboard"
+    }
+
+    fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    fn step(&mut self, step: &Step) -> Result<()> {
         let mut numbers = [
             ("train/loss", Some(step.loss)),
             ("train/loss_avg", Some(step.loss_avg)),
@@ -43,32 +79,17 @@ impl TensorBoard {
         self.scalars(step.step, &numbers)
     }
 
-    /// Writes what an evaluation found, through at once.
-    pub fn eval(&mut self, eval: &Eval) -> io::Result<()> {
+    fn eval(&mut self, eval: &Eval) -> Result<()> {
         let numbers = [
             ("eval/loss", Some(eval.loss)),
             ("eval/accuracy", Some(eval.accuracy)),
         ];
         self.scalars(eval.step, &numbers)
     }
-
-    fn scalars(
-        &mut self,
-        step: usize,
-        numbers: &[(impl AsRef<str>, Option<f64>)],
-    ) -> io::Result<()> {
-        self.record(&scalars(step, numbers))
-    }
-
-    /// Writes an event of these fields, stamped with the time.
-    fn record(&mut self, fields: &[Vec<u8>]) -> io::Result<()> {
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let seconds = time.map_or(0.0, |time| time.as_secs_f64());
-        self.0.write_all(&framed(&event(seconds, fields)))
-    }
 }
 
-/// TensorBoard wants the word and the time in the name; the rest keeps apart what starts in the same second.
+/// A new file. TensorBoard wants the word and the time in its name; the rest tells files apart that
+/// begin in the same second.
 fn create(directory: &Path) -> io::Result<File> {
     let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seconds = time.map_or(0, |time| time.as_secs());

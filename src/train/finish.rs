@@ -1,117 +1,159 @@
-//! The end of a run: what is written, and what is said.
+//! The end of a run: which state is saved, what is written, and what is said.
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
 use super::checkpoint::Checkpoints;
 use super::outputs::Outputs;
 use super::run_state::RunState;
+use super::settings::RunSettings;
 use super::step::Work;
-use super::{Keep, Stop, page};
+use super::{Keep, Stop, learnt};
 use crate::console::Console;
-use crate::report::{self, Summary};
+use crate::model::State;
+use crate::report::{Curve, Finished, Record, Records, Summary};
 use crate::setting::RESUME;
 use crate::state_file::{self, Format};
-use crate::{files, system};
+use crate::system;
 
-/// Writes what a run came to, whatever ended it: one that went wrong still has its last good state. What cannot be
-/// written is an error after all else is.
-pub fn finish(
-    work: &Work,
-    run: &RunState,
-    outputs: &Outputs,
-    checkpoints: &Checkpoints,
-    ended: Result<Stop>,
-    console: &Console,
-) -> Result<Stop> {
-    let &Work { options, model, .. } = work;
-    // Where nothing but the start was evaluated, the start is no best state to keep.
-    let best = run.best.as_ref();
-    let best =
-        best.filter(|_| options.evaluation.keep == Keep::Best && run.history.evals.len() > 1);
-    let learnt = match (&ended, best) {
-        _ if run.learner.steps() == 0 => None,
-        (_, Some(best)) => Some(best.state.clone()),
-        (Ok(_), None) => Some(run.learner.snapshot()?),
-        (Err(_), None) => run.backup.state().cloned(),
-    };
-    let mut written = Vec::new();
-    let mut failures = Vec::new();
-    let mut tried = |what, path: &Path, result: Result<()>| match result {
-        Ok(()) => written.push((what, path.display().to_string())),
-        Err(error) => {
-            failures.push(error.context(format!("cannot write the {what} {}", path.display())))
+/// A run that has ended.
+pub struct Ended<'a> {
+    pub work: &'a Work<'a>,
+    pub run: &'a RunState,
+    pub outputs: &'a Outputs,
+    pub checkpoints: &'a Checkpoints<'a>,
+    pub records: Records,
+    /// Why it stopped, or what went wrong.
+    pub result: Result<Stop>,
+}
+
+/// The files that were to be written.
+#[derive(Default)]
+struct Files {
+    /// What and where: `("state", "state.pth")`.
+    written: Vec<(&'static str, String)>,
+    failures: Vec<Error>,
+}
+
+impl Files {
+    fn add(&mut self, what: &'static str, path: &Path, result: Result<()>) {
+        let path = path.display();
+        match result {
+            Ok(()) => self.written.push((what, path.to_string())),
+            Err(error) => {
+                let failure = error.context(format!("cannot write the {what} {path}"));
+                self.failures.push(failure);
+            }
         }
-    };
-    let why = match &ended {
-        Ok(stop) => stop.to_string(),
-        Err(error) => error.to_string(),
-    };
-    let mut summary = Summary {
-        history: &run.history,
-        best: run.best.as_ref().map(|best| (best.step, best.loss)),
-        why,
-        seconds: run.seconds(),
-        peak_memory: system::peak(),
-        // The last step's, since a GPU that failed answers nothing.
-        peak_gpu_memory: run.history.steps.last().and_then(|step| step.gpu_memory),
-        files: Vec::new(),
-    };
-    if let Some(state) = &learnt {
-        let (element, model) = (model.element(), Some(model.fingerprint()));
-        let result = state_file::write(&outputs.path, state, element, Format::STATE, model);
-        tried("state", &options.save, result.map_err(anyhow::Error::from));
-        let result = report::write_curve(&outputs.curve, &run.history);
-        tried(
-            "loss curve",
-            &outputs.curve,
-            result.map_err(anyhow::Error::from),
-        );
-        // After the state, since it may say that the run is done.
-        if ended.is_ok() {
-            tried("checkpoint", &outputs.checkpoint, checkpoints.write(run));
+    }
+
+    fn add_record(&mut self, record: &mut dyn Record, run: &Finished) {
+        match record.finish(run) {
+            Ok(false) => {}
+            result => self.add(record.name(), record.path(), result.map(drop)),
         }
-        if let Some(path) = &options.report {
-            let text = summary.text();
-            let page = page::page(work, state, &run.history, &text);
+    }
+}
+
+impl<'a> Ended<'a> {
+    /// Writes what the run came to and says it on `console`, whatever ended the run: one that went wrong
+    /// still has its last good state. What cannot be written is an error after all else is written.
+    pub fn finish(mut self, console: &Console) -> Result<Stop> {
+        let state = self.state_to_save()?;
+        let mut summary = self.summary();
+        let files = self.write(state.as_ref(), &summary.text());
+        summary.files = files.written;
+        console.line(&summary.text());
+        self.verdict(state.is_some(), files.failures)
+    }
+
+    /// `None` when nothing was learnt.
+    fn state_to_save(&self) -> Result<Option<State>> {
+        let (run, evaluation) = (self.run, &self.work.options.evaluation);
+        // Where nothing but the start was evaluated, the start is no best state to keep.
+        let keeps_best = evaluation.keep == Keep::Best && run.history.evals.len() > 1;
+        Ok(match (&self.result, &run.best) {
+            _ if run.learner.steps() == 0 => None,
+            (_, Some(best)) if keeps_best => Some(best.state.clone()),
+            (Ok(_), _) => Some(run.learner.snapshot()?),
+            (Err(_), _) => run.backup.state().cloned(),
+        })
+    }
+
+    /// The summary, without the files that are still to be written.
+    fn summary(&self) -> Summary<'a> {
+        let run = self.run;
+        Summary {
+            history: &run.history,
+            best: run.best.as_ref().map(|best| (best.step, best.loss)),
+            why: match &self.result {
+                Ok(stop) => stop.to_string(),
+                Err(error) => error.to_string(),
+            },
+            seconds: run.seconds(),
+            peak_memory: system::peak(),
+            // The last step's, since a GPU that failed answers nothing.
+            peak_gpu_memory: run.history.steps.last().and_then(|step| step.gpu_memory),
+            files: Vec::new(),
+        }
+    }
+
+    /// Writes all files, each whatever became of the others.
+    fn write(&mut self, state: Option<&State>, summary: &str) -> Files {
+        let work = self.work;
+        let &Work { options, model, .. } = work;
+        let gather = state.map(|state| move || learnt::learnt(work, state));
+        let name = options.save.file_name().and_then(|name| name.to_str());
+        let run = Finished {
+            title: name.unwrap_or("a state"),
+            history: &self.run.history,
+            summary,
+            options: &RunSettings::of(options).shown(),
+            machine: &learnt::machine(model),
+            learnt: gather.as_ref().map(|gather| gather as _),
+        };
+        let mut files = Files::default();
+        if let Some(state) = state {
+            let (element, model) = (model.element(), Some(model.fingerprint()));
             let result =
-                page.and_then(|page| Ok(report::write_page(&files::settled(path), &page)?));
-            tried("report", path, result);
+                state_file::write(&self.outputs.path, state, element, Format::STATE, model);
+            files.add("state", &options.save, result.map_err(Error::from));
         }
-    }
-    let records = [
-        ("log", &options.log_file),
-        ("tensorboard", &options.tensorboard),
-    ];
-    for (what, path) in records {
-        if let Some(path) = path {
-            written.push((what, path.display().to_string()));
+        files.add_record(&mut Curve::new(&self.outputs.curve), &run);
+        // After the state, since it may say that the run is done.
+        if state.is_some() && self.result.is_ok() {
+            let result = self.checkpoints.write(self.run);
+            files.add("checkpoint", &self.outputs.checkpoint, result);
         }
+        for record in self.records.iter_mut() {
+            files.add_record(record, &run);
+        }
+        files
     }
-    summary.files = written;
-    console.line(&summary.text());
 
-    let stop = match ended {
-        Ok(stop) => Some(stop),
-        Err(error) => {
-            let state = options.save.display();
-            failures.insert(0, match learnt {
-                Some(_) => anyhow!("{error:#}; the last good state is in {state}"),
-                None if run.before > 0.0 => anyhow!(
-                    "{error:#}; the checkpoint {} leads there by itself: start without {RESUME}",
-                    outputs.checkpoint.display()
-                ),
-                None => anyhow!("{error:#}; nothing was learnt before that, so no state was written"),
-            });
-            None
-        }
-    };
-    match (stop, failures.is_empty()) {
-        (Some(stop), true) => Ok(stop),
-        _ => {
-            let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
-            bail!("{}", failures.join("; "))
-        }
+    /// Why the run stopped, or all that went wrong, in one error.
+    fn verdict(self, is_saved: bool, mut failures: Vec<Error>) -> Result<Stop> {
+        let state = self.work.options.save.display();
+        let stop = match self.result {
+            Ok(stop) if failures.is_empty() => match self.records.failure() {
+                None => return Ok(stop),
+                Some(error) => {
+                    bail!("{error:#}; the run went on without it, and {state} is written")
+                }
+            },
+            Ok(_) => None,
+            Err(error) if is_saved => Some(anyhow!("{error:#}; the last good state is in {state}")),
+            Err(error) if self.run.before > 0.0 => Some(anyhow!(
+                "{error:#}; the checkpoint {} leads there by itself: start without {RESUME}",
+                self.outputs.checkpoint.display()
+            )),
+            Err(error) => Some(anyhow!(
+                "{error:#}; nothing was learnt before that, so no state was written"
+            )),
+        };
+        failures.splice(0..0, stop);
+        let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+        bail!("{}", failures.join("; "))
     }
 }

@@ -1,19 +1,23 @@
 //! Training: learn the state that a frozen model starts from.
 //!
-//! [`run`] is the whole story, read from top to bottom. Its parts are small: [`prepare`] (data, model, places to write
-//! to), [`outputs`] (whether the result can be written), [`memory_plan`] (how much is computed at once), [`run_state`] (where a
-//! run stands) and [`checkpoint`] (that as a file), [`step`] (a batch forward and backward), [`learner`] (parameters,
-//! gradient), [`schedule`] (learning rates), [`limits`] and [`signals`] (when it ends), [`finish`] and [`page`] (the end).
+//! [`run`] is the whole story, read from top to bottom. Its parts are small: [`prepare`] (device, data,
+//! places to write to), [`outputs`] (whether the result can be written), [`announce`] (what is said
+//! before), [`memory_plan`] (how much is computed at once), [`run_state`] (a run between two steps),
+//! [`checkpoint`] (that as a file) and [`resume`], [`step`] (a batch forward and backward), [`learner`]
+//! (parameters, gradient), [`schedule`] (learning rates), [`limits`] and [`signals`] (when it ends),
+//! [`finish`] and [`learnt`] (the end).
 
+mod announce;
 mod checkpoint;
 mod finish;
 pub mod learner;
+mod learnt;
 pub mod limits;
 pub mod memory_plan;
 mod options;
 mod outputs;
-mod page;
 mod prepare;
+mod resume;
 mod run_state;
 pub mod schedule;
 pub mod settings;
@@ -22,35 +26,31 @@ mod step;
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub use learner::Learner;
 pub use limits::Stop;
 pub use options::{Evaluation, HeldOut, Init, Keep, Options, Recompute, Tune};
 pub use schedule::Schedule;
 
-use self::checkpoint::{Checkpoint, Checkpoints, Identity};
+use self::checkpoint::{Checkpoints, Identity};
+use self::finish::Ended;
 use self::limits::Limits;
 use self::outputs::Outputs;
 use self::run_state::RunState;
-use self::settings::{Change, RunSettings};
 use self::signals::Signals;
 use self::step::Work;
 use crate::console::{Console, Progress};
 use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::Rwkv;
-use crate::ops::Compute;
 pub use crate::ops::adam::Adam;
-use crate::ops::device::{self, Opened};
-use crate::ops::linear::Weights;
-use crate::report::Records;
 use crate::setting::{DRY_RUN, MODEL_LOCATION, MODEL_URL};
 
 /// Trains and saves, and says how it goes on `console`. Returns why it stopped; a run whose loss is no
 /// longer a number is an error, after the last good state is saved.
 pub fn run(options: &Options, console: &Console) -> Result<Stop> {
-    // Load, and find everything that could fail now and not after an hour. The data first: it is smaller.
-    let compute = open_device(options, console)?;
+    // Load, and find now what could fail, not after an hour. The data first: it is smaller.
+    let compute = prepare::device(options, console)?;
     let data = prepare::survey(options, console)?;
     prepare::check_places(options)?;
     fetch::obtain(
@@ -66,7 +66,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let model = Rwkv::open(&options.model, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
     let outputs = Outputs::check(&options.save, &model)?;
-    outputs::check_further(options, &outputs)?;
+    outputs::check_records(options, &outputs)?;
 
     // What is learnt, in which order, how long, and from where on.
     let limits = Limits {
@@ -84,9 +84,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let plan = prepare::plan(options, &model, &data)?;
     let mut run = RunState::new(options, &model, data.examples.len(), plan)?;
     let identity = Identity::new(&work);
-    introduce(options, &model, &outputs, console)?;
-    say_steps(options, data.examples.len(), console);
-    resume(&mut run, &identity, &outputs, options, console)?;
+    announce::model(options, &model, &outputs, console)?;
+    announce::steps(options, data.examples.len(), console);
+    resume::resume(&mut run, &identity, &outputs, options, console)?;
     // A run that is resumed may have come to its end.
     let patience = options.evaluation.patience;
     let finished = run
@@ -101,12 +101,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let mut progress = Progress::new(console, limits.steps, run.learner.steps());
     let above = &progress.console();
     let signals = Signals::catch(above.clone()).context("cannot listen for Ctrl-C")?;
-    let mut records = Records::open(
-        options.log_file.as_deref(),
-        options.tensorboard.as_deref(),
-        run.learner.steps(),
-        above.clone(),
-    )?;
+    let mut records = outputs::open_records(options, run.learner.steps(), above.clone())?;
     if !options.resume {
         outputs.move_old_checkpoint(console)?;
     }
@@ -114,7 +109,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     run.begun = Instant::now();
     let mut learn = || -> Result<Stop> {
         loop {
-            // Look at what is not learnt from. Whoever sends a signal does not want to wait for that.
+            // Evaluate. Whoever sends a signal does not want to wait for that.
             let reached = run.reached(&limits);
             let is_owed = run.owes_evaluation(options.evaluation.every, reached.is_some());
             if is_owed && !data.held_out.is_empty() {
@@ -149,56 +144,23 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             run.history.steps.push(report);
         }
     };
-    let ended = learn();
+    let result = learn();
     progress.finish();
-    let ended = finish::finish(&work, &run, &outputs, &checkpoints, ended, console);
-    match (ended, records.failure()) {
-        (Ok(_), Some(error)) => {
-            let state = options.save.display();
-            bail!("{error:#}; the run went on without it, and {state} is written")
-        }
-        (ended, _) => ended,
-    }
+    let ended = Ended {
+        work: &work,
+        run: &run,
+        outputs: &outputs,
+        checkpoints: &checkpoints,
+        records,
+        result,
+    };
+    ended.finish(console)
 }
 
-/// Goes on from a checkpoint, where that is asked for and there is one, and says what it comes to.
-fn resume(
-    run: &mut RunState,
-    identity: &Identity,
-    outputs: &Outputs,
-    options: &Options,
-    console: &Console,
-) -> Result<()> {
-    let path = outputs.checkpoint.display();
-    if !options.resume {
-        return Ok(());
-    }
-    if !outputs.has_checkpoint() {
-        let hint = match outputs.old_checkpoint().exists() {
-            true => {
-                format!(" ({path}.old is of an earlier run; to go on from it, give it that name)")
-            }
-            false => String::new(),
-        };
-        console.line(&format!(
-            "resume there is no {path}{hint}; starting from the beginning"
-        ));
-        return Ok(());
-    }
-    let checkpoint = Checkpoint::read(&outputs.checkpoint)?;
-    console.line(&format!("resume {path}, after step {}", checkpoint.steps()));
-    let settings = RunSettings::of(options);
-    for Change { setting, then, now } in checkpoint.changes(&settings) {
-        let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
-        console.line(&format!("note   {setting} is {now} now; it was {then}"));
-    }
-    let restored = checkpoint.restore(run, identity, &settings);
-    restored.with_context(|| format!("cannot go on from {path}"))
-}
-
-/// What [`run`] finds out before its first step, and no more. A model that is not there is not fetched.
+/// Says what [`run`] finds out before its first step, and does no more. A model that is not there is not
+/// fetched.
 pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
-    let compute = open_device(options, console)?;
+    let compute = prepare::device(options, console)?;
     let data = prepare::survey(options, console)?;
     prepare::check_places(options)?;
     let model = options.model.display();
@@ -206,8 +168,8 @@ pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
         let model = Rwkv::open(&options.model, &compute)?;
         prepare::check_examples(&data, options, model.config())?;
         let outputs = Outputs::check(&options.save, &model)?;
-        outputs::check_further(options, &outputs)?;
-        introduce(options, &model, &outputs, console)?;
+        outputs::check_records(options, &outputs)?;
+        announce::model(options, &model, &outputs, console)?;
     } else if let Some(remote) = &options.model_remote {
         console.line(&format!(
             "model  {model} is not there; it will come from {remote}"
@@ -217,60 +179,9 @@ pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
             "model  {model} is not there; training will need it, or a {MODEL_URL}"
         ));
     }
-    say_steps(options, data.examples.len(), console);
+    announce::steps(options, data.examples.len(), console);
     console.line(&format!(
         "{DRY_RUN}: nothing was learnt, and no state written"
     ));
     Ok(())
-}
-
-fn introduce(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Console) -> Result<()> {
-    console.line(&format!(
-        "model  {} ({})",
-        options.model.display(),
-        model.config()
-    ));
-    let Compute {
-        device,
-        product,
-        weights,
-    } = model.compute();
-    if let Some(card) = device::card_name(device)? {
-        console.line(&format!("device {card}, in {product}"));
-    }
-    if *weights != Weights::File {
-        console.line(&format!(
-            "note   weights are held as {weights}, {:.2} GiB; the embedding stays as the file has it",
-            model.bytes_multiplied() as f64 / (1u64 << 30) as f64
-        ));
-    }
-    if outputs.replaces {
-        console.line(&format!(
-            "note   {} is there already and will be replaced",
-            options.save.display()
-        ));
-    }
-    Ok(())
-}
-
-fn say_steps(options: &Options, examples: usize, console: &Console) {
-    console.line(&format!(
-        "train  {} steps of {} examples",
-        limits::steps(options.max_epochs, examples, options.batch_size),
-        options.batch_size
-    ));
-}
-
-fn open_device(options: &Options, console: &Console) -> Result<Compute> {
-    let &Options {
-        device,
-        product,
-        weights,
-        ..
-    } = options;
-    let Opened { compute, note } = Compute::fastest(device, product, weights)?;
-    if let Some(note) = note {
-        console.line(&format!("note   {note}"));
-    }
-    Ok(compute)
 }

@@ -1,7 +1,6 @@
 //! Whether a run's files can be written, found out before the run.
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,27 +9,49 @@ use super::{HeldOut, Options, checkpoint};
 use crate::console::Console;
 use crate::files;
 use crate::model::Rwkv;
+use crate::report::{Curve, Log, Page, Record, Records, TensorBoard};
 use crate::setting::{
-    DATA_PATH, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting,
+    DATA_PATH, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting, TENSORBOARD,
 };
 use crate::state_file::{self, Format, OtherModel};
 
-/// Where the state goes, and whether a state lies there already.
+/// Where a run's own files go.
 pub struct Outputs {
     /// `--save_filename` with links followed, so that a link stays a link.
     pub path: PathBuf,
-    /// The loss curve's place: `state.loss.svg` beside `state.pth`, as the user named it.
+    /// The loss curve: `state.loss.svg` beside `state.pth`, as the user named it.
     pub curve: PathBuf,
-    /// The checkpoint's place, beside the state.
+    /// The checkpoint, beside the state.
     pub checkpoint: PathBuf,
+    /// Whether a state is there already.
     pub replaces: bool,
 }
 
 impl Outputs {
-    /// Errors when the state could not be written, or would take the place of something that is no state of this
-    /// model: a model, notes, the state of a larger model.
+    /// Errors when one of the files could not be written, or would take the place of something else: of a
+    /// model, of notes, of the state of a larger model.
     pub fn check(save: &Path, model: &Rwkv) -> Result<Self> {
-        let path = files::settled(save);
+        let outputs = Self {
+            path: files::settled(save),
+            curve: save.with_extension("loss.svg"),
+            checkpoint: checkpoint::path_beside(save),
+            replaces: false,
+        };
+        let replaces = outputs.check_state(save, model)?;
+        outputs.check_curve()?;
+        outputs.check_checkpoint()?;
+        for written in [&outputs.path, &outputs.curve, &outputs.checkpoint] {
+            files::sweep(written);
+        }
+        Ok(Self {
+            replaces,
+            ..outputs
+        })
+    }
+
+    /// Returns whether a state is there already.
+    fn check_state(&self, save: &Path, model: &Rwkv) -> Result<bool> {
+        let path = &self.path;
         let what = || format!("cannot write {SAVE_FILENAME} {}", save.display());
         let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
         ensure!(
@@ -39,53 +60,49 @@ impl Outputs {
             what()
         );
         let mut replaces = false;
-        if let Ok(found) = fs::metadata(&path) {
+        if let Ok(found) = fs::metadata(path) {
             ensure!(found.is_file(), "{}: it is a {}", what(), kind(&found));
             if found.len() > 0 {
                 let advice = "the file there is not replaced; move it away or give another name";
-                state_file::open_for(model, &path, Some(Format::STATE), OtherModel::Refuse)
+                state_file::open_for(model, path, Some(Format::STATE), OtherModel::Refuse)
                     .with_context(|| format!("{}: {advice}", what()))?;
                 replaces = true;
             }
         }
-        files::check_writable(&path).with_context(what)?;
-        let curve = save.with_extension("loss.svg");
-        if let Ok(found) = fs::metadata(&curve) {
-            ensure!(
-                found.is_file(),
-                "cannot write the loss curve {}: it is a {}; move it away or give another {SAVE_FILENAME}",
-                curve.display(),
-                kind(&found)
-            );
-            ensure!(
-                found.len() == 0 || begins_with(&curve, b"<svg"),
-                "cannot write the loss curve {}: the file there is no SVG picture and is not replaced; move it away or \
-                 give another {SAVE_FILENAME}",
-                curve.display()
-            );
-        }
-        let checkpoint = checkpoint::path_beside(save);
-        let is_free =
-            fs::metadata(&checkpoint).map_or(true, |found| found.is_file() && found.len() == 0);
+        files::check_writable(path).with_context(what)?;
+        Ok(replaces)
+    }
+
+    fn check_curve(&self) -> Result<()> {
+        let curve = self.curve.display();
+        let Ok(found) = fs::metadata(&self.curve) else {
+            return Ok(());
+        };
         ensure!(
-            is_free || checkpoint::is_one(&checkpoint),
+            found.is_file(),
+            "cannot write the loss curve {curve}: it is a {}; move it away or give another {SAVE_FILENAME}",
+            kind(&found)
+        );
+        ensure!(
+            found.len() == 0 || Curve::is_ours(&self.curve),
+            "cannot write the loss curve {curve}: the file there is no SVG picture and is not replaced; move it away or \
+             give another {SAVE_FILENAME}"
+        );
+        Ok(())
+    }
+
+    fn check_checkpoint(&self) -> Result<()> {
+        let found = fs::metadata(&self.checkpoint);
+        let is_free = found.map_or(true, |found| found.is_file() && found.len() == 0);
+        ensure!(
+            is_free || checkpoint::is_one(&self.checkpoint),
             "cannot write the checkpoint {}: what is there is no checkpoint, or a damaged one, and is not replaced; \
              move it away or give another {SAVE_FILENAME}",
-            checkpoint.display()
+            self.checkpoint.display()
         );
-        for written in [&path, &curve, &checkpoint] {
-            files::sweep(written);
-        }
-        Ok(Self {
-            path,
-            curve,
-            checkpoint,
-            replaces,
-        })
+        Ok(())
     }
-}
 
-impl Outputs {
     /// Whether a run left a checkpoint.
     pub fn has_checkpoint(&self) -> bool {
         fs::metadata(&self.checkpoint).is_ok_and(|found| found.len() > 0)
@@ -119,9 +136,9 @@ impl Outputs {
     }
 }
 
-/// Errors when one of the run's further outputs would be written into another of its files, or in the place of
-/// something that it did not write.
-pub fn check_further(options: &Options, outputs: &Outputs) -> Result<()> {
+/// Errors when one of the records would be written into another file of the run, or in the place of
+/// something that this program did not write.
+pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
     let mut others = vec![
         (
             format!("is also {MODEL_LOCATION}"),
@@ -166,13 +183,31 @@ pub fn check_further(options: &Options, outputs: &Outputs) -> Result<()> {
             kind(&found)
         );
         ensure!(
-            found.len() == 0 || is_report(report),
+            found.len() == 0 || Page::is_ours(report),
             "{}: what is there is no report of ours; {advice}",
             what()
         );
     }
     files::sweep(&files::settled(report));
     Ok(())
+}
+
+/// Opens the records that are asked for, for a run of which `done` steps are done. What goes wrong with
+/// them later is said on `console`.
+pub fn open_records(options: &Options, done: usize, console: Console) -> Result<Records> {
+    let mut all: Vec<Box<dyn Record>> = Vec::new();
+    if let Some(path) = &options.report {
+        all.push(Box::new(Page::new(path)));
+    }
+    if let Some(path) = &options.log_file {
+        all.push(Box::new(Log::open(path)?));
+    }
+    if let Some(directory) = &options.tensorboard {
+        let board = TensorBoard::open(directory, done)
+            .with_context(|| format!("cannot write {TENSORBOARD} {}", directory.display()))?;
+        all.push(Box::new(board));
+    }
+    Ok(Records::new(all, console))
 }
 
 fn check_apart(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
@@ -184,25 +219,6 @@ fn check_apart(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -> R
         ),
         None => Ok(()),
     }
-}
-
-/// Whether a page says by its title that this program wrote it.
-fn is_report(path: &Path) -> bool {
-    /// The title stands near the beginning; a state's name before it is shorter than that.
-    const FAR: u64 = 4096;
-    let mut start = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(FAR).read_to_end(&mut start));
-    read.is_ok() && start.windows(TITLE.len()).any(|place| place == TITLE)
-}
-
-/// How the title of a report ends.
-const TITLE: &[u8] = b"state-tune</title>";
-
-/// Whether a file begins like something of ours, which may be replaced.
-fn begins_with(path: &Path, wanted: &[u8]) -> bool {
-    let mut start = vec![0; wanted.len()];
-    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
-    read.is_ok() && start == wanted
 }
 
 fn kind(found: &fs::Metadata) -> &'static str {

@@ -1,4 +1,4 @@
-//! What a run needs before its first step: data, a model, a plan, and places to write to.
+//! What a run needs before its first step: a device, data, a plan, and places to write to.
 
 use std::path::Path;
 
@@ -7,10 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
 use crate::console::Console;
-use crate::data::{Example, Survey, example, held_out};
+use crate::data::{Example, Formats, Survey, example, held_out};
 use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::{Config, FirstRow, Rwkv, Sequence};
-use crate::ops::device;
+use crate::ops::Compute;
+use crate::ops::device::{self, Opened};
 use crate::setting::{
     DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, LOG_FILE, REPORT, SAVE_FILENAME, TENSORBOARD, TUNE,
 };
@@ -27,12 +28,49 @@ pub struct Data {
     pub held_out: Vec<Example>,
 }
 
-/// Gets the data, says where from and what it is like, and gives back its examples.
+/// Opens the device, and says on `console` why it is not the one that was hoped for.
+pub fn device(options: &Options, console: &Console) -> Result<Compute> {
+    let &Options {
+        device,
+        product,
+        weights,
+        ..
+    } = options;
+    let Opened { compute, note } = Compute::fastest(device, product, weights)?;
+    if let Some(note) = note {
+        console.line(&format!("note   {note}"));
+    }
+    Ok(compute)
+}
+
+/// Reads the data, fetched before if need be, and says on `console` where it is from and what it is like.
 pub fn survey(options: &Options, console: &Console) -> Result<Data> {
+    obtain(options, console)?;
+    let examples = example::read(&options.data, &options.formats)?;
+    if let Some(survey) = Survey::of(&examples) {
+        console.line(&survey.to_string());
+    }
+    let held_out = &options.evaluation.examples;
+    let data = hold_out(examples, held_out, &options.formats)?;
+    let count = data.held_out.len();
+    match held_out {
+        HeldOut::None => {}
+        HeldOut::File(path) => {
+            console.line(&format!("eval   {count} examples of {}", path.display()))
+        }
+        HeldOut::Share(_) => console.line(&format!(
+            "eval   {count} of the examples, which are not learnt from"
+        )),
+    }
+    Ok(data)
+}
+
+/// Fetches the data if it is not there.
+fn obtain(options: &Options, console: &Console) -> Result<()> {
     let data = options.data.display();
     match &options.data_remote {
         Some(remote) if !options.data.exists() => {
-            console.line(&format!("data   {data}, from {remote}"))
+            console.line(&format!("data   {data}, from {remote}"));
         }
         None if !options.data.exists() => {}
         _ => console.line(&format!("data   {data}, the file that is there")),
@@ -46,39 +84,25 @@ pub fn survey(options: &Options, console: &Console) -> Result<Data> {
         },
         &RetryPolicy::default(),
         console,
-    )?;
-    let examples = example::read(&options.data, &options.formats)?;
-    if let Some(survey) = Survey::of(&examples) {
-        console.line(&survey.to_string());
-    }
-    let data = match &options.evaluation.examples {
-        HeldOut::None => Data {
+    )
+}
+
+/// The examples to learn from and those to evaluate on.
+fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Result<Data> {
+    let (examples, held_out) = match held_out {
+        HeldOut::None => (examples, Vec::new()),
+        HeldOut::File(path) => (
             examples,
-            held_out: Vec::new(),
-        },
-        HeldOut::File(path) => {
-            let held_out = example::read(path, &options.formats).context(EVAL_PATH)?;
-            console.line(&format!(
-                "eval   {} examples of {}",
-                held_out.len(),
-                path.display()
-            ));
-            Data { examples, held_out }
-        }
+            example::read(path, formats).context(EVAL_PATH)?,
+        ),
         HeldOut::Share(share) => {
             let all = examples.len();
-            let parts = held_out::put_aside(examples, *share);
-            let (examples, held_out) = parts.with_context(|| {
+            held_out::put_aside(examples, *share).with_context(|| {
                 format!("{EVAL_SPLIT} {share} of {all} examples leaves none to learn from; give a smaller share or more data")
-            })?;
-            console.line(&format!(
-                "eval   {} of the examples, which are not learnt from",
-                held_out.len()
-            ));
-            Data { examples, held_out }
+            })?
         }
     };
-    Ok(data)
+    Ok(Data { examples, held_out })
 }
 
 /// How much is computed at once: as much as the largest batch needs and memory holds.

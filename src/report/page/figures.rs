@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::text::{count, figure};
 use crate::console::duration;
+use crate::report::chart::number::{count, figure};
 use crate::report::{Eval, History};
 
-/// A number to be read from afar, and what it is to be compared with.
+/// A number in large type, and what it is to be compared with.
 struct Tile {
     name: &'static str,
     value: String,

@@ -2,16 +2,9 @@
 
 use maud::{Markup, html};
 
-use super::axis::{Scale, extent, foot};
-use super::text::figure;
-
-/// How far the parts of a layer went from where they started, as norms.
-pub struct LayerNorms {
-    pub att_shift: f64,
-    pub ffn_shift: f64,
-    /// One a head.
-    pub wkv: Vec<f64>,
-}
+use crate::report::LayerNorms;
+use crate::report::chart::axis::{Scale, extent, foot};
+use crate::report::chart::number::figure;
 
 /// With more heads than this, numbers in the cells would not be readable.
 const ROOMY: usize = 12;
@@ -23,8 +16,8 @@ struct Shades {
 }
 
 impl Shades {
-    /// `None` when there is nothing to see: no value, or only zeros, as of a group that is not tuned. The palest is zero
-    /// unless that would make all of them strong.
+    /// `None` when there is nothing to see: no value, or only zeros, as of a group that is not tuned. The
+    /// palest is zero unless that would make all of them strong.
     fn new(norms: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) = extent(Scale::FromZero, norms)?;
         let low = foot(low, high);

@@ -3,7 +3,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   const svg = chart.querySelector("svg");
   const cursor = svg.querySelector(".cursor");
   const [low, high] = [+svg.dataset.low, +svg.dataset.high];
-  // Back from the picture's units, as chart.rs made them.
+  // Back from the picture's units, as html.rs made them.
   const value = (down) => {
     const part = 1 - down / 1000;
     return "log" in svg.dataset ? low * (high / low) ** part : low + (high - low) * part;

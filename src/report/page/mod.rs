@@ -3,73 +3,78 @@
 //! One file that needs nothing else: opened from disk, without a network, in any browser. Without JavaScript only the
 //! read-out under the pointer is missing. What comes from data (names, prompts, answers) is escaped by `maud`.
 
-mod axis;
-mod chart;
-mod curves;
 mod figures;
 mod heat;
 mod text;
 
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::History;
+use self::text::visible;
+use super::chart::number::figure;
+use super::{Answer, Finished, Learnt, Record, charts};
 use crate::files;
-pub use heat::LayerNorms;
-use text::{figure, visible};
 
-/// All that the page shows. What is empty has no section.
-pub struct Page<'a> {
-    /// What was made: `state.pth`.
-    pub title: &'a str,
-    /// The lines of the run's summary.
-    pub summary: &'a str,
-    pub history: &'a History,
-    /// How far each layer went from where it started.
-    pub norms: Vec<LayerNorms>,
-    /// The norm of the soft prompt.
-    pub soft_prompt: Option<f64>,
-    pub answers: Vec<Answer>,
-    /// Flags and their values.
-    pub options: Vec<(String, String)>,
-    /// What the run ran on.
-    pub machine: Vec<(String, String)>,
+/// How the title of each page ends, after the name of the state.
+const TITLE: &str = "state-tune";
+
+/// The page of a run, written at its end.
+pub struct Page(PathBuf);
+
+impl Page {
+    /// A page that is to be written to `path`.
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_path_buf())
+    }
+
+    /// Whether what is at `path` may be replaced: its title says that this program wrote it.
+    pub fn is_ours(path: &Path) -> bool {
+        /// The title stands near the beginning; the state's name before it is shorter than this.
+        const FAR: u64 = 4096;
+        let end = format!("{TITLE}</title>");
+        let mut start = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(FAR).read_to_end(&mut start));
+        let mut places = start.windows(end.len());
+        read.is_ok() && places.any(|place| place == end.as_bytes())
+    }
 }
 
-/// What the model answers to a prompt, without and with the learnt state.
-pub struct Answer {
-    pub prompt: String,
-    /// What the data answers.
-    pub wanted: Option<String>,
-    pub base: String,
-    pub tuned: String,
+impl Record for Page {
+    fn name(&self) -> &'static str {
+        "report"
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes the page, atomically.
+    fn finish(&mut self, run: &Finished) -> Result<bool> {
+        let Some(learnt) = run.learnt else {
+            return Ok(false);
+        };
+        let text = document(run, &learnt()?).into_string();
+        let path = files::settled(&self.0);
+        files::replace(&path, |file| file.write_all(text.as_bytes()))?;
+        Ok(true)
+    }
 }
 
-/// Writes the page, atomically.
-pub fn write(path: &Path, page: &Page) -> io::Result<()> {
-    let text = document(page).into_string();
-    files::replace(path, |file| file.write_all(text.as_bytes()))
-}
-
-fn document(page: &Page) -> Markup {
-    let steps = page.history.steps.iter().map(|step| step.step);
-    let last = steps
-        .chain(page.history.evals.iter().map(|eval| eval.step))
-        .max();
-    let charts = curves::charts(page.history);
-    let charts: Vec<Markup> = charts
-        .iter()
-        .filter_map(|chart| chart.draw(last.unwrap_or(0)))
-        .collect();
-    let title = visible(page.title);
+fn document(run: &Finished, learnt: &Learnt) -> Markup {
+    let last = run.history.last_step();
+    let charts = charts::all(run.history);
+    let charts: Vec<Markup> = charts.iter().filter_map(|chart| chart.html(last)).collect();
+    let title = visible(run.title);
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 (PreEscaped(include_str!("head.html")))
-                title { (title) " – state-tune" }
+                title { (title) " – " (TITLE) }
                 style { (PreEscaped(include_str!("style.css"))) }
             }
             body {
@@ -78,20 +83,20 @@ fn document(page: &Page) -> Markup {
                     h1 { (title) }
                 }
                 main {
-                    (figures::tiles(page.history))
-                    @if !page.summary.is_empty() { pre.summary { (visible(page.summary)) } }
+                    (figures::tiles(run.history))
+                    @if !run.summary.is_empty() { pre.summary { (visible(run.summary)) } }
                     @if !charts.is_empty() {
                         section {
                             h2 { "The run" }
                             div.charts { @for chart in &charts { (chart) } }
                         }
                     }
-                    (learnt(page))
-                    (answers(&page.answers))
-                    @if !page.options.is_empty() || !page.machine.is_empty() {
+                    (moved(learnt))
+                    (answers(&learnt.answers))
+                    @if !run.options.is_empty() || !run.machine.is_empty() {
                         section.tables {
-                            (table("Options", &page.options))
-                            (table("Machine", &page.machine))
+                            (table("Options", run.options))
+                            (table("Machine", run.machine))
                         }
                     }
                 }
@@ -102,9 +107,9 @@ fn document(page: &Page) -> Markup {
     }
 }
 
-fn learnt(page: &Page) -> Markup {
-    let map = heat::map(&page.norms);
-    let soft_prompt = page
+fn moved(learnt: &Learnt) -> Markup {
+    let map = heat::map(&learnt.norms);
+    let soft_prompt = learnt
         .soft_prompt
         .filter(|norm| norm.is_finite() && *norm > 0.0);
     html! {

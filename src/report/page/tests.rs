@@ -1,9 +1,11 @@
 //! Pages of runs real and strange. `PAGE_SAMPLE=directory cargo test --lib page` keeps them to be looked at, and
 //! `scripts/check-report` looks at them in a browser.
 
+use std::cell::RefCell;
+
 use super::*;
 use crate::model::PerGroup;
-use crate::report::{Eval, Step};
+use crate::report::{Eval, History, LayerNorms, Step};
 
 /// A run of so many steps that goes as runs do: fast at first, then slower, and never quite evenly.
 fn run(steps: usize) -> History {
@@ -78,12 +80,8 @@ fn pairs(rows: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-fn page<'a>(history: &'a History, norms: Vec<LayerNorms>) -> Page<'a> {
-    Page {
-        title: "state.pth",
-        summary: "150 steps in 6s, 4459 tokens/s, 0.16 GiB of memory at most; stopped: --max_epochs 4 done\n\
-                  loss 0.2291 at first, 0.0091 at last\nstate       state.pth\nloss curve  state.loss.svg",
-        history,
+fn learnt(norms: Vec<LayerNorms>) -> Learnt {
+    Learnt {
         norms,
         soft_prompt: Some(0.7554),
         answers: vec![
@@ -100,7 +98,26 @@ fn page<'a>(history: &'a History, norms: Vec<LayerNorms>) -> Page<'a> {
                 " Arr, that be June, matey!",
             ),
         ],
-        options: pairs(&[
+    }
+}
+
+fn finished<'a>(history: &'a History, tables: &'a [Vec<(String, String)>; 2]) -> Finished<'a> {
+    let [options, machine] = tables;
+    Finished {
+        title: "state.pth",
+        summary: "150 steps in 6s, 4459 tokens/s, 0.16 GiB of memory at most; stopped: --max_epochs 4 done\n\
+                  loss 0.2291 at first, 0.0091 at last\nstate       state.pth\nloss curve  state.loss.svg",
+        history,
+        options,
+        machine,
+        learnt: None,
+    }
+}
+
+/// Options and machine.
+fn tables() -> [Vec<(String, String)>; 2] {
+    [
+        pairs(&[
             ("--learningrate", "0.01"),
             ("--batchsize", "8"),
             ("--max_epochs", "4"),
@@ -110,30 +127,37 @@ fn page<'a>(history: &'a History, norms: Vec<LayerNorms>) -> Page<'a> {
                 "/a/long/path/that/has/no/blank/to/break/at/RWKV-5-World-3B-v2-20231118-ctx16k.pth",
             ),
         ]),
-        machine: pairs(&[
+        pairs(&[
             ("processor", "AMD EPYC 7763, 2 cores, AVX2"),
             ("memory", "7.8 GiB"),
             ("system", "Linux 6.1"),
         ]),
-    }
+    ]
 }
 
 /// Writes a page as the program does, and keeps it where `PAGE_SAMPLE` asks for it.
-fn written(name: &str, page: &Page) -> String {
+fn written(name: &str, run: Finished, learnt: Learnt) -> String {
     let directory = tempfile::tempdir().unwrap();
     let directory = match std::env::var_os("PAGE_SAMPLE") {
         Some(kept) => kept.into(),
         None => directory.path().to_path_buf(),
     };
     let path = directory.join(format!("{name}.html"));
-    write(&path, page).unwrap();
+    let learnt = RefCell::new(Some(learnt));
+    let once = || Ok(learnt.take().unwrap());
+    let run = Finished {
+        learnt: Some(&once),
+        ..run
+    };
+    assert!(Page::new(&path).finish(&run).unwrap());
+    assert!(Page::is_ours(&path), "the next run may replace it");
     std::fs::read_to_string(path).unwrap()
 }
 
 #[test]
 fn a_run_has_all_sections() {
     let history = run(150);
-    let text = written("tiny", &page(&history, norms(4, 2)));
+    let text = written("tiny", finished(&history, &tables()), learnt(norms(4, 2)));
     assert!(text.starts_with("<!DOCTYPE html>"));
     for expected in [
         "<h1>state.pth</h1>",
@@ -163,7 +187,7 @@ fn a_run_has_all_sections() {
 #[test]
 fn a_long_run_of_a_large_model_is_a_page_of_reasonable_size() {
     let history = run(100_000);
-    let text = written("long", &page(&history, norms(32, 64)));
+    let text = written("long", finished(&history, &tables()), learnt(norms(32, 64)));
     assert!(text.len() < 500_000, "{} bytes", text.len());
     assert!(text.len() > 50_000, "{} bytes", text.len());
     let highest = history
@@ -180,17 +204,20 @@ fn a_long_run_of_a_large_model_is_a_page_of_reasonable_size() {
 #[test]
 fn what_there_is_not_has_no_section() {
     let none = History::default();
-    let empty = Page {
+    let run_of = |history| Finished {
         title: "state.pth",
+        history,
         summary: "",
-        history: &none,
+        options: &[],
+        machine: &[],
+        learnt: None,
+    };
+    let nothing = || Learnt {
         norms: norms(0, 0),
         soft_prompt: Some(0.0),
         answers: vec![],
-        options: vec![],
-        machine: vec![],
     };
-    let text = written("empty", &empty);
+    let text = written("empty", run_of(&none), nothing());
     for absent in ["<section", "<svg", "<table", "<dl", "<pre"] {
         assert!(!text.contains(absent), "{absent}");
     }
@@ -198,13 +225,7 @@ fn what_there_is_not_has_no_section() {
     let mut one = run(1);
     one.evals.clear();
     one.steps[0].grad_norms.shift = None;
-    let text = written(
-        "one",
-        &Page {
-            history: &one,
-            ..empty
-        },
-    );
+    let text = written("one", run_of(&one), nothing());
     assert_eq!(
         text.matches("<svg").count(),
         4,
@@ -243,24 +264,27 @@ fn nothing_in_the_data_breaks_the_page() {
     let mut layers = norms(3, 3);
     layers[1].wkv = vec![f64::NAN];
     layers[2].att_shift = f64::INFINITY;
-    let text = written(
-        "nasty",
-        &Page {
-            title: nasty,
-            summary: &long,
-            answers: vec![
-                answer(nasty, Some(&long), &long, nasty),
-                answer(&long, None, nasty, "\n"),
-            ],
-            options: vec![
-                (nasty.to_string(), long.clone()),
-                (long.clone(), nasty.to_string()),
-            ],
-            machine: vec![(nasty.to_string(), nasty.to_string())],
-            soft_prompt: Some(f64::NAN),
-            ..page(&history, layers)
-        },
-    );
+    let tables = [
+        vec![
+            (nasty.to_string(), long.clone()),
+            (long.clone(), nasty.to_string()),
+        ],
+        vec![(nasty.to_string(), nasty.to_string())],
+    ];
+    let run = Finished {
+        title: nasty,
+        summary: &long,
+        ..finished(&history, &tables)
+    };
+    let learnt = Learnt {
+        norms: layers,
+        soft_prompt: Some(f64::NAN),
+        answers: vec![
+            answer(nasty, Some(&long), &long, nasty),
+            answer(&long, None, nasty, "\n"),
+        ],
+    };
+    let text = written("nasty", run, learnt);
     assert_eq!(text.matches("<script").count(), 1, "the page's own");
     assert_eq!(text.matches("</style>").count(), 1);
     assert!(!text.contains('\0') && !text.contains('\u{1b}'));

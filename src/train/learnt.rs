@@ -1,4 +1,4 @@
-//! `--report`: what a run came to, gathered for the page that shows it.
+//! What a run learnt, gathered for the records that show it.
 
 use std::time::SystemTime;
 
@@ -7,44 +7,32 @@ use candle_core::{Device, Tensor};
 
 use super::Options;
 use super::prepare::Data;
-use super::settings::RunSettings;
 use super::step::Work;
 use crate::data::Example;
 use crate::generate::{self, Settings};
 use crate::model::{Rwkv, State};
 use crate::ops::cpu::level::Level;
-use crate::report::{Answer, History, LayerNorms, Page};
+use crate::report::{Answer, LayerNorms, Learnt};
 use crate::system;
 use crate::tokenizer::Tokenizer;
 
-/// Examples that are answered, and how long at most.
+/// How many examples are answered.
 const ANSWERS: usize = 6;
+/// The most tokens of an answer.
 const TOKENS: usize = 60;
 
-/// The page of a run that learnt `state`.
-pub fn page<'a>(
-    work: &Work<'a>,
-    state: &State,
-    history: &'a History,
-    summary: &'a str,
-) -> Result<Page<'a>> {
-    let &Work { options, model, .. } = work;
-    let name = options.save.file_name().and_then(|name| name.to_str());
+/// What a run learnt that came to `state`. Takes a while: examples are answered.
+pub fn learnt(work: &Work, state: &State) -> Result<Learnt> {
     let &Options {
         tune, init, seed, ..
-    } = options;
-    let start = init.state(model.config(), tune, seed)?;
+    } = work.options;
+    let start = init.state(work.model.config(), tune, seed)?;
     let state = &state.to_device(&Device::Cpu)?;
     let soft_prompt = state.soft_prompt.as_ref();
-    Ok(Page {
-        title: name.unwrap_or("a state"),
-        summary,
-        history,
+    Ok(Learnt {
         norms: moved(state, &start)?,
         soft_prompt: soft_prompt.map(norm).transpose()?,
         answers: answers(work, state)?,
-        options: RunSettings::of(options).shown(),
-        machine: machine(model),
     })
 }
 
@@ -69,7 +57,8 @@ fn norm(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
 }
 
-/// Answers to a few examples, from all over the held-out ones if there are any: of a conversation, to its last question.
+/// Answers to a few examples spread over the data, or over the held-out examples if there are any. Of
+/// a conversation, the last question is answered.
 fn answers(work: &Work, tuned: &State) -> Result<Vec<Answer>> {
     let Data { examples, held_out } = work.data;
     let examples = match held_out.is_empty() {
@@ -109,7 +98,7 @@ fn text(tokens: &[u32]) -> String {
 }
 
 /// What the run ran on.
-fn machine(model: &Rwkv) -> Vec<(String, String)> {
+pub fn machine(model: &Rwkv) -> Vec<(String, String)> {
     let processor = system::processor();
     [
         (

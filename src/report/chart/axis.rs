@@ -1,8 +1,8 @@
-//! The scale that a chart's values stand on: where a value lies, and which values are written beside it.
+//! The axis of a chart's values: where a value lies on it, and which numbers stand beside it.
 
-use super::text::number;
+use super::number::number;
 
-/// How an axis is laid.
+/// How values become places on an axis.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Scale {
     /// Linear, with its foot at zero.

@@ -1,0 +1,49 @@
+//! What a run says of itself before it begins.
+
+use anyhow::Result;
+
+use super::outputs::Outputs;
+use super::{Options, limits};
+use crate::console::Console;
+use crate::model::Rwkv;
+use crate::ops::linear::Weights;
+use crate::ops::{Compute, device};
+
+/// Says what is trained on which device.
+pub fn model(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Console) -> Result<()> {
+    console.line(&format!(
+        "model  {} ({})",
+        options.model.display(),
+        model.config()
+    ));
+    let Compute {
+        device,
+        product,
+        weights,
+    } = model.compute();
+    if let Some(card) = device::card_name(device)? {
+        console.line(&format!("device {card}, in {product}"));
+    }
+    if *weights != Weights::File {
+        console.line(&format!(
+            "note   weights are held as {weights}, {:.2} GiB; the embedding stays as the file has it",
+            model.bytes_multiplied() as f64 / (1u64 << 30) as f64
+        ));
+    }
+    if outputs.replaces {
+        console.line(&format!(
+            "note   {} is there already and will be replaced",
+            options.save.display()
+        ));
+    }
+    Ok(())
+}
+
+/// Says how many steps there will be, for so many examples.
+pub fn steps(options: &Options, examples: usize, console: &Console) {
+    console.line(&format!(
+        "train  {} steps of {} examples",
+        limits::steps(options.max_epochs, examples, options.batch_size),
+        options.batch_size
+    ));
+}

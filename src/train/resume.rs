@@ -1,0 +1,46 @@
+//! Going on from a checkpoint.
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use super::checkpoint::{Checkpoint, Identity};
+use super::outputs::Outputs;
+use super::run_state::RunState;
+use super::settings::{Change, RunSettings};
+use crate::console::Console;
+
+/// Brings `run` to where its checkpoint is, if that is asked for and there is one, and says so on
+/// `console`.
+pub fn resume(
+    run: &mut RunState,
+    identity: &Identity,
+    outputs: &Outputs,
+    options: &Options,
+    console: &Console,
+) -> Result<()> {
+    let path = outputs.checkpoint.display();
+    if !options.resume {
+        return Ok(());
+    }
+    if !outputs.has_checkpoint() {
+        let hint = match outputs.old_checkpoint().exists() {
+            true => {
+                format!(" ({path}.old is of an earlier run; to go on from it, give it that name)")
+            }
+            false => String::new(),
+        };
+        console.line(&format!(
+            "resume there is no {path}{hint}; starting from the beginning"
+        ));
+        return Ok(());
+    }
+    let checkpoint = Checkpoint::read(&outputs.checkpoint)?;
+    console.line(&format!("resume {path}, after step {}", checkpoint.steps()));
+    let settings = RunSettings::of(options);
+    for Change { setting, then, now } in checkpoint.changes(&settings) {
+        let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
+        console.line(&format!("note   {setting} is {now} now; it was {then}"));
+    }
+    let restored = checkpoint.restore(run, identity, &settings);
+    restored.with_context(|| format!("cannot go on from {path}"))
+}
