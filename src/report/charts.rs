@@ -24,7 +24,9 @@ pub fn all(history: &History) -> Vec<Chart> {
             unit: "norm",
             scale: Scale::Log,
             series: vec![
-                norms(history, "soft prompt", Style::ONE, |s| s.grad_norms.soft_prompt),
+                norms(history, "soft prompt", Style::ONE, |s| {
+                    s.grad_norms.soft_prompt
+                }),
                 norms(history, "shifts", Style::TWO, |s| s.grad_norms.shift),
                 norms(history, "wkv", Style::THREE, |s| s.grad_norms.wkv),
             ],
@@ -34,7 +36,9 @@ pub fn all(history: &History) -> Vec<Chart> {
             caption: "How far each step goes.",
             unit: "learning rate",
             scale: Scale::FromZero,
-            series: vec![steps(history, Style::SMOOTH, Mark::Line, |s| s.learning_rate)],
+            series: vec![steps(history, Style::SMOOTH, Mark::Line, |s| {
+                s.learning_rate
+            })],
         },
         Chart {
             title: "Speed",

@@ -39,11 +39,7 @@ impl TensorBoard {
         Ok(board)
     }
 
-    fn scalars(
-        &mut self,
-        step: usize,
-        numbers: &[(impl AsRef<str>, Option<f64>)],
-    ) -> Result<()> {
+    fn scalars(&mut self, step: usize, numbers: &[(impl AsRef<str>, Option<f64>)]) -> Result<()> {
         let written = self.record(&scalars(step, numbers));
         written.with_context(|| format!("cannot write {TENSORBOARD}"))
     }

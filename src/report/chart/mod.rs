@@ -271,7 +271,7 @@ mod tests {
         let svg = chart(Scale::Fit, &[4.0, 3.0, 0.0]).svg(4).into_string();
         let (x, y) = (
             |step| 64.0 + 704.0 * step / 4.0,
-            |place: f64| 92.0 + 310.0 * (1.0 - place),
+            |place: f64| 96.0 + 306.0 * (1.0 - place),
         );
         let path = format!(
             r#"d="M{a} {top:.1}L{a} {top:.1} {b} {:.1} {c} {:.1}""#,

@@ -11,9 +11,9 @@ const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 450.0;
 const FRAME: Frame = Frame {
     left: 64.0,
-    top: 92.0,
+    top: 96.0,
     width: 704.0,
-    height: 310.0,
+    height: 306.0,
 };
 
 const FONTS: &str =
@@ -34,7 +34,7 @@ pub fn picture(title: &str, layout: Option<&Layout>) -> Markup {
             text x="16" y="32" font-size="18" font-weight="600" fill=(INK) { (title) }
             @if let Some(layout) = layout {
                 (legend(layout))
-                text x="16" y="80" { (layout.unit()) }
+                text x="16" y="76" { (layout.unit()) }
                 (numbers(layout))
                 path fill="none" stroke=(RULE) d=(layout.grid(&FRAME)) {}
                 @for curve in &layout.curves { (drawn(layout, curve)) }
