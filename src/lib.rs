@@ -5,10 +5,11 @@
 //! ```text
 //! main.rs        parse, run, print the error once, exit code
 //! cli/           the only place that knows clap, flags and their environment variables; ends in plain option structs
-//! train/         the training story: mod.rs is the loop; options, learner, memory_plan, limits, signals, outputs
-//! sample/        test mode, base and tuned: one prompt, a file of prompts, a talk
+//! train/         the training story: mod.rs is the loop; options, outputs (what may be written), run_state,
+//!                checkpoint, step, learner, memory_plan, limits, signals, finish (what is written)
+//! sample/        test mode, base and tuned: one prompt, a file of prompts, a conversation
 //! convert        a state from one format to another; inspect: what a file is
-//! report/        what a run leaves: history, log, TensorBoard, curve, page, summary
+//! report/        what a run leaves, a Record each: log, TensorBoard, curve, page; history, summary, chart/
 //! generate/      text from a model token by token: what is drawn, what ends it
 //! state_file/    the state's formats, one file each: recognised, read, written
 //! evaluate       the loss of examples, and how many of their tokens a model finds likeliest
@@ -21,7 +22,7 @@
 //! tensors/       files of tensors: what they hold, the types of number, safetensors, PyTorch's zip and pickle
 //! tokenizer/     the World vocabulary
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module that touches the network
-//! console/       what a person sees: lines, progress bars, messages
+//! console/       what a person sees: lines, progress bars, messages; handed to whoever has something to say
 //! setting        the names by which messages call what a user can set
 //! files, system  the memory map and atomic replacement; this machine's processor, memory and signals
 //! ```

@@ -1,5 +1,5 @@
-//! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong usage, 128 and its
-//! number when a signal ended a run whose state is saved.
+//! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong
+//! usage, 128 and its number when a signal ended a run whose state is saved.
 
 use std::io;
 use std::process::ExitCode;

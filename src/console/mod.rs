@@ -1,4 +1,5 @@
-//! What a person sees while the program runs: lines, progress bars, answers, and messages of what went wrong.
+//! What a person sees while the program runs: lines, progress bars, answers, and messages of what
+//! went wrong.
 //!
 //! Nothing prints by itself: a function that has something to say is handed a [`Console`]. The
 //! program hands in the [standard one](Console::standard); who uses the library hands in

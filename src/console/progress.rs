@@ -30,7 +30,8 @@ impl Progress {
     pub fn new(console: &Console, steps: usize, done: usize) -> Self {
         let view = if console.has_bars() {
             let bar = ProgressBar::new(steps as u64);
-            // A template that indicatif refuses would leave its default style, which is still a bar.
+            // A template that indicatif refuses would leave its default style, which is still a
+            // bar.
             if let Ok(style) = ProgressStyle::with_template("{bar:24.cyan} {pos}/{len}  {msg}") {
                 bar.set_style(style.progress_chars("━╸ "));
             }

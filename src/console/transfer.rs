@@ -33,7 +33,8 @@ impl Transfer {
             } else {
                 "{msg}  {spinner} {decimal_bytes}  {decimal_bytes_per_sec}"
             };
-            // A template that indicatif refuses would leave its default style, which is still a bar.
+            // A template that indicatif refuses would leave its default style, which is still a
+            // bar.
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸ "));
             }

@@ -1,6 +1,6 @@
-//! Text from a model, token by token: the model reads a prompt, starting from a state; then each next
-//! token is chosen, shown and read in turn, until something ends the answer. Each token costs the
-//! same, however long the text is.
+//! Text from a model, token by token: the model reads a prompt, starting from a state; then each
+//! next token is chosen, shown and read in turn, until something ends the answer. Each token costs
+//! the same, however long the text is.
 
 mod sampler;
 mod stop_text;
@@ -20,8 +20,8 @@ use crate::tokenizer::{Tokenizer, Utf8Stream};
 pub struct Settings {
     /// The most tokens of an answer.
     pub max_tokens: usize,
-    /// 0 takes the most likely token each time. Above 0 tokens are drawn; the larger it is, the more
-    /// often unlikely ones.
+    /// 0 takes the most likely token each time. Above 0 tokens are drawn; the larger it is, the
+    /// more often unlikely ones.
     pub temperature: f64,
     /// Draw only from the most likely tokens, whose probabilities sum to this; 1 is all tokens.
     pub top_p: f64,
@@ -67,7 +67,8 @@ pub struct Talk<'a> {
 }
 
 impl<'a> Talk<'a> {
-    /// Begins at `state`, whose soft prompt is read before the first turn, with a new random generator.
+    /// Begins at `state`, whose soft prompt is read before the first turn, with a new random
+    /// generator.
     pub fn new(model: &'a Rwkv, state: &State, settings: &'a Settings) -> Self {
         Self {
             model,
@@ -77,8 +78,8 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Reads `prompt` and writes an answer, whose text it gives to `each` as it comes. A token that ends
-    /// the answer without being part of it (two newlines, token 0) is not read.
+    /// Reads `prompt` and writes an answer, whose text it gives to `each` as it comes. A token that
+    /// ends the answer without being part of it (two newlines, token 0) is not read.
     pub fn answer(
         &mut self,
         prompt: &[u32],

@@ -25,7 +25,8 @@ impl Sampler {
         }
     }
 
-    /// The next token, by the model's logits over all tokens. Errors when one of them is not finite.
+    /// The next token, by the model's logits over all tokens. Errors when one of them is not
+    /// finite.
     pub fn next(&mut self, logits: &[f32]) -> Result<u32> {
         let best = likeliest(logits)?;
         if self.temperature == 0.0 {
@@ -54,9 +55,9 @@ fn likeliest(logits: &[f32]) -> Result<usize> {
 
 /// How often each token is drawn, in proportion to the most likely one, which is 1.
 ///
-/// `top_p` cuts by the model's own probabilities, before the temperature changes them, as the `rwkv`
-/// package's `sample_logits` does: so a high temperature lets no further token in. Other programs cut
-/// afterwards.
+/// `top_p` cuts by the model's own probabilities, before the temperature changes them, as the
+/// `rwkv` package's `sample_logits` does: so a high temperature lets no further token in. Other
+/// programs cut afterwards.
 fn weights(logits: &[f32], top: f32, temperature: f64, top_p: f64) -> Vec<f64> {
     let least = least(logits, top, top_p);
     let weight = |&logit: &f32| {
@@ -69,8 +70,8 @@ fn weights(logits: &[f32], top: f32, temperature: f64, top_p: f64) -> Vec<f64> {
     logits.iter().map(weight).collect()
 }
 
-/// The smallest logit that is drawn: the last of as few of the most likely tokens as have `top_p` of
-/// the probability together. Tokens exactly as likely as that one are drawn too.
+/// The smallest logit that is drawn: the last of as few of the most likely tokens as have `top_p`
+/// of the probability together. Tokens exactly as likely as that one are drawn too.
 fn least(logits: &[f32], top: f32, top_p: f64) -> f32 {
     if top_p >= 1.0 {
         return f32::NEG_INFINITY; // rounding must not lose one
@@ -148,7 +149,8 @@ mod tests {
             (1.0, 1e-9, [0.0, 0.0, 1.0, 0.0]),
             // Squares: 0.09, 0.0025, 0.25, 0.0225 of 0.365.
             (0.5, 1.0, [0.2466, 0.0068, 0.6849, 0.0616]),
-            // Square roots. Tempered first, 0.75 would take in a third token; its own probabilities need two.
+            // Square roots. Tempered first, 0.75 would take in a third token; its own probabilities
+            // need two.
             (2.0, 0.75, [0.4365, 0.0, 0.5635, 0.0]),
             (1e9, 1.0, [0.25, 0.25, 0.25, 0.25]),
             (1e-9, 1.0, [0.0, 0.0, 1.0, 0.0]),

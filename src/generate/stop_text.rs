@@ -1,5 +1,5 @@
-//! The text that ends an answer. It may come in several tokens and begin or end inside one, so bytes
-//! that may be its beginning are held back until it is known whether they are.
+//! The text that ends an answer. It may come in several tokens and begin or end inside one, so
+//! bytes that may be its beginning are held back until it is known whether they are.
 
 /// Finds a text in bytes that come in pieces.
 pub struct StopText {
@@ -18,8 +18,8 @@ impl StopText {
         }
     }
 
-    /// Takes the next bytes. Returns those that are part of the answer for certain, and whether the text
-    /// has come. The text, and what follows it in the same bytes, is dropped.
+    /// Takes the next bytes. Returns those that are part of the answer for certain, and whether the
+    /// text has come. The text, and what follows it in the same bytes, is dropped.
     pub fn push(&mut self, bytes: &[u8]) -> (Vec<u8>, bool) {
         if self.text.is_empty() {
             return (bytes.to_vec(), false);

@@ -112,7 +112,8 @@ fn held_out(history: &History, value: fn(&Eval) -> f64) -> Series {
     }
 }
 
-/// A log scale where the losses differ by a large ratio, unless one is zero, which has no place on it.
+/// A log scale where the losses differ by a large ratio, unless one is zero, which has no place on
+/// it.
 fn loss_scale(history: &History) -> Scale {
     let steps = history.steps.iter().flat_map(|s| [s.loss, s.loss_avg]);
     let losses = steps.chain(history.evals.iter().map(|e| e.loss));

@@ -1,4 +1,5 @@
-//! What happened in a run, step by step: what its pictures are drawn from, and what a checkpoint keeps.
+//! What happened in a run, step by step: what its pictures are drawn from, and what a checkpoint
+//! keeps.
 
 use std::fmt;
 

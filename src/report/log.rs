@@ -1,5 +1,5 @@
-//! The log file: one JSON object a line for each step and each evaluation, written at once so that it
-//! can be followed.
+//! The log file: one JSON object a line for each step and each evaluation, written at once so that
+//! it can be followed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -64,8 +64,8 @@ impl Record for Log {
     }
 }
 
-/// Whether a run that was killed left a part of a line. A pipe is not opened for reading: with its own
-/// writer as a reader, it would never tell that nobody else reads it.
+/// Whether a run that was killed left a part of a line. A pipe is not opened for reading: with its
+/// own writer as a reader, it would never tell that nobody else reads it.
 fn ends_inside_a_line(path: &Path) -> bool {
     let last = || -> io::Result<u8> {
         let mut last = [0];

@@ -1,5 +1,5 @@
-//! What a run leaves: its history, the log file, TensorBoard's files, the loss curve, the page, and the
-//! summary of its end.
+//! What a run leaves: its history, the log file, TensorBoard's files, the loss curve, the page, and
+//! the summary of its end.
 //!
 //! The training loop tells each step and each evaluation to its [`Records`], and the end to each
 //! [`Record`]. A further kind of record is one more file here and one line where a run opens them.

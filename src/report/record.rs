@@ -42,15 +42,15 @@ pub struct Finished<'a> {
     pub options: &'a [(String, String)],
     /// What the run ran on.
     pub machine: &'a [(String, String)],
-    /// What was learnt; `None` if nothing was. To be called only by records that show it: the answers
-    /// take a while.
+    /// What was learnt; `None` if nothing was. To be called only by records that show it: the
+    /// answers take a while.
     pub learnt: Option<&'a dyn Fn() -> Result<Learnt>>,
 }
 
 /// The records of a run.
 ///
-/// A run is worth more than its records: when they cannot be written any more, that is said, and the
-/// run goes on.
+/// A run is worth more than its records: when they cannot be written any more, that is said, and
+/// the run goes on.
 pub struct Records {
     all: Vec<Box<dyn Record>>,
     console: Console,

@@ -1,9 +1,10 @@
-//! TensorBoard's event files: the numbers of a run as they come, to be watched beside those of other runs.
+//! TensorBoard's event files: the numbers of a run as they come, to be watched beside those of
+//! other runs.
 //!
-//! Written by hand: the crates for it (`tensorboard-rs`, `tfrecord`, `tboard`) have not changed since
-//! 2022 to 2024 and bring old protobuf or image libraries, for a format that is small. A file is a
-//! sequence of records, each of them a length and a protobuf message with a checksum after either; a
-//! message here is a time, a step and some named numbers.
+//! Written by hand: the crates for it (`tensorboard-rs`, `tfrecord`, `tboard`) have not changed
+//! since 2022 to 2024 and bring old protobuf or image libraries, for a format that is small. A file
+//! is a sequence of records, each of them a length and a protobuf message with a checksum after
+//! either; a message here is a time, a step and some named numbers.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -22,9 +23,9 @@ pub struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Opens a new event file in the directory, which is made if need be. A run that resumes after `done`
-    /// steps opens one beside those before it, which tells TensorBoard to forget what they hold of later
-    /// steps.
+    /// Opens a new event file in the directory, which is made if need be. A run that resumes after
+    /// `done` steps opens one beside those before it, which tells TensorBoard to forget what they
+    /// hold of later steps.
     pub fn open(directory: &Path, done: usize) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let mut board = Self {
@@ -100,7 +101,8 @@ fn create(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// The fields of an event that tells some numbers: `step` and `summary`, with a `value { tag, simple_value }` for each.
+/// The fields of an event that tells some numbers: `step` and `summary`, with a `value { tag,
+/// simple_value }` for each.
 fn scalars(step: usize, numbers: &[(impl AsRef<str>, Option<f64>)]) -> [Vec<u8>; 2] {
     let mut values = Vec::new();
     for (tag, number) in numbers {

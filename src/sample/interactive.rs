@@ -16,8 +16,8 @@ use crate::tokenizer::Tokenizer;
 /// The key of a typed line in `--prompt_formatter`.
 pub const KEY: &str = "input";
 
-/// The most bytes of a line, its end included: far more than anyone types, and a bound on memory for
-/// a pipe without line ends.
+/// The most bytes of a line, its end included: far more than anyone types, and a bound on memory
+/// for a pipe without line ends.
 const LONGEST: usize = 1 << 16;
 
 /// What invites a person to type.
@@ -25,7 +25,8 @@ const INVITATION: &str = "> ";
 
 const COMMANDS: &str = "/reset (begin anew), /base and /tuned (who answers), /quit";
 
-/// Answers the lines of standard input from the tuned state, until they end or one of them says `/quit`.
+/// Answers the lines of standard input from the tuned state, until they end or one of them says
+/// `/quit`.
 pub fn run(
     loaded: &Loaded,
     formatter: &Template,
@@ -77,8 +78,8 @@ pub fn run(
         // Tokenised by itself, as the prompt is in training.
         let turn = [between, Some(prompt.as_str())].into_iter().flatten();
         let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();
-        // Between turns stands what stands there in training: the text that ends answers, unless the
-        // answer came to it and so has read it; without such a text, a blank line.
+        // Between turns stands what stands there in training: the text that ends answers, unless
+        // the answer came to it and so has read it; without such a text, a blank line.
         between = match (show(&mut talk, &turn, settings, console)?, &settings.stop) {
             (FinishReason::Stop, _) => None,
             (_, Some(stop)) => Some(stop.as_str()),

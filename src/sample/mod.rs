@@ -1,5 +1,5 @@
-//! Test mode: answers of the base model and from the tuned state, to one prompt, to a file of prompts,
-//! or in a conversation.
+//! Test mode: answers of the base model and from the tuned state, to one prompt, to a file of
+//! prompts, or in a conversation.
 
 mod interactive;
 mod prompts;

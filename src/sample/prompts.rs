@@ -58,7 +58,8 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
     })
 }
 
-/// Answers each prompt from both states, and shows the answers before it goes on to the next prompt.
+/// Answers each prompt from both states, and shows the answers before it goes on to the next
+/// prompt.
 pub fn answer(
     loaded: &Loaded,
     prompts: &[Prompt],

@@ -57,8 +57,9 @@ impl Files {
 }
 
 impl<'a> Ended<'a> {
-    /// Writes what the run came to and says it on `console`, whatever ended the run: one that went wrong
-    /// still has its last good state. What cannot be written is an error after all else is written.
+    /// Writes what the run came to and says it on `console`, whatever ended the run: one that went
+    /// wrong still has its last good state. What cannot be written is an error after all else is
+    /// written.
     pub fn finish(mut self, console: &Console) -> Result<Stop> {
         let state = self.state_to_save()?;
         let mut summary = self.summary();

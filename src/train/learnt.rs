@@ -57,8 +57,8 @@ fn norm(tensor: &Tensor) -> Result<f64> {
     Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
 }
 
-/// Answers to a few examples spread over the data, or over the held-out examples if there are any. Of
-/// a conversation, the last question is answered.
+/// Answers to a few examples spread over the data, or over the held-out examples if there are any.
+/// Of a conversation, the last question is answered.
 fn answers(work: &Work, tuned: &State) -> Result<Vec<Answer>> {
     let Data { examples, held_out } = work.data;
     let examples = match held_out.is_empty() {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::setting::{EXIT_LOSS, MAX_EPOCHS, MAX_TIME, PATIENCE};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-/// Why a run ended that learnt something.
+/// Why a run ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stop {
     /// The loss fell below `--exit_loss`.
@@ -78,8 +78,8 @@ impl Limits {
     }
 }
 
-/// max(1, floor(max_epochs * examples / batch_size)), where a fraction like 20 * 3 / 7 epochs, rounded as it was
-/// written, still gives the 20 steps that were meant.
+/// max(1, floor(max_epochs * examples / batch_size)), where a fraction like 20 * 3 / 7 epochs,
+/// rounded as it was written, still gives the 20 steps that were meant.
 pub fn steps(max_epochs: f64, examples: usize, batch_size: usize) -> usize {
     let steps = max_epochs * examples as f64 / batch_size as f64;
     (steps * (1.0 + 1e-9)).floor().max(1.0) as usize

@@ -1,11 +1,11 @@
 //! Training: learn the state that a frozen model starts from.
 //!
-//! [`run`] is the whole story, read from top to bottom. Its parts are small: [`prepare`] (device, data,
-//! places to write to), [`outputs`] (whether the result can be written), [`announce`] (what is said
-//! before), [`memory_plan`] (how much is computed at once), [`run_state`] (a run between two steps),
-//! [`checkpoint`] (that as a file) and [`resume`], [`step`] (a batch forward and backward), [`learner`]
-//! (parameters, gradient), [`schedule`] (learning rates), [`limits`] and [`signals`] (when it ends),
-//! [`finish`] and [`learnt`] (the end).
+//! [`run`] is the whole story, read from top to bottom. Its parts are small: [`prepare`] (device,
+//! data, places to write to), [`outputs`] (whether the result can be written), [`announce`] (what
+//! is said before), [`memory_plan`] (how much is computed at once), [`run_state`] (a run between
+//! two steps), [`checkpoint`] (that as a file) and [`resume`], [`step`] (a batch forward and
+//! backward), [`learner`] (parameters, gradient), [`schedule`] (learning rates), [`limits`] and
+//! [`signals`] (when it ends), [`finish`] and [`learnt`] (the end).
 
 mod announce;
 mod checkpoint;
@@ -46,8 +46,8 @@ use crate::model::Rwkv;
 pub use crate::ops::adam::Adam;
 use crate::setting::{DRY_RUN, MODEL_LOCATION, MODEL_URL};
 
-/// Trains and saves, and says how it goes on `console`. Returns why it stopped; a run whose loss is no
-/// longer a number is an error, after the last good state is saved.
+/// Trains and saves, and says how it goes on `console`. Returns why it stopped; a run whose loss is
+/// no longer a number is an error, after the last good state is saved.
 pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     // Load, and find now what could fail, not after an hour. The data first: it is smaller.
     let compute = prepare::device(options, console)?;
@@ -157,8 +157,8 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     ended.finish(console)
 }
 
-/// Says what [`run`] finds out before its first step, and does no more. A model that is not there is not
-/// fetched.
+/// Says what [`run`] finds out before its first step, and does no more. A model that is not there
+/// is not fetched.
 pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
     let compute = prepare::device(options, console)?;
     let data = prepare::survey(options, console)?;

@@ -11,7 +11,8 @@ use crate::files;
 use crate::model::Rwkv;
 use crate::report::{Curve, Log, Page, Record, Records, TensorBoard};
 use crate::setting::{
-    DATA_PATH, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting, TENSORBOARD,
+    DATA_PATH, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting,
+    TENSORBOARD,
 };
 use crate::state_file::{self, Format, OtherModel};
 
@@ -28,8 +29,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Errors when one of the files could not be written, or would take the place of something else: of a
-    /// model, of notes, of the state of a larger model.
+    /// Errors when one of the files could not be written, or would take the place of something
+    /// else: of a model, of notes, of the state of a larger model.
     pub fn check(save: &Path, model: &Rwkv) -> Result<Self> {
         let outputs = Self {
             path: files::settled(save),
@@ -115,8 +116,9 @@ impl Outputs {
         old.into()
     }
 
-    /// Moves the checkpoint of an earlier run aside, if there is one, and says so: forgotten flags cost no run, and a
-    /// later `--resume` does not find another run's checkpoint.
+    /// Moves the checkpoint of an earlier run aside, if there is one, and says so on `console`. A
+    /// user who forgot `--resume` so loses nothing, and a later `--resume` does not find the
+    /// checkpoint of another run.
     pub fn move_old_checkpoint(&self, console: &Console) -> Result<()> {
         if !self.has_checkpoint() {
             return Ok(());
@@ -192,8 +194,8 @@ pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
     Ok(())
 }
 
-/// Opens the records that are asked for, for a run of which `done` steps are done. What goes wrong with
-/// them later is said on `console`.
+/// Opens the records that are asked for, for a run of which `done` steps are done. What goes wrong
+/// with them later is said on `console`.
 pub fn open_records(options: &Options, done: usize, console: Console) -> Result<Records> {
     let mut all: Vec<Box<dyn Record>> = Vec::new();
     if let Some(path) = &options.report {

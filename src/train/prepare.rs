@@ -43,7 +43,8 @@ pub fn device(options: &Options, console: &Console) -> Result<Compute> {
     Ok(compute)
 }
 
-/// Reads the data, fetched before if need be, and says on `console` where it is from and what it is like.
+/// Reads the data, fetched before if need be, and says on `console` where it is from and what it is
+/// like.
 pub fn survey(options: &Options, console: &Console) -> Result<Data> {
     obtain(options, console)?;
     let examples = example::read(&options.data, &options.formats)?;
@@ -91,10 +92,7 @@ fn obtain(options: &Options, console: &Console) -> Result<()> {
 fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Result<Data> {
     let (examples, held_out) = match held_out {
         HeldOut::None => (examples, Vec::new()),
-        HeldOut::File(path) => (
-            examples,
-            example::read(path, formats).context(EVAL_PATH)?,
-        ),
+        HeldOut::File(path) => (examples, example::read(path, formats).context(EVAL_PATH)?),
         HeldOut::Share(share) => {
             let all = examples.len();
             held_out::put_aside(examples, *share).with_context(|| {
@@ -128,8 +126,8 @@ pub fn plan(options: &Options, model: &Rwkv, data: &Data) -> Result<Plan> {
     })
 }
 
-/// Errors when the run's files could not be written, as far as that can be told without a model: it may be long in
-/// coming.
+/// Errors when the run's files could not be written, as far as that can be told without a model: it
+/// may be long in coming.
 pub fn check_places(options: &Options) -> Result<()> {
     files::check_writable(&files::settled(&options.save))
         .with_context(|| format!("cannot write {SAVE_FILENAME} {}", options.save.display()))?;

@@ -13,16 +13,16 @@ use super::limits::Stop;
 use crate::console::Console;
 use crate::system;
 
-/// Ctrl-C, SIGTERM, and a terminal that goes away. The first signal is noted, so that the current step
-/// is finished and the state saved; a second one ends the program at once.
+/// Ctrl-C, SIGTERM, and a terminal that goes away. The first signal is noted, so that the current
+/// step is finished and the state saved; a second one ends the program at once.
 pub struct Signals {
     latest: Arc<AtomicUsize>,
     listener: Handle,
 }
 
 impl Signals {
-    /// Catches signals for as long as this lives. The first is answered on `console` at once, since a
-    /// step may take a while.
+    /// Catches signals for as long as this lives. The first is answered on `console` at once, since
+    /// a step may take a while.
     pub fn catch(console: Console) -> io::Result<Self> {
         let (latest, again) = (
             Arc::new(AtomicUsize::new(0)),
@@ -32,7 +32,8 @@ impl Signals {
         let mut heard = vec![SIGINT, SIGTERM];
         heard.extend((!system::ignores(SIGHUP)).then_some(SIGHUP));
         for &signal in &heard {
-            // Handlers run in this order: a signal that finds `again` set ends the program, others set it.
+            // Handlers run in this order: a signal that finds `again` set ends the program, others
+            // set it.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&again))?;
             flag::register(signal, Arc::clone(&again))?;
             flag::register_usize(signal, Arc::clone(&latest), signal as usize)?;

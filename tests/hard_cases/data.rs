@@ -1,4 +1,5 @@
-//! Data as it comes: numbers and booleans, byte order marks, templates that ask for missing keys, no data.
+//! Data as it comes: numbers and booleans, byte order marks, templates that ask for missing keys,
+//! no data.
 
 use crate::common::Dir;
 use crate::{LINE, losses_of};

@@ -1,5 +1,5 @@
-//! What goes wrong in the field, against the real program: hostile models, losses that are not finite,
-//! impatient users, readers that leave, files that are one another.
+//! What goes wrong in the field, against the real program: hostile models, losses that are not
+//! finite, impatient users, readers that leave, files that are one another.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -22,7 +22,8 @@ fn a_second_signal_stops_at_once_and_leaves_the_state_that_was_there() {
         .unwrap();
     common::first_step(&mut run, &dir.path("log"));
     common::signal(&run, "INT");
-    // Two signals that are under way together arrive in any order, so the first must have been answered.
+    // Two signals that are under way together arrive in any order, so the first must have been
+    // answered.
     let mut said = BufReader::new(run.stdout.take().unwrap()).lines();
     assert!(said.any(|line| {
         line.unwrap()

@@ -107,7 +107,8 @@ impl Axis {
         }
     }
 
-    /// Where a value lies between the foot of the axis, 0, and its head, 1; `None` for one that has no place.
+    /// Where a value lies between the foot of the axis, 0, and its head, 1; `None` for one that has
+    /// no place.
     pub fn place(&self, value: f64) -> Option<f64> {
         let scale = if self.log { Scale::Log } else { Scale::Fit };
         fits(scale, value).then(|| self.part(value))

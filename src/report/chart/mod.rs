@@ -1,5 +1,5 @@
-//! A chart: curves over the steps of a run, laid out once and drawn in two ways: [`html`] for a page,
-//! which stretches to any width, and [`svg`] as a picture of its own.
+//! A chart: curves over the steps of a run, laid out once and drawn in two ways: [`html`] for a
+//! page, which stretches to any width, and [`svg`] as a picture of its own.
 
 pub mod axis;
 mod html;
@@ -43,8 +43,8 @@ pub enum Mark {
     Line,
     /// A line with a dot on each of its few points.
     Dots,
-    /// A line that jumps up and down. In a long run it would be a mere band, so it is faint, and the
-    /// means of its stretches are drawn over it.
+    /// A line that jumps up and down. In a long run it would be a mere band, so it is faint, and
+    /// the means of its stretches are drawn over it.
     Noisy,
 }
 

@@ -1,5 +1,5 @@
-//! A chart as an SVG file that needs nothing else: for image viewers as for browsers, so without style
-//! sheets, scripts, or strokes that must not scale.
+//! A chart as an SVG file that needs nothing else: for image viewers as for browsers, so without
+//! style sheets, scripts, or strokes that must not scale.
 
 use maud::{Markup, html};
 

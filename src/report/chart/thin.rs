@@ -3,9 +3,9 @@
 /// More points than this cannot be told apart in a chart as wide as a page.
 pub const MOST: usize = 1000;
 
-/// At most [`MOST`] of the points, in order: the first, the last, and of each stretch between them the
-/// lowest and the highest. A stretch without a finite value keeps one point, so that the gap stays a
-/// gap.
+/// At most [`MOST`] of the points, in order: the first, the last, and of each stretch between them
+/// the lowest and the highest. A stretch without a finite value keeps one point, so that the gap
+/// stays a gap.
 pub fn thin(points: &[(usize, f64)]) -> Vec<(usize, f64)> {
     let [first, between @ .., last] = points else {
         return points.to_vec();
@@ -30,8 +30,8 @@ pub fn thin(points: &[(usize, f64)]) -> Vec<(usize, f64)> {
     kept
 }
 
-/// The means of about a hundred stretches, each at its middle: where a series goes that jumps up and
-/// down. Values that are not finite do not count.
+/// The means of about a hundred stretches, each at its middle: where a series goes that jumps up
+/// and down. Values that are not finite do not count.
 pub fn means(points: &[(usize, f64)]) -> Vec<(usize, f64)> {
     let mean = |stretch: &[(usize, f64)]| {
         let finite: Vec<f64> = stretch

@@ -16,8 +16,8 @@ struct Shades {
 }
 
 impl Shades {
-    /// `None` when there is nothing to see: no value, or only zeros, as of a group that is not tuned. The
-    /// palest is zero unless that would make all of them strong.
+    /// `None` when there is nothing to see: no value, or only zeros, as of a group that is not
+    /// tuned. The palest is zero unless that would make all of them strong.
     fn new(norms: impl Iterator<Item = f64>) -> Option<Self> {
         let (low, high) = extent(Scale::FromZero, norms)?;
         let low = foot(low, high);

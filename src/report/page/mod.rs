@@ -1,7 +1,8 @@
 //! The report of a run as one web page, for people who look rather than read.
 //!
-//! One file that needs nothing else: opened from disk, without a network, in any browser. Without JavaScript only the
-//! read-out under the pointer is missing. What comes from data (names, prompts, answers) is escaped by `maud`.
+//! One file that needs nothing else: opened from disk, without a network, in any browser. Without
+//! JavaScript only the values under the pointer are missing. What comes from data (names, prompts,
+//! answers) is escaped by `maud`.
 
 mod figures;
 mod heat;

@@ -1,5 +1,5 @@
-//! Pages of runs real and strange. `PAGE_SAMPLE=directory cargo test --lib page` keeps them to be looked at, and
-//! `scripts/check-report` looks at them in a browser.
+//! Pages of runs real and strange. `PAGE_SAMPLE=directory cargo test --lib page` keeps them to be
+//! looked at, and `scripts/check-report` looks at them in a browser.
 
 use std::cell::RefCell;
 
