@@ -19,10 +19,13 @@ use crate::tensors::{Element, pth};
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The state that is converted.
     pub input: PathBuf,
     /// A second state, and its share in the result: 0 is none of it, 1 is nothing else.
     pub mix: Option<(PathBuf, f64)>,
+    /// The file to write, which takes the place of an old one.
     pub output: PathBuf,
+    /// The format to write.
     pub to: Format,
     /// The inputs' format, where the files do not show it.
     pub from: Option<Format>,

@@ -1,5 +1,41 @@
 //! state-tune: teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
 //!
+//! # From Rust
+//!
+//! The command line is one way in; this is another. It tunes a state on the small model that comes
+//! with the source, and finds that the model likes the answers better from there:
+//!
+//! ```
+//! use state_tune::console::Console;
+//! use state_tune::data::example;
+//! use state_tune::model::{Rwkv, State};
+//! use state_tune::ops::linear::Product;
+//! use state_tune::train::{self, Options};
+//! use state_tune::{evaluate, state_file};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let folder = tempfile::tempdir()?;
+//! let mut options = Options {
+//!     model: "examples/tiny/model.pth".into(),
+//!     data: "examples/tiny/train.jsonl".into(),
+//!     save: folder.path().join("state.pth"),
+//!     max_epochs: 0.25,
+//!     exit_loss: 0.0, // the model knows the answers; only their manner is new to it
+//!     ..Options::default()
+//! };
+//! options.schedule.learning_rate = 0.1;
+//! train::run(&options, &Console::silent())?;
+//!
+//! let model = Rwkv::open(&options.model, Product::F32)?;
+//! let base = State::zeros(model.config())?;
+//! let tuned = state_file::read(&options.save, model.config())?;
+//! let unseen = example::read("examples/tiny/eval.jsonl".as_ref(), &options.formats)?;
+//! let loss = |state: &State| evaluate::score(&model, &unseen, state).map(|score| score.loss());
+//! assert!(loss(&tuned)? < loss(&base)?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The map
 //!
 //! ```text

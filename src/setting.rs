@@ -44,7 +44,10 @@ pub fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static st
 
 macro_rules! settings {
     ($($constant:ident = $name:literal,)*) => {
-        $(pub const $constant: Setting = Setting::new($name);)*
+        $(
+            #[doc = concat!("`", $name, "`, which the README's tables of options describe.")]
+            pub const $constant: Setting = Setting::new($name);
+        )*
         /// Every setting that a message names, for the test that the command line has it.
         pub const NAMED: &[Setting] = &[$($constant),*];
     };

@@ -21,20 +21,29 @@ use crate::{convert, sample, setting, train};
 /// What the program is asked to do.
 #[derive(Debug)]
 pub enum Command {
+    /// Learn a state and save it.
     Train {
+        /// The run, validated as far as it can be without looking at files.
         options: Box<train::Options>,
     },
     /// Look at what a training run would use, and stop.
     DryRun {
+        /// The run that is looked at.
         options: Box<train::Options>,
     },
+    /// Answer prompts, without a state and with it.
     Sample {
+        /// The prompts, the model and the state.
         options: Box<sample::Options>,
     },
+    /// Write a state in another format.
     Convert {
+        /// The states that go in, and what comes out.
         options: Box<convert::Options>,
     },
+    /// Say what a file is.
     Inspect {
+        /// The file, of any format that is known.
         path: PathBuf,
     },
 }

@@ -9,57 +9,95 @@ use crate::setting::Setting;
 /// What can be wrong with a data file. The caller knows the path and adds it.
 #[derive(Debug, Error)]
 pub enum DataError {
+    /// The file cannot be opened, or a read failed.
     #[error("the file cannot be read")]
     Read(#[from] io::Error),
+    /// Every line is blank, or there is none.
     #[error(
         "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \"output\": \"...\"}}"
     )]
     Empty,
+    /// A line holds bytes that no UTF-8 text has, as those of a compressed file.
     #[error("line {line}, byte {byte}: not UTF-8; save the file as UTF-8")]
-    NotUtf8 { line: usize, byte: usize },
+    NotUtf8 {
+        /// Its number, from 1.
+        line: usize,
+        /// Where in the line the first such byte stands, from 1.
+        byte: usize,
+    },
+    /// A line does not parse.
     #[error(
         "line {line}, column {column}: not JSON: {reason}; each line must be one whole JSON object"
     )]
     NotJson {
+        /// Its number, from 1.
         line: usize,
+        /// Where in the line the parser gave up, from 1.
         column: usize,
+        /// What the parser says.
         reason: String,
     },
+    /// A line is JSON of another kind, such as an array.
     #[error(
         "line {line}: {found} where an object is needed, such as {{\"input\": \"...\", \"output\": \"...\"}}"
     )]
-    NotObject { line: usize, found: &'static str },
+    NotObject {
+        /// Its number, from 1.
+        line: usize,
+        /// The kind that it is, with its article.
+        found: &'static str,
+    },
+    /// The template names a key that an object lacks.
     #[error("line {line}: the template uses the key `{key}`, but the line has {present}", present = list(.keys))]
     MissingKey {
+        /// The object's line, from 1.
         line: usize,
+        /// The key that the template names.
         key: String,
+        /// The keys that the object has.
         keys: Vec<String>,
     },
+    /// The value of a key has no text that could stand in a template.
     #[error(
         "line {line}: the template uses the key `{key}`, which is {found}; it must be a string, a number or a boolean"
     )]
     NotText {
+        /// The object's line, from 1.
         line: usize,
+        /// The key.
         key: String,
+        /// The kind of its value, with its article.
         found: &'static str,
     },
+    /// A message of a conversation cannot be used.
     #[error("line {line}, message {number}: {reason}")]
     Message {
+        /// The conversation's line, from 1.
         line: usize,
+        /// Which of its messages, from 1.
         number: usize,
+        /// What is wrong with it.
         reason: MessageError,
     },
+    /// A conversation has nothing that could be learnt.
     #[error(
         "line {line}: no message of the assistant in its `messages`, so there is nothing to learn from it; add one, or \
          remove the line"
     )]
-    NoAnswer { line: usize },
+    NoAnswer {
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// A conversation's texts go into the templates by fixed keys, and a template lacks its own.
     #[error(
         "line {line} has `messages`, but {setting} has no {{{key}}} where they could stand; put {{{key}}} into it"
     )]
     NoPlace {
+        /// The conversation's line, from 1.
         line: usize,
+        /// The setting that holds the template.
         setting: Setting,
+        /// The key that it must have.
         key: &'static str,
     },
 }
@@ -75,25 +113,36 @@ fn list(keys: &[String]) -> String {
 /// What can be wrong with one message.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum MessageError {
+    /// The message is JSON of this kind instead.
     #[error("{0} where an object is needed, such as {{\"role\": \"user\", \"content\": \"...\"}}")]
     NotObject(&'static str),
+    /// It lacks this key.
     #[error("it has no `{0}`; give it one, or remove the line")]
     Missing(&'static str),
+    /// Its role, quoted, or the kind of JSON that stands in its place.
     #[error("its `role` is {0}; use \"system\", \"user\" or \"assistant\", or remove the line")]
     Role(String),
+    /// Its content is JSON of this kind, or an array with something else than objects.
     #[error("its `content` is {0}; it must be a string, or an array of parts of the type \"text\"")]
     Content(&'static str),
+    /// A content of several parts has one that is not text, such as an image.
     #[error(
         "part {number} of its `content` is no {{\"type\": \"text\", \"text\": \"...\"}}; only text can be learnt: leave \
          the part out, or remove the line"
     )]
-    Part { number: usize },
+    Part {
+        /// Which part, from 1.
+        number: usize,
+    },
+    /// A system message follows another message.
     #[error("a system message behind others; put it first, or remove it")]
     LateSystem,
+    /// An answer follows no question.
     #[error(
         "an answer of the assistant where the user should speak; put a user's message before it, or remove it"
     )]
     AnswerToNothing,
+    /// A question follows another that was not answered.
     #[error(
         "a second message of the user in a row; join the two, or put the assistant's answer between them"
     )]

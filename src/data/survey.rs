@@ -15,19 +15,26 @@ const TURNS: usize = 4;
 /// The lengths of some texts, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lengths {
+    /// The shortest.
     pub min: usize,
+    /// No more than half of the texts are longer.
     pub median: usize,
     /// No more than one text in twenty is longer.
     pub p95: usize,
+    /// The longest.
     pub max: usize,
 }
 
 /// The facts of all examples, and the first one as the model will see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
+    /// How many there are.
     pub examples: usize,
+    /// What is read and not learnt, without the soft prompt.
     pub prompt: Lengths,
+    /// What is learnt.
     pub completion: Lengths,
+    /// Both together.
     pub whole: Lengths,
     /// How many prompts and how many completions the cutoffs shortened.
     pub cut: (usize, usize),

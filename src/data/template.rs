@@ -16,29 +16,55 @@ use super::jsonl::Row;
 /// Why a text is no template. Positions are characters, counted from 1.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum TemplateError {
+    /// A `{` is never closed.
     #[error(
         "character {at}: this `{{` has no `}}`; write {{key}} to insert a value, or {{{{ for a brace as it stands"
     )]
-    Unclosed { at: usize },
+    Unclosed {
+        /// Where it stands.
+        at: usize,
+    },
+    /// A `}` closes nothing.
     #[error("character {at}: this `}}` has no `{{`; write }}}} for a brace as it stands")]
-    Unopened { at: usize },
+    Unopened {
+        /// Where it stands.
+        at: usize,
+    },
+    /// A key holds a `{`, as in JSON that was meant as it stands.
     #[error("character {at}: a `{{` inside {{...}}; write {{{{ and }}}} for braces as they stand")]
-    BraceInKey { at: usize },
+    BraceInKey {
+        /// Where it stands.
+        at: usize,
+    },
+    /// Python's `{}` takes the next of several values, and a row's have no order.
     #[error(
         "character {at}: {{}} names no key; write {{key}}, or {{{{}}}} for two braces as they stand"
     )]
-    EmptyKey { at: usize },
+    EmptyKey {
+        /// Where its `{` stands.
+        at: usize,
+    },
+    /// Python's `{0}` takes a value by its position.
     #[error(
         "character {at}: {{{key}}} is a position and not a key, and a row has keys only; rename the key in the data"
     )]
-    Position { at: usize, key: String },
+    Position {
+        /// Where its `{` stands.
+        at: usize,
+        /// The digits.
+        key: String,
+    },
+    /// More of Python's format language than a key.
     #[error(
         "character {at}: `{sign}` inside {{...}} ({meaning} in Python) is not supported; insert a whole value with {{key}}, \
          where the key holds none of . [ ! : or write {{{{ and }}}} for braces as they stand"
     )]
     BeyondKey {
+        /// Where the sign stands.
         at: usize,
+        /// The first sign that is not part of a key.
         sign: char,
+        /// What it does in Python.
         meaning: &'static str,
     },
 }

@@ -8,14 +8,28 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 /// Why a run ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stop {
-    /// The loss fell below `--exit_loss`.
-    ExitLoss { loss: f64, exit_loss: f64 },
+    /// The loss fell below the limit that was set for it.
+    ExitLoss {
+        /// The loss of the last step.
+        loss: f64,
+        /// The limit.
+        exit_loss: f64,
+    },
     /// All steps are done.
-    MaxEpochs { max_epochs: f64 },
-    /// `--max_time` is over.
-    MaxTime { max_time: f64 },
-    /// The loss on held-out examples has not become better for so many evaluations.
-    Patience { evals: usize },
+    MaxEpochs {
+        /// How many times over the data that is; may be a fraction.
+        max_epochs: f64,
+    },
+    /// The time is over.
+    MaxTime {
+        /// The limit, in seconds.
+        max_time: f64,
+    },
+    /// The loss on held-out examples has not become better for a while.
+    Patience {
+        /// How many evaluations in a row were no better.
+        evals: usize,
+    },
     /// The signal with this number asked for it.
     Signal(i32),
 }
@@ -45,9 +59,13 @@ impl fmt::Display for Stop {
 /// The limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// The last step: [`steps`] of the data and the batch size.
     pub steps: usize,
+    /// A step whose loss is below this is the last one.
     pub exit_loss: f64,
+    /// What `steps` was made from, for the message.
     pub max_epochs: f64,
+    /// Seconds from the first step on, those before a resume included.
     pub max_time: f64,
 }
 

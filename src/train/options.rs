@@ -16,15 +16,19 @@ use crate::setting;
 /// A training run, with every default filled in.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The frozen model, and where it comes from if it is not there.
+    /// The frozen model.
     pub model: PathBuf,
+    /// Where the model is downloaded from if it is not on disk.
     pub model_remote: Option<Remote>,
-    /// The JSONL file, and where it comes from if it is not there.
+    /// The JSONL file of examples.
     pub data: PathBuf,
+    /// Where the data is downloaded from if it is not on disk.
     pub data_remote: Option<Remote>,
+    /// How a line of the data becomes tokens.
     pub formats: Formats,
     /// Where the state goes. The loss curve goes beside it.
     pub save: PathBuf,
+    /// The file that gets a line of JSON for each step and each evaluation.
     pub log_file: Option<PathBuf>,
     /// Where the run is shown as a web page.
     pub report: Option<PathBuf>,
@@ -34,18 +38,24 @@ pub struct Options {
     pub resume: bool,
     /// Seconds between two checkpoints; 0 is after every step.
     pub save_every: f64,
+    /// Which examples are held out, and what their loss decides.
     pub evaluation: Evaluation,
     /// The learning rate of each step.
     pub schedule: Schedule,
+    /// What Adam remembers, and its weight decay.
     pub adam: Adam,
     /// Cut the gradient of each group down to this norm; 0 does not.
     pub grad_clip: f64,
     /// Examples in a step.
     pub batch_size: usize,
+    /// In which order the examples are taken.
     pub walk: Walk,
     /// Seeds the walk and a random start.
     pub seed: u64,
+    /// The state before the first step.
     pub init: Init,
+    /// The groups that are learnt; of the others, the soft prompt is left out, and shifts and WKV
+    /// stay as `init` has them.
     pub tune: Tune,
     /// Stop after a step whose loss is below this.
     pub exit_loss: f64,
@@ -53,11 +63,13 @@ pub struct Options {
     pub max_epochs: f64,
     /// Stop after this many seconds.
     pub max_time: f64,
+    /// The processor, or a GPU.
     pub device: Choice,
     /// `None` is what is fastest on the device.
     pub product: Option<Product>,
     /// What the frozen matrices are held as.
     pub weights: Weights,
+    /// Memory or time, in the backward pass.
     pub recompute: Recompute,
     /// Most rows computed at once; `None` is as many as memory holds.
     pub micro_batch: Option<usize>,
@@ -133,9 +145,11 @@ impl Options {
 /// How a run is held against examples that it does not learn from.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
+    /// The examples to evaluate on.
     pub examples: HeldOut,
     /// Steps between two looks; 0 is at the start and at the end only.
     pub every: usize,
+    /// Which state of the run the file gets.
     pub keep: Keep,
     /// Stop after so many looks without a better loss; 0 never does.
     pub patience: usize,
@@ -144,7 +158,9 @@ pub struct Evaluation {
 /// Where the examples come from that are not learnt from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeldOut {
+    /// All of the data is learnt from, and nothing is evaluated.
     None,
+    /// All of this JSONL file.
     File(PathBuf),
     /// This share of the data.
     Share(f64),
@@ -212,7 +228,9 @@ impl fmt::Display for Tune {
 pub enum Recompute {
     /// Kept if they fit into half of the free memory.
     Auto,
+    /// Computed again: the least memory, for a second forward pass through each block.
     Always,
+    /// Kept, until a GPU's memory cannot hold those of one example.
     Never,
 }
 

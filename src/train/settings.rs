@@ -80,12 +80,16 @@ settings! {
 /// A setting that is not as it was, with both values as they would be typed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
+    /// Which one.
     pub setting: Setting,
+    /// The value when the checkpoint was written.
     pub then: String,
+    /// The value now.
     pub now: String,
 }
 
 impl RunSettings {
+    /// The settings of a run, as the checkpoint will hold them.
     pub fn of(options: &Options) -> Self {
         let Options {
             model,

@@ -6,7 +6,9 @@ use super::{buffers, threads};
 /// Limits on what a run uses; `None` is all there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Processor {
+    /// Threads that compute.
     pub threads: Option<usize>,
+    /// The widest vector instructions that are used.
     pub level: Option<Level>,
 }
 
