@@ -27,6 +27,7 @@ pub struct Step {
     pub tokens_per_s: f64,
     /// Seconds since training began.
     pub seconds: f64,
+    /// The learning rate of this step's update.
     #[serde(rename = "lr")]
     pub learning_rate: f64,
     /// Gradient norms; `null` for a group that is not learnt.
@@ -92,7 +93,9 @@ impl fmt::Display for Eval {
 /// All steps and evaluations so far, in order.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
+    /// One for each step, also those before a resume.
     pub steps: Vec<Step>,
+    /// One for each evaluation that was finished.
     pub evals: Vec<Eval>,
 }
 

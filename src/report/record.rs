@@ -35,6 +35,7 @@ pub trait Record {
 pub struct Finished<'a> {
     /// What was made: `state.pth`.
     pub title: &'a str,
+    /// Its steps and evaluations, from the first on.
     pub history: &'a History,
     /// The lines of the run's summary.
     pub summary: &'a str,

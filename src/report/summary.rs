@@ -5,10 +5,13 @@ use crate::console::duration;
 
 /// The facts of a finished run.
 pub struct Summary<'a> {
+    /// What the losses are taken from.
     pub history: &'a History,
     /// Step and held-out loss of the best state, if there are held-out examples.
     pub best: Option<(usize, f64)>,
+    /// Why the run ended, as a sentence ends.
     pub why: String,
+    /// How long it trained.
     pub seconds: f64,
     /// Bytes, the mapped model included.
     pub peak_memory: Option<u64>,
@@ -19,6 +22,7 @@ pub struct Summary<'a> {
 }
 
 impl Summary<'_> {
+    /// Some lines: speed and memory, losses, and the files.
     pub fn text(&self) -> String {
         let Self {
             history: History { steps, evals },

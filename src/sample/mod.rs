@@ -27,14 +27,19 @@ use crate::tokenizer::Tokenizer;
 /// What to answer, and with which model and state.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// The frozen model.
     pub model: PathBuf,
+    /// Where the model is downloaded from if it is not on disk.
     pub model_remote: Option<Remote>,
     /// The tuned state.
     pub state: PathBuf,
+    /// What is answered.
     pub ask: Ask,
+    /// How a token is drawn, and what ends an answer.
     pub settings: Settings,
     /// Whether the state may have been tuned on another model of the same shape.
     pub other_model: OtherModel,
+    /// The processor, or a GPU.
     pub device: Choice,
     /// `None` is f32.
     pub product: Option<Product>,
@@ -50,9 +55,17 @@ pub enum Ask {
     /// One, as it stands.
     Prompt(String),
     /// Each line of a file.
-    Prompts { path: PathBuf, formats: Formats },
+    Prompts {
+        /// The JSONL file; a line is an object, or a string that stands as it is.
+        path: PathBuf,
+        /// How an object becomes a prompt.
+        formats: Formats,
+    },
     /// Lines typed one after another; each is the formatter's [`KEY`].
-    Interactive { formatter: Template },
+    Interactive {
+        /// What each line is put into.
+        formatter: Template,
+    },
 }
 
 /// The model, and the states that it answers from.
