@@ -110,7 +110,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
 /// written.
 fn check_output(options: &Options) -> Result<PathBuf> {
     let output = options.output.display();
-    let target = files::settled(&options.output);
+    let target = files::resolved(&options.output);
     let inputs = [&options.input]
         .into_iter()
         .chain(options.mix.as_ref().map(|(other, _)| other))
@@ -118,7 +118,7 @@ fn check_output(options: &Options) -> Result<PathBuf> {
         .chain(&options.data);
     for input in inputs {
         ensure!(
-            files::settled(input) != target,
+            files::resolved(input) != target,
             "{output} is also an input; give another name"
         );
     }

@@ -108,7 +108,7 @@ pub fn obtain(wanted: &Wanted, policy: &RetryPolicy, console: &Console) -> Resul
         );
     };
     // A link to a place where nothing is yet stays a link.
-    let settled = path.is_symlink().then(|| files::settled(path));
+    let settled = path.is_symlink().then(|| files::resolved(path));
     let target = settled.as_deref().unwrap_or(path);
     let fetched = match remote {
         Remote::Url { address, .. } => fetch_file(address, target, None, policy, console),

@@ -5,5 +5,5 @@ mod paths;
 mod replace;
 
 pub use self::bytes::Bytes;
-pub use self::paths::{directory_of, settled};
+pub use self::paths::{directory_of, resolved};
 pub use self::replace::{check_writable, publish, replace, sweep};

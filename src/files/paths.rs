@@ -12,7 +12,7 @@ pub fn directory_of(path: &Path) -> &Path {
 
 /// Where a path leads, links followed, even if there is no file yet: two paths to one place become
 /// equal.
-pub fn settled(path: &Path) -> PathBuf {
+pub fn resolved(path: &Path) -> PathBuf {
     /// As many links as Linux follows; a longer chain is a circle, which will fail when it is
     /// written.
     const LINKS: usize = 40;

@@ -1,7 +1,7 @@
 //! `state.pth.ckpt`: where a run stands, so that a later one goes on as if it had never been interrupted.
 //!
 //! One safetensors file: what is learnt and Adam's moments in full precision, the best state so far, and under `run`
-//! the bytes of a JSON object with everything else ([`Record`]). Random state is a seed and how much was drawn with it.
+//! the bytes of a JSON object with everything else ([`RunRecord`]). Random state is a seed and how much was drawn with it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use super::learner::named;
 use super::memory_plan::Plan;
 use super::run_state::{Best, RunState};
 use super::settings::{Change, RunSettings};
-use super::step::Work;
+use super::step::RunContext;
 use crate::data::Example;
 use crate::files::Bytes;
 use crate::report::History;
@@ -43,7 +43,7 @@ pub struct Identity {
 
 /// A checkpoint's numbers and texts.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct RunRecord {
     // The first version called them by other names.
     #[serde(alias = "subject")]
     identity: Identity,
@@ -62,7 +62,7 @@ struct Record {
 /// A checkpoint that was read.
 #[derive(Debug)]
 pub struct Checkpoint {
-    record: Record,
+    record: RunRecord,
     tensors: BTreeMap<String, Tensor>,
 }
 
@@ -74,11 +74,11 @@ pub fn path_beside(state: &Path) -> PathBuf {
 }
 
 impl Identity {
-    pub fn new(work: &Work) -> Self {
+    pub fn new(context: &RunContext) -> Self {
         Self {
-            model: work.model.fingerprint().to_string(),
-            examples: hash(&work.data.examples),
-            held_out: hash(&work.data.held_out),
+            model: context.model.fingerprint().to_string(),
+            examples: hash(&context.data.examples),
+            held_out: hash(&context.data.held_out),
         }
     }
 }
@@ -144,7 +144,7 @@ impl<'a> Checkpoints<'a> {
 }
 
 fn write(path: &Path, run: &RunState, identity: &Identity, settings: &RunSettings) -> Result<()> {
-    let record = Record {
+    let record = RunRecord {
         identity: identity.clone(),
         settings: settings.clone(),
         steps: run.learner.steps(),
@@ -173,7 +173,7 @@ fn write(path: &Path, run: &RunState, identity: &Identity, settings: &RunSetting
 }
 
 /// Whether a file is a checkpoint of ours, by its tag.
-pub fn is_one(path: &Path) -> bool {
+pub fn is_checkpoint(path: &Path) -> bool {
     Bytes::map(path).is_ok_and(|bytes| safetensors::note(&bytes, TAG).is_some())
 }
 

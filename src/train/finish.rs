@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoints;
 use super::outputs::Outputs;
 use super::run_state::RunState;
 use super::settings::RunSettings;
-use super::step::Work;
+use super::step::RunContext;
 use super::{Keep, Stop, learnt};
 use crate::console::Console;
 use crate::model::State;
@@ -19,7 +19,7 @@ use crate::system;
 
 /// A run that has ended.
 pub struct Ended<'a> {
-    pub work: &'a Work<'a>,
+    pub context: &'a RunContext<'a>,
     pub run: &'a RunState,
     pub outputs: &'a Outputs,
     pub checkpoints: &'a Checkpoints<'a>,
@@ -71,7 +71,7 @@ impl<'a> Ended<'a> {
 
     /// `None` when nothing was learnt.
     fn state_to_save(&self) -> Result<Option<State>> {
-        let (run, evaluation) = (self.run, &self.work.options.evaluation);
+        let (run, evaluation) = (self.run, &self.context.options.evaluation);
         // Where nothing but the start was evaluated, the start is no best state to keep.
         let keeps_best = evaluation.keep == Keep::Best && run.history.evals.len() > 1;
         Ok(match (&self.result, &run.best) {
@@ -102,9 +102,9 @@ impl<'a> Ended<'a> {
 
     /// Writes all files, each whatever became of the others.
     fn write(&mut self, state: Option<&State>, summary: &str) -> Files {
-        let work = self.work;
-        let &Work { options, model, .. } = work;
-        let gather = state.map(|state| move || learnt::learnt(work, state));
+        let context = self.context;
+        let &RunContext { options, model, .. } = context;
+        let gather = state.map(|state| move || learnt::learnt(context, state));
         let name = options.save.file_name().and_then(|name| name.to_str());
         let run = Finished {
             title: name.unwrap_or("a state"),
@@ -135,7 +135,7 @@ impl<'a> Ended<'a> {
 
     /// Why the run stopped, or all that went wrong, in one error.
     fn verdict(self, is_saved: bool, mut failures: Vec<Error>) -> Result<Stop> {
-        let state = self.work.options.save.display();
+        let state = self.context.options.save.display();
         let stop = match self.result {
             Ok(stop) if failures.is_empty() => match self.records.failure() {
                 None => return Ok(stop),

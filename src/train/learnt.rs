@@ -6,8 +6,8 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 
 use super::Options;
-use super::prepare::Data;
-use super::step::Work;
+use super::prepare::TrainingData;
+use super::step::RunContext;
 use crate::data::Example;
 use crate::generate::{self, Settings};
 use crate::model::{Rwkv, State};
@@ -22,17 +22,17 @@ const ANSWERS: usize = 6;
 const TOKENS: usize = 60;
 
 /// What a run learnt that came to `state`. Takes a while: examples are answered.
-pub fn learnt(work: &Work, state: &State) -> Result<Learnt> {
+pub fn learnt(context: &RunContext, state: &State) -> Result<Learnt> {
     let &Options {
         tune, init, seed, ..
-    } = work.options;
-    let start = init.state(work.model.config(), tune, seed)?;
+    } = context.options;
+    let start = init.state(context.model.config(), tune, seed)?;
     let state = &state.to_device(&Device::Cpu)?;
     let soft_prompt = state.soft_prompt.as_ref();
     Ok(Learnt {
         norms: moved(state, &start)?,
         soft_prompt: soft_prompt.map(norm).transpose()?,
-        answers: answers(work, state)?,
+        answers: answers(context, state)?,
     })
 }
 
@@ -59,22 +59,22 @@ fn norm(tensor: &Tensor) -> Result<f64> {
 
 /// Answers to a few examples spread over the data, or over the held-out examples if there are any.
 /// Of a conversation, the last question is answered.
-fn answers(work: &Work, tuned: &State) -> Result<Vec<Answer>> {
-    let Data { examples, held_out } = work.data;
+fn answers(context: &RunContext, tuned: &State) -> Result<Vec<Answer>> {
+    let TrainingData { examples, held_out } = context.data;
     let examples = match held_out.is_empty() {
         true => examples,
         false => held_out,
     };
-    let device = &work.model.compute().device;
-    let base = State::zeros(work.model.config())?.to_device(device)?;
+    let device = &context.model.compute().device;
+    let base = State::zeros(context.model.config())?.to_device(device)?;
     let tuned = &tuned.to_device(device)?;
-    let end = &work.options.formats.end;
+    let end = &context.options.formats.end;
     let settings = Settings {
         stop: (!end.is_empty()).then(|| end.clone()),
         ..Settings::greedy(TOKENS)
     };
     let answer = |prompt, state| -> Result<String> {
-        Ok(generate::answer(work.model, prompt, state, &settings)?.0)
+        Ok(generate::answer(context.model, prompt, state, &settings)?.0)
     };
     let mut answers = Vec::new();
     for Example { tokens, learnt, .. } in examples.iter().step_by(examples.len().div_ceil(ANSWERS))

@@ -39,7 +39,7 @@ use self::limits::Limits;
 use self::outputs::Outputs;
 use self::run_state::RunState;
 use self::signals::Signals;
-use self::step::Work;
+use self::step::RunContext;
 use crate::console::{Console, Progress};
 use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::Rwkv;
@@ -75,7 +75,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
         max_epochs: options.max_epochs,
         max_time: options.max_time,
     };
-    let work = Work {
+    let context = RunContext {
         options,
         model: &model,
         data: &data,
@@ -83,7 +83,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     };
     let plan = prepare::plan(options, &model, &data)?;
     let mut run = RunState::new(options, &model, data.examples.len(), plan)?;
-    let identity = Identity::new(&work);
+    let identity = Identity::new(&context);
     announce::model(options, &model, &outputs, console)?;
     announce::steps(options, data.examples.len(), console);
     resume::resume(&mut run, &identity, &outputs, options, console)?;
@@ -124,12 +124,12 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             // Stop?
             let stop = signals.caught().or(reached);
             if let Some(stop) = stop.or_else(|| run.out_of_patience(patience)) {
-                step::verify(&work, &mut run)?;
+                step::verify(&context, &mut run)?;
                 return Ok(stop);
             }
 
             // Forward and backward: what gives a finite loss is worth a checkpoint.
-            let computed = step::compute(&work, &mut run, above)?;
+            let computed = step::compute(&context, &mut run, above)?;
             if let Err(error) = checkpoints.when_due(&run) {
                 above.line(&format!(
                     "note   {error:#}; the run goes on, and will try again"
@@ -137,7 +137,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             }
 
             // Step.
-            let report = step::update(&work, &mut run, computed)?;
+            let report = step::update(&context, &mut run, computed)?;
             let left = limits.left(report.step, report.seconds);
             progress.step(report.step, &report.describe(left));
             records.step(&report);
@@ -147,7 +147,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let result = learn();
     progress.finish();
     let ended = Ended {
-        work: &work,
+        context: &context,
         run: &run,
         outputs: &outputs,
         checkpoints: &checkpoints,

@@ -33,7 +33,7 @@ impl Outputs {
     /// else: of a model, of notes, of the state of a larger model.
     pub fn check(save: &Path, model: &Rwkv) -> Result<Self> {
         let outputs = Self {
-            path: files::settled(save),
+            path: files::resolved(save),
             curve: save.with_extension("loss.svg"),
             checkpoint: checkpoint::path_beside(save),
             replaces: false,
@@ -96,7 +96,7 @@ impl Outputs {
         let found = fs::metadata(&self.checkpoint);
         let is_free = found.map_or(true, |found| found.is_file() && found.len() == 0);
         ensure!(
-            is_free || checkpoint::is_one(&self.checkpoint),
+            is_free || checkpoint::is_checkpoint(&self.checkpoint),
             "cannot write the checkpoint {}: what is there is no checkpoint, or a damaged one, and is not replaced; \
              move it away or give another {SAVE_FILENAME}",
             self.checkpoint.display()
@@ -125,7 +125,7 @@ impl Outputs {
         }
         let (path, old) = (self.checkpoint.display(), self.old_checkpoint());
         ensure!(
-            !old.exists() || checkpoint::is_one(&old),
+            !old.exists() || checkpoint::is_checkpoint(&old),
             "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give {RESUME}",
             old.display()
         );
@@ -144,37 +144,37 @@ pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
     let mut others = vec![
         (
             format!("is also {MODEL_LOCATION}"),
-            files::settled(&options.model),
+            files::resolved(&options.model),
         ),
         (
             format!("is also {DATA_PATH}"),
-            files::settled(&options.data),
+            files::resolved(&options.data),
         ),
         (format!("is also {SAVE_FILENAME}"), outputs.path.clone()),
         (
             format!("is where {SAVE_FILENAME} puts its loss curve"),
-            files::settled(&outputs.curve),
+            files::resolved(&outputs.curve),
         ),
         (
             format!("is where {SAVE_FILENAME} puts its checkpoint"),
-            files::settled(&outputs.checkpoint),
+            files::resolved(&outputs.checkpoint),
         ),
         (
             "is where an earlier checkpoint is kept".to_string(),
-            files::settled(&outputs.old_checkpoint()),
+            files::resolved(&outputs.old_checkpoint()),
         ),
     ];
     if let HeldOut::File(path) = &options.evaluation.examples {
-        others.push((format!("is also {EVAL_PATH}"), files::settled(path)));
+        others.push((format!("is also {EVAL_PATH}"), files::resolved(path)));
     }
     if let Some(log) = &options.log_file {
-        check_apart(LOG_FILE, log, &others)?;
-        others.push((format!("is also {LOG_FILE}"), files::settled(log)));
+        check_distinct(LOG_FILE, log, &others)?;
+        others.push((format!("is also {LOG_FILE}"), files::resolved(log)));
     }
     let Some(report) = &options.report else {
         return Ok(());
     };
-    check_apart(REPORT, report, &others)?;
+    check_distinct(REPORT, report, &others)?;
     if let Ok(found) = fs::metadata(report) {
         let advice = "it is not replaced; move it away or give another name";
         let what = || format!("cannot write {REPORT} {}", report.display());
@@ -190,7 +190,7 @@ pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
             what()
         );
     }
-    files::sweep(&files::settled(report));
+    files::sweep(&files::resolved(report));
     Ok(())
 }
 
@@ -212,9 +212,9 @@ pub fn open_records(options: &Options, done: usize, console: Console) -> Result<
     Ok(Records::new(all, console))
 }
 
-fn check_apart(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
-    let settled = files::settled(path);
-    match others.iter().find(|(_, other)| *other == settled) {
+fn check_distinct(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
+    let resolved = files::resolved(path);
+    match others.iter().find(|(_, other)| *other == resolved) {
         Some((whose, _)) => bail!(
             "{setting} {} {whose}; give it a name of its own",
             path.display()

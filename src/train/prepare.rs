@@ -21,7 +21,7 @@ use crate::{files, system};
 const ASSUMED_FREE: u64 = 4 << 30;
 
 /// The examples of a run.
-pub struct Data {
+pub struct TrainingData {
     /// To learn from.
     pub examples: Vec<Example>,
     /// Evaluated and not learnt from; may be empty.
@@ -45,7 +45,7 @@ pub fn device(options: &Options, console: &Console) -> Result<Compute> {
 
 /// Reads the data, fetched before if need be, and says on `console` where it is from and what it is
 /// like.
-pub fn survey(options: &Options, console: &Console) -> Result<Data> {
+pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
     obtain(options, console)?;
     let examples = example::read(&options.data, &options.formats)?;
     if let Some(survey) = Survey::of(&examples) {
@@ -89,7 +89,7 @@ fn obtain(options: &Options, console: &Console) -> Result<()> {
 }
 
 /// The examples to learn from and those to evaluate on.
-fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Result<Data> {
+fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Result<TrainingData> {
     let (examples, held_out) = match held_out {
         HeldOut::None => (examples, Vec::new()),
         HeldOut::File(path) => (examples, example::read(path, formats).context(EVAL_PATH)?),
@@ -100,11 +100,11 @@ fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Re
             })?
         }
     };
-    Ok(Data { examples, held_out })
+    Ok(TrainingData { examples, held_out })
 }
 
 /// How much is computed at once: as much as the largest batch needs and memory holds.
-pub fn plan(options: &Options, model: &Rwkv, data: &Data) -> Result<Plan> {
+pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan> {
     let free = match device::card_memory(&model.compute().device)? {
         Some(card) => card.free,
         None => system::free().unwrap_or(ASSUMED_FREE),
@@ -129,11 +129,11 @@ pub fn plan(options: &Options, model: &Rwkv, data: &Data) -> Result<Plan> {
 /// Errors when the run's files could not be written, as far as that can be told without a model: it
 /// may be long in coming.
 pub fn check_places(options: &Options) -> Result<()> {
-    files::check_writable(&files::settled(&options.save))
+    files::check_writable(&files::resolved(&options.save))
         .with_context(|| format!("cannot write {SAVE_FILENAME} {}", options.save.display()))?;
     for (setting, path) in [(LOG_FILE, &options.log_file), (REPORT, &options.report)] {
         if let Some(path) = path {
-            files::check_writable(&files::settled(path))
+            files::check_writable(&files::resolved(path))
                 .with_context(|| format!("cannot write {setting} {}", path.display()))?;
         }
     }
@@ -148,17 +148,17 @@ pub fn check_places(options: &Options) -> Result<()> {
 }
 
 /// Errors that only data and model together show.
-pub fn check_examples(data: &Data, options: &Options, config: &Config) -> Result<()> {
+pub fn check_examples(data: &TrainingData, options: &Options, config: &Config) -> Result<()> {
     let held_out_in = match &options.evaluation.examples {
         HeldOut::File(path) => path,
         HeldOut::None | HeldOut::Share(_) => &options.data,
     };
     let first_row = options.first_row();
-    check_some(&data.examples, &options.data, first_row, config)?;
-    check_some(&data.held_out, held_out_in, first_row, config)
+    check_each(&data.examples, &options.data, first_row, config)?;
+    check_each(&data.held_out, held_out_in, first_row, config)
 }
 
-fn check_some(
+fn check_each(
     examples: &[Example],
     path: &Path,
     first_row: FirstRow,

@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow};
 
 use super::Options;
 use super::learner::{self, Norms};
-use super::prepare::Data;
+use super::prepare::TrainingData;
 use super::run_state::RunState;
 use crate::console::Console;
 use crate::evaluate;
@@ -21,10 +21,10 @@ use crate::state_file;
 const SMOOTHING: f64 = 0.95;
 
 /// What every step of a run has before it.
-pub struct Work<'a> {
+pub struct RunContext<'a> {
     pub options: &'a Options,
     pub model: &'a Rwkv,
-    pub data: &'a Data,
+    pub data: &'a TrainingData,
     /// Steps of the whole run.
     pub steps: usize,
 }
@@ -43,13 +43,13 @@ pub struct Computed {
 }
 
 /// Forward and backward. Errors when loss and gradient are not finite.
-pub fn compute(work: &Work, run: &mut RunState, console: &Console) -> Result<Computed> {
-    let (options, examples) = (work.options, &work.data.examples);
+pub fn compute(context: &RunContext, run: &mut RunState, console: &Console) -> Result<Computed> {
+    let (options, examples) = (context.options, &context.data.examples);
     let (begun, step) = (Instant::now(), run.learner.steps() + 1);
     let epoch = 1 + run.drawn / examples.len();
     let drawn = run.walker.batch(options.batch_size);
     let batch: Vec<Sequence> = drawn.into_iter().map(|i| (&examples[i]).into()).collect();
-    let (loss, gradient) = accumulate_within_memory(work, run, &batch, console)?;
+    let (loss, gradient) = accumulate_within_memory(context, run, &batch, console)?;
     let norms = run.learner.norms(&gradient)?;
     let is_finite = norms
         .iter()
@@ -74,7 +74,7 @@ pub fn compute(work: &Work, run: &mut RunState, console: &Console) -> Result<Com
 /// Loss and gradient of a batch. Where a GPU's memory does not hold a part of it, parts are halved
 /// from here on.
 fn accumulate_within_memory(
-    work: &Work,
+    context: &RunContext,
     run: &mut RunState,
     batch: &[Sequence],
     console: &Console,
@@ -82,11 +82,11 @@ fn accumulate_within_memory(
     let first_row = run.learner.first_row();
     let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
     loop {
-        let error = match run.learner.accumulate(work.model, batch, &run.plan) {
+        let error = match run.learner.accumulate(context.model, batch, &run.plan) {
             Err(error) if device::is_out_of_memory(&error) => error,
             done => return done,
         };
-        device::give_back_memory(&work.model.compute().device)?;
+        device::give_back_memory(&context.model.compute().device)?;
         let Some(smaller) = run.plan.smaller(&rows) else {
             return Err(error.context(format!(
                 "the GPU's memory does not hold the longest example; cut it by {PROMPT_CUTOFF} and \
@@ -101,8 +101,8 @@ fn accumulate_within_memory(
 }
 
 /// Clipping and Adam. Errors when what is learnt could no longer be saved.
-pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Step> {
-    let options = work.options;
+pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> Result<Step> {
+    let options = context.options;
     let Computed {
         begun,
         epoch,
@@ -117,12 +117,12 @@ pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Ste
         true => learner::clip(&gradient, &norms, options.grad_clip)?,
         false => gradient,
     };
-    let learning_rate = options.schedule.at(step, work.steps);
+    let learning_rate = options.schedule.at(step, context.steps);
     run.learner
         .update(&gradient, &options.adam, learning_rate)?;
     run.drawn = run.walker.drawn();
     let updated = run.learner.snapshot()?;
-    state_file::check(&updated, work.model.element()).map_err(|error| {
+    state_file::check(&updated, context.model.element()).map_err(|error| {
         let what = match error {
             state_file::Error::NotFinite { part } => {
                 format!("the update puts {part} beyond what the state's file can hold")
@@ -148,17 +148,17 @@ pub fn update(work: &Work, run: &mut RunState, computed: Computed) -> Result<Ste
         seconds: run.seconds(),
         learning_rate,
         grad_norms: norms,
-        gpu_memory: device::card_memory(&work.model.compute().device)?.map(|memory| memory.peak),
+        gpu_memory: device::card_memory(&context.model.compute().device)?.map(|memory| memory.peak),
     })
 }
 
 /// Errors when what was learnt last gives no finite loss: no further step will find that out.
-pub fn verify(work: &Work, run: &mut RunState) -> Result<()> {
-    let Some(example) = work.data.examples.first() else {
+pub fn verify(context: &RunContext, run: &mut RunState) -> Result<()> {
+    let Some(example) = context.data.examples.first() else {
         return Ok(());
     };
     let some = std::slice::from_ref(example);
-    let score = evaluate::score(work.model, some, &run.learner.state())?;
+    let score = evaluate::score(context.model, some, &run.learner.state())?;
     match score.loss() {
         loss if loss.is_finite() => Ok(()),
         loss => {
@@ -167,7 +167,7 @@ pub fn verify(work: &Work, run: &mut RunState) -> Result<()> {
             Err(lower_the_learning_rate(
                 &what,
                 run.learner.steps(),
-                work.options,
+                context.options,
             ))
         }
     }

@@ -59,7 +59,7 @@ impl Record for Page {
             return Ok(false);
         };
         let text = document(run, &learnt()?).into_string();
-        let path = files::settled(&self.0);
+        let path = files::resolved(&self.0);
         files::replace(&path, |file| file.write_all(text.as_bytes()))?;
         Ok(true)
     }

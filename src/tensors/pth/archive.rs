@@ -114,12 +114,12 @@ impl<'a> Archive<'a> {
             CompressionMethod::Deflated => {
                 drop(raw);
                 let mut unpacked = Vec::new();
-                let room = usize::try_from(size).map_err(|e| damaged(e.to_string()))?;
+                let wanted = usize::try_from(size).map_err(|e| damaged(e.to_string()))?;
                 if let Some(free) = system::free().filter(|&free| size > free) {
                     return Err(damaged(format!("{free} bytes of memory are free")));
                 }
                 unpacked
-                    .try_reserve_exact(room)
+                    .try_reserve_exact(wanted)
                     .map_err(|e| damaged(e.to_string()))?;
                 let reader = self.zip.by_index(index)?;
                 // One byte more than declared may come, to find out that there are more; the crate
@@ -128,7 +128,7 @@ impl<'a> Archive<'a> {
                 reader
                     .read_to_end(&mut unpacked)
                     .map_err(|e| damaged(e.to_string()))?;
-                if unpacked.len() != room {
+                if unpacked.len() != wanted {
                     return Err(damaged(format!("it unpacks to {} bytes", unpacked.len())));
                 }
                 Ok(Bytes::from(unpacked))
