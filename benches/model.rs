@@ -1,5 +1,5 @@
-//! The whole program on the small model of this repository: a step of training, a token of an answer, tokenising,
-//! and opening a model.
+//! The whole program on the small model of this repository: a step of training, a token of an
+//! answer, tokenising, and opening a model.
 //!
 //! ```sh
 //! cargo bench --bench model

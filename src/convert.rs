@@ -106,8 +106,8 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Where the output goes, links followed. Errors when it is an input, is there already, or cannot be
-/// written.
+/// Where the output goes, links followed. Errors when it is an input, is there already, or cannot
+/// be written.
 fn check_output(options: &Options) -> Result<PathBuf> {
     let output = options.output.display();
     let target = files::resolved(&options.output);

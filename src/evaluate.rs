@@ -73,7 +73,7 @@ pub fn score(model: &Rwkv, examples: &[Example], state: &State) -> Result<Score>
                     tokens: batch.targets.len(),
                 }
             }
-            // Less at a time, as long as there is less.
+            // Fewer examples at a time, down to one.
             Err(error) if device::is_out_of_memory(&error) && some.len() > 1 => {
                 device::give_back_memory(&model.compute().device)?;
                 most = rows[done..][part].iter().sum::<usize>() / 2;

@@ -91,7 +91,7 @@ fn norm(tensor: &Tensor) -> Result<f32> {
     Ok(tensor.sqr()?.sum_all()?.sqrt()?.to_scalar()?)
 }
 
-/// A tag is a stranger's text.
+/// The text of a tag, which may hold anything, fit for a terminal.
 fn printable(text: &str) -> String {
     text.replace(char::is_control, "?")
 }

@@ -72,8 +72,8 @@
 //!     tensors, tokenizer, fetch > console, files, setting, system
 //! ```
 //!
-//! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in `main`, `unsafe` only
-//! in `ops` and `files`. `tests/layers.rs` holds the source to it.
+//! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
+//! `main`, `unsafe` only in `ops` and `files`. `tests/layers.rs` holds the source to it.
 
 pub mod cli;
 pub mod console;

@@ -1,4 +1,5 @@
-//! What the system tells: this machine's processor, how much memory there is and was needed, which signals are ignored.
+//! What the system tells: this machine's processor, how much memory there is and was needed, which
+//! signals are ignored.
 
 use std::fs;
 
@@ -12,8 +13,8 @@ pub fn processor() -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Memory that could still be used, in bytes: the machine's, or what the program's control group leaves of it.
-/// `None` where the system does not tell.
+/// Memory that could still be used, in bytes: the machine's, or what the program's control group
+/// leaves of it. `None` where the system does not tell.
 pub fn free() -> Option<u64> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory).ok()?;
@@ -24,8 +25,8 @@ pub fn free() -> Option<u64> {
     })
 }
 
-/// The most memory that this process has occupied so far, in bytes, mapped files included. `None` where the system
-/// does not tell: only Linux does.
+/// The most memory that this process has occupied so far, in bytes, mapped files included. `None`
+/// where the system does not tell: only Linux does.
 pub fn peak() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -35,7 +36,8 @@ pub fn peak() -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// Whether this process was started with a signal ignored, as `nohup` does. `false` where the system does not tell.
+/// Whether this process was started with a signal ignored, as `nohup` does. `false` where the
+/// system does not tell.
 pub fn ignores(signal: i32) -> bool {
     let mask = || -> Option<u64> {
         let status = fs::read_to_string("/proc/self/status").ok()?;

@@ -1,4 +1,5 @@
-//! Held-out examples: how well they are predicted is told, and decides what is kept and when to stop.
+//! Held-out examples: how well they are predicted is told, and decides what is kept and when to
+//! stop.
 
 mod common;
 

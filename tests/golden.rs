@@ -1,6 +1,6 @@
-//! The whole model and its training against the float64 oracle, whose numbers lie in `golden/` with the script that
-//! made them in `oracle/`. Nothing here compares this program with itself, but where it says so. What computes is each
-//! device that this build can use and this machine has.
+//! The whole model and its training against the float64 oracle, whose numbers lie in `golden/` with
+//! the script that made them in `oracle/`. Nothing here compares this program with itself, but
+//! where it says so. What computes is each device that this build can use and this machine has.
 
 mod common;
 
@@ -31,9 +31,9 @@ const F32_TRAINED: f64 = 1e-3;
 const F32_TRAINED_LOSS: f64 = 2e-5;
 /// Products rounded to bf16.
 const BF16: f64 = 2e-2;
-/// The same where what products give is stored as bf16 too, as a GPU does it, for the 5.2 model here: it has a relu so
-/// near its kink that float64 itself comes out 2.8e-2 off once those numbers are rounded, and 1e-2 on other models
-/// (`oracle/rounding.py`, docs/ACCURACY.md).
+/// The same where what products give is stored as bf16 too, as a GPU does it, for the 5.2 model
+/// here: it has a relu so near its kink that float64 itself comes out 2.8e-2 off once those numbers
+/// are rounded, and 1e-2 on other models (`oracle/rounding.py`, docs/ACCURACY.md).
 const BF16_STORED: f64 = 4e-2;
 
 const MODELS: [(&str, &str); 4] = [
@@ -256,7 +256,8 @@ fn loss_and_gradients() {
 #[test]
 fn the_share_of_tokens_that_a_greedy_choice_hits() {
     for case in Case::all(Product::F32) {
-        // A text in which some tokens are what the reference's logits call likeliest, and some are not.
+        // A text in which some tokens are what the reference's logits call likeliest, and some are
+        // not.
         let ids = case.ids("ids");
         let likeliest: Vec<u32> = case.numbers["logits"].argmax(1).unwrap().to_vec1().unwrap();
         for (end, hits) in [

@@ -4,8 +4,8 @@
 //! ORACLE_PYTHON=venv/bin/python cargo test --release --test oracle
 //! ```
 //!
-//! with the packages of `oracle/requirements.txt` in that venv. The golden files hold the program to the same
-//! reference without any Python; this makes fresh random models and data for it.
+//! with the packages of `oracle/requirements.txt` in that venv. The golden files hold the program
+//! to the same reference without any Python; this makes fresh random models and data for it.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Test mode beyond one prompt: drawn answers, a file of prompts, a talk, and the text that ends an answer.
+//! Test mode beyond one prompt: drawn answers, a file of prompts, a talk, and the text that ends an
+//! answer.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! Event files as the real TensorBoard reads them, where there is one: `ORACLE_PYTHON` names a Python that has it.
+//! Event files as the real TensorBoard reads them, where there is one: `ORACLE_PYTHON` names a
+//! Python that has it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -50,7 +50,8 @@ fn the_loss_stays_close_to_that_of_the_files_weights() {
         let [got, got_tuned] = losses(weights);
         let off = (got - untuned).abs() / untuned;
         assert!(off <= bound, "{weights}: {got} for {untuned}");
-        // From a state that was tuned on the file's weights there is so little loss left that a share says little.
+        // From a state that was tuned on the file's weights there is so little loss left that a
+        // share says little.
         let off = (got_tuned - tuned).abs() / untuned;
         assert!(off <= bound, "{weights}: {got_tuned} for {tuned}");
     }

@@ -1,4 +1,5 @@
-//! Any line is an example or an error; it holds what serde_json finds in it, and no more tokens than its length allows.
+//! Any line is an example or an error; it holds what serde_json finds in it, and no more tokens
+//! than its length allows.
 
 #![no_main]
 

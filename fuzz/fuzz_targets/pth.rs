@@ -1,4 +1,5 @@
-//! Any bytes are a value or an error, and a value that is written and read again makes the same file.
+//! Any bytes are a value or an error, and a value that is written and read again makes the same
+//! file.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Any bytes are a state or an error, and a state comes back from both formats that lose nothing of it.
+//! Any bytes are a state or an error, and a state comes back from both formats that lose nothing of
+//! it.
 
 #![no_main]
 

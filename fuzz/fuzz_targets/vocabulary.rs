@@ -1,4 +1,5 @@
-//! Any lines are a vocabulary or an error; encoding takes the longest token everywhere, and decoding undoes it.
+//! Any lines are a vocabulary or an error; encoding takes the longest token everywhere, and
+//! decoding undoes it.
 
 #![no_main]
 

@@ -15,8 +15,8 @@ pub fn path(name: &str) -> PathBuf {
     ))
 }
 
-/// The bytes as a file. What is no zip and no safetensors becomes a zip: so the fuzzer reaches the pickle machine without
-/// having to keep an archive whole.
+/// The bytes as a file. What is no zip and no safetensors becomes a zip: so the fuzzer reaches the
+/// pickle machine without having to keep an archive whole.
 pub fn file(data: &[u8]) -> PathBuf {
     let path = path("in");
     let is_whole = data.starts_with(b"PK") || data.get(8) == Some(&b'{');
@@ -29,8 +29,8 @@ pub fn file(data: &[u8]) -> PathBuf {
     path
 }
 
-/// A `.pth` of the storages whose number and whose lengths are the first bytes, and of the pickle that follows. The
-/// storages hold small numbers of either sign, whatever type they are of.
+/// A `.pth` of the storages whose number and whose lengths are the first bytes, and of the pickle
+/// that follows. The storages hold small numbers of either sign, whatever type they are of.
 fn archive(data: &[u8]) -> Vec<u8> {
     let (count, rest) = data.split_first().unwrap_or((&0, &[]));
     let (lengths, pickle) = rest.split_at(rest.len().min((count % 10).into()));

@@ -1,10 +1,10 @@
 //! Text to token ids and back, with the RWKV World vocabulary: 65,529 tokens, among them every
 //! single byte.
 //!
-//! The rule is greedy: at every place take the longest token that fits, then go on behind it. So any
-//! string encodes, and decoding gives the same bytes back. A model predicts one token at a time, and
-//! a token may end inside a character: [`Utf8Stream`] turns such pieces into text that can be
-//! printed as it comes.
+//! The rule is greedy: at every place take the longest token that fits, then go on behind it. So
+//! any string encodes, and decoding gives the same bytes back. A model predicts one token at a
+//! time, and a token may end inside a character: [`Utf8Stream`] turns such pieces into text that
+//! can be printed as it comes.
 
 mod stream;
 #[cfg(test)]
@@ -22,7 +22,8 @@ use vocabulary::Vocabulary;
 
 const WORLD: &str = include_str!("../../rwkv_vocab_v20230424.txt");
 
-/// What decoding gives for an id that the vocabulary lacks (a model's head is wider than the vocabulary).
+/// What decoding gives for an id that the vocabulary lacks (a model's head is wider than the
+/// vocabulary).
 const UNKNOWN: &[u8] = "\u{FFFD}".as_bytes();
 
 /// A vocabulary, ready to encode and decode.
@@ -35,7 +36,8 @@ impl Tokenizer {
     /// The World vocabulary, built on the first call and shared from then on.
     pub fn world() -> &'static Tokenizer {
         static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| {
-            // Only a damaged build can fail here: the file is part of the program, and a test reads it.
+            // Only a damaged build can fail here: the file is part of the program, and a test reads
+            // it.
             Tokenizer::parse(WORLD)
                 .unwrap_or_else(|error| panic!("the built-in vocabulary: {error}"))
         });
@@ -65,7 +67,8 @@ impl Tokenizer {
 
     /// The bytes of `ids`, which need not be whole characters.
     ///
-    /// Id 0 marks the end of a text and gives nothing; an id that the vocabulary lacks gives U+FFFD.
+    /// Id 0 marks the end of a text and gives nothing; an id that the vocabulary lacks gives
+    /// U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids {

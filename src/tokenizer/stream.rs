@@ -2,8 +2,9 @@
 
 /// Collects bytes and gives back text as soon as it is complete.
 ///
-/// All that [`push`](Self::push) returns, joined, is what `String::from_utf8_lossy` makes of all the bytes at once,
-/// wherever they were cut, but for a last character whose end never came: that is dropped with the stream.
+/// All that [`push`](Self::push) returns, joined, is what `String::from_utf8_lossy` makes of all
+/// the bytes at once, wherever they were cut, but for a last character whose end never came: that
+/// is dropped with the stream.
 #[derive(Debug, Default)]
 pub struct Utf8Stream {
     /// The start of a character whose end has not come yet: at most three bytes between calls.

@@ -2,8 +2,8 @@
 //!
 //! A line is `id 'literal' length`, for instance `34 '!' 1`. The literal is Python's: `'...'` or
 //! `"..."` is text, of which the UTF-8 bytes count, and `b'...'` is bytes; both with backslash
-//! escapes. Ids run 1, 2, 3, ... without a gap. The file is part of the program, so an error here is
-//! for its maintainer and names the line.
+//! escapes. Ids run 1, 2, 3, ... without a gap. The file is part of the program, so an error here
+//! is for its maintainer and names the line.
 
 use thiserror::Error;
 
@@ -113,7 +113,8 @@ impl Vocabulary {
     }
 }
 
-/// The three fields. The literal may hold spaces, so it is what lies between the first and the last.
+/// The three fields. The literal may hold spaces, so it is what lies between the first and the
+/// last.
 fn split_line(line: &str) -> Option<(u32, &str, usize)> {
     let (id, rest) = line.split_once(' ')?;
     let (literal, length) = rest.rsplit_once(' ')?;

@@ -1,7 +1,9 @@
-//! `state.pth.ckpt`: where a run stands, so that a later one goes on as if it had never been interrupted.
+//! `state.pth.ckpt`: the state of a run, from which a later one goes on as if there had been no
+//! interruption.
 //!
-//! One safetensors file: what is learnt and Adam's moments in full precision, the best state so far, and under `run`
-//! the bytes of a JSON object with everything else ([`RunRecord`]). Random state is a seed and how much was drawn with it.
+//! One safetensors file: what is learnt and Adam's moments in full precision, the best state so
+//! far, and under `run` the bytes of a JSON object with everything else ([`RunRecord`]). Random
+//! state is a seed and how much was drawn with it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -31,7 +33,7 @@ const TAG: &str = "state-tune-checkpoint";
 /// The most examples that a step may draw: `--batchsize` allows no more.
 const MOST_DRAWN: usize = 1_000_000;
 
-/// What a run is about. A checkpoint goes on only with the same.
+/// What a run learns, and from what: a checkpoint can be resumed only by a run that has the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
     /// The model's fingerprint.
@@ -99,7 +101,7 @@ fn hash(examples: &[Example]) -> String {
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The checkpoints of a run, one in the place of another.
+/// Writes the checkpoints of a run, each in the place of the one before.
 pub struct Checkpoints<'a> {
     path: &'a Path,
     identity: &'a Identity,
@@ -212,7 +214,8 @@ impl Checkpoint {
         self.record.settings.changes(now)
     }
 
-    /// Brings a run that has not begun to where this checkpoint stands. Errors when it is about something else.
+    /// Sets a run that has not begun to where this checkpoint was written. Errors when it is the
+    /// checkpoint of another run.
     pub fn restore(
         self,
         run: &mut RunState,

@@ -94,13 +94,13 @@ impl<'a> Ended<'a> {
             },
             seconds: run.seconds(),
             peak_memory: system::peak(),
-            // The last step's, since a GPU that failed answers nothing.
+            // From the last step, since a GPU that failed cannot be asked.
             peak_gpu_memory: run.history.steps.last().and_then(|step| step.gpu_memory),
             files: Vec::new(),
         }
     }
 
-    /// Writes all files, each whatever became of the others.
+    /// Writes every file, also when another could not be written.
     fn write(&mut self, state: Option<&State>, summary: &str) -> Files {
         let context = self.context;
         let &RunContext { options, model, .. } = context;

@@ -82,7 +82,7 @@ impl Learner {
         self.vars.map(|_, var| var.detach())
     }
 
-    /// A copy in main memory of the state as it is now: a GPU that fails takes what it holds along.
+    /// A copy in main memory of the state as it is now: what a GPU holds is lost when it fails.
     pub fn snapshot(&self) -> Result<State> {
         let copy = |tensor: &Tensor| match tensor.device() {
             Device::Cpu => tensor.copy(),

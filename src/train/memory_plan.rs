@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(smaller(keep, 18, &[9, 9, 9, 9]), Some((keep, 9)));
         assert_eq!(smaller(keep, 9, &[9, 9, 9, 9]), Some((compute, 9)));
         assert_eq!(smaller(compute, 9, &[9, 9, 9, 9]), None);
-        // Nothing free: one row at a time, and the system has to see.
+        // Nothing free: one row at a time is the least there is.
         assert_eq!(plan(Recompute::Auto, 8, 0), (compute, 1));
     }
 }

@@ -44,7 +44,7 @@ pub struct Options {
     pub schedule: Schedule,
     /// What Adam remembers, and its weight decay.
     pub adam: Adam,
-    /// Cut the gradient of each group down to this norm; 0 does not.
+    /// Clip each group's gradient to this norm; 0 does not clip.
     pub grad_clip: f64,
     /// Examples in a step.
     pub batch_size: usize,
@@ -142,20 +142,20 @@ impl Options {
     }
 }
 
-/// How a run is held against examples that it does not learn from.
+/// How a run is evaluated on examples that it does not learn from.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     /// The examples to evaluate on.
     pub examples: HeldOut,
-    /// Steps between two looks; 0 is at the start and at the end only.
+    /// Steps between two evaluations; 0 evaluates at the start and at the end only.
     pub every: usize,
     /// Which state of the run the file gets.
     pub keep: Keep,
-    /// Stop after so many looks without a better loss; 0 never does.
+    /// Stop after so many evaluations in a row without a better loss; 0 never does.
     pub patience: usize,
 }
 
-/// Where the examples come from that are not learnt from.
+/// Where the held-out examples come from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum HeldOut {
     /// All of the data is learnt from, and nothing is evaluated.

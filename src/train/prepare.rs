@@ -28,7 +28,7 @@ pub struct TrainingData {
     pub held_out: Vec<Example>,
 }
 
-/// Opens the device, and says on `console` why it is not the one that was hoped for.
+/// Opens the device, and says on `console` when a GPU is there that cannot be used.
 pub fn device(options: &Options, console: &Console) -> Result<Compute> {
     let &Options {
         device,
@@ -126,8 +126,8 @@ pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan
     })
 }
 
-/// Errors when the run's files could not be written, as far as that can be told without a model: it
-/// may be long in coming.
+/// Errors when the run's files could not be written, as far as that can be told before the
+/// model is there, which may take a long download.
 pub fn check_places(options: &Options) -> Result<()> {
     files::check_writable(&files::resolved(&options.save))
         .with_context(|| format!("cannot write {SAVE_FILENAME} {}", options.save.display()))?;

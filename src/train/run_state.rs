@@ -25,7 +25,8 @@ pub struct RunState {
     /// batch between a step's backward pass and its update, which is when a checkpoint is written:
     /// a run that goes on from there draws that batch again.
     pub drawn: usize,
-    /// How much of a batch is computed at once. It shrinks where a GPU's memory is too small for it.
+    /// How much of a batch is computed at once. It shrinks where a GPU's memory is too small for
+    /// it.
     pub plan: Plan,
     pub history: History,
     /// The best state on the held-out examples, if there are some.

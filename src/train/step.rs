@@ -1,5 +1,5 @@
-//! One step, in two parts: a batch forward and backward, then Adam; and what is said when numbers
-//! stop being numbers.
+//! One step, in two parts: a batch forward and backward, then Adam; and the errors
+//! of a loss or a gradient that is not finite.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::state_file;
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
 const SMOOTHING: f64 = 0.95;
 
-/// What every step of a run has before it.
+/// What all steps of a run share.
 pub struct RunContext<'a> {
     pub options: &'a Options,
     pub model: &'a Rwkv,
@@ -152,7 +152,8 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
     })
 }
 
-/// Errors when what was learnt last gives no finite loss: no further step will find that out.
+/// Errors when the state after the last update gives a loss that is not finite. No further step
+/// would find that out.
 pub fn verify(context: &RunContext, run: &mut RunState) -> Result<()> {
     let Some(example) = context.data.examples.first() else {
         return Ok(());
@@ -175,7 +176,7 @@ pub fn verify(context: &RunContext, run: &mut RunState) -> Result<()> {
 
 /// What to say of a loss and a gradient that are not both finite.
 fn diverged(loss: f64, step: usize, options: &Options) -> anyhow::Error {
-    // Before the first update the learning rate has done nothing yet.
+    // Before the first update the learning rate has had no effect.
     if step == 1 && !loss.is_finite() {
         let model = options.model.display();
         return anyhow!(

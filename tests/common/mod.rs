@@ -1,4 +1,5 @@
-//! A tiny language for tests of the real program: a fresh directory, a run in it, and what must be true afterwards.
+//! A tiny language for tests of the real program: a fresh directory, a run in it, and what must be
+//! true afterwards.
 #![allow(dead_code)] // each test file speaks a part of it
 
 #[path = "../../src/ops/testing/close.rs"]
@@ -88,7 +89,8 @@ impl Dir {
         String::from_utf8(run.stdout).unwrap()
     }
 
-    /// Fails with `code`, in one line that holds all of `words`, and leaves no state and no temporary file.
+    /// Fails with `code`, in one line that holds all of `words`, and leaves no state and no
+    /// temporary file.
     #[track_caller]
     pub fn refuses(&self, flags: &[&str], code: i32, words: &[&str]) {
         let before = self.names();

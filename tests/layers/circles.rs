@@ -6,8 +6,9 @@
 //! has it.
 //!
 //! Not counted, since it is how Rust's modules are built:
-//! - what a file takes from the `mod.rs` above it, at any depth: a parent's code stands on its children, and what it
-//!   defines for them (an op's inputs, a format's error) belongs to the folder as a whole;
+//! - what a file takes from the `mod.rs` above it, at any depth: a parent's code stands on its
+//!   children, and what it defines for them (an op's inputs, a format's error) belongs to the
+//!   folder as a whole;
 //! - `mod x;` and `pub use`: passing a name on is no use of it.
 //!
 //! Tests are no part of the program.

@@ -1,10 +1,10 @@
-//! The comparison of numbers that all tests use: those of the ops, and, by this file's path, those of
-//! the whole program (`tests/common`).
+//! The comparison of numbers that all tests use: those of the ops, and, by this file's path, those
+//! of the whole program (`tests/common`).
 
 use candle_core::{DType, Device, Tensor};
 
-/// Panics unless `got` is within `tolerance * (|want| + rms(want))` of `want` everywhere; says where it
-/// is worst.
+/// Panics unless `got` is within `tolerance * (|want| + rms(want))` of `want` everywhere; says
+/// where it is worst.
 #[track_caller]
 pub fn close(what: &str, got: &Tensor, want: &Tensor, tolerance: f64) {
     let (got, want) = numbers(what, got, want);

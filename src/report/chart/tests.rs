@@ -1,4 +1,5 @@
-//! Charts drawn in both ways, with values that have a place on their axis and values that have none.
+//! Charts drawn in both ways, with values that have a place on their axis and values that have
+//! none.
 
 use super::*;
 
