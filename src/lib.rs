@@ -41,8 +41,8 @@
 //! ```text
 //! main.rs        parse, run, print the error once, exit code
 //! cli/           the only place that knows clap, flags and their environment variables; ends in plain option structs
-//! train/         the training story: mod.rs is the loop; options, outputs (what may be written), run_state,
-//!                checkpoint, step, learner, memory_plan, limits, signals, finish (what is written)
+//! train/         the training story: mod.rs is the loop; options, settings (what a checkpoint compares),
+//!                outputs (what may be written), run_state, checkpoint, step, learner, memory_plan, limits, signals, finish (what is written)
 //! sample/        test mode, base and tuned: one prompt, a file of prompts, a conversation
 //! convert        a state from one format to another; inspect: what a file is
 //! report/        what a run leaves, a Record each: log, TensorBoard, curve, page; history, summary, chart/
@@ -60,6 +60,7 @@
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module that touches the network
 //! console/       what a person sees: lines, progress bars, messages; handed to whoever has something to say
 //! setting        the names by which messages call what a user can set
+//! table          tables (Parquet, CSV, JSON) as JSON lines
 //! files, system  the memory map and atomic replacement; this machine's processor, memory and signals
 //! ```
 //!
@@ -69,7 +70,7 @@
 //!
 //! ```text
 //! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file > model, data > ops >
-//!     tensors, tokenizer, fetch > console, files, setting, system
+//!     tensors, tokenizer, fetch > console, files, setting, system, table
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
@@ -91,6 +92,7 @@ pub mod sample;
 pub mod setting;
 pub mod state_file;
 pub mod system;
+pub mod table;
 pub mod tensors;
 pub mod tokenizer;
 pub mod train;

@@ -1,13 +1,14 @@
 //! Backblaze B2, by its native API: authorise, then download by name.
 
 use anyhow::{Context, Result, anyhow, bail};
-use reqwest::Url;
 use reqwest::blocking::Client;
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
+use url::Url;
 
 use super::address::Address;
-use super::web::{self, Advice, Failure, Request};
+use super::failure::{self, Advice, Failure};
+use super::web::{self, Request};
 
 /// The names that the original program read, then those of B2's own tools.
 const KEYS: [(&str, &str); 2] = [
@@ -104,7 +105,7 @@ fn authorize(client: &Client) -> Result<Authorized, Failure> {
         Failure::Lasting(anyhow!(
             "{} gave no authorization: {}",
             request.address,
-            web::reasons(&error)
+            failure::reasons(&error)
         ))
     })
 }

@@ -7,14 +7,14 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 use hf_hub::repository::DatasetInfo;
 use hf_hub::{HFClientBuilder, HFClientSync, HFError, HFRepositorySync, RepoTypeDataset, split_id};
-use reqwest::Url;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
+use url::Url;
 
-use super::RetryPolicy;
 use super::address::{Address, HubFile, MAIN, RepoKind};
-use super::transfer::LONGEST_WAIT;
-use super::web::{self, Advice, Request};
+use super::failure::{self, Advice};
+use super::retry::{Delays, Next, RetryPolicy};
+use super::web::{self, Request};
 use crate::console::Console;
 
 /// The hub's branch to which it converts every dataset.
@@ -40,7 +40,7 @@ pub struct Hub {
     endpoint: Url,
     authorization: Option<HeaderValue>,
     offline: bool,
-    tries: usize,
+    policy: RetryPolicy,
     console: Console,
 }
 
@@ -53,7 +53,7 @@ impl Hub {
             .connect_timeout(policy.connect)
             .read_timeout(policy.stall)
             .build()
-            .map_err(|error| web::no_https(&error))?;
+            .map_err(|error| failure::no_https(&error))?;
         let token = token();
         let mut builder = HFClientBuilder::new().client(client);
         // One reading of these settings for both: hf-hub takes an empty address for one, and a token's line end for a
@@ -72,7 +72,10 @@ impl Hub {
             })
             .map_err(|error| match error {
                 HFError::Url(error) => anyhow!("HF_ENDPOINT is not an address: {error}"),
-                error => anyhow!("cannot set up the hub's client: {}", web::reasons(&error)),
+                error => anyhow!(
+                    "cannot set up the hub's client: {}",
+                    failure::reasons(&error)
+                ),
             })?;
         let authorization = match &token {
             Some(token) => {
@@ -92,7 +95,7 @@ impl Hub {
             endpoint,
             authorization,
             offline: is_set("HF_HUB_OFFLINE"),
-            tries: policy.tries,
+            policy: *policy,
             console: console.clone(),
         })
     }
@@ -191,22 +194,20 @@ impl Hub {
     fn ask(&self, repo: &str, revision: &str) -> Result<DatasetInfo, HFError> {
         // Asked for no revision, the hub tells a dataset that is missing from a revision that is.
         let other = (revision != MAIN).then_some(revision);
-        let mut tries = self.tries;
+        let mut delays = Delays::new(&self.policy);
         loop {
             let answer = self.repository(repo).info().maybe_revision(other).send();
-            match answer {
-                Err(HFError::RateLimited {
-                    retry_after: Some(after),
-                    ..
-                }) if tries > 0 && after <= LONGEST_WAIT => {
-                    self.console.line(&format!(
-                        "fetch  {repo}: the hub wants fewer requests; trying again in {after:?}"
-                    ));
-                    thread::sleep(after);
-                    tries -= 1;
-                }
-                answer => return answer,
-            }
+            let asked = match &answer {
+                Err(HFError::RateLimited { retry_after, .. }) => *retry_after,
+                _ => None,
+            };
+            let Some(Next::TryAfter(delay)) = asked.map(|asked| delays.next(Some(asked))) else {
+                return answer;
+            };
+            self.console.line(&format!(
+                "fetch  {repo}: the hub wants fewer requests; trying again in {delay:.0?}"
+            ));
+            thread::sleep(delay);
         }
     }
 
@@ -293,17 +294,17 @@ impl Hub {
             }
             HFError::Request { source, .. } if source.is_decode() => anyhow!(
                 "{endpoint} answered something else than a hub does: {}",
-                web::reasons(&source.without_url())
+                failure::reasons(&source.without_url())
             ),
             HFError::Request { source, .. } => {
                 let source = source.without_url();
                 anyhow!(
                     "no answer from {endpoint}: {}; {}",
-                    web::reasons(&source),
-                    web::IS_IT_THERE
+                    failure::reasons(&source),
+                    failure::IS_IT_THERE
                 )
             }
-            error => anyhow!("{endpoint}: {}", web::reasons(&error)),
+            error => anyhow!("{endpoint}: {}", failure::reasons(&error)),
         }
     }
 }

@@ -1,17 +1,19 @@
 //! Makes a file exist: from the web, the Hugging Face hub, b2 or a dataset. The only module that touches the network.
 //!
 //! [`obtain`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has arrived, `transfer`
-//! fills it however often the line breaks; `hub` and `b2` know those services, `dataset` chooses a dataset's files and
-//! `convert` makes JSON lines of them. A file gets its name only when all of it is there.
+//! fills it however often the line breaks; `hub` and `b2` know those services, and
+//! `dataset` chooses a dataset's files, which [`crate::table`] makes JSON lines of. A file gets its name only when all of it is there.
 //!
 //! Other programs' settings (`HF_TOKEN`, `HTTPS_PROXY`, keys) are read here, and shown nowhere.
 
 mod address;
 mod b2;
-mod convert;
 mod dataset;
+mod failure;
 mod hub;
+mod origin;
 mod part;
+mod retry;
 mod transfer;
 mod web;
 
@@ -19,17 +21,18 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 pub use address::{Address, AddressError, HubFile, RepoKind};
 pub use dataset::Dataset;
+pub use retry::RetryPolicy;
 
+use self::failure::Failure;
 use self::hub::Hub;
 use self::part::Part;
 use self::transfer::Download;
-use self::web::{Failure, Request};
+use self::web::Request;
 use crate::console::{Console, DecimalBytes};
 use crate::files;
 use crate::setting::{HUGGINGFACE_DATASET, Setting};
@@ -50,30 +53,6 @@ impl fmt::Display for Remote {
             Self::Dataset { dataset, split } => {
                 write!(f, "{HUGGINGFACE_DATASET} {dataset}, split {split}")
             }
-        }
-    }
-}
-
-/// How long to wait, and how often to try.
-#[derive(Clone, Copy, Debug)]
-pub struct RetryPolicy {
-    /// For a connection.
-    pub connect: Duration,
-    /// For the next bytes.
-    pub stall: Duration,
-    /// Before the second try; it doubles from then on.
-    pub first_delay: Duration,
-    /// More tries after the first, as long as nothing new arrives.
-    pub tries: usize,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(20),
-            stall: Duration::from_secs(60),
-            first_delay: Duration::from_secs(1),
-            tries: 7,
         }
     }
 }
@@ -145,7 +124,7 @@ fn fetch_file(
                 url: url.clone(),
                 address: address.to_string(),
                 authorization: None,
-                advice: web::PLAIN,
+                advice: failure::PLAIN,
                 is_hub: false,
             };
             download(&|| Ok(request.clone()))

@@ -3,70 +3,17 @@
 //! Beside it stands `model.pth.part.json`, which says what the bytes are a part of, so that another run can go on.
 //! Whoever fetches holds a lock on the part; a second process waits, and finds the file there.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::Sha256;
 
+use super::origin::{Digest, Origin};
 use crate::console::{Console, DecimalBytes};
 use crate::files;
-
-/// What the bytes of a part belong to, as the server told it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Where from, without secrets.
-    pub address: String,
-    /// The server's own name for this very content: the hub's `X-Linked-Etag`, b2's file id.
-    pub version: Option<String>,
-    /// A strong ETag.
-    pub etag: Option<String>,
-    pub last_modified: Option<String>,
-    /// Bytes of the whole file.
-    pub length: Option<u64>,
-    pub digest: Option<Digest>,
-}
-
-/// A hash of the whole file, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Digest {
-    Sha1(String),
-    Sha256(String),
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sha1(hash) => write!(f, "SHA-1 {hash}"),
-            Self::Sha256(hash) => write!(f, "SHA-256 {hash}"),
-        }
-    }
-}
-
-impl Origin {
-    /// Whether the server gave anything by which a change of the file would be noticed.
-    pub fn is_guarded(&self) -> bool {
-        self.version.is_some() || self.etag.is_some() || self.last_modified.is_some()
-    }
-
-    /// Whether both are surely the same content: the best mark that both carry is equal, and so are the lengths.
-    pub fn is_same_content(&self, other: &Self) -> bool {
-        let same = |a: &Option<String>, b: &Option<String>| Some(a.as_ref()? == b.as_ref()?);
-        let by_mark = same(&self.version, &other.version)
-            .or_else(|| same(&self.etag, &other.etag))
-            .or_else(|| same(&self.last_modified, &other.last_modified));
-        let lengths_agree = match (self.length, other.length) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        };
-        self.address == other.address && by_mark == Some(true) && lengths_agree
-    }
-}
 
 /// The part of a file, locked for as long as this lives.
 pub struct Part {
@@ -334,24 +281,6 @@ mod tests {
         part.begin(&origin(None, Some(6))).unwrap();
         part.append(b"abc").unwrap();
         assert_eq!(part.origin(), None);
-    }
-
-    #[test]
-    fn the_best_common_mark_decides() {
-        let one = origin(Some("\"1\""), Some(6));
-        assert!(one.is_same_content(&origin(Some("\"1\""), None)));
-        assert!(!one.is_same_content(&origin(Some("\"2\""), Some(6))));
-        assert!(!one.is_same_content(&origin(Some("\"1\""), Some(7))));
-        assert!(
-            !one.is_same_content(&origin(None, Some(6))),
-            "nothing in common"
-        );
-        let versioned = |version: &str, etag| Origin {
-            version: Some(version.to_string()),
-            ..origin(etag, None)
-        };
-        assert!(versioned("v", Some("\"1\"")).is_same_content(&versioned("v", Some("\"2\""))));
-        assert!(!versioned("v", Some("\"1\"")).is_same_content(&versioned("w", Some("\"1\""))));
     }
 
     #[test]

@@ -3,23 +3,19 @@
 use std::io::{self, Read};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::blocking::Client;
 
-use super::RetryPolicy;
-use super::part::{Digest, Part};
-use super::web::{self, Failure, Reply, Request};
+use super::failure::{self, Failure};
+use super::origin::Digest;
+use super::part::Part;
+use super::retry::{Delays, Next, RetryPolicy};
+use super::web::{self, Reply, Request};
 use crate::console::{Console, DecimalBytes, Transfer};
 
 /// Tries for a server that never answered: there may be no network at all.
 const FIRST_TRIES: usize = 3;
-
-/// The longest wait that a server may ask for. If it asks for more, the download ends with an error
-/// that says so.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 
 /// How one attempt ended that failed.
 enum Attempt {
@@ -70,13 +66,7 @@ impl Download<'_> {
     /// Fills `part` until the file is whole and has the hash that the server states, which is given
     /// back.
     fn complete(&self, part: &mut Part) -> Result<Option<Digest>> {
-        let policy = self.policy;
-        let backoff = ExponentialBuilder::default()
-            .with_min_delay(policy.first_delay)
-            .with_max_delay(Duration::from_secs(30))
-            .with_max_times(policy.tries)
-            .with_jitter();
-        let mut delays = backoff.build();
+        let mut delays = Delays::new(self.policy);
         let mut went_on = part.origin().is_some();
         // A retry counts as progress, after which delays begin anew, only if it got further than all
         // before it: a server that sends the same beginning each time makes no progress.
@@ -105,7 +95,8 @@ impl Download<'_> {
                     (met, went_on) = (true, true);
                     if part.len() > farthest {
                         farthest = part.len();
-                        (delays, tries) = (backoff.build(), 0);
+                        delays.begin_anew();
+                        tries = 0;
                     }
                     (format!("{why} after {}", DecimalBytes(part.len())), None)
                 }
@@ -121,24 +112,23 @@ impl Download<'_> {
                 }
                 Err(Attempt::Failed(Failure::Unreachable(error))) => {
                     if !met && tries >= FIRST_TRIES {
-                        bail!("{error}; {}", web::IS_IT_THERE);
+                        bail!("{error}; {}", failure::IS_IT_THERE);
                     }
                     (error.to_string(), None)
                 }
             };
             let kept = part.what_is_kept();
-            let Some(delay) = delays.next() else {
-                bail!("{why}; gave up after {tries} tries{kept}");
-            };
-            let delay = after.map_or(delay, |after| after.max(delay));
-            if delay > LONGEST_WAIT {
-                bail!(
+            match delays.next(after) {
+                Next::TryAfter(delay) => {
+                    self.say(&format!("{why}; trying again in {delay:.0?}"));
+                    thread::sleep(delay);
+                }
+                Next::GiveUp => bail!("{why}; gave up after {tries} tries{kept}"),
+                Next::TooLong(delay) => bail!(
                     "{why} and asks to wait for {} minutes; start again then{kept}",
                     delay.as_secs().div_ceil(60)
-                );
+                ),
             }
-            self.say(&format!("{why}; trying again in {delay:.0?}"));
-            thread::sleep(delay);
         }
     }
 
@@ -180,7 +170,7 @@ impl Download<'_> {
                     came = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(format!("the line broke ({})", web::reasons(&error))),
+                Err(error) => break Err(format!("the line broke ({})", failure::reasons(&error))),
             }
         };
         transfer.finish();

@@ -1,20 +1,19 @@
 //! One request over HTTP, and what its answer means: bytes, a reason to try again, or a reason to stop.
 
-use std::error::Error;
-use std::time::{Duration, SystemTime};
-
 use anyhow::{Result, anyhow};
+use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap,
-    HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE, RETRY_AFTER,
+    HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
 };
 use reqwest::redirect::Policy;
-use reqwest::{StatusCode, Url};
+use url::Url;
 
-use super::RetryPolicy;
 pub use super::address::without_secrets;
-use super::part::{Digest, Origin};
+use super::failure::{self, Advice, Failure};
+use super::origin::{Digest, Origin};
+use super::retry::RetryPolicy;
 
 /// As many as browsers follow.
 const REDIRECTS: usize = 20;
@@ -33,25 +32,6 @@ pub struct Request {
     pub is_hub: bool,
 }
 
-/// What to tell whom a server refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Advice {
-    pub unauthorized: &'static str,
-    pub forbidden: &'static str,
-    pub not_found: &'static str,
-}
-
-/// For servers about which nothing is known.
-pub const PLAIN: Advice = Advice {
-    unauthorized: "the server wants a login; put it into the address, https://user:password@host/..., or download the file yourself",
-    forbidden: "the server does not let this address be read; a signed link may be too old",
-    not_found: "there is nothing at this address; look for a typing error",
-};
-
-/// What to say when nobody answers.
-pub const IS_IT_THERE: &str =
-    "is the network there? (proxies are taken from HTTPS_PROXY and HTTP_PROXY)";
-
 /// A server's answer that brings bytes.
 pub struct Reply {
     /// What the bytes belong to.
@@ -59,21 +39,6 @@ pub struct Reply {
     /// The place in the file where they begin: what was asked for, or 0.
     pub from: u64,
     pub body: Response,
-}
-
-/// Why a request brought nothing.
-#[derive(Debug)]
-pub enum Failure {
-    /// It may be better in a while, which the server may have stated.
-    Passing {
-        error: anyhow::Error,
-        after: Option<Duration>,
-    },
-    /// No connection came about.
-    Unreachable(anyhow::Error),
-    /// What is here is not part of the file any more, or all of it.
-    Stale,
-    Lasting(anyhow::Error),
 }
 
 /// An HTTP client that follows no redirects by itself: what the hub says of a file stands in the redirect.
@@ -86,16 +51,7 @@ pub fn client(policy: &RetryPolicy) -> Result<Client> {
         .timeout(policy.stall)
         .redirect(Policy::none())
         .build()
-        .map_err(|error| no_https(&error))
-}
-
-/// The one reason that was ever seen: a bare container knows no certificate authorities.
-pub fn no_https(error: &reqwest::Error) -> anyhow::Error {
-    anyhow!(
-        "cannot set up HTTPS: {}; install CA certificates (in most containers the package ca-certificates), or set \
-         SSL_CERT_FILE to a file of them",
-        reasons(error)
-    )
+        .map_err(|error| failure::no_https(&error))
 }
 
 /// Asks for a file, or for the rest of it: `have` bytes are here, and belong to the origin beside them.
@@ -157,7 +113,7 @@ pub fn get(
             }
         }
         (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Err(Failure::Stale),
-        _ => Err(refusal(&reply, request)),
+        _ => Err(failure::refusal(&reply, &request.advice)),
     }
 }
 
@@ -187,7 +143,9 @@ fn follow(
         {
             get = get.header(AUTHORIZATION, authorization);
         }
-        let reply = get.send().map_err(|error| unreachable(error, &url))?;
+        let reply = get
+            .send()
+            .map_err(|error| failure::unreachable(error, &url))?;
         let text = |name: &str| {
             let value = reply.headers().get(name)?;
             value.to_str().ok().map(str::to_string)
@@ -271,94 +229,4 @@ fn is_encoded(reply: &Response) -> bool {
         .get_all(CONTENT_ENCODING)
         .iter()
         .any(|encoding| encoding != "identity")
-}
-
-fn refusal(reply: &Response, request: &Request) -> Failure {
-    let status = reply.status();
-    let host = reply.url().host_str().unwrap_or("the server");
-    let Advice {
-        unauthorized,
-        forbidden,
-        not_found,
-    } = request.advice;
-    let advice = match status {
-        StatusCode::UNAUTHORIZED => unauthorized,
-        StatusCode::FORBIDDEN => forbidden,
-        StatusCode::NOT_FOUND | StatusCode::GONE => not_found,
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            "the proxy wants a login; put it into HTTPS_PROXY or HTTP_PROXY, http://user:password@proxy"
-        }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => "",
-        _ if status.is_server_error() => "",
-        _ => "the server does not serve this",
-    };
-    // The hub says what is the matter.
-    let said = reply.headers().get("x-error-message");
-    let said = said.and_then(|said| said.to_str().ok()).map(|said| {
-        let brief: String = said.chars().take(200).collect();
-        format!(" ({brief})")
-    });
-    let answered = format!("{host} answered {status}{}", said.unwrap_or_default());
-    if advice.is_empty() {
-        Failure::Passing {
-            error: anyhow!(answered),
-            after: retry_after(reply.headers()),
-        }
-    } else {
-        Failure::Lasting(anyhow!("{answered}: {advice}"))
-    }
-}
-
-/// Seconds or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// An error of a request that got no answer.
-fn unreachable(error: reqwest::Error, url: &Url) -> Failure {
-    let host = without_secrets(url);
-    let is_connect = error.is_connect();
-    // Its text would hold the whole address, keys included.
-    let error = anyhow!("no answer from {host}: {}", reasons(&error.without_url()));
-    if is_connect {
-        Failure::Unreachable(error)
-    } else {
-        Failure::Passing { error, after: None }
-    }
-}
-
-/// An error's causes without the general words above them.
-pub fn reasons(error: &dyn Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waiting_is_stated_in_seconds_or_as_a_date() {
-        let after = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
-            retry_after(&headers)
-        };
-        assert_eq!(after("120"), Some(Duration::from_secs(120)));
-        assert_eq!(
-            after("Wed, 21 Oct 2015 07:28:00 GMT"),
-            Some(Duration::ZERO),
-            "a date that is past"
-        );
-        assert!(after("Fri, 31 Dec 9999 23:59:59 GMT").unwrap() > Duration::from_secs(1 << 30));
-        assert_eq!(after("soon"), None);
-    }
 }

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom up; a room uses only rooms of a lower rank.
-const RANKS: [(&str, usize); 21] = [
+const RANKS: [(&str, usize); 22] = [
     ("files", 0),
     ("system", 0),
     ("console", 0),
     ("setting", 0),
+    ("table", 0),
     ("tensors", 1),
     ("tokenizer", 1),
     ("fetch", 1),

@@ -22,14 +22,14 @@ const CSV_NULLS: &str = "^(|#N/A|#N/A N/A|#NA|-1\\.#IND|-1\\.#QNAN|-NaN|-nan|1\\
 
 /// A kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum TableFormat {
     Parquet,
-    /// Lines or an array; the first sign tells.
+    /// Lines or an array; the first character tells.
     Json,
     Csv,
 }
 
-impl Format {
+impl TableFormat {
     /// The format that a file's name tells.
     pub fn of(path: &str) -> Option<Self> {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -43,16 +43,16 @@ impl Format {
 }
 
 /// Writes each row of `file` as a line, a JSON object with all of its columns. Returns how many there were.
-pub fn to_lines(format: Format, file: File, out: &mut impl Write) -> Result<u64> {
+pub fn to_lines(format: TableFormat, file: File, out: &mut impl Write) -> Result<u64> {
     match format {
-        Format::Parquet => guarded(|| {
+        TableFormat::Parquet => guarded(|| {
             let rows = ParquetRecordBatchReaderBuilder::try_new(file)?
                 .with_batch_size(BATCH)
                 .build()?;
             tables(rows, out)
         }),
-        Format::Json => json(BufReader::new(file), out),
-        Format::Csv => csv(file, out),
+        TableFormat::Json => json(BufReader::new(file), out),
+        TableFormat::Csv => csv(file, out),
     }
 }
 

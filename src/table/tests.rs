@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn lines(format: Format, content: &[u8]) -> Result<String> {
+fn lines(format: TableFormat, content: &[u8]) -> Result<String> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(content).unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
@@ -22,7 +22,10 @@ fn json_lines_pass_as_they_are() {
     let content =
         "\u{FEFF}{\"a\": 1.0}\r\n\n  {\"b\": [1e400, {\"c\": null}]}  \n{\"d\": \"\\u00e9\"}";
     let wanted = "{\"a\": 1.0}\n{\"b\": [1e400, {\"c\": null}]}\n{\"d\": \"\\u00e9\"}\n";
-    assert_eq!(lines(Format::Json, content.as_bytes()).unwrap(), wanted);
+    assert_eq!(
+        lines(TableFormat::Json, content.as_bytes()).unwrap(),
+        wanted
+    );
     for (content, word) in [
         ("{\"a\": 1}\n[1]\n", "line 2 is no JSON object"),
         ("{\"a\": 1}\n{\"a\"}\n", "line 2"),
@@ -30,10 +33,13 @@ fn json_lines_pass_as_they_are() {
         ("[{}, {]", "key must be"),
         ("[{}] x", "trailing"),
     ] {
-        let error = format!("{:#}", lines(Format::Json, content.as_bytes()).unwrap_err());
+        let error = format!(
+            "{:#}",
+            lines(TableFormat::Json, content.as_bytes()).unwrap_err()
+        );
         assert!(error.contains(word), "{content}: {error}");
     }
-    assert_eq!(lines(Format::Json, b"").unwrap(), "");
+    assert_eq!(lines(TableFormat::Json, b"").unwrap(), "");
 }
 
 #[test]
@@ -42,8 +48,8 @@ fn csv_columns_are_numbers_only_if_all_are() {
     let wanted = "{\"a\":1,\"b\":\"1.5\",\"c\":true,\"d\":\"2024-01-01 10:00:00\"}\n\
                   {\"a\":2,\"b\":\"x\",\"c\":false,\"d\":null}\n\
                   {\"a\":null,\"b\":null,\"c\":null,\"d\":null}\n";
-    assert_eq!(lines(Format::Csv, table.as_bytes()).unwrap(), wanted);
-    let error = lines(Format::Csv, b"a,b\n1,2\n1,2,3\n").unwrap_err();
+    assert_eq!(lines(TableFormat::Csv, table.as_bytes()).unwrap(), wanted);
+    let error = lines(TableFormat::Csv, b"a,b\n1,2\n1,2,3\n").unwrap_err();
     assert!(
         error.to_string().contains("line 3") || error.to_string().contains("record"),
         "{error}"
@@ -52,14 +58,14 @@ fn csv_columns_are_numbers_only_if_all_are() {
 
 #[test]
 fn formats_by_name() {
-    assert_eq!(Format::of("a/b.PARQUET"), Some(Format::Parquet));
-    assert_eq!(Format::of("a.b/c"), None);
-    assert_eq!(Format::of("a.jsonl"), Some(Format::Json));
-    assert_eq!(Format::of("a.tsv"), Some(Format::Csv));
-    assert_eq!(Format::of("a.jsonl.gz"), None);
+    assert_eq!(TableFormat::of("a/b.PARQUET"), Some(TableFormat::Parquet));
+    assert_eq!(TableFormat::of("a.b/c"), None);
+    assert_eq!(TableFormat::of("a.jsonl"), Some(TableFormat::Json));
+    assert_eq!(TableFormat::of("a.tsv"), Some(TableFormat::Csv));
+    assert_eq!(TableFormat::of("a.jsonl.gz"), None);
 }
 
-const PARQUET: &[u8] = include_bytes!("../../../tests/data/pyarrow.parquet");
+const PARQUET: &[u8] = include_bytes!("../../tests/data/pyarrow.parquet");
 
 #[test]
 fn a_panic_of_the_reader_is_an_error() {
@@ -83,6 +89,6 @@ proptest! {
         if cut {
             content.truncate(len);
         }
-        let _ = lines(Format::Parquet, &content);
+        let _ = lines(TableFormat::Parquet, &content);
     }
 }
