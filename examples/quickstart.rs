@@ -1,5 +1,6 @@
-//! The whole tool on a model small enough to ship: tunes a state on `examples/tiny`, then asks the model questions it
-//! has not seen, first without and then with that state. No network, well under a minute.
+//! The whole tool on a model small enough to ship: tunes a state on `examples/tiny`, then asks the
+//! model questions it has not seen, first without and then with that state. No network, well under
+//! a minute.
 //!
 //! ```text
 //! cargo run --release --example quickstart
@@ -45,7 +46,8 @@ fn quickstart() -> Result<()> {
         model: tiny.join("model.pth"),
         data: tiny.join("train.jsonl"),
         save: out.join("state.pth"),
-        // The untuned model's loss is 0.2 already: it knows the answers, and only the manner is to be learnt.
+        // The untuned model's loss is 0.2 already: it knows the answers, and only the manner is to
+        // be learnt.
         exit_loss: 0.0,
         max_epochs: 3.0,
         seed: 3,

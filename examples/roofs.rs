@@ -1,5 +1,5 @@
-//! Prints how fast this machine could be, as JSON: `cargo run --release --example roofs [THREADS]`. The script
-//! `scripts/bench-vs-pytorch` shows it beside what it measures.
+//! Prints how fast this machine could be, as JSON: `cargo run --release --example roofs [THREADS]`.
+//! The script `scripts/bench-vs-pytorch` shows it beside what it measures.
 
 use state_tune::ops::{cpu::threads::with_threads, roofs};
 

@@ -1,8 +1,9 @@
 //! The names by which messages call what a user can set, and the words of values that are choices.
 //!
-//! An error far below the command line may have to say "lower --learningrate", and how a user writes that is the command
-//! line's business alone. So a message holds a [`Setting`], which shows its bare name, `learningrate`, until a program
-//! says once how names are written ([`write_with`]). A program that uses this crate as a library need not.
+//! An error far below the command line may have to say "lower --learningrate", and how a user
+//! writes that is the command line's business alone. So a message holds a [`Setting`], which shows
+//! its bare name, `learningrate`, until a program says once how names are written ([`write_with`]).
+//! A program that uses this crate as a library need not.
 
 use std::fmt;
 use std::sync::OnceLock;

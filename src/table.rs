@@ -1,4 +1,5 @@
-//! Tables as JSON lines: Parquet, CSV, JSON arrays and JSON lines, a few rows at a time, whatever their size.
+//! Tables as JSON lines: Parquet, CSV, JSON arrays and JSON lines, a few rows at a time, whatever
+//! their size.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -42,7 +43,8 @@ impl TableFormat {
     }
 }
 
-/// Writes each row of `file` as a line, a JSON object with all of its columns. Returns how many there were.
+/// Writes each row of `file` as a line, a JSON object with all of its columns. Returns how many
+/// there were.
 pub fn to_lines(format: TableFormat, file: File, out: &mut impl Write) -> Result<u64> {
     match format {
         TableFormat::Parquet => guarded(|| {
@@ -73,7 +75,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         }));
     });
     QUIET.set(true);
-    // Nothing of what `work` held is used again but the lines written, which are thrown away with the error.
+    // Nothing of what `work` held is used again but the lines written, which are thrown away with
+    // the error.
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     QUIET.set(false);
     done.unwrap_or_else(|_| bail!("the Parquet file is damaged"))
@@ -94,7 +97,8 @@ fn tables(rows: impl RecordBatchReader, out: &mut impl Write) -> Result<u64> {
     Ok(count)
 }
 
-/// Short floats as 64 bits, as Python sees them: 0.1 of 32 bits is 0.10000000149011612. Categories as their values.
+/// Floats of 16 and 32 bits as 64 bits, as Python reads them: 0.1 of 32 bits is
+/// 0.10000000149011612. Dictionaries as their values.
 fn widened(schema: &Schema) -> Schema {
     let fields: Vec<FieldRef> = schema.fields().iter().map(wide_field).collect();
     Schema::new(fields)
@@ -109,7 +113,7 @@ fn wide(kind: &DataType) -> DataType {
     match kind {
         DataType::Float16 | DataType::Float32 => DataType::Float64,
         DataType::Dictionary(_, values) => wide(values),
-        // As texts, so that a date that no calendar has becomes null and not the text of an error.
+        // As texts: then an impossible date becomes null, and not the text of an error.
         DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => DataType::Utf8,
         DataType::List(item) => DataType::List(wide_field(item)),
         DataType::LargeList(item) => DataType::LargeList(wide_field(item)),
@@ -211,7 +215,7 @@ fn json(mut reader: impl BufRead, out: &mut impl Write) -> Result<u64> {
     Ok(count)
 }
 
-/// Takes an array's elements one by one, each to a line.
+/// Writes an array's elements one by one, each on a line.
 struct Rows<'a, W> {
     out: &'a mut W,
     count: u64,
@@ -238,7 +242,7 @@ impl<'de, W: Write> Visitor<'de> for &mut Rows<'_, W> {
             if !row.get().starts_with('{') {
                 return Err(A::Error::custom("an element is no JSON object"));
             }
-            // Inside a text a line's end is escaped, so every one that is seen lies between values.
+            // Inside a string a newline is escaped, so every newline here lies between values.
             let line = row.get().replace(['\n', '\r'], " ");
             writeln!(self.out, "{line}").map_err(A::Error::custom)?;
             self.count += 1;

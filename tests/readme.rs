@@ -1,4 +1,5 @@
-//! The README against the program: its table of flags is clap's, its commands are the ones that CI runs.
+//! The README against the program: its table of flags is clap's, its commands are the ones that CI
+//! runs.
 
 use std::path::Path;
 
@@ -22,7 +23,8 @@ fn table() -> String {
             .get_default_values()
             .first()
             .map(|value| format!("`{}`", value.to_string_lossy()));
-        // Markdown takes a bare `|` for a cell's border; an empty default has nothing between its quotes.
+        // Markdown takes a bare `|` for a cell's border; an empty default has nothing between its
+        // quotes.
         let default = default.unwrap_or_default().replace("``", "`\"\"`");
         table.push_str(&format!(
             "| `--{flag}` | {default} | {} |\n",

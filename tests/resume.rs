@@ -1,4 +1,5 @@
-//! Checkpoints: a run that was killed, stopped or refused a disk goes on as if nothing had happened.
+//! Checkpoints: a run that was killed, stopped or refused a disk goes on as if nothing had
+//! happened.
 
 mod common;
 
@@ -10,8 +11,8 @@ use common::{Dir, golden};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Flags of a short run with everything that a checkpoint has to remember: moments, a schedule, a walk in mid-epoch,
-/// the best state. Its model has 160 tokens, which are single bytes.
+/// Flags of a short run with everything that a checkpoint has to remember: moments, a schedule, a
+/// walk in mid-epoch, the best state. Its model has 160 tokens, which are single bytes.
 const FLAGS: [&str; 14] = [
     "--data_path=data.jsonl",
     "--prompt_formatter={input}",
@@ -199,8 +200,8 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
     );
 }
 
-/// The first version kept each flag as it was typed. Its checkpoint here is of a run of two steps with
-/// `--learningrate=1e-2 --seed=07 --tune=wkv,shift`, of a model that lay beside it.
+/// The first version kept each flag as it was typed. Its checkpoint here is of a run of two steps
+/// with `--learningrate=1e-2 --seed=07 --tune=wkv,shift`, of a model that lay beside it.
 #[test]
 fn a_checkpoint_of_the_first_version_goes_on() {
     let (dir, model) = (Dir::new(), model());
@@ -277,7 +278,8 @@ fn a_checkpoint_of_something_else_is_refused() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_spares_the_old_files_and_the_run() {
     let (dir, model) = (prepared(), model());
-    // A checkpoint takes about 100 kB. The first ones find room; then something fills the disk, and makes room again.
+    // A checkpoint takes about 100 kB. The first ones find room; then something fills the disk, and
+    // makes room again.
     let program = env!("CARGO_BIN_EXE_state-tune");
     let flags = flags(
         &model,

@@ -1,5 +1,5 @@
-//! Every flag, one struct a heading of `--help`, and what they come to together. The comments on fields are what
-//! `--help` shows and what the README's table is held to.
+//! Every flag, one struct a heading of `--help`, and what they come to together. The comments on
+//! fields are what `--help` shows and what the README's table is held to.
 
 mod data;
 mod evaluation;
@@ -29,9 +29,9 @@ static DEFAULTS: LazyLock<train::Options> = LazyLock::new(train::Options::defaul
 
 /// Teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
 ///
-/// Without --prompt it trains: reads --model_location and --data_path, writes --save_filename. With --prompt it shows
-/// what the model answers, first without and then with that state; --prompts does so for a file of prompts, and
-/// --interactive is a talk.
+/// Without --prompt it trains: reads --model_location and --data_path, writes --save_filename. With
+/// --prompt it shows what the model answers, first without and then with that state; --prompts does
+/// so for a file of prompts, and --interactive is a talk.
 #[derive(Parser, Debug)]
 #[command(
     name = "state-tune",
@@ -41,9 +41,11 @@ static DEFAULTS: LazyLock<train::Options> = LazyLock::new(train::Options::defaul
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     after_help = "Every flag is also read from the environment, as a variable named like the flag\n\
-                  (env -- '--learningrate=0.02' state-tune) or as STATE_TUNE_LEARNINGRATE. The command line wins.\n\
+                  (env -- '--learningrate=0.02' state-tune) or as STATE_TUNE_LEARNINGRATE. The \
+                  command line wins.\n\
                   Dashes may stand for underscores. In texts, \\n is a newline.\n\n\
-                  `state-tune convert` turns a state into another format, `state-tune inspect` says what a file is;\n\
+                  `state-tune convert` turns a state into another format, `state-tune inspect` \
+                  says what a file is;\n\
                   each explains itself with --help."
 )]
 pub struct Args {
@@ -106,7 +108,8 @@ impl Args {
         if let Some(options) = testing.options(&options)? {
             if dry_run {
                 return Err(usage(
-                    "--dry_run looks at a training run; leave out --prompt, --prompts and --interactive",
+                    "--dry_run looks at a training run; leave out --prompt, --prompts and \
+                     --interactive",
                 ));
             }
             let options = Box::new(options);

@@ -1,8 +1,10 @@
-//! The command line and the environment, turned into the plain options of what the program is asked to do.
+//! The command line and the environment, turned into the plain options of what the program is asked
+//! to do.
 //!
-//! `args` is what may be typed, one struct a heading, each of which puts what was typed into the options by exhaustive
-//! destructuring, so that a forgotten flag does not compile; `values` reads the values, `tools` has the subcommands, and
-//! `environment` feeds variables in as if they stood first on the command line.
+//! `args` is what may be typed, one struct a heading, each of which puts what was typed into the
+//! options by exhaustive destructuring, so that a forgotten flag does not compile; `values` reads
+//! the values, `tools` has the subcommands, and `environment` feeds variables in as if they stood
+//! first on the command line.
 
 mod args;
 mod environment;
@@ -73,7 +75,8 @@ pub fn parse(
     };
     let all = [&name].into_iter().chain(&variables).chain(&typed);
     let matches = command().try_get_matches_from(all).map_err(|error| {
-        // If the same fails without what was typed, the environment is at fault, and should be named.
+        // If the same fails without what was typed, the environment is at fault, and should be
+        // named.
         let culprit = command()
             .try_get_matches_from([&name].into_iter().chain(&variables))
             .is_err();
@@ -95,7 +98,8 @@ pub fn write_settings_as_flags() {
     setting::write_with("--");
 }
 
-/// clap's description of the command line, for this module and for the test that holds the README to it.
+/// clap's description of the command line, for this module and for the test that holds the README
+/// to it.
 pub fn command() -> clap::Command {
     Args::command()
         .mut_args(loosened)

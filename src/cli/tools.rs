@@ -16,9 +16,10 @@ use crate::state_file::{FORMATS, Format};
 pub enum Tool {
     /// Turn a state into another format, folding, mixing or scaling it on the way.
     ///
-    /// Formats: state (state.pth, as training writes it), original (a dictionary with wkvstate and both shifts),
-    /// time_state (RWKV-PEFT, RWKV-Runner, ChatRWKV), web-rwkv (.st for web-rwkv and Ai00), rwkv-live (the rwkv package's
-    /// running state), model (a copy of the model that starts from the state by itself in the rwkv package).
+    /// Formats: state (state.pth, as training writes it), original (a dictionary with wkvstate and
+    /// both shifts), time_state (RWKV-PEFT, RWKV-Runner, ChatRWKV), web-rwkv (.st for web-rwkv and
+    /// Ai00), rwkv-live (the rwkv package's running state), model (a copy of the model that starts
+    /// from the state by itself in the rwkv package).
     Convert(Box<Convert>),
     /// Say what a state or a model is.
     Inspect {

@@ -14,7 +14,8 @@ pub enum DataError {
     Read(#[from] io::Error),
     /// Every line is blank, or there is none.
     #[error(
-        "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \"output\": \"...\"}}"
+        "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \
+         \"output\": \"...\"}}"
     )]
     Empty,
     /// A line holds bytes that no UTF-8 text has, as those of a compressed file.
@@ -39,7 +40,8 @@ pub enum DataError {
     },
     /// A line is JSON of another kind, such as an array.
     #[error(
-        "line {line}: {found} where an object is needed, such as {{\"input\": \"...\", \"output\": \"...\"}}"
+        "line {line}: {found} where an object is needed, such as {{\"input\": \"...\", \
+         \"output\": \"...\"}}"
     )]
     NotObject {
         /// Its number, from 1.
@@ -59,7 +61,8 @@ pub enum DataError {
     },
     /// The value of a key has no text that could stand in a template.
     #[error(
-        "line {line}: the template uses the key `{key}`, which is {found}; it must be a string, a number or a boolean"
+        "line {line}: the template uses the key `{key}`, which is {found}; it must be a string, a \
+         number or a boolean"
     )]
     NotText {
         /// The object's line, from 1.
@@ -81,7 +84,8 @@ pub enum DataError {
     },
     /// A conversation has nothing that could be learnt.
     #[error(
-        "line {line}: no message of the assistant in its `messages`, so there is nothing to learn from it; add one, or \
+        "line {line}: no message of the assistant in its `messages`, so there is nothing to learn \
+         from it; add one, or \
          remove the line"
     )]
     NoAnswer {
@@ -90,7 +94,8 @@ pub enum DataError {
     },
     /// A conversation's texts go into the templates by fixed keys, and a template lacks its own.
     #[error(
-        "line {line} has `messages`, but {setting} has no {{{key}}} where they could stand; put {{{key}}} into it"
+        "line {line} has `messages`, but {setting} has no {{{key}}} where they could stand; put \
+         {{{key}}} into it"
     )]
     NoPlace {
         /// The conversation's line, from 1.
@@ -127,7 +132,8 @@ pub enum MessageError {
     Content(&'static str),
     /// A content of several parts has one that is not text, such as an image.
     #[error(
-        "part {number} of its `content` is no {{\"type\": \"text\", \"text\": \"...\"}}; only text can be learnt: leave \
+        "part {number} of its `content` is no {{\"type\": \"text\", \"text\": \"...\"}}; only \
+         text can be learnt: leave \
          the part out, or remove the line"
     )]
     Part {
@@ -139,12 +145,14 @@ pub enum MessageError {
     LateSystem,
     /// An answer follows no question.
     #[error(
-        "an answer of the assistant where the user should speak; put a user's message before it, or remove it"
+        "an answer of the assistant where the user should speak; put a user's message before it, \
+         or remove it"
     )]
     AnswerToNothing,
     /// A question follows another that was not answered.
     #[error(
-        "a second message of the user in a row; join the two, or put the assistant's answer between them"
+        "a second message of the user in a row; join the two, or put the assistant's answer \
+         between them"
     )]
     NoAnswer,
 }

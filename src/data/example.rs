@@ -12,10 +12,12 @@ use super::template::Template;
 use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
 use crate::tokenizer::Tokenizer;
 
-/// What stands between an answer and the next question of a conversation, unless answers have an end of their own.
+/// What stands between an answer and the next question of a conversation, unless answers have an
+/// end of their own.
 const BETWEEN: &str = "\n\n";
 
-/// How a line of data becomes a prompt and a completion, or a conversation's prompts and completions in turn.
+/// How a line of data becomes a prompt and a completion, or a conversation's prompts and
+/// completions in turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Formats {
     /// Text of a system message, the key `system`; it is part of the first prompt.
@@ -48,8 +50,9 @@ impl Default for Formats {
 }
 
 impl Formats {
-    /// The prompts and completions of a line. One that has all keys of both templates is plain, whatever else it holds.
-    /// A conversation's last question is nothing to learn from unless it is answered.
+    /// The prompts and completions of a line. One that has all keys of both templates is plain,
+    /// whatever else it holds. A conversation's last question is nothing to learn from unless it is
+    /// answered.
     fn render(&self, row: &Row) -> Result<Vec<(String, String)>, DataError> {
         let Some(chat) = self.chat(row, &[&self.prompt, &self.response])? else {
             return Ok(vec![(self.prompt.render(row)?, self.response.render(row)?)]);
@@ -60,8 +63,8 @@ impl Formats {
         }
     }
 
-    /// The texts of a line up to where it is to be answered: its prompt, or its conversation up to the last question.
-    /// They are tokenised one by one, as in training.
+    /// The texts of a line up to where it is to be answered: its prompt, or its conversation up to
+    /// the last question. They are tokenised one by one, as in training.
     pub fn prompt(&self, row: &Row) -> Result<Vec<String>, DataError> {
         let Some(mut chat) = self.chat(row, &[&self.prompt])? else {
             return Ok(vec![self.prompt.render(row)?]);
@@ -101,7 +104,7 @@ impl Formats {
             (PROMPT_FORMATTER, &self.prompt, "input"),
             (RESPONSE_FORMATTER, &self.response, "output"),
         ] {
-            // Otherwise what was said would be left out in silence.
+            // Otherwise the message would be left out without a word.
             if !template.keys().any(|found| found == key) {
                 let line = row.line();
                 return Err(DataError::NoPlace { line, setting, key });
@@ -125,7 +128,8 @@ impl Formats {
 pub struct Example {
     /// Prompts and completions in turn. Each text is tokenised by itself, so no token spans two.
     pub tokens: Vec<u32>,
-    /// Which of `tokens` are learnt, from the first to the last, which ends where they end. All others are only read.
+    /// Which of `tokens` are learnt, in order; the last range ends with `tokens`. All others are
+    /// only read.
     pub learnt: Vec<Range<usize>>,
     /// Where the example stands in its file, from 1.
     pub line: usize,
@@ -134,7 +138,8 @@ pub struct Example {
 }
 
 impl Example {
-    /// Formats and tokenises one line. Errors name the line: a missing key, a value that is no text, nothing to learn.
+    /// Formats and tokenises one line. Errors name the line: a missing key, a value that is no
+    /// text, nothing to learn.
     pub fn new(row: &Row, formats: &Formats, tokenizer: &Tokenizer) -> Result<Self> {
         let beyond = |tokens: &[u32], cutoff: Option<usize>| {
             cutoff.map_or(0, |cutoff| tokens.len().saturating_sub(cutoff))
@@ -158,7 +163,8 @@ impl Example {
             completion.truncate(completion.len() - lost.1);
             ensure!(
                 !completion.is_empty(),
-                "line {}: the completion is empty, so there is nothing to learn from it; remove the line, or let \
+                "line {}: the completion is empty, so there is nothing to learn from it; remove \
+                 the line, or let \
                  {RESPONSE_FORMATTER} add something",
                 row.line()
             );
@@ -166,7 +172,7 @@ impl Example {
             tokens.extend(prompt);
             let start = tokens.len();
             tokens.extend(completion);
-            // An answer that was cut does not end there, and must not be learnt to.
+            // An answer that was cut does not end here, so the end must not be learnt.
             let is_ended = !end.is_empty() && lost.1 == 0;
             if is_ended {
                 tokens.extend_from_slice(&end);

@@ -1,4 +1,4 @@
-//! Examples that are put aside, to see how well is predicted what was not learnt from.
+//! Examples that are held out: evaluated, and not learnt from.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -6,8 +6,9 @@ use rand::seq::SliceRandom;
 
 use super::Example;
 
-/// Puts a share of the examples aside, chosen at random but always the same ones of the same list: runs with different
-/// seeds stay comparable. (those to learn from, those put aside), both in their order; `None` if either would be empty.
+/// Holds out a share of the examples. They are chosen at random, but are always the same of the
+/// same list, so that runs with different seeds stay comparable. Returns the examples to learn from
+/// and those held out, both in their order; `None` if either would be empty.
 pub fn put_aside(examples: Vec<Example>, share: f64) -> Option<(Vec<Example>, Vec<Example>)> {
     let count = (examples.len() as f64 * share).round().max(1.0) as usize;
     if count >= examples.len() {

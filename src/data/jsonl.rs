@@ -40,7 +40,8 @@ enum Value {
 }
 
 impl Row {
-    /// Reads one line (`line` is its number, for errors). Of equal keys the last counts, as in Python.
+    /// Reads one line (`line` is its number, for errors). Of equal keys the last counts, as in
+    /// Python.
     pub fn parse(line: usize, bytes: &[u8]) -> Result<Row, DataError> {
         let text = utf8(line, bytes)?;
         let not_json = |error| not_json(line, text, &error);

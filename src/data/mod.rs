@@ -1,9 +1,9 @@
 //! From a file of prompts and answers to token ids, and in which order they are learnt.
 //!
 //! [`jsonl`] reads lines, `json` their values and [`chat`] the conversations in them, [`template`]
-//! makes prompts and completions of each, [`example`] tokenises them, [`survey`] tells what they are
-//! like, [`held_out`] puts some aside, and [`walk`] chooses which come next. [`error`] is what can be
-//! wrong with a file.
+//! makes prompts and completions of each, [`example`] tokenises them, [`survey`] tells what they
+//! are like, [`held_out`] puts some aside, and [`walk`] chooses which come next. [`error`] is what
+//! can be wrong with a file.
 
 pub mod chat;
 pub mod error;

@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::Example;
 use crate::tokenizer::Tokenizer;
 
-/// As many characters of the first example as a glance takes in.
+/// The most characters that are shown of each part of the first example.
 const GLANCE: usize = 400;
 
-/// As many turns of a conversation.
+/// The most turns that are shown of a conversation.
 const TURNS: usize = 4;
 
 /// The lengths of some texts, in tokens.
@@ -119,11 +119,13 @@ impl fmt::Display for Survey {
         let (prompts, completions) = cut;
         writeln!(
             f,
-            "tokens prompt {prompt}, completion {completion}, both {whole} (min/median/p95/max of {examples} examples)"
+            "tokens prompt {prompt}, completion {completion}, both {whole} (min/median/p95/max of \
+             {examples} examples)"
         )?;
         writeln!(
             f,
-            "cut    {prompts} prompts and {completions} completions shortened, {blank} blank lines left out"
+            "cut    {prompts} prompts and {completions} completions shortened, {blank} blank \
+             lines left out"
         )?;
         write!(f, "first  ")?;
         for (read, learnt) in first.iter().take(TURNS) {
@@ -139,7 +141,8 @@ impl fmt::Display for Survey {
     }
 }
 
-/// A text on one line, and of a long one only the part that is next to the border between prompt and completion.
+/// A text on one line, and of a long one only the part that is next to the border between prompt
+/// and completion.
 fn glance(text: &str, keep_end: bool) -> String {
     let signs: Vec<char> = text.chars().collect();
     let escaped = |signs: &[char]| -> String {

@@ -1,9 +1,9 @@
 //! Templates: text with `{key}` where a row's value goes.
 //!
 //! The original program filled them with Python's `str.format_map`, so the same text must give the
-//! same result here: `{key}` is the value, `{{` and `}}` are braces. Python's format language can do
-//! more (`{}`, `{0}`, `{a.b}`, `{a[0]}`, `{a!r}`, `{a:>3}`), which no data set needs. That, and a
-//! brace without its partner, is an error that says where and what to do, because such text is
+//! same result here: `{key}` is the value, `{{` and `}}` are braces. Python's format language can
+//! do more (`{}`, `{0}`, `{a.b}`, `{a[0]}`, `{a!r}`, `{a:>3}`), which no data set needs. That, and
+//! a brace without its partner, is an error that says where and what to do, because such text is
 //! nearly always JSON or code whose braces were meant as they stand.
 
 use std::fmt;
@@ -18,7 +18,8 @@ use super::jsonl::Row;
 pub enum TemplateError {
     /// A `{` is never closed.
     #[error(
-        "character {at}: this `{{` has no `}}`; write {{key}} to insert a value, or {{{{ for a brace as it stands"
+        "character {at}: this `{{` has no `}}`; write {{key}} to insert a value, or {{{{ for a \
+         brace as it stands"
     )]
     Unclosed {
         /// Where it stands.
@@ -46,7 +47,8 @@ pub enum TemplateError {
     },
     /// Python's `{0}` takes a value by its position.
     #[error(
-        "character {at}: {{{key}}} is a position and not a key, and a row has keys only; rename the key in the data"
+        "character {at}: {{{key}}} is a position and not a key, and a row has keys only; rename \
+         the key in the data"
     )]
     Position {
         /// Where its `{` stands.
@@ -56,7 +58,8 @@ pub enum TemplateError {
     },
     /// More of Python's format language than a key.
     #[error(
-        "character {at}: `{sign}` inside {{...}} ({meaning} in Python) is not supported; insert a whole value with {{key}}, \
+        "character {at}: `{sign}` inside {{...}} ({meaning} in Python) is not supported; insert a \
+         whole value with {{key}}, \
          where the key holds none of . [ ! : or write {{{{ and }}}} for braces as they stand"
     )]
     BeyondKey {

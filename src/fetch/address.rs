@@ -52,7 +52,8 @@ impl RepoKind {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AddressError {
     #[error(
-        "not an address; it must begin with https://, http://, hf://, b2:// or file:// (a file that is there already \
+        "not an address; it must begin with https://, http://, hf://, b2:// or file:// (a file \
+         that is there already \
          needs none)"
     )]
     NoScheme,
@@ -65,7 +66,8 @@ pub enum AddressError {
     )]
     HubPath,
     #[error(
-        "is not the page of a file; on the hub's page of the file wanted, copy the address of its download link"
+        "is not the page of a file; on the hub's page of the file wanted, copy the address of its \
+         download link"
     )]
     HubPage,
     #[error("names no file; use b2://bucket/file")]
@@ -126,7 +128,8 @@ fn hub_path(text: &str) -> Result<HubFile, AddressError> {
     hub_file(kind, owner, name, revision, &parts.collect::<Vec<_>>()).ok_or(AddressError::HubPath)
 }
 
-/// `/[datasets/]owner/name/resolve/revision/path`; what a browser shows under `blob` is fetched under `resolve`.
+/// `/[datasets/]owner/name/resolve/revision/path`; what a browser shows under `blob` is fetched
+/// under `resolve`.
 fn hub_page(url: &Url) -> Result<Address, AddressError> {
     let decoded: Vec<String> = url
         .path_segments()
@@ -169,7 +172,7 @@ fn hub_file(
     HubFile::new(kind, format!("{owner}/{name}"), revision, path.join("/"))
 }
 
-/// Whether every part of a path is a name: a stranger's path must not lead out of where it is put.
+/// Whether every part of a path is a plain name, so that the path cannot leave its directory.
 fn is_plain(path: &str) -> bool {
     let is_name = |part: &str| {
         !matches!(part, "" | "." | "..") && !part.contains(|c: char| c == '\\' || c.is_control())
@@ -193,8 +196,8 @@ impl HubFile {
 }
 
 impl Address {
-    /// The last part of the path, for progress lines. It may come from a stranger's repository, so nothing in it speaks
-    /// to the terminal.
+    /// The last part of the path, for progress lines. It may come from a stranger's repository, so
+    /// control characters are replaced.
     pub fn file_name(&self) -> String {
         let path = match self {
             Self::Web(url) => url.path().to_string(),
@@ -207,7 +210,8 @@ impl Address {
     }
 }
 
-/// Without what may be secret: user, password, and the query, where signed addresses carry their key.
+/// Without what may be secret: user, password, and the query, where signed addresses carry their
+/// key.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,7 @@ const KEYS: [(&str, &str); 2] = [
     ("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"),
 ];
 
-/// As B2's own tools name it: another address of the service.
+/// The variable in which B2's own tools find another address of the service.
 const ENVIRONMENT: &str = "B2_ENVIRONMENT";
 
 const SERVICE: &str = "https://api.backblazeb2.com";
@@ -53,7 +53,8 @@ struct StorageApi {
     download_url: String,
 }
 
-/// How to ask for a file of a bucket, with a token that B2 gives for the keys in the environment. It is good for a day.
+/// How to ask for a file of a bucket, with a token that B2 gives for the keys in the environment.
+/// It is good for a day.
 pub fn request(client: &Client, bucket: &str, key: &str) -> Result<Request, Failure> {
     let authorized = authorize(client)?;
     let place = authorized.api_info.storage_api.download_url;
@@ -89,7 +90,7 @@ fn authorize(client: &Client) -> Result<Authorized, Failure> {
         path.pop_if_empty()
             .extend(["b2api", "v3", "b2_authorize_account"]);
     }
-    // Sent as HTTP's basic login. An address of http cannot refuse one.
+    // Sent as HTTP's basic login, which every http address can hold.
     let _ = url.set_username(&id);
     let _ = url.set_password(Some(&secret));
     let request = Request {

@@ -1,5 +1,5 @@
-//! A dataset on the Hugging Face hub: its name, and the JSONL file that one of its splits becomes. [`layout`] chooses
-//! the files.
+//! A dataset on the Hugging Face hub: its name, and the JSONL file that one of its splits becomes.
+//! [`layout`] chooses the files.
 
 mod layout;
 
@@ -89,7 +89,8 @@ pub fn fetch(
     let hub = Hub::open(policy, console)?;
     let layout::Chosen { revision, paths } = layout::choose(&hub, dataset, split)?;
 
-    // The files as they are on the hub, kept until all of them have become rows: fetching goes on where it stopped.
+    // The files as they are on the hub, kept until all of them have become rows: fetching goes on
+    // where it stopped.
     let shards_dir = ShardDir::beside(target);
     let mut shards = Vec::new();
     for (i, path) in paths.iter().enumerate() {

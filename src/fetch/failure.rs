@@ -1,4 +1,5 @@
-//! Why a request brought nothing, whether another try may bring more, and what the user can do about it.
+//! Why a request brought nothing, whether another try may bring more, and what the user can do
+//! about it.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -14,19 +15,19 @@ use super::address::without_secrets;
 /// Why a request brought nothing.
 #[derive(Debug)]
 pub enum Failure {
-    /// It may be better in a while, which the server may have stated.
+    /// Another try may succeed later; the server may have said after how long.
     Passing {
         error: anyhow::Error,
         after: Option<Duration>,
     },
-    /// No connection came about.
+    /// No connection could be made.
     Unreachable(anyhow::Error),
-    /// What is here is not part of the file any more, or all of it.
+    /// What was fetched so far is of another version of the file.
     Stale,
     Lasting(anyhow::Error),
 }
 
-/// What to tell whom a server refuses.
+/// What the user can do about each kind of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Advice {
     pub unauthorized: &'static str,
@@ -41,7 +42,7 @@ pub const PLAIN: Advice = Advice {
     not_found: "there is nothing at this address; look for a typing error",
 };
 
-/// What to say when nobody answers.
+/// Advice for when no server answers.
 pub const IS_IT_THERE: &str =
     "is the network there? (proxies are taken from HTTPS_PROXY and HTTP_PROXY)";
 
@@ -58,13 +59,14 @@ pub fn refusal(reply: &Response, advice: &Advice) -> Failure {
         StatusCode::FORBIDDEN => forbidden,
         StatusCode::NOT_FOUND | StatusCode::GONE => not_found,
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            "the proxy wants a login; put it into HTTPS_PROXY or HTTP_PROXY, http://user:password@proxy"
+            "the proxy wants a login; put it into HTTPS_PROXY or HTTP_PROXY, \
+             http://user:password@proxy"
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => "",
         _ if status.is_server_error() => "",
         _ => "the server does not serve this",
     };
-    // The hub says what is the matter.
+    // The hub's own words for the reason.
     let said = reply.headers().get("x-error-message");
     let said = said.and_then(|said| said.to_str().ok()).map(|said| {
         let brief: String = said.chars().take(200).collect();
@@ -81,7 +83,7 @@ pub fn refusal(reply: &Response, advice: &Advice) -> Failure {
     }
 }
 
-/// Seconds or a date.
+/// How long the server asks to wait: it gives seconds or a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -91,11 +93,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// An error of a request that got no answer.
+/// The failure of a request that got no answer.
 pub fn unreachable(error: reqwest::Error, url: &Url) -> Failure {
     let host = without_secrets(url);
     let is_connect = error.is_connect();
-    // Its text would hold the whole address, keys included.
+    // With the address, the error's text would show keys that the address holds.
     let error = anyhow!("no answer from {host}: {}", reasons(&error.without_url()));
     if is_connect {
         Failure::Unreachable(error)
@@ -104,7 +106,7 @@ pub fn unreachable(error: reqwest::Error, url: &Url) -> Failure {
     }
 }
 
-/// An error's causes without the general words above them.
+/// The deepest cause of an error; what stands above it is general.
 pub fn reasons(error: &dyn Error) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
@@ -113,10 +115,12 @@ pub fn reasons(error: &dyn Error) -> String {
     deepest.to_string()
 }
 
-/// The one reason that was ever seen: a bare container knows no certificate authorities.
+/// The error of a client that cannot be built. The only cause seen so far is a system without CA
+/// certificates, as a bare container is.
 pub fn no_https(error: &reqwest::Error) -> anyhow::Error {
     anyhow!(
-        "cannot set up HTTPS: {}; install CA certificates (in most containers the package ca-certificates), or set \
+        "cannot set up HTTPS: {}; install CA certificates (in most containers the package \
+         ca-certificates), or set \
          SSL_CERT_FILE to a file of them",
         reasons(error)
     )

@@ -1,5 +1,7 @@
-//! The Hugging Face hub. The hf-hub crate knows its cache, its settings and its lists of files; the bytes of a file come
-//! by `transfer`, which can go on where it stopped.
+//! The Hugging Face hub. The hf-hub crate knows its cache, its settings and its lists of files; the
+//! bytes of a file come by `transfer`, which can go on where it stopped.
+
+mod environment;
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -11,6 +13,7 @@ use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 use url::Url;
 
+use self::environment::{is_set, token};
 use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::failure::{self, Advice};
 use super::retry::{Delays, Next, RetryPolicy};
@@ -45,8 +48,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Reads the hub's usual settings: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` and their kin.
-    /// Waiting is shown on `console`.
+    /// Reads the hub's usual settings: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` and
+    /// their kin. Waiting is shown on `console`.
     pub fn open(policy: &RetryPolicy, console: &Console) -> Result<Self> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
@@ -56,8 +59,8 @@ impl Hub {
             .map_err(|error| failure::no_https(&error))?;
         let token = token();
         let mut builder = HFClientBuilder::new().client(client);
-        // One reading of these settings for both: hf-hub takes an empty address for one, and a token's line end for a
-        // part of it.
+        // hf-hub would take an empty HF_ENDPOINT for an address, and the line end after a token for
+        // a part of it.
         if std::env::var("HF_ENDPOINT").is_ok_and(|endpoint| endpoint.is_empty()) {
             builder = builder.endpoint("https://huggingface.co");
         }
@@ -100,8 +103,8 @@ impl Hub {
         })
     }
 
-    /// Where the hub's cache on this machine holds a file, if it does, and the hub, where it may be asked, says that it is
-    /// still the one.
+    /// The file in the hub's cache on this machine, if it is there and, unless the hub must not be
+    /// asked, the hub says that it is the current version.
     pub fn cached(&self, file: &HubFile) -> Option<PathBuf> {
         let found = self.in_cache(file)?;
         if self.offline {
@@ -142,7 +145,7 @@ impl Hub {
                 .local_files_only(true)
                 .send(),
         };
-        // The cache's names are links; what they lead to may be gone, and must be the cache's own.
+        // The cache's files are links. Their targets may be gone, and must lie in the cache.
         let found = found.ok()?.canonicalize().ok()?;
         let cache = hf_hub::resolve_cache_dir().canonicalize().ok()?;
         (found.is_file() && found.starts_with(cache)).then_some(found)
@@ -169,7 +172,8 @@ impl Hub {
         })
     }
 
-    /// What the hub says of a dataset at a revision: its commit, its files, its card. Offline, what the cache holds of it.
+    /// What the hub says of a dataset at a revision: its commit, its files, its card. Offline, what
+    /// the cache holds of it.
     pub fn dataset(&self, repo: &str, revision: &str) -> Result<DatasetInfo> {
         if self.offline {
             return self.cached_dataset(repo, revision);
@@ -178,7 +182,8 @@ impl Hub {
         info.map_err(|error| self.explain(error, repo, revision))
     }
 
-    /// The same of the hub's own conversion of a dataset to Parquet; `None` if there is no such conversion.
+    /// The same of the hub's own conversion of a dataset to Parquet; `None` if there is no such
+    /// conversion.
     pub fn converted(&self, repo: &str) -> Result<Option<DatasetInfo>> {
         if self.offline {
             return Ok(self.cached_dataset(repo, CONVERTED).ok());
@@ -192,7 +197,8 @@ impl Hub {
 
     /// Asks, and waits if the hub wants fewer requests and says for how long.
     fn ask(&self, repo: &str, revision: &str) -> Result<DatasetInfo, HFError> {
-        // Asked for no revision, the hub tells a dataset that is missing from a revision that is.
+        // Only if no revision is asked for does the hub tell a missing dataset from a missing
+        // revision.
         let other = (revision != MAIN).then_some(revision);
         let mut delays = Delays::new(&self.policy);
         loop {
@@ -246,7 +252,8 @@ impl Hub {
 
     fn offline_error(&self) -> anyhow::Error {
         anyhow!(
-            "HF_HUB_OFFLINE is set, and the hub's cache {} does not hold it; unset HF_HUB_OFFLINE, or put the file \
+            "HF_HUB_OFFLINE is set, and the hub's cache {} does not hold it; unset \
+             HF_HUB_OFFLINE, or put the file \
              there yourself",
             hf_hub::resolve_cache_dir().display()
         )
@@ -266,18 +273,22 @@ impl Hub {
         let has_token = self.authorization.is_some();
         match error {
             HFError::AuthRequired { .. } | HFError::RepoNotFound { .. } if !has_token => anyhow!(
-                "{endpoint} knows no dataset {repo} that everyone may read; look for a typing error, or set HF_TOKEN to \
+                "{endpoint} knows no dataset {repo} that everyone may read; look for a typing \
+                 error, or set HF_TOKEN to \
                  a token of yours"
             ),
             HFError::AuthRequired { .. } => anyhow!(
-                "{endpoint} does not take your token (HF_TOKEN, or what `hf auth login` stored), or knows no dataset \
+                "{endpoint} does not take your token (HF_TOKEN, or what `hf auth login` stored), \
+                 or knows no dataset \
                  {repo}"
             ),
             HFError::RepoNotFound { .. } => anyhow!(
-                "{endpoint} knows no dataset {repo}, or your token may not read it; look for a typing error"
+                "{endpoint} knows no dataset {repo}, or your token may not read it; look for a \
+                 typing error"
             ),
             HFError::Forbidden { .. } => anyhow!(
-                "the dataset {repo} may not be read: accept its terms at {endpoint}/datasets/{repo}, and set HF_TOKEN to \
+                "the dataset {repo} may not be read: accept its terms at \
+                 {endpoint}/datasets/{repo}, and set HF_TOKEN to \
                  a token that may"
             ),
             HFError::RevisionNotFound { .. } => {
@@ -322,29 +333,4 @@ fn list(directory: &Path, prefix: &str, files: &mut Vec<String>) {
             files.push(format!("{prefix}{name}"));
         }
     }
-}
-
-/// The token that hf-hub uses too, by the same rules; it does not give it away.
-fn token() -> Option<String> {
-    if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
-        return None;
-    }
-    let not_empty = |text: String| {
-        let text = text.trim();
-        (!text.is_empty()).then(|| text.to_string())
-    };
-    let stored = |path: PathBuf| std::fs::read_to_string(path).ok().and_then(not_empty);
-    std::env::var("HF_TOKEN")
-        .ok()
-        .and_then(not_empty)
-        .or_else(|| stored(std::env::var_os("HF_TOKEN_PATH")?.into()))
-        .or_else(|| stored(hf_hub::hf_home().join("token")))
-}
-
-/// Set to anything but a no.
-fn is_set(name: &str) -> bool {
-    std::env::var(name).is_ok_and(|value| {
-        let value = value.trim().to_ascii_lowercase();
-        !matches!(value.as_str(), "" | "0" | "false" | "no" | "off")
-    })
 }

@@ -1,8 +1,10 @@
-//! Makes a file exist: from the web, the Hugging Face hub, b2 or a dataset. The only module that touches the network.
+//! Makes a file exist: from the web, the Hugging Face hub, b2 or a dataset. The only module that
+//! touches the network.
 //!
-//! [`obtain`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has arrived, `transfer`
-//! fills it however often the line breaks; `hub` and `b2` know those services, and
-//! `dataset` chooses a dataset's files, which [`crate::table`] makes JSON lines of. A file gets its name only when all of it is there.
+//! [`obtain`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has
+//! arrived, `transfer` fills it however often the line breaks; `hub` and `b2` know those services,
+//! and `dataset` chooses a dataset's files, which [`crate::table`] makes JSON lines of. A file gets
+//! its name only when all of it is there.
 //!
 //! Other programs' settings (`HF_TOKEN`, `HTTPS_PROXY`, keys) are read here, and shown nowhere.
 
@@ -81,12 +83,13 @@ pub fn obtain(wanted: &Wanted, policy: &RetryPolicy, console: &Console) -> Resul
     }
     let Some(remote) = remote else {
         bail!(
-            "{named_by} {} does not exist; put the file there, name another with {named_by}, or say with {url} where \
+            "{named_by} {} does not exist; put the file there, name another with {named_by}, or \
+             say with {url} where \
              it is to be had",
             path.display()
         );
     };
-    // A link to a place where nothing is yet stays a link.
+    // A link to a file that does not exist yet stays a link.
     let settled = path.is_symlink().then(|| files::resolved(path));
     let target = settled.as_deref().unwrap_or(path);
     let fetched = match remote {
@@ -98,7 +101,7 @@ pub fn obtain(wanted: &Wanted, policy: &RetryPolicy, console: &Console) -> Resul
     fetched.with_context(|| format!("cannot fetch {named_by} {} from {remote}", path.display()))
 }
 
-/// Brings one file to `target`. A connection to the hub is made if it is needed and there is none.
+/// Fetches one file to `target`. A connection to the hub is made if it is needed and there is none.
 fn fetch_file(
     address: &Address,
     target: &Path,

@@ -42,7 +42,8 @@ impl Origin {
         self.version.is_some() || self.etag.is_some() || self.last_modified.is_some()
     }
 
-    /// Whether both are surely the same content: the best mark that both carry is equal, and so are the lengths.
+    /// Whether both are surely the same content: the best mark that both carry is equal, and so are
+    /// the lengths.
     pub fn is_same_content(&self, other: &Self) -> bool {
         let same = |a: &Option<String>, b: &Option<String>| Some(a.as_ref()? == b.as_ref()?);
         let by_mark = same(&self.version, &other.version)

@@ -1,7 +1,8 @@
 //! A file on its way: `model.pth.part`, which becomes `model.pth` only when all of it is there.
 //!
-//! Beside it stands `model.pth.part.json`, which says what the bytes are a part of, so that another run can go on.
-//! Whoever fetches holds a lock on the part; a second process waits, and finds the file there.
+//! Beside it stands `model.pth.part.json`, which says what the bytes are a part of, so that another
+//! run can go on. Whoever fetches holds a lock on the part; a second process waits, and finds the
+//! file there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -26,8 +27,8 @@ pub struct Part {
 }
 
 impl Part {
-    /// Opens the part of `target`, or begins one; says so on `console` when another process holds it.
-    /// `None` when another process brought `target` meanwhile.
+    /// Opens the part of `target`, or begins one. Says so on `console` when another process holds
+    /// it. `None` when another process brought `target` meanwhile.
     pub fn open(target: &Path, console: &Console) -> Result<Option<Self>> {
         let directory = files::directory_of(target);
         ensure!(
@@ -81,7 +82,7 @@ impl Part {
         &self.path
     }
 
-    /// What to tell of a part that is left: whether it is worth something.
+    /// What to say of a part that stays: that the next run goes on from it, if it can.
     pub fn what_is_kept(&self) -> String {
         match self.origin() {
             Some(_) => format!("; {} is kept: start again to go on", self.path.display()),
@@ -134,13 +135,14 @@ impl Part {
     /// Errors when `length` bytes in all would not fit on the disk.
     pub fn check_room(&self, length: u64) -> Result<()> {
         let missing = length.saturating_sub(self.len);
-        // Where the system does not tell, a full disk shows when it is full.
+        // If the system does not tell, writing fails when the disk is full.
         let Ok(free) = fs4::available_space(files::directory_of(&self.target)) else {
             return Ok(());
         };
         if missing > free {
             bail!(
-                "{} more are needed, and the disk of {} has {} left; make room or name another place",
+                "{} more are needed, and the disk of {} has {} left; make room or name another \
+                 place",
                 DecimalBytes(missing),
                 self.target.display(),
                 DecimalBytes(free)
@@ -164,13 +166,13 @@ impl Part {
         files::publish(&self.file, &self.path, &self.target)
             .with_context(|| format!("cannot write {}", self.target.display()))?;
         self.is_sealed = true;
-        // Without its part it means nothing; the next part would replace it.
+        // If this fails, the next part replaces it.
         let _ = fs::remove_file(&self.sidecar);
         Ok(())
     }
 }
 
-/// A part that nothing could go on from is not left behind.
+/// Removes a part that no run could go on from.
 impl Drop for Part {
     fn drop(&mut self) {
         if !self.is_sealed && self.origin().is_none() {
@@ -180,7 +182,7 @@ impl Drop for Part {
     }
 }
 
-/// To write a converted file as it comes.
+/// So that rows can be written as they are converted.
 impl Write for Part {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.append(bytes)?;
@@ -208,7 +210,7 @@ fn lock(file: &File, target: &Path, console: &Console) -> io::Result<()> {
             ));
             file.lock()
         }
-        // Some network file systems have no locks; there, two processes at once are the user's care.
+        // Some network file systems have no locks; there the user must not start two processes.
         Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
     }

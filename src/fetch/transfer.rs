@@ -1,4 +1,4 @@
-//! Brings one file, however often the line breaks.
+//! Downloads one file, going on after every broken connection.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -30,7 +30,7 @@ impl From<Failure> for Attempt {
     }
 }
 
-/// A file to be brought over HTTP, however often the line breaks.
+/// A file to download, and how.
 pub struct Download<'a> {
     pub client: &'a Client,
     /// Made for each try, since what authorises it may age.
@@ -42,7 +42,7 @@ pub struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// Brings the file to `target`, going on from what is there of it.
+    /// Downloads the file to `target`, going on from what was fetched of it before.
     pub fn to(&self, target: &Path) -> Result<()> {
         let Some(mut part) = Part::open(target, self.console)? else {
             return Ok(());
@@ -68,8 +68,8 @@ impl Download<'_> {
     fn complete(&self, part: &mut Part) -> Result<Option<Digest>> {
         let mut delays = Delays::new(self.policy);
         let mut went_on = part.origin().is_some();
-        // A retry counts as progress, after which delays begin anew, only if it got further than all
-        // before it: a server that sends the same beginning each time makes no progress.
+        // A retry counts as progress, after which delays begin anew, only if it got further than
+        // all before it: a server that sends the same beginning each time makes no progress.
         let mut farthest = part.len();
         let (mut met, mut tries) = (false, 0);
         loop {
@@ -80,11 +80,13 @@ impl Download<'_> {
                         part.clear()?;
                         if !went_on {
                             bail!(
-                                "the bytes that arrived do not have the hash that the server states ({digest}) and were \
-                                 thrown away; try again, and if it stays so the file is damaged at its source"
+                                "the bytes that arrived do not have the hash that the server \
+                                 states ({digest}) and were \
+                                 thrown away; try again, and if it stays so the file is damaged \
+                                 at its source"
                             );
                         }
-                        // What an earlier run left may be at fault.
+                        // The bytes that an earlier run left may be wrong.
                         went_on = false;
                         self.say("the hash is wrong; beginning anew");
                         continue;
@@ -142,7 +144,8 @@ impl Download<'_> {
             .as_ref()
             .is_some_and(|origin| origin.length == Some(part.len()))
         {
-            // An earlier run ended between the last byte and the name. The server shall say that it is still this file.
+            // An earlier run ended after the last byte and before the file got its name. The last
+            // byte is asked for again, so that the server tells whether it is still this file.
             part.shorten().map_err(|error| disk(error, part))?;
         }
         let have = known.as_ref().map(|origin| (part.len(), origin));
@@ -183,7 +186,8 @@ impl Download<'_> {
                 Some(length) if part.len() > length => {
                     part.clear().map_err(|error| disk(error, part))?;
                     let error = anyhow!(
-                        "the server sent more than the {length} bytes that it stated; download the file yourself"
+                        "the server sent more than the {length} bytes that it stated; download \
+                         the file yourself"
                     );
                     Err(Failure::Lasting(error).into())
                 }

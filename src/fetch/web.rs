@@ -1,4 +1,5 @@
-//! One request over HTTP, and what its answer means: bytes, a reason to try again, or a reason to stop.
+//! One request over HTTP, and what its answer means: bytes, a reason to try again, or a reason to
+//! stop.
 
 use anyhow::{Result, anyhow};
 use reqwest::StatusCode;
@@ -15,20 +16,21 @@ use super::failure::{self, Advice, Failure};
 use super::origin::{Digest, Origin};
 use super::retry::RetryPolicy;
 
-/// As many as browsers follow.
+/// The most redirects that are followed: as many as browsers follow.
 const REDIRECTS: usize = 20;
 
 /// How to ask for one file.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub url: Url,
-    /// How it is called in messages and in the part's sidecar.
+    /// The name of the file in messages and in the part's sidecar.
     pub address: String,
     /// Sent to the host of `url` alone.
     pub authorization: Option<HeaderValue>,
     /// What to do about a refusal.
     pub advice: Advice,
-    /// Whether an ETag names the file's content, as the hub's do, and is its SHA-256 if it looks like one.
+    /// Whether an ETag names the file's content, as the hub's do, and is its SHA-256 if it looks
+    /// like one.
     pub is_hub: bool,
 }
 
@@ -41,9 +43,11 @@ pub struct Reply {
     pub body: Response,
 }
 
-/// An HTTP client that follows no redirects by itself: what the hub says of a file stands in the redirect.
+/// An HTTP client that follows no redirects by itself: what the hub says of a file stands in the
+/// redirect.
 ///
-/// Time-outs are for making a connection and for hearing nothing, none for the whole. Proxies come from the environment.
+/// Time-outs are for making a connection and for hearing nothing, none for the whole. Proxies come
+/// from the environment.
 pub fn client(policy: &RetryPolicy) -> Result<Client> {
     Client::builder()
         .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
@@ -54,18 +58,19 @@ pub fn client(policy: &RetryPolicy) -> Result<Client> {
         .map_err(|error| failure::no_https(&error))
 }
 
-/// Asks for a file, or for the rest of it: `have` bytes are here, and belong to the origin beside them.
+/// Asks for a file, or for the rest of it: `have` bytes are here, and belong to the origin beside
+/// them.
 pub fn get(
     client: &Client,
     request: &Request,
     have: Option<(u64, &Origin)>,
 ) -> Result<Reply, Failure> {
     let mut headers = HeaderMap::new();
-    // What is counted and hashed are the file's own bytes.
+    // Length and hash are those of the file itself, not of a compressed transfer.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some((from, origin)) = have {
         headers.insert(RANGE, header(&format!("bytes={from}-"))?);
-        // With a version, the answer shows whether it is the same; without, the server has to look.
+        // If there is a version, the answer is compared with it. If not, the server must compare.
         if let (None, Some(mark)) = (
             &origin.version,
             origin.etag.as_ref().or(origin.last_modified.as_ref()),
@@ -96,7 +101,8 @@ pub fn get(
         }),
         (StatusCode::PARTIAL_CONTENT, Some((from, before))) => {
             let begins_right = content_range(&reply).is_some_and(|(start, _)| start == Some(from));
-            // A part need not repeat what was said of the whole. Without its length, its end would not be known.
+            // A part need not repeat what was said of the whole. Without its length, its end would
+            // not be known.
             let whole = Origin {
                 length: origin.length.or(before.length),
                 digest: origin.digest.clone().or(before.digest.clone()),
@@ -222,7 +228,7 @@ fn is_web_page(reply: &Response) -> bool {
         .is_some_and(|kind| kind.trim_start().starts_with("text/html"))
 }
 
-/// Whether the bytes that come are not the file's own.
+/// Whether the transfer is compressed, so that the bytes are not the file's own.
 fn is_encoded(reply: &Response) -> bool {
     reply
         .headers()

@@ -1,4 +1,5 @@
-//! Tables that are broken, and what each kind becomes. `tests/fetch` compares whole files with what pyarrow says.
+//! Tables that are broken, and what each kind becomes. `tests/fetch` compares whole files with what
+//! pyarrow says.
 
 use std::io::Write as _;
 

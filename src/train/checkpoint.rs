@@ -27,7 +27,8 @@ use crate::report::History;
 use crate::setting::{INIT, RESUME, SEED, TUNE};
 use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors};
 
-/// Tells a checkpoint from other safetensors files, and names what wrote it.
+/// The key of the file's note, which tells a checkpoint from other safetensors files; its value
+/// names the program that wrote it.
 const TAG: &str = "state-tune-checkpoint";
 
 /// The most examples that a step may draw: `--batchsize` allows no more.
@@ -244,7 +245,8 @@ impl Checkpoint {
         ] {
             ensure!(
                 then == now,
-                "{what} (it says {then}, here it is {now}); give what that run had, or leave out {RESUME}"
+                "{what} (it says {then}, here it is {now}); give what that run had, or leave out \
+                 {RESUME}"
             );
         }
         ensure!(

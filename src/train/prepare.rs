@@ -185,7 +185,8 @@ fn check_each(
         }
         if Sequence::from(example).targets(first_row) == 0 {
             bail!(
-                "{}: the prompt is empty and the completion a single token, which nothing predicts without a soft \
+                "{}: the prompt is empty and the completion a single token, which nothing \
+                 predicts without a soft \
                  prompt; add softprompt to {TUNE} or remove the line",
                 at()
             );

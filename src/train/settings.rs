@@ -1,5 +1,6 @@
-//! A run's settings as its checkpoints remember them, value by value, so that a run that goes on from one can tell what is
-//! not as it was. The fields are named as the command line's flags are, and stand in their order.
+//! A run's settings as its checkpoints remember them, value by value, so that a run that goes on
+//! from one can tell what is not as it was. The fields are named as the command line's flags are,
+//! and stand in their order.
 
 use std::path::Path;
 
@@ -17,8 +18,9 @@ use crate::setting::{INIT, SEED, Setting, TUNE};
 /// Defines [`RunSettings`], and its fields as a list.
 macro_rules! settings {
     ($($name:ident: $kind:ty,)*) => {
-        /// What decides a run's course and what it writes. Words stand for choices, as the command line has them; an
-        /// empty text is a file that was not asked for. Addresses are left out, since they may hold a password.
+        /// What decides a run's course and what it writes. Words stand for choices, as the command
+        /// line has them; an empty text is a file that was not asked for. Addresses are left out,
+        /// since they may hold a password.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(default)] // a setting that an earlier version did not have was its default
         pub struct RunSettings { $($name: $kind,)* }
@@ -219,8 +221,8 @@ impl RunSettings {
             .collect()
     }
 
-    /// Whether a memory plan that was made for `self` serves `now`. With parts of another size the last digits would be
-    /// others. Free memory is no reason for a new plan, a setting is.
+    /// Whether a memory plan that was made for `self` serves `now`. With parts of another size the
+    /// last digits would be others. Free memory is no reason for a new plan, a setting is.
     pub fn has_same_plan(&self, now: &Self) -> bool {
         let asked = |settings: &Self| {
             let Self {
@@ -235,7 +237,8 @@ impl RunSettings {
         asked(self) == asked(now)
     }
 
-    /// What is learnt, what from, and in which order: all that a run must have in common with its checkpoint.
+    /// What is learnt, what from, and in which order: all that a run must have in common with its
+    /// checkpoint.
     pub fn start(&self) -> String {
         let Self {
             tune, init, seed, ..
@@ -251,7 +254,8 @@ impl RunSettings {
             .collect()
     }
 
-    /// Reads settings, or what the first version wrote instead: each flag and its value as it was typed.
+    /// Reads settings, or what the first version wrote instead: each flag and its value as it was
+    /// typed.
     pub fn read<'de, D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         let stored = match Value::deserialize(json)? {
             Value::Array(flags) => of_flags(flags),
@@ -271,7 +275,8 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A value as it would be typed: a newline as `\n`, a whole number without a point, nothing for what was not given.
+/// A value as it would be typed: a newline as `\n`, a whole number without a point, nothing for
+/// what was not given.
 fn typed(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

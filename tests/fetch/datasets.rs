@@ -289,7 +289,8 @@ fn parquet(count: i64) -> Vec<u8> {
 
 const CHILD: &str = "FETCH_TEST_CHILD";
 
-/// Run by the test below in a process of its own, whose peak of memory is then that of fetching alone.
+/// Run by the test below in a process of its own, whose peak of memory is then that of fetching
+/// alone.
 #[test]
 fn child_that_fetches_and_tells_its_peak() {
     let Some(target) = std::env::var_os(CHILD) else {

@@ -1,4 +1,5 @@
-//! An imitation of the Hugging Face hub: the addresses that the program and its hub crate really ask for.
+//! An imitation of the Hugging Face hub: the addresses that the program and its hub crate really
+//! ask for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +20,8 @@ pub const CONVERTED: &str = "fedcba9876543210fedcba9876543210fedcba98";
 /// What the imitation holds.
 #[derive(Clone, Default)]
 pub struct Shelf {
-    /// By `owner/name/path` or `datasets/owner/name/path`; of the conversion with `@refs/convert/parquet` after the name.
+    /// By `owner/name/path` or `datasets/owner/name/path`; of the conversion with
+    /// `@refs/convert/parquet` after the name.
     files: BTreeMap<String, Vec<u8>>,
     /// Cards of datasets, by `owner/name`.
     cards: BTreeMap<String, Value>,
@@ -229,10 +231,12 @@ fn a_token_is_sent_for_files_and_for_questions_and_shown_nowhere() {
         .iter()
         .find(|asked| asked.path.starts_with("/cdn/"))
         .unwrap();
-    // The imitation's files lie on the same host; a real hub's do not, and `web` tests that a login stays at home.
+    // The imitation's files lie on the same host; a real hub's do not, and `web` tests that a login
+    // stays at home.
     assert!(cdn.header("authorization").is_some());
 
-    // What `hf auth login` leaves; and a line's end is no part of a token, for the list of files neither.
+    // What `hf auth login` leaves; and a line's end is no part of a token, for the list of files
+    // neither.
     let dir = Dir::new();
     fs::create_dir(dir.path(".hub")).unwrap();
     dir.write(".hub/token", "hf_secret\n");
@@ -266,7 +270,8 @@ fn a_login_in_the_hubs_address_is_shown_nowhere() {
     assert!(code == Some(2) && !said.contains("sesame"), "{said}");
 }
 
-/// Puts a file into the cache of the directory as the hub's tools do, at a commit to which `main` leads.
+/// Puts a file into the cache of the directory as the hub's tools do, at a commit to which `main`
+/// leads.
 fn cache(dir: &Dir, repo: &str, file: &str, content: &str, commit: &str) {
     let cache = dir.path(".hub/hub").join(repo);
     fs::create_dir_all(cache.join("refs")).unwrap();

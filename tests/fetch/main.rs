@@ -1,4 +1,5 @@
-//! Fetching, against servers on the loopback: what arrives is whole or is not there, whatever happens on the way.
+//! Fetching, against servers on the loopback: what arrives is whole or is not there, whatever
+//! happens on the way.
 
 #[path = "../common/mod.rs"]
 mod common;

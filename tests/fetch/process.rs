@@ -81,8 +81,8 @@ fn two_at_once_fetch_once() {
     assert_eq!(server.asked().len(), 1);
 }
 
-/// Runs the program where `disk` is a file system of 256 KiB. `None`, with the reason printed, where that needs rights
-/// that this user lacks.
+/// Runs the program where `disk` is a file system of 256 KiB. `None`, with the reason printed,
+/// where that needs rights that this user lacks.
 #[cfg(target_os = "linux")]
 fn on_a_small_disk(dir: &Dir, server: &Server, rounds: &str) -> Option<(Option<i32>, String)> {
     let inside = |script: &str| {

@@ -15,11 +15,17 @@ pub struct DataArgs {
     formatters: Formatters,
 
     /// Keep only this many of the prompt's last tokens; -1 keeps all
-    #[arg(long, default_value_t = Cutoff(DEFAULTS.formats.prompt_cutoff), value_parser = prompt_cutoff, value_name = "N")]
+    #[arg(
+        long, default_value_t = Cutoff(DEFAULTS.formats.prompt_cutoff),
+        value_parser = prompt_cutoff, value_name = "N"
+    )]
     prompt_cutoff: Cutoff,
 
     /// Keep only this many of the completion's first tokens; -1 keeps all
-    #[arg(long, default_value_t = Cutoff(DEFAULTS.formats.completion_cutoff), value_parser = completion_cutoff, value_name = "N")]
+    #[arg(
+        long, default_value_t = Cutoff(DEFAULTS.formats.completion_cutoff),
+        value_parser = completion_cutoff, value_name = "N"
+    )]
     completion_cutoff: Cutoff,
 }
 
@@ -28,19 +34,32 @@ pub struct DataArgs {
 #[command(rename_all = "snake_case")]
 pub struct Formatters {
     /// The prompt's text; {key} is that key's value in the line of data
-    #[arg(long, default_value = typed(&DEFAULTS.formats.prompt), value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    #[arg(
+        long, default_value = typed(&DEFAULTS.formats.prompt), value_parser = template,
+        allow_hyphen_values = true, value_name = "TEXT"
+    )]
     prompt_formatter: Template,
 
     /// The completion's text, which is learnt
-    #[arg(long, default_value = typed(&DEFAULTS.formats.response), value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    #[arg(
+        long, default_value = typed(&DEFAULTS.formats.response), value_parser = template,
+        allow_hyphen_values = true, value_name = "TEXT"
+    )]
     response_formatter: Template,
 
     /// A system message's text, before a conversation's first prompt
-    #[arg(long, default_value = typed(&DEFAULTS.formats.system), value_parser = template, allow_hyphen_values = true, value_name = "TEXT")]
+    #[arg(
+        long, default_value = typed(&DEFAULTS.formats.system), value_parser = template,
+        allow_hyphen_values = true, value_name = "TEXT"
+    )]
     system_formatter: Template,
 
-    /// Text that ends every completion and is learnt with it; answers end there, too, instead of at a blank line
-    #[arg(long, default_value = typed(&DEFAULTS.formats.end), value_parser = text, allow_hyphen_values = true, value_name = "TEXT")]
+    /// Text that ends every completion and is learnt with it; answers end there, too, instead of at
+    /// a blank line
+    #[arg(
+        long, default_value = typed(&DEFAULTS.formats.end), value_parser = text,
+        allow_hyphen_values = true, value_name = "TEXT"
+    )]
     response_end: String,
 }
 

@@ -1,4 +1,5 @@
-//! The flags under "Evaluation" and "Checkpoints": what a run is held against, and where it goes on from.
+//! The flags under "Evaluation" and "Checkpoints": what a run is held against, and where it goes on
+//! from.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,8 @@ use crate::train::{Evaluation, HeldOut, Keep, Options};
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", next_help_heading = "Evaluation")]
 pub struct EvaluationArgs {
-    /// Examples that are not learnt from, to see how well they are predicted; JSON lines as --data_path
+    /// Examples that are not learnt from, to see how well they are predicted; JSON lines as
+    /// --data_path
     #[arg(long, value_name = "FILE", conflicts_with = "eval_split")]
     eval_path: Option<PathBuf>,
 
@@ -21,15 +23,23 @@ pub struct EvaluationArgs {
     eval_split: Option<f64>,
 
     /// Steps between two evaluations; 0 evaluates at the start and at the end only
-    #[arg(long, default_value_t = DEFAULTS.evaluation.every, value_parser = steps, value_name = "N")]
+    #[arg(
+        long, default_value_t = DEFAULTS.evaluation.every, value_parser = steps, value_name = "N"
+    )]
     eval_every: usize,
 
     /// Which state is saved: the last one, or the one that predicts the held-out examples best
-    #[arg(long, default_value_t = DEFAULTS.evaluation.keep, value_parser = one_of(&Keep::NAMES), value_name = "WHICH")]
+    #[arg(
+        long, default_value_t = DEFAULTS.evaluation.keep, value_parser = one_of(&Keep::NAMES),
+        value_name = "WHICH"
+    )]
     keep: Keep,
 
     /// Stop after this many evaluations in a row without a better one; 0 never does
-    #[arg(long, default_value_t = DEFAULTS.evaluation.patience, value_parser = steps, value_name = "N")]
+    #[arg(
+        long, default_value_t = DEFAULTS.evaluation.patience, value_parser = steps,
+        value_name = "N"
+    )]
     patience: usize,
 }
 
@@ -49,7 +59,8 @@ impl EvaluationArgs {
         };
         if examples == HeldOut::None && (keep == Keep::Best || patience > 0) {
             return Err(usage(
-                "--keep best and --patience go by held-out examples; name some with --eval_path or --eval_split",
+                "--keep best and --patience go by held-out examples; name some with --eval_path \
+                 or --eval_split",
             ));
         }
         options.evaluation = Evaluation {
@@ -74,8 +85,12 @@ pub struct CheckpointArgs {
     )]
     resume: bool,
 
-    /// Seconds between two checkpoints (--save_filename with .ckpt after it); 0 writes one after every step
-    #[arg(long, default_value_t = DEFAULTS.save_every, value_parser = not_negative, value_name = "SECONDS")]
+    /// Seconds between two checkpoints (--save_filename with .ckpt after it); 0 writes one after
+    /// every step
+    #[arg(
+        long, default_value_t = DEFAULTS.save_every, value_parser = not_negative,
+        value_name = "SECONDS"
+    )]
     save_every: f64,
 }
 

@@ -1,4 +1,5 @@
-//! The flags under "Files": what is read, where it comes from when it is not there, and what is written.
+//! The flags under "Files": what is read, where it comes from when it is not there, and what is
+//! written.
 
 use std::path::PathBuf;
 
@@ -18,7 +19,8 @@ pub struct FileArgs {
     #[arg(long, default_value_os_t = DEFAULTS.model.clone(), value_name = "FILE")]
     model_location: PathBuf,
 
-    /// Where the model is to be had when the file is not there: https://, hf://owner/name/file, b2://bucket/file, file://
+    /// Where the model is to be had when the file is not there: https://, hf://owner/name/file,
+    /// b2://bucket/file, file://
     #[arg(long, default_value = "", value_name = "URL")]
     model_url: String,
 
@@ -54,7 +56,8 @@ pub struct DataSource {
     #[arg(long, default_value = "", value_name = "URL")]
     data_url: String,
 
-    /// The dataset to use when the file is not there, owner/name[:config][@revision]; if given, before --data_url
+    /// The dataset to use when the file is not there, owner/name[:config][@revision]; if given,
+    /// before --data_url
     #[arg(long, default_value = "lonestar108/naughty-chat", value_name = "NAME")]
     huggingface_dataset: String,
 
@@ -64,7 +67,8 @@ pub struct DataSource {
 }
 
 impl FileArgs {
-    /// Puts in all but where the data comes from, which is returned: a test run does not look at it.
+    /// Puts in all but where the data comes from, which is returned: a test run does not look at
+    /// it.
     pub fn put_into(self, options: &mut Options) -> Result<DataSource, Exit> {
         let Self {
             model_location,

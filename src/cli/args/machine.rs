@@ -13,27 +13,45 @@ use crate::train::{Options, Recompute};
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// What computes: cpu, cuda (the first GPU), cuda:N (that one); auto is a GPU if there is one that can be used
+    /// What computes: cpu, cuda (the first GPU), cuda:N (that one); auto is a GPU if there is one
+    /// that can be used
     #[arg(long, default_value_t = DEFAULTS.device, value_parser = device, value_name = "DEVICE")]
     device: Choice,
 
-    /// What products are computed in: f32 or bf16; auto takes what is fastest here for training, and f32 for answers
-    #[arg(long, default_value_t = Auto(DEFAULTS.product), value_parser = one_of_or_auto(&Product::NAMES), value_name = "DTYPE")]
+    /// What products are computed in: f32 or bf16; auto takes what is fastest here for training,
+    /// and f32 for answers
+    #[arg(
+        long, default_value_t = Auto(DEFAULTS.product),
+        value_parser = one_of_or_auto(&Product::NAMES), value_name = "DTYPE"
+    )]
     dtype: Auto<Product>,
 
-    /// What the frozen weights are held as: as the file has them, or bf16, int8 (half as many bits) or nf4 (a quarter)
-    #[arg(long, default_value_t = DEFAULTS.weights, value_parser = one_of(&Weights::NAMES), value_name = "TYPE")]
+    /// What the frozen weights are held as: as the file has them, or bf16, int8 (half as many bits)
+    /// or nf4 (a quarter)
+    #[arg(
+        long, default_value_t = DEFAULTS.weights, value_parser = one_of(&Weights::NAMES),
+        value_name = "TYPE"
+    )]
     weights: Weights,
 
-    /// Instructions to compute with: plain, avx2, avx512, avx512bf16, amx; auto takes the best that this machine has
-    #[arg(long, default_value_t = Auto(DEFAULTS.processor.level), value_parser = one_of_or_auto(&Level::NAMES), value_name = "LEVEL")]
+    /// Instructions to compute with: plain, avx2, avx512, avx512bf16, amx; auto takes the best that
+    /// this machine has
+    #[arg(
+        long, default_value_t = Auto(DEFAULTS.processor.level),
+        value_parser = one_of_or_auto(&Level::NAMES), value_name = "LEVEL"
+    )]
     cpu: Auto<Level>,
 
-    /// Compute activations again for the backward pass instead of keeping them; auto goes by the free memory
-    #[arg(long, default_value_t = DEFAULTS.recompute, value_parser = one_of(&Recompute::NAMES), value_name = "WHEN")]
+    /// Compute activations again for the backward pass instead of keeping them; auto goes by the
+    /// free memory
+    #[arg(
+        long, default_value_t = DEFAULTS.recompute, value_parser = one_of(&Recompute::NAMES),
+        value_name = "WHEN"
+    )]
     recompute: Recompute,
 
-    /// Most tokens computed at once; a larger batch is computed in parts [default: as many as memory holds]
+    /// Most tokens computed at once; a larger batch is computed in parts [default: as many as
+    /// memory holds]
     #[arg(long, value_parser = count, value_name = "N")]
     micro_batch: Option<usize>,
 

@@ -18,11 +18,13 @@ pub struct TestingArgs {
     #[arg(long, value_parser = prompt, allow_hyphen_values = true, value_name = "TEXT")]
     prompt: Option<String>,
 
-    /// Answer each line of this file instead, an object as in the data or a string, and write JSON lines
+    /// Answer each line of this file instead, an object as in the data or a string, and write JSON
+    /// lines
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
 
-    /// Talk with the tuned state instead, a line a turn; --prompt_formatter takes what is typed as {input}
+    /// Talk with the tuned state instead, a line a turn; --prompt_formatter takes what is typed as
+    /// {input}
     #[arg(
         long,
         num_args = 0..=1, default_missing_value = "true", default_value = "false",
@@ -39,7 +41,8 @@ pub struct TestingArgs {
     #[arg(long, default_value = "0", value_parser = temperature, value_name = "NUMBER")]
     temperature: f64,
 
-    /// Draw only among the likeliest tokens, as few as have this much of the probability together; 1 is all
+    /// Draw only among the likeliest tokens, as few as have this much of the probability together;
+    /// 1 is all
     #[arg(long, default_value = "1", value_parser = top_p, value_name = "SHARE")]
     top_p: f64,
 
@@ -111,7 +114,8 @@ fn typed_into(formatter: &Template) -> Result<Template, Exit> {
         None => "has no key".to_string(),
     };
     Err(usage(&format!(
-        "--interactive puts each line typed into --prompt_formatter as {{{}}}, but the formatter {has}; \
+        "--interactive puts each line typed into --prompt_formatter as {{{}}}, but the formatter \
+         {has}; \
          give another --prompt_formatter",
         sample::KEY
     )))

@@ -14,7 +14,10 @@ use crate::train::{Adam, Init, Options, Tune};
 #[command(rename_all = "snake_case", next_help_heading = "Training")]
 pub struct TrainingArgs {
     /// How far each step goes (Adam's learning rate)
-    #[arg(long, default_value_t = DEFAULTS.schedule.learning_rate, value_parser = positive, value_name = "NUMBER")]
+    #[arg(
+        long, default_value_t = DEFAULTS.schedule.learning_rate, value_parser = positive,
+        value_name = "NUMBER"
+    )]
     learningrate: f64,
 
     /// Examples in each step
@@ -22,27 +25,43 @@ pub struct TrainingArgs {
     batchsize: usize,
 
     /// Stop after a step whose loss is below this; 0 never does
-    #[arg(long, default_value_t = DEFAULTS.exit_loss, value_parser = number, allow_hyphen_values = true, value_name = "NUMBER")]
+    #[arg(
+        long, default_value_t = DEFAULTS.exit_loss, value_parser = number,
+        allow_hyphen_values = true, value_name = "NUMBER"
+    )]
     exit_loss: f64,
 
     /// Stop after this many passes over the data; fractions count
-    #[arg(long, default_value_t = DEFAULTS.max_epochs, value_parser = positive, value_name = "NUMBER")]
+    #[arg(
+        long, default_value_t = DEFAULTS.max_epochs, value_parser = positive,
+        value_name = "NUMBER"
+    )]
     max_epochs: f64,
 
     /// Stop after this many seconds
-    #[arg(long, default_value_t = DEFAULTS.max_time, value_parser = positive, value_name = "SECONDS")]
+    #[arg(
+        long, default_value_t = DEFAULTS.max_time, value_parser = positive, value_name = "SECONDS"
+    )]
     max_time: f64,
 
     /// Which examples come next: independent draws, the file's order, or a new order each epoch
-    #[arg(long, default_value_t = DEFAULTS.walk, value_parser = one_of(&Walk::NAMES), value_name = "WALK")]
+    #[arg(
+        long, default_value_t = DEFAULTS.walk, value_parser = one_of(&Walk::NAMES),
+        value_name = "WALK"
+    )]
     dataset_walk: Walk,
 
-    /// What is learnt, a list of: softprompt (a vector before the first token), shift (the token shifts), wkv (the matrices)
+    /// What is learnt, a list of: softprompt (a vector before the first token), shift (the token
+    /// shifts), wkv (the matrices)
     #[arg(long, default_value_t = DEFAULTS.tune, value_parser = tune, value_name = "GROUPS")]
     tune: Tune,
 
-    /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small random ones
-    #[arg(long, default_value_t = DEFAULTS.init, value_parser = one_of(&Init::NAMES), value_name = "INIT")]
+    /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small
+    /// random ones
+    #[arg(
+        long, default_value_t = DEFAULTS.init, value_parser = one_of(&Init::NAMES),
+        value_name = "INIT"
+    )]
     init: Init,
 
     /// Decides random orders, a random start and drawn answers; the same seed gives the same run
@@ -79,11 +98,16 @@ impl TrainingArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", next_help_heading = "Training")]
 pub struct OptimiserArgs {
-    /// The learning rate's way from --learningrate to --lr_final: constant, cosine, linear or exponential
-    #[arg(long, default_value_t = DEFAULTS.schedule.shape, value_parser = one_of(&Shape::NAMES), value_name = "SHAPE")]
+    /// The learning rate's way from --learningrate to --lr_final: constant, cosine, linear or
+    /// exponential
+    #[arg(
+        long, default_value_t = DEFAULTS.schedule.shape, value_parser = one_of(&Shape::NAMES),
+        value_name = "SHAPE"
+    )]
     lr_schedule: Shape,
 
-    /// The learning rate of the last step, unless the schedule is constant [default: a hundredth of --learningrate]
+    /// The learning rate of the last step, unless the schedule is constant [default: a hundredth of
+    /// --learningrate]
     #[arg(long, value_parser = positive, value_name = "NUMBER")]
     lr_final: Option<f64>,
 
@@ -92,7 +116,10 @@ pub struct OptimiserArgs {
     warmup_steps: usize,
 
     /// Cut the gradient of each group (soft prompt, shifts, wkv) down to this norm; 0 does not
-    #[arg(long, default_value_t = DEFAULTS.grad_clip, value_parser = not_negative, value_name = "NUMBER")]
+    #[arg(
+        long, default_value_t = DEFAULTS.grad_clip, value_parser = not_negative,
+        value_name = "NUMBER"
+    )]
     grad_clip: f64,
 
     /// Adam's decay of its mean of gradients
@@ -104,7 +131,10 @@ pub struct OptimiserArgs {
     adam_beta2: f64,
 
     /// The share of the learning rate that each step takes off what is learnt (AdamW)
-    #[arg(long, default_value_t = DEFAULTS.adam.weight_decay, value_parser = not_negative, value_name = "NUMBER")]
+    #[arg(
+        long, default_value_t = DEFAULTS.adam.weight_decay, value_parser = not_negative,
+        value_name = "NUMBER"
+    )]
     weight_decay: f64,
 }
 

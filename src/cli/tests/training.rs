@@ -115,7 +115,8 @@ fn what_goes_by_held_out_examples_needs_some() {
     assert!(misuse(&["--eval_split=0.2", "--eval_path=e"], &[]).contains("--eval_path"));
 }
 
-/// All but what a test run reads, what a run does not depend on, and addresses, which may hold a password.
+/// All but what a test run reads, what a run does not depend on, and addresses, which may hold a
+/// password.
 #[test]
 fn flags_are_remembered_in_their_order_as_they_would_be_typed() {
     let secret = train(&["--model_url=https://me:secret@example.org/m.pth"]);

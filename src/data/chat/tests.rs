@@ -80,7 +80,8 @@ fn the_wrong_order_is_told_by_message() {
     }
     assert_eq!(
         order("ut"),
-        "line 4, message 2: its `role` is \"tool\"; use \"system\", \"user\" or \"assistant\", or remove the line"
+        "line 4, message 2: its `role` is \"tool\"; use \"system\", \"user\" or \"assistant\", or \
+         remove the line"
     );
 }
 

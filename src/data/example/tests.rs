@@ -106,7 +106,8 @@ fn the_end_is_learnt_wherever_an_answer_is_whole() {
     let cut = example(CHAT, &cut).unwrap();
     assert_eq!(
         shown(&cut),
-        "[[system: Be short.\n\nuser: one two three\n\nassistant:]] four five[[\n\nuser: seven\n\nassistant:]] \
+        "[[system: Be short.\n\nuser: one two three\n\nassistant:]] four five[[\n\nuser: \
+         seven\n\nassistant:]] \
          eight\n\n"
     );
     assert_eq!(cut.cut, (0, 1));
@@ -174,11 +175,13 @@ fn a_line_with_all_keys_of_the_templates_is_plain() {
 fn templates_without_a_place_for_what_is_said_are_an_error() {
     assert_eq!(
         error(CHAT, &formats("{question}", " {output}")),
-        "line 7 has `messages`, but prompt_formatter has no {input} where they could stand; put {input} into it"
+        "line 7 has `messages`, but prompt_formatter has no {input} where they could stand; put \
+         {input} into it"
     );
     assert_eq!(
         error(CHAT, &formats("{input}", "{answer}")),
-        "line 7 has `messages`, but response_formatter has no {output} where they could stand; put {output} into it"
+        "line 7 has `messages`, but response_formatter has no {output} where they could stand; \
+         put {output} into it"
     );
 }
 
@@ -198,7 +201,8 @@ fn a_file_may_hold_lines_of_both_kinds() {
     );
     assert_eq!(
         shown(&examples[2]),
-        "[[system: Speak like a pirate.\n\nuser: How are you?\n\nassistant:]] Arr, I be well, matey!\
+        "[[system: Speak like a pirate.\n\nuser: How are you?\n\nassistant:]] Arr, I be well, \
+         matey!\
          [[\n\nuser: And the sea?\n\nassistant:]] Wet."
     );
     // As pyarrow writes a Parquet file's column of messages.

@@ -145,7 +145,8 @@ fn a_value_without_text_matters_only_where_it_is_used() {
     }
     assert_eq!(
         message(row.text("a")),
-        "line 1: the template uses the key `a`, which is null; it must be a string, a number or a boolean"
+        "line 1: the template uses the key `a`, which is null; it must be a string, a number or a \
+         boolean"
     );
 }
 

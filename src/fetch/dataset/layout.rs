@@ -1,7 +1,8 @@
-//! Which files of a dataset's repository are the split that is wanted, by what its card says or by their names.
+//! Which files of a dataset's repository are the split that is wanted, by what its card says or by
+//! their names.
 //!
-//! Chosen are, in this order: the repository's own Parquet files; the hub's conversion of it to Parquet, which exists for
-//! the main branch only; the repository's JSONL, JSON or CSV files.
+//! Chosen are, in this order: the repository's own Parquet files; the hub's conversion of it to
+//! Parquet, which exists for the main branch only; the repository's JSONL, JSON or CSV files.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +47,8 @@ pub fn choose(hub: &Hub, dataset: &Dataset, split: &str) -> Result<Chosen> {
     let found = layouts.into_iter().find(|(_, layout)| !layout.is_empty());
     let Some((revision, layout)) = found else {
         bail!(
-            "{dataset} holds nothing that can be read as a table (.parquet, .jsonl, .json, .csv or .tsv); it has {}",
+            "{dataset} holds nothing that can be read as a table (.parquet, .jsonl, .json, .csv \
+             or .tsv); it has {}",
             some(files.iter().map(String::as_str))
         );
     };
@@ -213,8 +215,8 @@ fn patterns(value: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// The hub's conversion lies in folders: `config/split/0000.parquet`. Of a large dataset it holds the first gigabytes
-/// only, as `partial-split`, which is left out: it is not the split.
+/// The hub's conversion lies in folders: `config/split/0000.parquet`. Of a large dataset it holds
+/// the first gigabytes only, as `partial-split`, which is left out: it is not the split.
 fn by_folders(paths: &[String]) -> Layout {
     let mut layout = Layout::new();
     for path in paths {
@@ -245,9 +247,9 @@ fn is_about(path: &str) -> bool {
     ) || path.split('/').any(|part| part.starts_with('.'))
 }
 
-/// Splits by the files' names, as the hub guesses them, by the first of three rules that finds any: shards under `data`
-/// are of the split they name, `data/any_name-00000-of-00002.parquet`; a word such as `test` in a path; or else all of
-/// them are for training.
+/// Splits by the files' names, as the hub guesses them, by the first of three rules that finds any:
+/// shards under `data` are of the split they name, `data/any_name-00000-of-00002.parquet`; a word
+/// such as `test` in a path; or else all of them are for training.
 fn by_names<'a>(paths: impl Iterator<Item = &'a String> + Clone) -> BTreeMap<String, Vec<String>> {
     let rules: [fn(&str) -> Option<&str>; 3] = [split_of_shard, split_of_word, |_| Some("train")];
     for rule in rules {

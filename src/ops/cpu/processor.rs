@@ -13,8 +13,8 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// Does `work` within these limits. Before any other op of the process: the level holds for all of it, and the
-    /// allocator is told to keep its memory before there are threads.
+    /// Does `work` within these limits. Before any other op of the process: the level holds for all
+    /// of it, and the allocator is told to keep its memory before there are threads.
     pub fn run<R: Send>(
         self,
         work: impl FnOnce() -> anyhow::Result<R> + Send,

@@ -90,7 +90,8 @@ fn the_first_rule_that_finds_any_file_decides_for_all() {
             "data/train_sft-00000-of-00001.json",
             "test.json"
         ]),
-        "train_gen: data/train_gen-00000-of-00001.json; train_sft: data/train_sft-00000-of-00001.json"
+        "train_gen: data/train_gen-00000-of-00001.json; train_sft: \
+         data/train_sft-00000-of-00001.json"
     );
     assert_eq!(splits(&[]), "");
 }
