@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     };
     match run(command, &console) {
         Ok(code) => code,
-        // Whoever read the answer has seen enough.
+        // The reader of a pipe, such as `head`, has read as much as it wanted.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             console.error(&format!("error: {error:#}"));

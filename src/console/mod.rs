@@ -22,10 +22,10 @@ pub use transfer::Transfer;
 
 /// Where lines, answers and messages go. A clone goes to the same place, from any thread.
 #[derive(Clone)]
-pub struct Console(Place);
+pub struct Console(Destination);
 
 #[derive(Clone)]
-enum Place {
+enum Destination {
     /// Lines and answers on standard output, errors on standard error.
     Output,
     /// Lines and errors on standard error, answers on standard output.
@@ -39,7 +39,7 @@ enum Place {
 impl Console {
     /// Standard output and standard error.
     pub fn standard() -> Self {
-        Self(Place::Output)
+        Self(Destination::Output)
     }
 
     /// Shows nothing.
@@ -49,14 +49,14 @@ impl Console {
 
     /// Writes everything to `writer`, as plain lines.
     pub fn to(writer: impl Write + Send + 'static) -> Self {
-        Self(Place::Writer(Arc::new(Mutex::new(writer))))
+        Self(Destination::Writer(Arc::new(Mutex::new(writer))))
     }
 
     /// The same console for a time when standard output holds data for another program: lines go
     /// to standard error instead. A writer of the caller's stays the place for both.
     pub fn beside_output(&self) -> Self {
         match &self.0 {
-            Place::Output => Self(Place::BesideOutput),
+            Destination::Output => Self(Destination::BesideOutput),
             place => Self(place.clone()),
         }
     }
@@ -65,13 +65,13 @@ impl Console {
     pub fn line(&self, line: &str) {
         // A reader that went away is no reason to stop.
         let _ = match &self.0 {
-            Place::Output => writeln!(io::stdout(), "{line}"),
-            Place::BesideOutput => writeln!(io::stderr(), "{line}"),
-            Place::AboveBar(bar) => {
+            Destination::Output => writeln!(io::stdout(), "{line}"),
+            Destination::BesideOutput => writeln!(io::stderr(), "{line}"),
+            Destination::AboveBar(bar) => {
                 bar.println(line);
                 Ok(())
             }
-            Place::Writer(writer) => writeln!(locked(writer), "{line}"),
+            Destination::Writer(writer) => writeln!(locked(writer), "{line}"),
         };
     }
 
@@ -83,7 +83,7 @@ impl Console {
             writer.flush()
         };
         match &self.0 {
-            Place::Writer(writer) => write(&mut *locked(writer)),
+            Destination::Writer(writer) => write(&mut *locked(writer)),
             _ => write(&mut io::stdout()),
         }
     }
@@ -92,7 +92,7 @@ impl Console {
     pub fn prompt(&self, text: &str) -> io::Result<()> {
         let is_typed = io::stdin().is_terminal() && io::stdout().is_terminal();
         match &self.0 {
-            Place::Writer(_) => Ok(()),
+            Destination::Writer(_) => Ok(()),
             _ if is_typed => self.stream(text),
             _ => Ok(()),
         }
@@ -103,14 +103,14 @@ impl Console {
     pub fn error(&self, line: &str) {
         let line = harmless(line);
         let _ = match &self.0 {
-            Place::Writer(writer) => writeln!(locked(writer), "{line}"),
+            Destination::Writer(writer) => writeln!(locked(writer), "{line}"),
             _ => writeln!(io::stderr(), "{line}"),
         };
     }
 
     /// Whether a bar can be shown that redraws itself.
     fn has_bars(&self) -> bool {
-        let is_standard = matches!(self.0, Place::Output | Place::BesideOutput);
+        let is_standard = matches!(self.0, Destination::Output | Destination::BesideOutput);
         is_standard && io::stdout().is_terminal() && io::stderr().is_terminal()
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Console, Place};
+use super::{Console, Destination};
 
 /// The least time between two plain lines, except for the first and the last.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -75,7 +75,7 @@ impl Progress {
     /// A console for lines while the run goes on: they stand above the bar, where there is one.
     pub fn console(&self) -> Console {
         match &self.view {
-            View::Bar(bar) => Console(Place::AboveBar(bar.clone())),
+            View::Bar(bar) => Console(Destination::AboveBar(bar.clone())),
             View::Lines { .. } => self.console.clone(),
         }
     }

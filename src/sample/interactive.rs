@@ -20,8 +20,8 @@ pub const KEY: &str = "input";
 /// for a pipe without line ends.
 const LONGEST: usize = 1 << 16;
 
-/// What invites a person to type.
-const INVITATION: &str = "> ";
+/// Shown to a person who may type a line.
+const PROMPT_SIGN: &str = "> ";
 
 const COMMANDS: &str = "/reset (begin anew), /base and /tuned (who answers), /quit";
 
@@ -41,7 +41,7 @@ pub fn run(
     let mut between = None;
     console.prompt(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
     for number in 1.. {
-        console.prompt(INVITATION)?;
+        console.prompt(PROMPT_SIGN)?;
         let line = match next_line(&mut input).context("cannot read standard input")? {
             None => {
                 console.prompt("\n")?;
@@ -78,8 +78,8 @@ pub fn run(
         // Tokenised by itself, as the prompt is in training.
         let turn = [between, Some(prompt.as_str())].into_iter().flatten();
         let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();
-        // Between turns stands what stands there in training: the text that ends answers, unless
-        // the answer came to it and so has read it; without such a text, a blank line.
+        // Turns are separated as in training: by the text that ends answers, or by a blank line if
+        // there is none. An answer that ended with that text has read it already.
         between = match (show(&mut talk, &turn, settings, console)?, &settings.stop) {
             (FinishReason::Stop, _) => None,
             (_, Some(stop)) => Some(stop.as_str()),

@@ -87,7 +87,7 @@ impl RawState {
 
     /// Errors when many tensors share a few bytes of the file, or a little of it unpacks to a lot.
     pub fn check_size(&self, file: usize) -> Result<(), Error> {
-        /// So much a file may unpack to beyond its own size.
+        /// How many bytes a file may unpack to beyond its own size.
         const ALLOWED: usize = 64 << 20;
         let tensors = self.soft_prompt.iter().chain(&self.shifts).chain(&self.wkv);
         let bytes: usize = tensors.map(|tensor| tensor.bytes.len()).sum();

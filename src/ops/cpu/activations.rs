@@ -97,9 +97,9 @@ impl ActivationsOutput {
     ///
     /// # Safety
     ///
-    /// Every number was.
+    /// Every number must have been written.
     pub unsafe fn finish(self, shape: &Shape) -> Result<Tensor> {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller has had every number written.
         match self {
             Self::F32(output) => Tensor::from_vec(unsafe { output.finish() }, shape, &Device::Cpu),
             Self::Bf16(output) => Tensor::from_vec(unsafe { output.finish() }, shape, &Device::Cpu),
@@ -127,12 +127,12 @@ impl ActivationsParts<'_> {
     ///
     /// # Safety
     ///
-    /// Nobody else writes these numbers meanwhile.
+    /// No other task may write these numbers meanwhile.
     pub unsafe fn write(&self, level: Level, start: usize, values: &[f32]) {
         let range = start..start + values.len();
         match self {
             Self::F32(parts) => {
-                // SAFETY: the caller says so.
+                // SAFETY: the caller keeps other tasks away.
                 unsafe { parts.part(range) }.write_copy_of_slice(values);
             }
             // SAFETY: as above.
@@ -144,13 +144,13 @@ impl ActivationsParts<'_> {
     ///
     /// # Safety
     ///
-    /// As there.
+    /// As for [`Self::write`].
     #[inline(always)]
     pub unsafe fn write_inline(&self, start: usize, values: &[f32]) {
         let range = start..start + values.len();
         match self {
             Self::F32(parts) => {
-                // SAFETY: the caller says so.
+                // SAFETY: the caller keeps other tasks away.
                 unsafe { parts.part(range) }.write_copy_of_slice(values);
             }
             // SAFETY: as above.

@@ -104,7 +104,7 @@ fn multiplies() -> bool {
 
 /// What LDTILECFG reads: the shape of each tile register.
 #[repr(C, align(64))]
-struct Config {
+struct TileConfig {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -113,7 +113,7 @@ struct Config {
 }
 
 /// All eight tiles whole: sixteen rows of 64 bytes.
-static WHOLE: Config = Config {
+static WHOLE: TileConfig = TileConfig {
     palette: 1,
     start_row: 0,
     reserved: [0; 14],
@@ -130,7 +130,8 @@ pub struct Configured {
 impl Configured {
     /// # Safety
     ///
-    /// Only where [`is_usable`], or where that is being found out.
+    /// The processor must have the tiles and the system allow them: where [`is_usable`] says so,
+    /// or in the test that it makes before it does.
     pub unsafe fn new() -> Self {
         // SAFETY: reads the 64 bytes of the configuration.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack)) };
@@ -142,7 +143,7 @@ impl Configured {
 
 impl Drop for Configured {
     fn drop(&mut self) {
-        // SAFETY: tile registers that were configured are let go of.
+        // SAFETY: releases the tile registers that `new` configured.
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
     }
 }

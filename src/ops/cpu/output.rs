@@ -1,8 +1,8 @@
 //! Memory that an op writes its output to.
 //!
-//! Zeroed ahead, an output would be gone through once more than it needs to be, by one thread while
-//! the others wait. Here each task gets its part as the allocator left it, and either writes it as
-//! such or has it [`cleared`] in its own core's cache.
+//! To zero an output first would be to write all of it once more than needed, by one thread while
+//! the others wait. Here each task gets its part uninitialised, and either writes it as such or has
+//! it [`cleared`] in its own core's cache.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -65,8 +65,8 @@ pub fn cleared<T: Copy>(part: &mut [MaybeUninit<T>], zero: T) -> &mut [T] {
 /// Has the cache lines of `len` numbers ready to be written.
 #[inline(always)]
 pub fn prefetch_for_writing<T>(start: *mut T, len: usize) {
-    // The compiler's own intrinsic makes an ordinary prefetch of it, unless told that the processor
-    // has the other one; those that have not take it for nothing.
+    // In assembly, since the compiler's intrinsic becomes an ordinary prefetch unless the program is
+    // compiled for processors that have this instruction. Others ignore it.
     #[cfg(target_arch = "x86_64")]
     for at in (0..len * size_of::<T>()).step_by(LINE) {
         let address = start.cast::<u8>().wrapping_add(at);
@@ -100,10 +100,10 @@ pub fn prefetch<T>(numbers: &[T]) {
 ///
 /// # Safety
 ///
-/// What is written must be numbers again, all of it.
+/// No element may be left uninitialised when the borrow ends.
 #[inline(always)]
 pub unsafe fn uncleared<T: Copy>(numbers: &mut [T]) -> &mut [MaybeUninit<T>] {
-    // SAFETY: of the same layout, and the caller keeps them numbers.
+    // SAFETY: the layout is the same, and the caller leaves no element uninitialised.
     unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), numbers.len()) }
 }
 
@@ -141,9 +141,9 @@ impl<T> Output<T> {
     ///
     /// # Safety
     ///
-    /// Every element was.
+    /// Every element must have been written.
     pub unsafe fn finish(mut self) -> Vec<T> {
-        // SAFETY: `memory` reached so far, and the caller says that it is written.
+        // SAFETY: the vector has this capacity, and the caller has had all of it written.
         unsafe { self.data.set_len(self.len) };
         self.data
     }
@@ -174,12 +174,12 @@ impl<T> OutputParts<'_, T> {
     ///
     /// # Safety
     ///
-    /// While it lives, nobody else has a part that overlaps it.
+    /// No part that overlaps it may be used while it lives.
     #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "the caller keeps parts apart")]
     pub unsafe fn part(&self, range: Range<usize>) -> &mut [MaybeUninit<T>] {
         assert!(range.start <= range.end && range.end <= self.len);
-        // SAFETY: inside the output by the assert, and unshared by the caller's word.
+        // SAFETY: inside the output by the assert, and the caller keeps parts apart.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -8,13 +8,13 @@ use maud::{Markup, html};
 
 use super::axis::step_ticks;
 use super::number::{count, figure as short};
-use super::{Curve, Frame, Layout};
+use super::{Frame, Plot, PlottedSeries};
 
 const HEIGHT: f64 = 1000.0;
 
 /// The chart, its caption and its legend.
-pub fn figure(layout: &Layout) -> Markup {
-    let Layout {
+pub fn figure(layout: &Plot) -> Markup {
+    let Plot {
         chart,
         axis,
         curves,
@@ -71,7 +71,7 @@ pub fn figure(layout: &Layout) -> Markup {
 }
 
 /// The curves' names and last values; `hover.js` puts others in their place.
-fn legend(layout: &Layout) -> Markup {
+fn legend(layout: &Plot) -> Markup {
     let last = layout.last;
     html! {
         p.legend {
@@ -91,7 +91,7 @@ fn legend(layout: &Layout) -> Markup {
 }
 
 /// Strokes of no length: their round ends are dots that the stretching leaves round.
-fn dots(layout: &Layout, curve: &Curve, frame: &Frame) -> String {
+fn dots(layout: &Plot, curve: &PlottedSeries, frame: &Frame) -> String {
     let points = curve.points.iter();
     points
         .filter_map(|&point| layout.point(point, frame))

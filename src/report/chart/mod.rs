@@ -85,14 +85,14 @@ impl Chart {
         svg::picture(self.title, self.layout(last).as_ref())
     }
 
-    fn layout(&self, last: usize) -> Option<Layout<'_>> {
+    fn layout(&self, last: usize) -> Option<Plot<'_>> {
         let values = self.series.iter().flat_map(|series| &series.points);
         let axis = Axis::new(self.scale, values.map(|point| point.1))?;
         let curves = self.series.iter();
-        Some(Layout {
+        Some(Plot {
             chart: self,
             curves: curves
-                .filter_map(|series| Curve::new(series, &axis))
+                .filter_map(|series| PlottedSeries::new(series, &axis))
                 .collect(),
             axis,
             last: last.max(1),
@@ -101,16 +101,16 @@ impl Chart {
 }
 
 /// A chart with its axis, and what of its series has a place on it.
-struct Layout<'a> {
+struct Plot<'a> {
     chart: &'a Chart,
     axis: Axis,
-    curves: Vec<Curve<'a>>,
+    curves: Vec<PlottedSeries<'a>>,
     /// The step at the right end, at least 1.
     last: usize,
 }
 
 /// A series on an axis.
-struct Curve<'a> {
+struct PlottedSeries<'a> {
     series: &'a Series,
     /// Values that have no place on the axis are gaps, `NaN`.
     points: Vec<(usize, f64)>,
@@ -128,7 +128,7 @@ struct Frame {
     height: f64,
 }
 
-impl Layout<'_> {
+impl Plot<'_> {
     /// What stands over the axis.
     fn unit(&self) -> String {
         let scale = if self.axis.log { ", log scale" } else { "" };
@@ -181,7 +181,7 @@ impl Frame {
     }
 }
 
-impl<'a> Curve<'a> {
+impl<'a> PlottedSeries<'a> {
     fn new(series: &'a Series, axis: &Axis) -> Option<Self> {
         let placed = |&(step, value): &(usize, f64)| match axis.place(value) {
             Some(_) => (step, value),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::axis::step_ticks;
 use super::number::{count, figure as short};
-use super::{Curve, Frame, Layout};
+use super::{Frame, Plot, PlottedSeries};
 
 const WIDTH: f64 = 800.0;
 const HEIGHT: f64 = 450.0;
@@ -23,7 +23,7 @@ const QUIET: &str = "#626a73";
 const RULE: &str = "#e2dfd8";
 
 /// The picture of a chart, or of its title alone.
-pub fn picture(title: &str, layout: Option<&Layout>) -> Markup {
+pub fn picture(title: &str, layout: Option<&Plot>) -> Markup {
     html! {
         svg xmlns="http://www.w3.org/2000/svg" width=(WIDTH) height=(HEIGHT)
             viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="img" font-family=(FONTS)
@@ -47,7 +47,7 @@ pub fn picture(title: &str, layout: Option<&Layout>) -> Markup {
 }
 
 /// The numbers beside and under the frame.
-fn numbers(layout: &Layout) -> Markup {
+fn numbers(layout: &Plot) -> Markup {
     let (right, bottom) = (FRAME.left + FRAME.width, FRAME.top + FRAME.height);
     html! {
         @for (place, text) in layout.axis.ticks() {
@@ -61,7 +61,7 @@ fn numbers(layout: &Layout) -> Markup {
 }
 
 /// The curves' names and last values, in a row under the title.
-fn legend(layout: &Layout) -> Markup {
+fn legend(layout: &Plot) -> Markup {
     /// The width of a character, about: a picture cannot measure its text.
     const CHARACTER: f64 = 7.0;
     const KEY: f64 = 24.0;
@@ -78,7 +78,7 @@ fn legend(layout: &Layout) -> Markup {
         x += KEY + GAP + CHARACTER * characters as f64;
         (at, curve, text)
     });
-    let entries: Vec<(f64, &Curve, String)> = entries.collect();
+    let entries: Vec<(f64, &PlottedSeries, String)> = entries.collect();
     html! {
         @for (x, curve, text) in entries {
             @if curve.has_dots() {
@@ -94,7 +94,7 @@ fn legend(layout: &Layout) -> Markup {
 }
 
 /// A curve, and dots where it has them.
-fn drawn(layout: &Layout, curve: &Curve) -> Markup {
+fn drawn(layout: &Plot, curve: &PlottedSeries) -> Markup {
     let points = curve.points.iter();
     html! {
         (line(layout, curve, &curve.points, curve.opacity()))
@@ -106,7 +106,12 @@ fn drawn(layout: &Layout, curve: &Curve) -> Markup {
     }
 }
 
-fn line(layout: &Layout, curve: &Curve, points: &[(usize, f64)], opacity: Option<&str>) -> Markup {
+fn line(
+    layout: &Plot,
+    curve: &PlottedSeries,
+    points: &[(usize, f64)],
+    opacity: Option<&str>,
+) -> Markup {
     let style = curve.series.style;
     html! {
         path fill="none" stroke=(style.colour) stroke-width=(style.width) stroke-opacity=[opacity]

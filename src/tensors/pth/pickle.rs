@@ -22,14 +22,15 @@ pub fn run(code: &[u8], storages: Storages) -> Result<Value, Error> {
         marks: Vec::new(),
         memo: HashMap::new(),
     };
-    while machine.step()? == Step::On {}
+    while machine.step()? == Next::Continue {}
     let result = machine.pop()?;
     machine.objects.into_value(result)
 }
 
+/// Whether the program has more instructions.
 #[derive(PartialEq)]
-enum Step {
-    On,
+enum Next {
+    Continue,
     Stop,
 }
 
@@ -44,10 +45,10 @@ struct Machine<'p, 'a> {
 }
 
 impl<'p> Machine<'p, '_> {
-    fn step(&mut self) -> Result<Step, Error> {
+    fn step(&mut self) -> Result<Next, Error> {
         self.code.begin();
         match self.code.byte()? {
-            opcode::STOP => return Ok(Step::Stop),
+            opcode::STOP => return Ok(Next::Stop),
             opcode::PROTO => match self.code.byte()? {
                 0..=5 => {}
                 other => return Err(Error::Protocol(other)),
@@ -184,7 +185,7 @@ impl<'p> Machine<'p, '_> {
                 });
             }
         }
-        Ok(Step::On)
+        Ok(Next::Continue)
     }
 
     fn wants(&self, wanted: &'static str) -> Error {

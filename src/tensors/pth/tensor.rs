@@ -64,7 +64,7 @@ impl<'a> Storages<'a> {
             });
         }
         let item = item_size(storage.dtype);
-        let Some(place) = Place::of(&window, bytes.len() / item, item) else {
+        let Some(place) = ValidWindow::of(&window, bytes.len() / item, item) else {
             return Err(Error::Outside {
                 key: shown(storage.key),
                 shape: window.shape,
@@ -73,7 +73,7 @@ impl<'a> Storages<'a> {
                 count: storage.count,
             });
         };
-        let Place {
+        let ValidWindow {
             shape,
             axes,
             start,
@@ -133,7 +133,7 @@ pub fn item_size(dtype: Dtype) -> usize {
 }
 
 /// A window that lies inside its storage.
-struct Place {
+struct ValidWindow {
     shape: Vec<usize>,
     /// Length and stride of the axes longer than 1, outermost first; none when the tensor has no
     /// elements.
@@ -144,7 +144,7 @@ struct Place {
     size: usize,
 }
 
-impl Place {
+impl ValidWindow {
     /// Checks `window` against a storage of `count` elements of `item` bytes; `None` when it does
     /// not fit.
     fn of(window: &Window, count: usize, item: usize) -> Option<Self> {

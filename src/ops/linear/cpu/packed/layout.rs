@@ -10,7 +10,7 @@ pub const PIECE: usize = 32;
 
 /// Rows begin at cache lines and are zero up to their end.
 #[derive(Clone, Copy)]
-pub struct Layout {
+pub struct PackedLayout {
     pub rows: usize,
     pub columns: usize,
     /// Lines from one row to the next.
@@ -21,7 +21,7 @@ pub struct Layout {
     pub level: Level,
 }
 
-impl Layout {
+impl PackedLayout {
     /// Of a matrix `[rows, columns]`, for the current level.
     pub fn new(product: Product, [rows, columns]: [usize; 2]) -> Self {
         let level = Level::current();

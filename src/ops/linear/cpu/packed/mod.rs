@@ -9,7 +9,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
-use self::layout::{Layout, PIECE};
+use self::layout::{PIECE, PackedLayout};
 pub use self::output::{PackedOutput, PackedParts};
 pub use self::writer::Writer;
 use super::unit::{LINE, Line, Unit};
@@ -21,7 +21,7 @@ use crate::ops::linear::Product;
 /// A matrix `[rows, columns]` on the left of a product, as the kernels of a processor take it.
 pub struct Packed {
     lines: Vec<Line>,
-    layout: Layout,
+    layout: PackedLayout,
 }
 
 impl Packed {
@@ -33,7 +33,7 @@ impl Packed {
         count: usize,
         fill: impl Fn(Range<usize>, &mut Writer) + Sync,
     ) -> Vec<Self> {
-        let layout = Layout::new(product, dims);
+        let layout = PackedLayout::new(product, dims);
         let mut outs: Vec<Output<Line>> = (0..count).map(|_| Output::new(layout.len())).collect();
         // Each task's rows of each matrix.
         let mut pieces: Vec<Vec<_>> = Vec::new();

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::Packed;
-use super::layout::{Layout, PIECE};
+use super::layout::{PIECE, PackedLayout};
 use crate::ops::cpu::bf16::round;
 use crate::ops::cpu::output::{Output, OutputParts, cleared, prefetch_for_writing};
 use crate::ops::linear::Product;
@@ -17,13 +17,13 @@ const STRIP: usize = 64;
 /// A packed matrix of which tasks write rows by parts.
 pub struct PackedOutput {
     lines: Output<Line>,
-    layout: Layout,
+    layout: PackedLayout,
 }
 
 impl PackedOutput {
     /// Memory for a matrix of shape `dims`, zero where no number is.
     pub fn new(product: Product, dims: [usize; 2]) -> Self {
-        let layout = Layout::new(product, dims);
+        let layout = PackedLayout::new(product, dims);
         let mut lines = Output::new(layout.len());
         let used = layout.columns / (LINE * layout.unit.numbers());
         lines
@@ -59,10 +59,10 @@ impl PackedOutput {
     ///
     /// # Safety
     ///
-    /// Every number was.
+    /// Every number must have been written.
     pub unsafe fn finish(self) -> Packed {
         Packed {
-            // SAFETY: the caller says so, and `new` cleared the rest.
+            // SAFETY: the caller has had every number written, and `new` cleared the rest.
             lines: unsafe { self.lines.finish() },
             layout: self.layout,
         }
@@ -72,7 +72,7 @@ impl PackedOutput {
 /// A packed matrix that tasks write disjoint parts of.
 pub struct PackedParts<'a> {
     lines: OutputParts<'a, Line>,
-    layout: Layout,
+    layout: PackedLayout,
 }
 
 impl PackedParts<'_> {
@@ -80,7 +80,7 @@ impl PackedParts<'_> {
     /// written.
     #[inline(always)]
     pub fn prefetch(&self, row: usize, column: usize, len: usize) {
-        let Layout {
+        let PackedLayout {
             stride, run, unit, ..
         } = self.layout;
         let (line, size) = (LINE * unit.numbers(), size_of::<Line>());
@@ -99,10 +99,10 @@ impl PackedParts<'_> {
     ///
     /// # Safety
     ///
-    /// Nobody else writes them meanwhile.
+    /// No other task may write them meanwhile.
     #[inline(always)]
     pub unsafe fn write_inline(&self, row: usize, column: usize, values: &[f32]) {
-        let Layout {
+        let PackedLayout {
             rows,
             columns,
             stride,

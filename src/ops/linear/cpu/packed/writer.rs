@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use half::bf16;
 
-use super::layout::Layout;
+use super::layout::PackedLayout;
 use crate::ops::cpu::bf16::narrowed;
 use crate::ops::cpu::output::cleared;
 use crate::ops::linear::cpu::unit::{Line, Unit, pack};
@@ -12,7 +12,7 @@ use crate::ops::linear::cpu::unit::{Line, Unit, pack};
 /// Where one task puts its rows.
 pub struct Writer<'a> {
     first: usize,
-    layout: Layout,
+    layout: PackedLayout,
     /// This task's rows of each matrix.
     parts: Vec<&'a mut [MaybeUninit<Line>]>,
     /// How many of them are written.
@@ -21,7 +21,11 @@ pub struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// For the rows from `first` on, of which each matrix has memory in `parts`.
-    pub fn new(first: usize, layout: Layout, parts: Vec<&'a mut [MaybeUninit<Line>]>) -> Self {
+    pub fn new(
+        first: usize,
+        layout: PackedLayout,
+        parts: Vec<&'a mut [MaybeUninit<Line>]>,
+    ) -> Self {
         Self {
             first,
             layout,
@@ -32,7 +36,7 @@ impl<'a> Writer<'a> {
 
     /// Sets row `row` of matrix `matrix`, which is the one after the last.
     pub fn put(&mut self, matrix: usize, row: usize, values: &[f32]) {
-        let Layout {
+        let PackedLayout {
             run,
             unit,
             level,
