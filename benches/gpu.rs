@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A plain loop rather than criterion: what is wanted is one number for each case, in a minute at most, for a script that
-//! holds it against the card's own rates. Calls are queued, as those of a step are, and waited for together: what is timed
-//! is the card, unless it is faster than the program that feeds it.
+//! holds it against the GPU's own rates. Calls are queued, as those of a step are, and waited for together: what is timed
+//! is the GPU, unless it is faster than the program that feeds it.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use state_tune::model::{ModelFile, Reader, Rwkv, State};
-use state_tune::ops::device::{Choice, card_name};
+use state_tune::ops::device::{Choice, gpu_name};
 use state_tune::ops::linear::{Product, Weights};
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets};
@@ -34,7 +34,7 @@ const FORWARD: usize = 2 * 2 * HEAD_SIZE * HEAD_SIZE;
 const BACKWARD: usize = 5 * 2 * HEAD_SIZE * HEAD_SIZE;
 
 struct Options {
-    /// For an emulated card: small, and few times.
+    /// For an emulated GPU: small, and few times.
     small: bool,
     /// The model whose answers are timed.
     decode: Option<PathBuf>,
@@ -50,8 +50,8 @@ struct Times {
 fn main() -> Result<()> {
     let options = parse(std::env::args().skip(1))?;
     let compute = Compute::fastest(Choice::Cuda(0), Some(Product::Bf16), Weights::File)?.compute;
-    let card = card_name(&compute.device)?;
-    println!("{}", json!({"what": "card", "name": card}));
+    let name = gpu_name(&compute.device)?;
+    println!("{}", json!({"what": "gpu", "name": name}));
     if let Some(path) = &options.decode {
         return decode(path, options.small);
     }

@@ -36,7 +36,7 @@ use self::carried::Carried;
 use self::head::Head;
 use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
-use crate::ops::wkv::HEAD_SIZES_ON_CARDS;
+use crate::ops::wkv::GPU_HEAD_SIZES;
 use crate::ops::{Compute, Offsets, device, rows};
 use crate::setting::{DEVICE, WEIGHTS};
 use crate::tensors::Element;
@@ -98,8 +98,8 @@ impl Rwkv {
     pub fn load(file: &ModelFile, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
-            compute.device.is_cpu() || HEAD_SIZES_ON_CARDS.contains(&config.head_size),
-            "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES_ON_CARDS:?}; use {DEVICE} cpu",
+            compute.device.is_cpu() || GPU_HEAD_SIZES.contains(&config.head_size),
+            "its heads have {} channels, and the GPU's kernels take {GPU_HEAD_SIZES:?}; use {DEVICE} cpu",
             config.head_size
         );
         // A few of its rows are read, and none of them multiplied: it stays as it is.
@@ -277,14 +277,13 @@ impl Rwkv {
 
     /// One token on a GPU, which holds its number `[1]`: (logits `[1, V]`, the state after it).
     /// Nothing is copied from or to main memory.
-    #[cfg(feature = "cuda")]
-    fn step_on_card(
+    fn step_on_gpu(
         &self,
         token: &Tensor,
         state: &State,
         offsets: &Offsets,
     ) -> Result<(Tensor, Vec<LayerState>)> {
-        let embedded = rows::embed_on_card(&self.embedding, token)?;
+        let embedded = rows::embed_on_gpu(&self.embedding, token)?;
         let x = self.ln0.forward(&embedded)?;
         let (out, ends) = self.advance_blocks(Carried { x }, state, offsets)?;
         Ok((self.head.logits(&out.x)?, ends))

@@ -2,22 +2,25 @@
 
 use std::fmt;
 
-use anyhow::Result;
-use candle_core::Device;
+use anyhow::{Result, bail};
+use candle_core::{DType, Device, Tensor};
 
 use super::Compute;
 use super::cpu::level::Level;
+use super::cuda::driver;
+pub use super::cuda::driver::{GpuMemory, Missing};
 use super::linear::{Product, Weights};
+use super::reduce;
 use crate::setting::DEVICE;
 
 /// What `--device` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// A card if this build can use cards and there is one, else the processor.
+    /// A GPU if this build can use GPUs and there is one, else the processor.
     Auto,
     /// The processor, even if there is a GPU.
     Cpu,
-    /// The card with this number.
+    /// The GPU with this number.
     Cuda(usize),
 }
 
@@ -70,87 +73,65 @@ impl Compute {
 }
 
 /// The device, and what the user should know about it.
-#[cfg(not(feature = "cuda"))]
 fn open(choice: Choice) -> Result<(Device, Option<String>)> {
-    match choice {
-        Choice::Auto | Choice::Cpu => Ok((Device::Cpu, None)),
-        Choice::Cuda(number) => anyhow::bail!(
-            "{DEVICE} cuda:{number}: this build computes on the processor only; build with --features cuda, or use \
-             {DEVICE} cpu"
-        ),
-    }
-}
-
-/// The device, and what the user should know about it.
-#[cfg(feature = "cuda")]
-fn open(choice: Choice) -> Result<(Device, Option<String>)> {
-    use super::cuda::open::{self, Missing};
-
+    let gpu = |number| driver::open(number, try_kernels);
     match choice {
         Choice::Cpu => Ok((Device::Cpu, None)),
-        Choice::Cuda(number) => match open::card(number) {
+        Choice::Cuda(number) => match gpu(number) {
             Ok(device) => Ok((device, None)),
-            Err(missing) => {
-                anyhow::bail!("{DEVICE} cuda:{number}: {missing}; or use {DEVICE} cpu")
+            Err(why @ Missing::Feature) => {
+                bail!("{DEVICE} cuda:{number}: {why}, or use {DEVICE} cpu")
             }
+            Err(why) => bail!("{DEVICE} cuda:{number}: {why}; or use {DEVICE} cpu"),
         },
-        Choice::Auto => match open::card(0) {
+        Choice::Auto => match gpu(0) {
             Ok(device) => Ok((device, None)),
-            // A machine without a GPU is no news.
-            Err(Missing::Driver | Missing::Cards) => Ok((Device::Cpu, None)),
-            Err(missing) => {
-                let note = format!("{missing}; computing on the processor");
+            // That there is no GPU to be used needs no note.
+            Err(Missing::Feature | Missing::Driver | Missing::Gpus) => Ok((Device::Cpu, None)),
+            Err(why) => {
+                let note = format!("{why}; computing on the processor");
                 Ok((Device::Cpu, Some(note)))
             }
         },
     }
 }
 
-/// Whether an error says that a card's memory is used up.
+/// Runs one of our kernels and one of candle's, which come in another form: better now than after a
+/// model is loaded.
+fn try_kernels(device: &Device) -> candle_core::Result<()> {
+    let one = Tensor::zeros(1, DType::F32, device)?.affine(1.0, 1.0)?;
+    match reduce::sum_of_squares(&one)? {
+        1.0 => Ok(()),
+        other => candle_core::bail!("it computes {other} where 1 is right"),
+    }
+}
+
+/// Whether an error says that a GPU's memory is full.
 pub fn is_out_of_memory(error: &anyhow::Error) -> bool {
-    #[cfg(feature = "cuda")]
-    return error.chain().any(super::cuda::is_out_of_memory);
-    #[cfg(not(feature = "cuda"))]
-    {
-        let _ = error;
-        false
+    error.chain().any(driver::is_out_of_memory)
+}
+
+/// The GPU's memory, if the device is one; [`crate::system`] tells of the processor's.
+pub fn gpu_memory(device: &Device) -> candle_core::Result<Option<GpuMemory>> {
+    match device {
+        Device::Cuda(gpu) => driver::memory(gpu).map(Some),
+        Device::Cpu | Device::Metal(_) => Ok(None),
     }
 }
 
-/// A card's memory, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CardMemory {
-    /// What the GPU has.
-    pub total: u64,
-    /// What no process holds now.
-    pub free: u64,
-    /// The most that this process has held so far.
-    pub peak: u64,
-}
-
-/// The card's memory, if the device is one; the processor's is told by [`crate::memory`].
-pub fn card_memory(device: &Device) -> Result<Option<CardMemory>> {
+/// Has a GPU's allocator give the memory that it keeps and does not use back to the system, so that
+/// one large allocation may have it.
+pub fn give_back_memory(device: &Device) -> candle_core::Result<()> {
     match device {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(gpu) => Ok(Some(super::cuda::open::memory(gpu)?)),
-        _ => Ok(None),
+        Device::Cuda(gpu) => driver::give_back_memory(gpu),
+        Device::Cpu | Device::Metal(_) => Ok(()),
     }
 }
 
-/// Has a card give back what it keeps and does not use, so that what is asked for next may be all of it.
-pub fn give_back_memory(device: &Device) -> Result<()> {
+/// The GPU's name, if the device is one.
+pub fn gpu_name(device: &Device) -> candle_core::Result<Option<String>> {
     match device {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(gpu) => Ok(super::cuda::open::give_back_memory(gpu)?),
-        _ => Ok(()),
-    }
-}
-
-/// The card's name, if the device is one.
-pub fn card_name(device: &Device) -> Result<Option<String>> {
-    match device {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(gpu) => Ok(Some(super::cuda::open::name(gpu)?)),
-        _ => Ok(None),
+        Device::Cuda(gpu) => driver::name(gpu).map(Some),
+        Device::Cpu | Device::Metal(_) => Ok(None),
     }
 }

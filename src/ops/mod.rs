@@ -1,7 +1,7 @@
 //! The operations that a model is made of, each with a gradient written by hand.
 //!
 //! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the
-//! kernel, `cuda.rs` with a `.cu` is the same for NVIDIA cards; `reference.rs` is the same thing
+//! kernel, `cuda.rs` with a `.cu` is the same for NVIDIA GPUs; `reference.rs` is the same thing
 //! slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
 //! float64 and let candle find the gradient, and a bench can time it beside the kernel. All of them
 //! see *flat* activations `[N, C]`: the rows of all sequences one after another, no batch axis and
@@ -16,13 +16,17 @@ pub mod adam;
 mod compute;
 pub mod cpu;
 pub mod cross_entropy;
-#[cfg(feature = "cuda")]
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(dead_code, reason = "what only NVIDIA's libraries read and make")
+)]
 pub(crate) mod cuda;
 pub mod device;
 pub mod gates;
 pub mod linear;
 pub mod norm;
 mod offsets;
+pub mod reduce;
 #[doc(hidden)]
 pub mod roofs;
 pub mod rows;

@@ -1,10 +1,8 @@
 //! Where each sequence lies in a flat batch.
 
 use std::ops::Range;
-#[cfg(feature = "cuda")]
 use std::sync::OnceLock;
 
-#[cfg(feature = "cuda")]
 use candle_core::Tensor;
 
 /// Where each sequence lies in a flat batch: sequence `i` is the rows `offsets[i]..offsets[i + 1]`,
@@ -13,8 +11,7 @@ use candle_core::Tensor;
 pub struct Offsets {
     /// Where each begins, and where the last one ends.
     pub(super) starts: Vec<usize>,
-    #[cfg(feature = "cuda")]
-    pub(super) on_card: OnceLock<Sequences>,
+    pub(super) on_gpu: OnceLock<Sequences>,
 }
 
 impl Eq for Offsets {}
@@ -34,8 +31,7 @@ impl Offsets {
         }
         Self {
             starts: offsets,
-            #[cfg(feature = "cuda")]
-            on_card: OnceLock::new(),
+            on_gpu: OnceLock::new(),
         }
     }
 
@@ -65,8 +61,7 @@ impl Offsets {
     }
 }
 
-/// What kernels need to know of a batch's sequences, on the card: copied there once.
-#[cfg(feature = "cuda")]
+/// What kernels need to know of a batch's sequences, on the GPU: copied there once.
 #[derive(Clone, Debug)]
 pub struct Sequences {
     /// `[sequences + 1]`: where each begins, and where the last one ends.

@@ -5,6 +5,7 @@
 //! what the user says it is, and otherwise not at all.
 
 mod candidate;
+mod check;
 mod error;
 mod file;
 mod format;
@@ -23,10 +24,11 @@ mod web_rwkv;
 #[cfg(test)]
 mod tests;
 
+pub use self::check::check;
 pub use self::error::Error;
 pub use self::file::{OtherModel, StateFile, open, open_for, read};
 pub use self::format::Format;
 pub use self::model::write_into_model;
 pub use self::table::FORMATS;
 pub use self::tag::Tag;
-pub use self::write::{check, write};
+pub use self::write::write;

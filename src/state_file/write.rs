@@ -24,9 +24,3 @@ pub fn write(
     let tag = Tag::new(format, model).text();
     Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
 }
-
-/// Errors as [`write`] would when a number is not finite, or not once it has the type of a
-/// [`Format::STATE`].
-pub fn check(state: &State, element: Element) -> Result<(), Error> {
-    Format::STATE.content(state, element).map(drop)
-}

@@ -21,8 +21,8 @@ pub fn model(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Conso
         product,
         weights,
     } = model.compute();
-    if let Some(card) = device::card_name(device)? {
-        console.line(&format!("device {card}, in {product}"));
+    if let Some(gpu) = device::gpu_name(device)? {
+        console.line(&format!("device {gpu}, in {product}"));
     }
     if *weights != Weights::File {
         console.line(&format!(

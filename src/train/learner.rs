@@ -11,7 +11,8 @@ use rand::{RngExt, SeedableRng};
 use super::memory_plan::Plan;
 use super::{Init, Tune};
 use crate::model::{self, Batch, Config, FirstRow, PerGroup, Rwkv, Sequence, State};
-use crate::ops::adam::{self, Adam, Moments};
+use crate::ops::adam::{Adam, Moments};
+use crate::ops::reduce;
 
 /// `--init random` draws uniformly between minus and plus this.
 const SMALL: f32 = 0.02;
@@ -194,7 +195,7 @@ pub fn clip(gradient: &State, norms: &Norms, limit: f64) -> Result<State> {
 }
 
 fn norm(tensor: &Tensor) -> Result<f64> {
-    Ok(adam::sum_of_squares(tensor)?.sqrt())
+    Ok(reduce::sum_of_squares(tensor)?.sqrt())
 }
 
 #[cfg(test)]

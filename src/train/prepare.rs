@@ -105,8 +105,8 @@ fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Re
 
 /// How much is computed at once: as much as the largest batch needs and memory holds.
 pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan> {
-    let free = match device::card_memory(&model.compute().device)? {
-        Some(card) => card.free,
+    let free = match device::gpu_memory(&model.compute().device)? {
+        Some(gpu) => gpu.free,
         None => system::free().unwrap_or(ASSUMED_FREE),
     };
     let first_row = options.first_row();

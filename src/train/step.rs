@@ -121,8 +121,7 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
     run.learner
         .update(&gradient, &options.adam, learning_rate)?;
     run.drawn = run.walker.drawn();
-    let updated = run.learner.snapshot()?;
-    state_file::check(&updated, context.model.element()).map_err(|error| {
+    state_file::check(&run.learner.state(), context.model.element()).map_err(|error| {
         let what = match error {
             state_file::Error::NotFinite { part } => {
                 format!("the update puts {part} beyond what the state's file can hold")
@@ -131,7 +130,7 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
         };
         lower_the_learning_rate(&what, step, options)
     })?;
-    run.backup.updated(updated);
+    run.backup.updated(run.learner.snapshot()?);
 
     let past = run.history.steps.last();
     let loss_avg = past.map_or(loss, |past| {
@@ -148,7 +147,7 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
         seconds: run.seconds(),
         learning_rate,
         grad_norms: norms,
-        gpu_memory: device::card_memory(&context.model.compute().device)?.map(|memory| memory.peak),
+        gpu_memory: device::gpu_memory(&context.model.compute().device)?.map(|memory| memory.peak),
     })
 }
 

@@ -53,7 +53,7 @@ const OWNED: [(&str, &[&str]); 14] = [
 /// Files outside `cli` that may write `--` before a word, and why: how a user writes a setting is
 /// the command line's.
 const DASHED: [(&str, &str); 2] = [
-    ("ops/device.rs", "names a flag of cargo"),
+    ("ops/cuda/driver/mod.rs", "names a flag of cargo"),
     ("report/page/heat.rs", "sets a variable of the style sheet"),
 ];
 

@@ -1,6 +1,6 @@
 // What a kernel written against src/ops/cuda/common.cuh means on the processor, so that kernels are tested where there is no
 // card. A block is run by one thread of the operating system; its CUDA threads are fibers on it (block.cpp), which give
-// way only where they wait for each other: at a barrier or a warp-wide operation. Whatever a card would leave undefined and
+// way only where they wait for each other: at a barrier or a warp-wide operation. Whatever a GPU would leave undefined and
 // that can be noticed here, ends the program with a message that names kernel, block and thread.
 #pragma once
 
@@ -118,7 +118,7 @@ inline float to_float(bf16 x) {
     return out;
 }
 
-// To the nearest, ties to even; what is no number becomes the one NaN that cards give.
+// To the nearest, ties to even; what is no number becomes the one NaN that GPUs give.
 inline void from_float(bf16& to, float x) {
     uint32_t bits;
     memcpy(&bits, &x, 4);

@@ -1,4 +1,4 @@
-// cuRAND, as far as candle's devices need it: numbers of the right distribution, not the ones that a card would draw.
+// cuRAND, as far as candle's devices need it: numbers of the right distribution, not the ones that a GPU would draw.
 #include <random>
 
 #include "api.h"

@@ -13,18 +13,3 @@ KERNEL(256, adam, float* value, float* first, float* second, const float* gradie
     second[i] = square;
     value[i] = value[i] * kept - rate * (mean * correct1 / (sqrtf(square * correct2) + eps));
 }
-
-// The sum of squares of the numbers that are a block's: every 256 * gridDim.x-th group of 256. Grid: any number of
-// blocks of 256; parts has one number for each.
-KERNEL(256, sum_of_squares, const float* values, double* parts, long long count) {
-    __shared__ double sums[256];
-    double sum = 0.0;
-    for (long long i = blockIdx.x * 256 + threadIdx.x; i < count; i += 256 * gridDim.x)
-        sum += static_cast<double>(values[i]) * values[i];
-    sums[threadIdx.x] = sum;
-    for (unsigned half = 128; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    }
-    if (threadIdx.x == 0) parts[blockIdx.x] = sums[0];
-}

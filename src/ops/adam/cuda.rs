@@ -1,12 +1,9 @@
-//! Adam on a card.
+//! Adam on a GPU.
 
-use candle_core::{DType, Result, Tensor, Var};
+use candle_core::{Result, Tensor, Var};
 
 use super::{Adam, EPS, Moments};
-use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer};
-
-/// Blocks that sum squares, each its own part.
-const PARTS: usize = 256;
+use crate::ops::cuda::{Arg, Grid, gpu, int, launch, pointer};
 
 pub fn step(
     adam: &Adam,
@@ -40,17 +37,5 @@ pub fn step(
     ];
     // SAFETY: the kernel's arguments, all four tensors of one shape. It writes to the variable and the moments, which
     // are the learner's own.
-    unsafe { launch(card(var)?, "adam", Grid::each(count), &args) }
-}
-
-pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
-    let parts = output(tensor, PARTS, DType::F64)?;
-    let args = [
-        pointer(tensor)?,
-        pointer(&parts)?,
-        Arg::Long(tensor.elem_count() as i64),
-    ];
-    // SAFETY: the kernel's arguments; every block writes one part.
-    unsafe { launch(card(tensor)?, "sum_of_squares", Grid::blocks(PARTS), &args)? };
-    Ok(parts.to_vec1::<f64>()?.iter().sum())
+    unsafe { launch(gpu(var)?, "adam", Grid::each(count), &args) }
 }

@@ -1,7 +1,6 @@
 //! Adam, with its moments open to be saved: candle-nn's optimiser keeps them to itself, and a run
 //! that is resumed needs them. On the processor the arithmetic is the same to the last bit.
 
-#[cfg(feature = "cuda")]
 mod cuda;
 
 use candle_core::{Result, Tensor, Var};
@@ -55,7 +54,6 @@ impl Adam {
             beta2,
             weight_decay,
         } = self;
-        #[cfg(feature = "cuda")]
         if var.device().is_cuda() {
             return cuda::step(self, var, moments, gradient, learning_rate, step);
         }
@@ -71,16 +69,6 @@ impl Adam {
         *moments = Moments { first, second };
         Ok(())
     }
-}
-
-/// The sum of the squares of all numbers.
-pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
-    #[cfg(feature = "cuda")]
-    if tensor.device().is_cuda() {
-        return cuda::sum_of_squares(tensor);
-    }
-    let values: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
-    Ok(values.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! Cross-entropy on a card.
+//! Cross-entropy on a GPU.
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::ops::cuda::{Arg, Grid, card, indices, int, launch, output, pointer, pointer_if};
+use crate::ops::cuda::{
+    Arg, Grid, constant, gpu, indices, int, launch, output, pointer, pointer_if,
+};
 use crate::ops::linear::{Product, Rows};
 
-/// Threads for each row; as the `.cu` has it.
-const ROW_THREADS: usize = 512;
+/// Threads for each row.
+const ROW_THREADS: usize = constant(include_str!("cross_entropy.cu"), "ROW_THREADS");
 
 pub fn loss_and_gradient(
     logits: &Tensor,
@@ -16,7 +18,7 @@ pub fn loss_and_gradient(
 ) -> Result<(Tensor, Rows)> {
     let gradient = output(logits, logits.shape(), product.dtype())?;
     let (losses, _) = run(logits, targets, scale, Some(&gradient))?;
-    Ok((losses, Rows::Card(gradient)))
+    Ok((losses, Rows::Gpu(gradient)))
 }
 
 pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
@@ -25,7 +27,7 @@ pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
     Ok((losses.to_vec1::<f64>()?.iter().sum(), hits as usize))
 }
 
-/// (each row's loss, whether it is hit), and the gradient where one is wanted.
+/// (each row's loss, whether its target is the first of the largest logits); writes the gradient where one is wanted.
 fn run(
     logits: &Tensor,
     targets: &[u32],
@@ -54,6 +56,6 @@ fn run(
         ..Grid::blocks(rows)
     };
     // SAFETY: the kernel's arguments; logits are f32, and `mod.rs` checked the targets.
-    unsafe { launch(card(logits)?, kernel, grid, &args)? };
+    unsafe { launch(gpu(logits)?, kernel, grid, &args)? };
     Ok((losses, hits))
 }

@@ -9,7 +9,6 @@
 //! vocabulary of 65,536 logits are the largest thing a step computes, and are fetched just once.
 
 mod cpu;
-#[cfg(feature = "cuda")]
 mod cuda;
 #[doc(hidden)]
 pub mod reference;
@@ -20,7 +19,7 @@ use super::cpu::tensor::borrow;
 use super::linear::{Product, Rows};
 
 /// (the loss of each row of logits `[R, V]` against R target tokens, `[R]` in f64; the logits'
-/// gradient times `scale`, `[R, V]`). On a card, nothing waits for the losses before they are read.
+/// gradient times `scale`, `[R, V]`). On a GPU, nothing waits for the losses before they are read.
 pub fn loss_and_gradient(
     logits: &Tensor,
     targets: &[u32],
@@ -28,7 +27,6 @@ pub fn loss_and_gradient(
     product: Product,
 ) -> Result<(Tensor, Rows)> {
     check(logits, targets)?;
-    #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
         return cuda::loss_and_gradient(logits, targets, scale, product);
     }
@@ -44,7 +42,6 @@ pub fn loss_and_gradient(
 /// logits).
 pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
     check(logits, targets)?;
-    #[cfg(feature = "cuda")]
     if logits.device().is_cuda() {
         return cuda::score(logits, targets);
     }

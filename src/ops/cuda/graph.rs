@@ -1,19 +1,19 @@
-//! A run of kernels recorded once and launched as a whole: what a single token costs is otherwise mostly the launching of
-//! some hundred small kernels one by one.
+//! A sequence of kernels that is recorded once and launched as a whole: most of what a single token costs would
+//! otherwise be the launching of some hundred small kernels one by one.
 //!
-//! A graph's kernels keep the addresses that they were recorded with. So `work` is run twice: the first time, which counts,
-//! every output that it asks for is remembered; the second time, which only records, it gets the same ones again.
+//! A graph's kernels keep the addresses that they were recorded with. So the work is done twice. The first time its
+//! kernels run, and every output that it allocates is remembered; the second time they are only recorded, and it gets
+//! the same outputs again.
 
 use std::cell::RefCell;
 
-use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::driver::{CudaGraph, sys};
 use candle_core::{CudaDevice, DType, Result, Shape, Tensor, bail};
 
-use super::{Arg, Grid, card, int, launch, pointer};
+use super::driver::Recording;
+use super::{Grid, address, gpu, int, launch, pointer};
 
 thread_local! {
-    /// Outputs of the work under way, if they are to be remembered or given again.
+    /// The outputs of the work under way, if that work is to be recorded.
     static OUTPUTS: RefCell<Option<Outputs>> = const { RefCell::new(None) };
 }
 
@@ -23,7 +23,7 @@ struct Outputs {
     next: Option<usize>,
 }
 
-/// An output for `work` that is being recorded, or `None` where `make` it is the caller's.
+/// An output of a kernel: what `make` allocates, unless the work under way is being recorded and has its output already.
 pub fn output(
     shape: &Shape,
     dtype: DType,
@@ -52,16 +52,16 @@ pub fn output(
 
 /// Recorded work, with the memory that it uses.
 pub struct Graph {
-    graph: CudaGraph,
-    /// What the graph's kernels know the addresses of.
+    recording: Recording,
+    /// The graph's kernels write to these addresses.
     _outputs: Vec<Tensor>,
     _copies: Copies,
 }
 
 impl Graph {
-    /// Does `work`, then copies some of what it came to over what it began with; and records both. `work` may not copy
-    /// from or to main memory, or wait. What it gave is written again at each launch; what it read, beside what is
-    /// given to it again, must stay where it is.
+    /// Does `work`, then copies some of its results over some of its inputs; and records both. `work` may not copy from
+    /// or to main memory, or wait. Each launch writes its results again; its inputs, other than those that are copied
+    /// over, must stay where they are.
     pub fn record<T>(
         gpu: &CudaDevice,
         work: impl Fn() -> anyhow::Result<T>,
@@ -70,25 +70,18 @@ impl Graph {
         let (done, outputs) = with_outputs(Vec::new(), None, &work)?;
         let copies = copies(&done)?;
         copies.launch()?;
-        let stream = gpu.cuda_stream();
-        stream
-            .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-            .w()?;
-        let recorded = with_outputs(outputs, Some(0), || {
-            work()?;
-            Ok(copies.launch()?)
-        });
-        // Ended whatever happened, since nothing else can be done on the stream until then.
-        let graph = stream.end_capture(sys::CUgraphInstantiate_flags(0)).w();
-        let ((), outputs) = recorded?;
-        let Some(graph) = graph? else {
-            anyhow::bail!("the GPU's driver recorded nothing");
-        };
-        graph.upload().w()?;
+        let mut kept = Vec::new();
+        let recording = Recording::new(gpu, || {
+            ((), kept) = with_outputs(outputs, Some(0), || {
+                work()?;
+                Ok(copies.launch()?)
+            })?;
+            Ok(())
+        })?;
         Ok((
             Self {
-                graph,
-                _outputs: outputs,
+                recording,
+                _outputs: kept,
                 _copies: copies,
             },
             done,
@@ -97,7 +90,7 @@ impl Graph {
 
     /// Does it all again.
     pub fn launch(&self) -> Result<()> {
-        self.graph.launch().w()
+        self.recording.launch()
     }
 }
 
@@ -130,10 +123,7 @@ impl Copies {
                 bail!("a copy of {:?} over {:?}", from.shape(), to.shape());
             }
             for tensor in [from, to] {
-                match pointer(tensor)? {
-                    Arg::Pointer(address) => list.push(address as i64),
-                    other => bail!("{other:?} is no address"),
-                }
+                list.push(address(tensor)? as i64);
             }
             list.push(from.elem_count() as i64);
             most = most.max(from.elem_count());
@@ -156,18 +146,6 @@ impl Copies {
         };
         let args = [pointer(&self.list)?, int(count)?];
         // SAFETY: the kernel's arguments; `new` took the list from tensors of equal size.
-        unsafe { launch(card(&self.list)?, "copy_all", grid, &args) }
+        unsafe { launch(gpu(&self.list)?, "copy_all", grid, &args) }
     }
-}
-
-/// Puts a number where a recorded kernel reads it.
-pub fn set(number: &Tensor, value: i32) -> Result<()> {
-    let Arg::Pointer(address) = pointer(number)? else {
-        bail!("no address");
-    };
-    let stream = card(number)?.cuda_stream();
-    // SAFETY: the tensor has one i32. The call takes the number itself, so that nothing of ours is read later.
-    unsafe { sys::cuMemsetD32Async(address, value as u32, 1, stream.cu_stream()) }
-        .result()
-        .w()
 }

@@ -4,6 +4,7 @@
 #include "../gates/gates.cu"
 #include "../linear/linear.cu"
 #include "../norm/norm.cu"
+#include "../reduce/reduce.cu"
 #include "../rows/rows.cu"
 #include "../token_shift/token_shift.cu"
 #include "../wkv/chunked.cu"

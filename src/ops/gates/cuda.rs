@@ -1,8 +1,8 @@
-//! The gates on a card that look at one number at a time; those with a norm are the norm's.
+//! The element-wise gates on a GPU. Those that follow a norm are in `norm/cuda.rs`.
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use crate::ops::cuda::{Grid, card, int, launch, output, pointer, suffix};
+use crate::ops::cuda::{Grid, gpu, int, launch, output, pointer, suffix};
 use crate::ops::linear::Rows;
 
 pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
@@ -11,20 +11,21 @@ pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
 }
 
 pub fn sigmoid_mul_backward(dz: &Tensor, r: &Tensor, v: &Tensor) -> Result<[Rows; 2]> {
-    Ok(each("sigmoid_mul_backward", [dz, r, v], r, r.dtype())?.map(Rows::Card))
+    Ok(each("sigmoid_mul_backward", [dz, r, v], r, r.dtype())?.map(Rows::Gpu))
 }
 
 pub fn relu_squared(k: &Tensor) -> Result<Rows> {
     let [z] = each("relu_squared", [k], k, k.dtype())?;
-    Ok(Rows::Card(z))
+    Ok(Rows::Gpu(z))
 }
 
 pub fn relu_squared_backward(dz: &Tensor, k: &Tensor) -> Result<Rows> {
     let [dk] = each("relu_squared_backward", [dz, k], k, k.dtype())?;
-    Ok(Rows::Card(dk))
+    Ok(Rows::Gpu(dk))
 }
 
-/// A kernel, named after the type of `given`, which a product gave, that makes numbers of numbers at the same place.
+/// Runs an element-wise kernel: `OUT` outputs of type `dtype` from inputs of one shape. `given` is the input whose type
+/// the kernel's name ends in.
 fn each<const IN: usize, const OUT: usize>(
     kernel: &str,
     inputs: [&Tensor; IN],
@@ -49,6 +50,6 @@ fn each<const IN: usize, const OUT: usize>(
     args.push(int(count / 8)?);
     let kernel = format!("{kernel}_{}", suffix(given)?);
     // SAFETY: the gates take their inputs, their outputs and the number of eights; `mod.rs` checked that shapes agree.
-    unsafe { launch(card(given)?, &kernel, Grid::each(count / 8), &args)? };
+    unsafe { launch(gpu(given)?, &kernel, Grid::each(count / 8), &args)? };
     Ok(std::array::from_fn(|i| outputs[i].clone()))
 }

@@ -11,7 +11,6 @@
 //! near 1.
 
 mod cpu;
-#[cfg(feature = "cuda")]
 mod cuda;
 #[doc(hidden)]
 pub mod reference;
@@ -25,9 +24,8 @@ use super::norm::Norm;
 /// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
 pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Product) -> Result<Rows> {
     norm.check(y)?;
-    #[cfg(feature = "cuda")]
     if y.device().is_cuda() {
-        return Ok(Rows::Card(super::norm::cuda::forward(
+        return Ok(Rows::Gpu(super::norm::cuda::forward(
             norm,
             y,
             None,
@@ -58,10 +56,9 @@ pub fn norm_silu_backward(
     norm.check(y)?;
     check(dz, y)?;
     check(y, gate)?;
-    #[cfg(feature = "cuda")]
     if y.device().is_cuda() {
         let (dy, dg) = super::norm::cuda::backward(norm, dz, y, Some(gate))?;
-        return Ok((dy, Rows::Card(dg)));
+        return Ok((dy, Rows::Gpu(dg)));
     }
     let (params, dtype) = (norm.params()?, dz.dtype());
     let (dz, y, gate) = (borrow(dz)?, borrow(y)?, borrow(gate)?);
@@ -74,7 +71,6 @@ pub fn norm_silu_backward(
 pub fn sigmoid_mul_onto(x: &Tensor, r: &Tensor, v: &Tensor) -> Result<Tensor> {
     check(x, r)?;
     check(r, v)?;
-    #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return cuda::sigmoid_mul_onto(x, r, v);
     }
@@ -93,7 +89,6 @@ pub fn sigmoid_mul_backward(
 ) -> Result<[Rows; 2]> {
     check(dz, r)?;
     check(r, v)?;
-    #[cfg(feature = "cuda")]
     if r.device().is_cuda() {
         return cuda::sigmoid_mul_backward(dz, r, v);
     }
@@ -105,7 +100,6 @@ pub fn sigmoid_mul_backward(
 
 /// max(k, 0)^2, `[N, F]`.
 pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
-    #[cfg(feature = "cuda")]
     if k.device().is_cuda() {
         return cuda::relu_squared(k);
     }
@@ -116,7 +110,6 @@ pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
 /// dk of [`relu_squared`].
 pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: Product) -> Result<Rows> {
     check(dz, k)?;
-    #[cfg(feature = "cuda")]
     if k.device().is_cuda() {
         return cuda::relu_squared_backward(dz, k);
     }

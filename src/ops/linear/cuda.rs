@@ -1,28 +1,31 @@
-//! Products on a card: cuBLAS, and a kernel of our own for a single row, which is decoding.
+//! Products on a GPU: cuBLAS, and a kernel of our own for a single row, which is decoding.
 //!
 //! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought to that first, some rows
 //! at a time.
 
-use candle_core::cuda_backend::WrapErr;
-use candle_core::cuda_backend::cudarc::cublas::sys::{
-    cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cudaDataType,
-};
-use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
 use super::{Product, Side, To, WIDENED};
-use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
+use crate::ops::cuda::driver::{self, Gemm, Operand, Sums, Transpose};
+use crate::ops::cuda::{
+    Arg, Grid, address, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
+};
 use crate::ops::linear::quantised::{BLOCK, Form, LEVELS};
 use crate::setting::DEVICE;
 use crate::tensors::Element;
 
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
 const NEIGHBOURS: usize = 8;
-/// Rows of W that a block of the single row's kernel takes; as the `.cu` has it.
-const ROWS_PER_BLOCK: usize = 16;
+const SOURCE: &str = include_str!("linear.cu");
+/// Rows of W that a block of the single row's kernel takes.
+const ROWS_PER_BLOCK: usize = constant(SOURCE, "ROWS_PER_BLOCK");
+const _: () = assert!(
+    BLOCK == constant(SOURCE, "QUANTISED_BLOCK"),
+    "kernels read quantised numbers in the blocks that they are stored in"
+);
 
-/// A matrix `[rows, columns]` as a card holds it.
+/// A matrix `[rows, columns]` as a GPU holds it.
 #[derive(Clone, Debug)]
 pub enum Numbers {
     /// bf16 or f32, row after row.
@@ -42,8 +45,7 @@ pub struct Quantised {
 }
 
 impl Numbers {
-    /// Copies numbers that are stored as `element` to the card, in that type where the card's kernels
-    /// know it: f16 becomes what the product takes, and so does f32 where the product would round it
+    /// Copies numbers that are stored as `element` to the GPU, in that type where the kernels know it: f16 becomes what the product takes, and so does f32 where the product would round it
     /// anyway.
     pub fn stored(
         data: &[u8],
@@ -64,7 +66,7 @@ impl Numbers {
         Ok(Self::Plain(tensor.reshape(dims.to_vec())?))
     }
 
-    /// Copies quantised numbers to the card.
+    /// Copies quantised numbers to the GPU.
     pub fn quantised(
         numbers: &super::quantised::Quantised,
         dims: [usize; 2],
@@ -81,7 +83,7 @@ impl Numbers {
         }))
     }
 
-    /// Bytes of the card's memory.
+    /// Bytes of the GPU's memory.
     pub fn bytes(&self) -> usize {
         let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
         match self {
@@ -153,7 +155,7 @@ impl Numbers {
             ..Grid::each(rows * pieces)
         };
         // SAFETY: the kernel's arguments; the rows are the matrix's.
-        unsafe { launch(card(like)?, &kernel, grid, &args)? };
+        unsafe { launch(gpu(like)?, &kernel, grid, &args)? };
         Ok(out)
     }
 
@@ -181,10 +183,10 @@ impl Numbers {
             ..Grid::blocks(rows.div_ceil(ROWS_PER_BLOCK))
         };
         // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-        unsafe { launch(card(x)?, &kernel, grid, &args) }
+        unsafe { launch(gpu(x)?, &kernel, grid, &args) }
     }
 
-    /// Rows of it for tokens, `[N, columns]`; see `rows::embed`.
+    /// The embedding table `[rows, columns]`, of which `rows::embed` takes rows.
     pub fn table(&self) -> Result<&Tensor> {
         match self {
             Self::Plain(tensor) => Ok(tensor),
@@ -203,7 +205,7 @@ fn check([_, columns]: [usize; 2]) -> Result<()> {
     Ok(())
 }
 
-/// Little-endian bf16 as a tensor on the card.
+/// Little-endian bf16 as a tensor on the GPU.
 fn upload(bytes: &[u8], device: &Device) -> Result<Tensor> {
     // SAFETY: any two bytes are a bf16.
     let (before, numbers, after) = unsafe { bytes.align_to::<bf16>() };
@@ -234,12 +236,12 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     let kernel = format!("convert_{}_{}", suffix(x)?, suffix(&out)?);
     let args = [pointer(x)?, pointer(&out)?, Arg::Long(count as i64)];
     // SAFETY: the kernel's arguments, both of one shape.
-    unsafe { launch(card(x)?, &kernel, Grid::each(count), &args)? };
+    unsafe { launch(gpu(x)?, &kernel, Grid::each(count), &args)? };
     Ok(out)
 }
 
 /// Adds to `out` what the rows of W from `first` on give, or sets it: forward they give some of its columns, backward
-/// a part of every sum. cuBLAS goes by columns: what is `[a, b]` here is `[b, a]` there.
+/// a part of every sum.
 fn gemm(
     left: &Tensor,
     w: &Tensor,
@@ -248,69 +250,40 @@ fn gemm(
     onto: bool,
     out: &Tensor,
 ) -> Result<()> {
-    let ((n, inner), (rows, columns)) = (left.dims2()?, w.dims2()?);
-    let (_, width) = out.dims2()?;
-    let address = |tensor: &Tensor, skipped: usize| match pointer(tensor)? {
-        Arg::Pointer(start) => Ok(start + (skipped * tensor.dtype().size_in_bytes()) as u64),
-        other => bail!("{other:?} is no address"),
+    let ((n, _), (rows, columns)) = (left.dims2()?, w.dims2()?);
+    // A matrix, from a column of its first row on.
+    let operand = |tensor: &Tensor, column: usize| -> Result<Operand> {
+        let (_, stride) = tensor.dims2()?;
+        let dtype = tensor.dtype();
+        Ok(Operand {
+            start: address(tensor)? + (column * dtype.size_in_bytes()) as u64,
+            dtype,
+            stride,
+        })
     };
-    let (transpose, m, k, add, from, to) = match side {
-        Side::Forward => (
-            cublasOperation_t::CUBLAS_OP_T,
-            rows,
-            columns,
-            onto,
-            address(left, 0)?,
-            address(out, first)?,
-        ),
-        Side::Backward => (
-            cublasOperation_t::CUBLAS_OP_N,
-            columns,
-            rows,
-            onto || first > 0,
-            address(left, first)?,
-            address(out, 0)?,
-        ),
+    let sums = |add| if add { Sums::Add } else { Sums::Replace };
+    let product = match side {
+        Side::Forward => Gemm {
+            w: operand(w, 0)?,
+            transpose: Transpose::Yes,
+            left: operand(left, 0)?,
+            out: operand(out, first)?,
+            sums: sums(onto),
+            m: rows,
+            n,
+            inner: columns,
+        },
+        Side::Backward => Gemm {
+            w: operand(w, 0)?,
+            transpose: Transpose::No,
+            left: operand(left, first)?,
+            out: operand(out, 0)?,
+            sums: sums(onto || first > 0),
+            m: columns,
+            n,
+            inner: rows,
+        },
     };
-    let (alpha, beta) = (1.0f32, if add { 1.0f32 } else { 0.0 });
-    let narrow = |n: usize| {
-        i32::try_from(n)
-            .map_err(|_| candle_core::Error::Msg(format!("{n} is too large for cuBLAS")))
-    };
-    let blas = card(left)?.cublas_handle();
-    let blas: &CudaBlas = &blas;
-    // SAFETY: the shapes were checked by `mod.rs`, so every row of each side lies inside its tensor; alpha and beta are
-    // f32, as the compute type asks, and live until the call returns. f32 products stay f32: tf32 is not asked for.
-    unsafe {
-        result::gemm_ex(
-            *blas.handle(),
-            transpose,
-            cublasOperation_t::CUBLAS_OP_N,
-            narrow(m)?,
-            narrow(n)?,
-            narrow(k)?,
-            (&raw const alpha).cast(),
-            address(w, 0)? as *const _,
-            data_type(w)?,
-            narrow(columns)?,
-            from as *const _,
-            data_type(left)?,
-            narrow(inner)?,
-            (&raw const beta).cast(),
-            to as *mut _,
-            data_type(out)?,
-            narrow(width)?,
-            cublasComputeType_t::CUBLAS_COMPUTE_32F,
-            cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
-        )
-        .w()
-    }
-}
-
-fn data_type(tensor: &Tensor) -> Result<cudaDataType> {
-    match tensor.dtype() {
-        DType::F32 => Ok(cudaDataType::CUDA_R_32F),
-        DType::BF16 => Ok(cudaDataType::CUDA_R_16BF),
-        dtype => bail!("no product of {dtype:?} on a GPU"),
-    }
+    // SAFETY: the shapes were checked by `mod.rs`, so every row of each side lies inside its tensor.
+    unsafe { driver::gemm(gpu(left)?, &product) }
 }

@@ -22,11 +22,11 @@ template <typename W> struct Plain {
     }
 };
 
-// quantise/mod.rs has the layout: blocks of 64 numbers with a common scale, a short last one filled up.
-constexpr int BLOCK = 64;
+// quantised/mod.rs has the layout: blocks of 64 numbers with a common scale, a short last one filled up.
+constexpr int QUANTISED_BLOCK = 64;
 
 __device__ inline float scale_of(const bf16* scales, long long row, int columns, int block) {
-    return to_float(scales[row * ((columns + BLOCK - 1) / BLOCK) + block]);
+    return to_float(scales[row * ((columns + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK) + block]);
 }
 
 __device__ inline Pack<signed char> codes_at(const signed char* codes, long long row, int pieces, int piece) {
@@ -38,7 +38,7 @@ struct Int8 {
     const bf16* scales;
     int columns;
 
-    __device__ int pieces() const { return (columns + BLOCK - 1) / BLOCK * 4; }
+    __device__ int pieces() const { return (columns + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK * 4; }
 
     template <typename F> __device__ void each(long long row, int piece, F f) const {
         Pack<signed char> values = codes_at(codes, row, pieces(), piece);
@@ -58,14 +58,14 @@ struct Nf4 {
     // The sixteen levels in shared memory, each in a bank of its own.
     const float* levels;
 
-    __device__ int pieces() const { return (columns + BLOCK - 1) / BLOCK * 2; }
+    __device__ int pieces() const { return (columns + QUANTISED_BLOCK - 1) / QUANTISED_BLOCK * 2; }
 
     // Byte j of a block has number j in its lower half and number 32 + j in its upper one.
     template <typename F> __device__ void each(long long row, int piece, F f) const {
         Pack<signed char> values = codes_at(codes, row, pieces(), piece);
         float scale = scale_of(scales, row, columns, piece / 2);
         for (int first = 0; first < 16; first += 8) {
-            int column = piece / 2 * BLOCK + piece % 2 * 16 + first;
+            int column = piece / 2 * QUANTISED_BLOCK + piece % 2 * 16 + first;
             Eight low, high;
             for (int j = 0; j < 8; j++) {
                 low.at[j] = scale * levels[values.at[first + j] & 15];
@@ -95,10 +95,12 @@ template <typename T, typename W> __device__ inline void widen(const W& w, T* to
 }
 
 // y = W x + onto for one row x: nothing but reading W costs, and nothing is rounded on the way. Each warp goes through
-// two rows of W at once, so that x is fetched half as often. `onto` may be null. Grid: rows / 16 blocks of 256.
+// two rows of W at once, so that x is fetched half as often. `onto` may be null. Grid: rows / ROWS_PER_BLOCK blocks of 256.
+constexpr int ROWS_PER_BLOCK = 16;
 template <typename W, typename T, typename Y>
 __device__ inline void row_product(const W& w, const T* x, const Y* onto, Y* y, int rows) {
-    int row = (blockIdx.x * 8 + threadIdx.x / 32) * 2;
+    static_assert(ROWS_PER_BLOCK == 2 * 256 / 32, "two rows for each warp of a block");
+    int row = blockIdx.x * ROWS_PER_BLOCK + threadIdx.x / 32 * 2;
     if (row >= rows) return;
     // An odd number's last row is gone through twice.
     int other = min(row + 1, rows - 1);

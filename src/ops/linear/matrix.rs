@@ -6,7 +6,6 @@ use candle_core::{Device, Result, bail};
 use rayon::prelude::*;
 
 use super::cpu::unit::PARTS;
-#[cfg(feature = "cuda")]
 use super::cuda;
 use super::quantised::{Form, Quantised};
 use super::row_part::RowPart;
@@ -31,8 +30,7 @@ pub enum Held {
     /// Little-endian numbers, row after row.
     Stored(Bytes),
     Quantised(Quantised),
-    #[cfg(feature = "cuda")]
-    Card(cuda::Numbers),
+    Gpu(cuda::Numbers),
 }
 
 impl Matrix {
@@ -92,11 +90,10 @@ impl Matrix {
         })
     }
 
-    /// The same matrix on a device. A card gets a copy.
+    /// The same matrix on a device. A GPU gets a copy.
     pub fn on(self, device: &Device) -> Result<Self> {
         match device {
             Device::Cpu => Ok(self),
-            #[cfg(feature = "cuda")]
             Device::Cuda(_) => {
                 let dims = self.dims();
                 let numbers = match &self.held {
@@ -107,10 +104,10 @@ impl Matrix {
                         copy
                     }
                     Held::Quantised(numbers) => cuda::Numbers::quantised(numbers, dims, device)?,
-                    Held::Card(numbers) => numbers.clone(),
+                    Held::Gpu(numbers) => numbers.clone(),
                 };
                 Ok(Self {
-                    held: Held::Card(numbers),
+                    held: Held::Gpu(numbers),
                     ..self
                 })
             }
@@ -123,8 +120,7 @@ impl Matrix {
         match &self.held {
             Held::Stored(data) => data.len(),
             Held::Quantised(numbers) => numbers.bytes(),
-            #[cfg(feature = "cuda")]
-            Held::Card(numbers) => numbers.bytes(),
+            Held::Gpu(numbers) => numbers.bytes(),
         }
     }
 
@@ -155,11 +151,10 @@ impl Matrix {
         Ok(())
     }
 
-    /// The numbers as a card has them.
-    #[cfg(feature = "cuda")]
-    pub(crate) fn on_card(&self) -> Option<&cuda::Numbers> {
+    /// The numbers as a GPU has them.
+    pub(crate) fn on_gpu(&self) -> Option<&cuda::Numbers> {
         match &self.held {
-            Held::Card(numbers) => Some(numbers),
+            Held::Gpu(numbers) => Some(numbers),
             Held::Stored(_) | Held::Quantised(_) => None,
         }
     }
@@ -175,8 +170,7 @@ impl Matrix {
             // A code of eight bits times a scale of eight.
             Held::Quantised(numbers) if numbers.form() == Form::Int8 => 2,
             Held::Quantised(_) => PARTS,
-            #[cfg(feature = "cuda")]
-            Held::Card(_) => PARTS,
+            Held::Gpu(_) => PARTS,
         }
     }
 
@@ -205,8 +199,7 @@ impl Matrix {
                 RowPart::Stored(self.element, bytes)
             }
             Held::Quantised(numbers) => RowPart::Quantised(numbers.part(row, columns)),
-            #[cfg(feature = "cuda")]
-            Held::Card(_) => unreachable!("only rows in main memory come here"),
+            Held::Gpu(_) => unreachable!("only rows in main memory come here"),
         }
     }
 }

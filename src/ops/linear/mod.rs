@@ -7,11 +7,10 @@
 //!
 //! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32, or in
 //! memory as a [`quantised::Quantised`] copy; a part at a time is packed and multiplied, so that no
-//! wider copy of it exists. A card gets its own copy. With [`Product::Bf16`] both sides of a
+//! wider copy of it exists. A GPU gets its own copy. With [`Product::Bf16`] both sides of a
 //! product are rounded to bf16 first, as a matrix unit takes them, and summed in f32.
 
 pub(super) mod cpu;
-#[cfg(feature = "cuda")]
 mod cuda;
 mod matrix;
 mod product;
@@ -81,8 +80,7 @@ impl Matrix {
     pub fn forward_sensitive(&self, x: &Rows) -> Result<Tensor> {
         match x {
             Rows::Packed(_) => self.forward_wide(x),
-            #[cfg(feature = "cuda")]
-            Rows::Card(_) => self.forward(x),
+            Rows::Gpu(_) => self.forward(x),
         }
     }
 
@@ -124,14 +122,12 @@ impl Matrix {
                 };
                 cpu::multiply(left, self, side, sums)
             }
-            #[cfg(feature = "cuda")]
-            (Rows::Card(left), Held::Card(w)) => w.multiply(left, side, to),
-            #[cfg(feature = "cuda")]
+            (Rows::Gpu(left), Held::Gpu(w)) => w.multiply(left, side, to),
             _ => bail!("a product of rows and a matrix that lie on different devices"),
         }
     }
 }
 
-/// Bytes of a matrix that a card brings to the product's type at once, where it holds it as
+/// Bytes of a matrix that are brought to the product's type at once, where a GPU holds it as
 /// another.
 pub const WIDENED: usize = 64 << 20;

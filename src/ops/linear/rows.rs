@@ -1,10 +1,7 @@
 //! The left side of a product, on either device.
 
-#[cfg(feature = "cuda")]
-use candle_core::{DType, Device};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
-#[cfg(feature = "cuda")]
 use super::cuda;
 use super::{Packed, Product};
 use crate::ops::cpu::tensor::tensor;
@@ -14,9 +11,8 @@ use crate::ops::cpu::tensor::tensor;
 pub enum Rows {
     /// In main memory.
     Packed(Packed),
-    /// On a card: a tensor of the product's type.
-    #[cfg(feature = "cuda")]
-    Card(Tensor),
+    /// On a GPU: a tensor of the product's type.
+    Gpu(Tensor),
 }
 
 impl Rows {
@@ -24,16 +20,14 @@ impl Rows {
     pub fn dims(&self) -> Result<[usize; 2]> {
         match self {
             Self::Packed(packed) => Ok(packed.dims()),
-            #[cfg(feature = "cuda")]
-            Self::Card(x) => x.dims2().map(Into::into),
+            Self::Gpu(x) => x.dims2().map(Into::into),
         }
     }
 
     /// The numbers of a tensor `[N, C]`.
     pub fn of(product: Product, x: &Tensor) -> Result<Self> {
-        #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
-            return Ok(Self::Card(cuda::cast(x, product.dtype())?));
+            return Ok(Self::Gpu(cuda::cast(x, product.dtype())?));
         }
         Ok(Self::Packed(Packed::of(product, x)?))
     }
@@ -42,8 +36,7 @@ impl Rows {
     pub fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Packed(packed) => tensor(packed.numbers(), packed.dims().to_vec()),
-            #[cfg(feature = "cuda")]
-            Self::Card(x) => x.to_device(&Device::Cpu)?.to_dtype(DType::F32),
+            Self::Gpu(x) => x.to_device(&Device::Cpu)?.to_dtype(DType::F32),
         }
     }
 }

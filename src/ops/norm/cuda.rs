@@ -1,9 +1,9 @@
-//! The norm on a card, alone and with the gate that may follow it.
+//! The norm on a gpu, alone and with the gate that may follow it.
 
 use candle_core::{DType, Result, Tensor};
 
 use super::Norm;
-use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, pointer_if, suffix};
+use crate::ops::cuda::{Arg, Grid, gpu, int, launch, output, pointer, pointer_if, suffix};
 
 /// norm(x) * silu(gate), or norm(x) without a gate, stored as `dtype`, which is the gate's; of the rows of x that `rows`
 /// `[R]` names, or of all.
@@ -31,7 +31,7 @@ pub fn forward(
         Arg::Float(norm.eps),
     ];
     // SAFETY: the arguments of norm_gate; `mod.rs` checked that shapes agree.
-    unsafe { launch(card(x)?, &kernel, grid, &args)? };
+    unsafe { launch(gpu(x)?, &kernel, grid, &args)? };
     Ok(z)
 }
 
@@ -63,7 +63,7 @@ pub fn backward(
         Arg::Float(norm.eps),
     ];
     // SAFETY: as above, of norm_gate_backward, which leaves dgate alone without a gate.
-    unsafe { launch(card(x)?, &kernel, grid, &args)? };
+    unsafe { launch(gpu(x)?, &kernel, grid, &args)? };
     Ok((dx, dgate))
 }
 

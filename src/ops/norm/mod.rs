@@ -11,7 +11,6 @@
 //! are frozen, so they get no gradient. (Ba, Kiros, Hinton 2016; Wu and He 2018.)
 
 mod cpu;
-#[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 #[doc(hidden)]
 pub mod reference;
@@ -38,7 +37,6 @@ impl Norm {
     /// x `[N, C]` to y `[N, C]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return cuda::forward(self, x, None, None, x.dtype());
         }
@@ -50,7 +48,6 @@ impl Norm {
     pub fn backward(&self, dy: &Tensor, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         self.check(dy)?;
-        #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return Ok(cuda::backward(self, dy, x, None)?.0);
         }

@@ -1,8 +1,8 @@
-//! Rows of a batch on a card.
+//! Rows of a batch on a GPU.
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::ops::cuda::{Grid, card, indices, int, launch, output, pointer, pointer_if, suffix};
+use crate::ops::cuda::{Grid, gpu, indices, int, launch, output, pointer, pointer_if, suffix};
 
 /// What stands for a row without a token.
 const SOFT_PROMPT: i32 = -1;
@@ -17,11 +17,11 @@ pub fn embed(
         .map(|token| token.map_or(SOFT_PROMPT, |token| token as i32))
         .collect();
     let numbers = Tensor::from_vec(numbers, tokens.len(), table.device())?;
-    embed_on_card(table, &numbers, soft_prompt)
+    embed_on_gpu(table, &numbers, soft_prompt)
 }
 
-/// The same of tokens that are on the card already, where -1 stands for the soft prompt.
-pub fn embed_on_card(
+/// The same of tokens that are on the GPU already, where -1 stands for the soft prompt.
+pub fn embed_on_gpu(
     table: &Tensor,
     numbers: &Tensor,
     soft_prompt: Option<&Tensor>,
@@ -38,7 +38,7 @@ pub fn embed_on_card(
     ];
     let kernel = format!("embed_{}", suffix(table)?);
     // SAFETY: the kernel's arguments; every token was checked, and that a soft prompt is there where it is needed.
-    unsafe { launch(card(table)?, &kernel, Grid::blocks(count), &args)? };
+    unsafe { launch(gpu(table)?, &kernel, Grid::blocks(count), &args)? };
     Ok(out)
 }
 
@@ -65,7 +65,7 @@ fn copy(kernel: &str, x: &Tensor, rows: &[u32], out: &Tensor, channels: usize) -
         int(channels)?,
     ];
     // SAFETY: the kernels' arguments; `mod.rs` checked every row.
-    unsafe { launch(card(x)?, kernel, Grid::blocks(rows.len()), &args) }
+    unsafe { launch(gpu(x)?, kernel, Grid::blocks(rows.len()), &args) }
 }
 
 pub fn sum(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
@@ -80,6 +80,6 @@ pub fn sum(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         int(channels)?,
     ];
     // SAFETY: as above.
-    unsafe { launch(card(x)?, "sum_rows", Grid::each(channels), &args)? };
+    unsafe { launch(gpu(x)?, "sum_rows", Grid::each(channels), &args)? };
     Ok(out)
 }

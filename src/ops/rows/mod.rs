@@ -2,7 +2,6 @@
 //! another: that of taking is putting, and the soft prompt's, which stands at every sequence's
 //! start, is a sum.
 
-#[cfg(feature = "cuda")]
 mod cuda;
 
 use candle_core::{DType, Result, Tensor, bail};
@@ -28,9 +27,8 @@ pub fn embed(
     if tokens.contains(&None) && soft_prompt.is_none_or(|soft| soft.dims() != [channels]) {
         bail!("a row for a soft prompt, and none of {channels} channels");
     }
-    #[cfg(feature = "cuda")]
-    if let Some(on_card) = table.on_card() {
-        return cuda::embed(on_card.table()?, tokens, soft_prompt);
+    if let Some(on_gpu) = table.on_gpu() {
+        return cuda::embed(on_gpu.table()?, tokens, soft_prompt);
     }
     let soft_prompt = soft_prompt.map(|soft| soft.to_vec1::<f32>()).transpose()?;
     let mut rows = Vec::with_capacity(tokens.len() * channels);
@@ -43,19 +41,17 @@ pub fn embed(
     tensor(rows, (tokens.len(), channels))
 }
 
-/// The embedding of tokens whose numbers are on the card, `[N]` to `[N, C]`.
-#[cfg(feature = "cuda")]
-pub(crate) fn embed_on_card(table: &Matrix, tokens: &Tensor) -> Result<Tensor> {
-    match table.on_card() {
-        Some(on_card) => cuda::embed_on_card(on_card.table()?, tokens, None),
-        None => bail!("tokens on a card, and their embedding is not"),
+/// The embedding of tokens whose numbers are on the GPU, `[N]` to `[N, C]`.
+pub(crate) fn embed_on_gpu(table: &Matrix, tokens: &Tensor) -> Result<Tensor> {
+    match table.on_gpu() {
+        Some(on_gpu) => cuda::embed_on_gpu(on_gpu.table()?, tokens, None),
+        None => bail!("the tokens are on a GPU, and their embedding is not"),
     }
 }
 
 /// The rows `rows` of x `[N, C]`, in that order.
 pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     check(x, rows)?;
-    #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return cuda::take(x, rows);
     }
@@ -65,7 +61,6 @@ pub fn take(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
 /// Zeros like `like` `[N, C]`, with x in the rows `rows`, none of which comes twice.
 pub fn put(x: &Tensor, rows: &[u32], like: &Tensor) -> Result<Tensor> {
     check(like, rows)?;
-    #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return cuda::put(x, rows, like);
     }
@@ -76,7 +71,6 @@ pub fn put(x: &Tensor, rows: &[u32], like: &Tensor) -> Result<Tensor> {
 /// The sum of the rows `rows` of x `[N, C]`, `[1, C]` in f32.
 pub fn sum(x: &Tensor, rows: &[u32]) -> Result<Tensor> {
     check(x, rows)?;
-    #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
         return cuda::sum(x, rows);
     }

@@ -1,14 +1,16 @@
-//! Token shift on a card.
+//! Token shift on a GPU.
 
 use candle_core::{DType, Result, Tensor};
 
 use super::TokenShift;
-use crate::ops::cuda::{Arg, Grid, card, int, launch, output, pointer, suffix};
+use crate::ops::cuda::{Arg, Grid, constant, gpu, int, launch, output, pointer, suffix};
 use crate::ops::linear::{Product, Rows};
 
-/// Rows that a block goes through, and mixes that the kernels take; as the `.cu` has them.
-const RUN: usize = 8;
-const MIXES: usize = 4;
+const SOURCE: &str = include_str!("token_shift.cu");
+/// Rows that a block goes through.
+const RUN: usize = constant(SOURCE, "RUN");
+/// Mixes that the kernels take.
+const MIXES: usize = constant(SOURCE, "MIXES");
 
 pub fn forward(
     shift: &TokenShift,
@@ -26,7 +28,7 @@ pub fn forward(
         .iter()
         .map(|_| output(x, x.shape(), product.dtype()))
         .collect::<Result<_>>()?;
-    let starts = &offsets.on_card(x)?.offsets;
+    let starts = &offsets.on_gpu(x)?.offsets;
     let mut args = vec![
         pointer(x)?,
         pointer(first)?,
@@ -51,8 +53,8 @@ pub fn forward(
         Product::Bf16 => "token_shift_bf16",
     };
     // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-    unsafe { launch(card(x)?, kernel, grid, &args)? };
-    Ok(mixed.into_iter().map(Rows::Card).collect())
+    unsafe { launch(gpu(x)?, kernel, grid, &args)? };
+    Ok(mixed.into_iter().map(Rows::Gpu).collect())
 }
 
 pub fn backward(
@@ -69,8 +71,8 @@ pub fn backward(
     let (rows, channels) = x.dims2()?;
     let dx = output(x, x.shape(), x.dtype())?;
     let dfirst = output(x, channels, DType::F32)?;
-    let starts = &offsets.on_card(x)?.offsets;
-    let (gpu, suffix) = (card(x)?, suffix(&d_mixed[0])?);
+    let starts = &offsets.on_gpu(x)?.offsets;
+    let (gpu, suffix) = (gpu(x)?, suffix(&d_mixed[0])?);
 
     let mut args = vec![pointer(x)?, pointer(d_out)?, pointer(&norm.weight)?];
     args.extend(four(mixes.iter().copied())?);

@@ -14,7 +14,6 @@
 //! bounds them.
 
 mod cpu;
-#[cfg(feature = "cuda")]
 mod cuda;
 #[doc(hidden)]
 pub mod reference;
@@ -46,7 +45,6 @@ impl TokenShift<'_> {
         } = self;
         check(norm, x, &[first], offsets)?;
         check(norm, x, mixes, offsets)?;
-        #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return cuda::forward(self, x, first, product);
         }
@@ -83,7 +81,6 @@ impl TokenShift<'_> {
                 );
             }
         }
-        #[cfg(feature = "cuda")]
         if x.device().is_cuda() {
             return cuda::backward(self, x, d_out, d_mixed);
         }
@@ -104,9 +101,8 @@ impl TokenShift<'_> {
 /// The normal last row of each sequence, `[sequences, C]`: what a text that goes on is shifted by.
 pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
     check(norm, x, &[], offsets)?;
-    #[cfg(feature = "cuda")]
     if x.device().is_cuda() {
-        let last = &offsets.on_card(x)?.last_rows;
+        let last = &offsets.on_gpu(x)?.last_rows;
         return super::norm::cuda::forward(norm, x, Some(last), None, x.dtype());
     }
     let ends = offsets.ranges().map(|range| range.end - 1);

@@ -3,7 +3,7 @@
 // A block goes through RUN rows in order (backwards: in reverse), and keeps what one row needs of the next in shared
 // memory: the row before a run is the only one that is read twice. A thread meets the same channels in every row, so
 // that what it keeps there is its own and needs no barrier.
-#include "../norm/norm.cu"
+#include "../norm/norm.cuh"
 
 constexpr int RUN = 8;
 constexpr int MIXES = 4;

@@ -54,6 +54,9 @@ constexpr int STRIP = 16;
 constexpr int STRIPS = CHUNK / STRIP;
 // Chunks that are on their way to a walking block or worked on by it: enough to hide a trip to memory.
 constexpr int STAGES = 4;
+// Values of a head that one walking block carries.
+constexpr int WALKED_VALUES = 16;
+static_assert(WALKED_VALUES == 16, "the columns of a Sum");
 
 // Which of two tokens the rows of a product are: the later one, t, or the earlier one, s.
 enum class Side { LATER, EARLIER };
@@ -356,7 +359,7 @@ enum class Walk { FORWARD, BACKWARD };
 
 template <int K> struct Stage {
     Tile<CHUNK, K> keys;
-    Tile<CHUNK, 16> values;
+    Tile<CHUNK, WALKED_VALUES> values;
 };
 
 struct Chunks {
@@ -365,16 +368,17 @@ struct Chunks {
     int heads;
 };
 
-// M = diag(w) M + keys^T values along a sequence: S of k and v forwards, G of r and dy backwards. A block has all keys and 16
-// values of a head, a warp 16 of the keys: in f32 registers from the first token to the last.
+// M = diag(w) M + keys^T values along a sequence: S of k and v forwards, G of r and dy backwards. A block has all keys and
+// WALKED_VALUES values of a head, a warp 16 of the keys: in f32 registers from the first token to the last.
 template <Walk WALK, int K>
 __device__ inline void walk(const bf16* keys, const bf16* values, const float* decay, const Chunks& chunks,
                             const float* before, bf16* at_chunks, float* after) {
     static_assert(STAGES * sizeof(Stage<K>) == 512 * (K + 32), "what the launch table says");
     Stage<K>* stages = reinterpret_cast<Stage<K>*>(dynamic_shared);
     const int heads = chunks.heads, channels = heads * K;
-    const int first_value = blockIdx.x % (K / 16) * 16, head = blockIdx.x / (K / 16) % heads;
-    const int sequence = blockIdx.x / (K / 16) / heads;
+    constexpr int BLOCKS = K / WALKED_VALUES;  // of a head
+    const int first_value = blockIdx.x % BLOCKS * WALKED_VALUES, head = blockIdx.x / BLOCKS % heads;
+    const int sequence = blockIdx.x / BLOCKS / heads;
     const int first = chunks.first_of_sequence[sequence], count = chunks.first_of_sequence[sequence + 1] - first;
     auto chunk = [&](int i) { return WALK == Walk::FORWARD ? first + i : first + count - 1 - i; };
     auto fetch_chunk = [&](int i) {
@@ -581,9 +585,9 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
 
 // So many threads, and registers for so many such blocks on a multiprocessor.
 #ifdef __CUDACC__
-#define BLOCK(threads, at_once) threads, at_once
+#define LAUNCH_BOUNDS(threads, at_once) threads, at_once
 #else
-#define BLOCK(threads, at_once) threads
+#define LAUNCH_BOUNDS(threads, at_once) threads
 #endif
 
 #define CHUNKED(K, GRADIENT_BLOCKS)                                                                                        \
@@ -599,7 +603,7 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
            const bf16* states, const int* chunks, int heads, bf16* y) {                                                    \
         outputs<K>(r, k, v, decay, bonus, states, chunks, heads, y);                                                       \
     }                                                                                                                      \
-    KERNEL(BLOCK(384, GRADIENT_BLOCKS), wkv_gradients_bf16_##K, const bf16* r, const bf16* k, const bf16* v,               \
+    KERNEL(LAUNCH_BOUNDS(384, GRADIENT_BLOCKS), wkv_gradients_bf16_##K, const bf16* r, const bf16* k, const bf16* v,        \
            const bf16* dy, const float* decay, const float* bonus, const bf16* states, const bf16* at_ends,                \
            const int* chunks, int heads, bf16* dr, bf16* dk, bf16* dv) {                                                   \
         gradients<K>({r, k, v, dy, decay, bonus, states, at_ends}, chunks, heads, dr, dk, dv);                             \

@@ -1,20 +1,30 @@
-//! WKV on a card: token by token (`recurrent.cu`), or in chunks on the tensor cores (`chunked.cu`).
+//! WKV on a GPU: token by token (`recurrent.cu`), or in chunks on the tensor cores (`chunked.cu`).
 
 use candle_core::{DType, Result, Tensor, bail};
+use half::bf16;
 
-use super::{HEAD_SIZES_ON_CARDS, Wkv, WkvGradients};
-use crate::ops::Offsets;
-use crate::ops::cuda::{Arg, Grid, Sequences, card, int, launch, output, pointer, suffix};
+use super::{GPU_HEAD_SIZES, Wkv, WkvGradients};
+use crate::ops::cuda::{
+    Arg, Grid, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
+};
 use crate::ops::linear::{Product, Rows};
+use crate::ops::offsets::{Offsets, Sequences};
 
-/// Rows of a sequence, on average, from which chunks are used: below, most of a chunk's work would be for rows that are
-/// not there.
+/// The mean number of rows of a sequence from which chunks are used: below it, most of a chunk's work would be for rows
+/// that are not there.
 const CHUNKED_FROM: usize = 32;
-/// Threads that share a row or a column of the state, tokens that are brought at a time, and values that one walking
-/// block keeps: as the `.cu` files have them.
-const PARTS: usize = 4;
-const STEP: usize = 16;
-const VALUES: usize = 16;
+const RECURRENT: &str = include_str!("recurrent.cu");
+/// Threads that share a row or a column of the state.
+const PARTS: usize = constant(RECURRENT, "PARTS");
+/// Tokens that are brought to shared memory at a time.
+const STEP: usize = constant(RECURRENT, "STEP");
+
+const CHUNKED: &str = include_str!("chunked.cu");
+const CHUNK: usize = constant(CHUNKED, "CHUNK");
+const STRIP: usize = constant(CHUNKED, "STRIP");
+/// Chunks that a walking block holds at a time, and the values of a head that it carries.
+const STAGES: usize = constant(CHUNKED, "STAGES");
+const WALKED_VALUES: usize = constant(CHUNKED, "WALKED_VALUES");
 
 pub fn forward(
     wkv: &Wkv,
@@ -40,7 +50,8 @@ pub fn forward(
             pointer(&y)?,
         ];
         let size = run.head_size;
-        let shared = (size + 8) * (460 + 2 * size) + 4 * size;
+        // r, k and v, the state, and the scales.
+        let shared = 3 * tile(CHUNK, size) + tile(size, size) + scales(size);
         run.launch(
             "wkv_outputs",
             [run.chunks * run.n_head, 1, 1],
@@ -108,8 +119,9 @@ pub fn backward(
             pointer(&dv)?,
         ];
         let size = run.head_size;
-        let pieces = if size == 64 { 64 } else { 32 };
-        let shared = (size + 8) * (588 + 4 * pieces) + 4 * size;
+        // Keys of S and G that are held at a time.
+        let panel = if size == 64 { 64 } else { 32 };
+        let shared = 4 * tile(CHUNK, size) + 2 * tile(panel, size) + scales(size);
         run.launch(
             "wkv_gradients",
             [run.chunks * run.n_head, 1, 1],
@@ -142,13 +154,23 @@ pub fn backward(
         int(count)?,
     ];
     // SAFETY: the kernel's arguments; it writes dstate, which nobody has seen.
-    unsafe { launch(card(state)?, "wkv_sum_starts", Grid::each(count), &args)? };
+    unsafe { launch(gpu(state)?, "wkv_sum_starts", Grid::each(count), &args)? };
     Ok(WkvGradients {
         dr: Rows::of(product, &dr)?,
         dk: Rows::of(product, &dk)?,
         dv: Rows::of(product, &dv)?,
         dstate,
     })
+}
+
+/// Bytes of a matrix of bf16 in shared memory (`tile.cuh`).
+fn tile(rows: usize, columns: usize) -> usize {
+    rows * (columns + 8) * size_of::<bf16>()
+}
+
+/// Bytes of the powers of the decay within and across strips, and of the bonus, in shared memory (`chunked.cu`).
+fn scales(size: usize) -> usize {
+    ((STRIP + CHUNK / STRIP - 1) * (size + 8) + size) * size_of::<f32>()
 }
 
 /// One call's sizes, and how it is computed.
@@ -171,10 +193,10 @@ impl<'a> Run<'a> {
         offsets: &'a Offsets,
     ) -> Result<Self> {
         let (n_head, head_size, _) = state.dims3()?;
-        if !HEAD_SIZES_ON_CARDS.contains(&head_size) {
-            bail!("heads of {head_size} channels on a GPU, and not {HEAD_SIZES_ON_CARDS:?}");
+        if !GPU_HEAD_SIZES.contains(&head_size) {
+            bail!("heads of {head_size} channels on a GPU, and not {GPU_HEAD_SIZES:?}");
         }
-        let sequences = offsets.on_card(r)?;
+        let sequences = offsets.on_gpu(r)?;
         Ok(Self {
             wkv,
             like: r,
@@ -216,7 +238,7 @@ impl<'a> Run<'a> {
             pointer(&self.sequences.first_chunks)?,
             int(self.n_head)?,
             pointer(&states)?,
-            end.map_or(Ok(Arg::Pointer(0)), pointer)?,
+            pointer_if(end)?,
         ];
         self.walk("wkv_states", &args)?;
         Ok(states)
@@ -225,8 +247,9 @@ impl<'a> Run<'a> {
     /// A kernel whose blocks walk a sequence's chunks.
     fn walk(&self, kernel: &str, args: &[Arg]) -> Result<()> {
         let size = self.head_size;
-        let blocks = self.count * self.n_head * size / VALUES;
-        self.launch(kernel, [blocks, 1, 1], 2 * size, 512 * (size + 32), args)
+        let blocks = self.count * self.n_head * size / WALKED_VALUES;
+        let shared = STAGES * (tile(CHUNK, size) + tile(CHUNK, WALKED_VALUES));
+        self.launch(kernel, [blocks, 1, 1], 2 * size, shared, args)
     }
 
     fn recurrent(&self, kernel: &str, sweeps: usize, args: &[Arg]) -> Result<()> {
@@ -250,6 +273,6 @@ impl<'a> Run<'a> {
             shared,
         };
         // SAFETY: the kernel's arguments, as its file lists them; `mod.rs` checked that shapes agree.
-        unsafe { launch(card(self.like)?, &kernel, grid, args) }
+        unsafe { launch(gpu(self.like)?, &kernel, grid, args) }
     }
 }

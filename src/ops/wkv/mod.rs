@@ -19,7 +19,6 @@
 //! ever stored. (Peng et al. 2024, "Eagle and Finch", for the forward.)
 
 mod cpu;
-#[cfg(feature = "cuda")]
 mod cuda;
 #[doc(hidden)]
 pub mod reference;
@@ -31,8 +30,8 @@ use super::cpu::activations::Activations;
 use super::cpu::tensor::{borrow, tensor};
 use super::linear::{Product, Rows};
 
-/// The head sizes that there are kernels for on cards.
-pub const HEAD_SIZES_ON_CARDS: [usize; 3] = [32, 64, 128];
+/// The head sizes that the GPU kernels are compiled for.
+pub const GPU_HEAD_SIZES: [usize; 3] = [32, 64, 128];
 
 /// The frozen decay and bonus of a layer's heads.
 #[derive(Clone, Debug)]
@@ -77,7 +76,6 @@ impl Wkv {
         state: &Tensor,
         offsets: &Offsets,
     ) -> Result<(Tensor, Tensor)> {
-        #[cfg(feature = "cuda")]
         if state.device().is_cuda() {
             self.check(rkv, state, offsets)?;
             return cuda::forward(self, rkv, state, offsets);
@@ -98,7 +96,6 @@ impl Wkv {
         product: Product,
     ) -> Result<WkvGradients> {
         self.check([dy, dy, dy], state, offsets)?;
-        #[cfg(feature = "cuda")]
         if state.device().is_cuda() {
             self.check(rkv, state, offsets)?;
             return cuda::backward(self, dy, rkv, state, offsets, product);

@@ -1,0 +1,89 @@
+//! What a step of training has beside the model: the loss, its gradient, Adam, and reductions.
+
+use candle_core::{Result, Tensor, Var};
+use state_tune::ops::adam::{Adam, Moments};
+use state_tune::ops::cross_entropy;
+use state_tune::ops::linear::Product;
+use state_tune::ops::reduce::{max_abs, sum_of_squares};
+
+use crate::common::close::close;
+use crate::sides::{STORES, Sides, gpu};
+
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn losses_and_their_gradient() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        for (count, vocab) in [(1, 2), (3, 77), (20, 1000), (2, 65536)] {
+            let mut sides = Sides::new(&gpu, store);
+            let [logits, on_gpu] = sides.parameters(&[count, vocab], 85.0, 95.0)?;
+            let targets: Vec<u32> = (0..count).map(|row| (row * 31 % vocab) as u32).collect();
+            let (losses, gradient) =
+                cross_entropy::loss_and_gradient(&logits, &targets, 0.25, Product::F32)?;
+            let (losses_got, gradient_got) =
+                cross_entropy::loss_and_gradient(&on_gpu, &targets, 0.25, store.product)?;
+            close("losses", &losses_got, &losses, 1e-6);
+            sides.close_rows("gradient", &gradient, &gradient_got)?;
+            let (want, got) = (
+                cross_entropy::score(&logits, &targets)?,
+                cross_entropy::score(&on_gpu, &targets)?,
+            );
+            assert!((want.0 - got.0).abs() <= 1e-6 * want.0, "{want:?} {got:?}");
+            assert_eq!(want.1, got.1);
+        }
+    }
+    let ties = Tensor::new(&[[1f32, 3.0, 3.0], [1.0, 3.0, 3.0]], &gpu)?;
+    assert_eq!(
+        cross_entropy::score(&ties, &[1, 2])?.1,
+        1,
+        "the first is the choice"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn adam() -> Result<()> {
+    let gpu = gpu();
+    let mut sides = Sides::new(&gpu, STORES[0]);
+    let adam = Adam {
+        beta1: 0.9,
+        beta2: 0.99,
+        weight_decay: 0.1,
+    };
+    let [value, value_gpu] = sides.parameters(&[1000], -1.0, 1.0)?;
+    let [value, value_gpu] = [value, value_gpu].map(|t| Var::from_tensor(&t).unwrap());
+    let mut moments = Moments::zeros(&value)?;
+    let mut on_gpu = Moments::zeros(&value_gpu)?;
+    for step in 1..=20 {
+        let [gradient, gradient_gpu] = sides.parameters(&[1000], -1.0, 1.0)?;
+        adam.step(&value, &mut moments, &gradient, 0.05, step)?;
+        adam.step(&value_gpu, &mut on_gpu, &gradient_gpu, 0.05, step)?;
+    }
+    close("value", &value_gpu, &value, 1e-5);
+    close("second moment", &on_gpu.second, &moments.second, 1e-5);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn reductions() -> Result<()> {
+    let gpu = gpu();
+    let mut sides = Sides::new(&gpu, STORES[0]);
+    for count in [1, 7, 1000, 70_000] {
+        let [x, x_gpu] = sides.parameters(&[count], -3.0, 2.0)?;
+        let (want, got) = (sum_of_squares(&x)?, sum_of_squares(&x_gpu)?);
+        assert!((want - got).abs() <= 1e-12 * want, "{count}: {got} {want}");
+        assert_eq!(max_abs(&x)?, max_abs(&x_gpu)?);
+    }
+    for value in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, 500, 999] {
+            let mut numbers = vec![f32::MAX; 1000];
+            numbers[at] = value;
+            let most = max_abs(&Tensor::new(numbers, &gpu)?)?;
+            assert!(!most.is_finite(), "{value} at {at}: {most}");
+            assert_eq!(most.is_nan(), value.is_nan());
+        }
+    }
+    Ok(())
+}
