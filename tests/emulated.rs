@@ -1,8 +1,7 @@
 //! What a person is told when a GPU is missing, too old, too small, or fails in the middle of a run. The emulator can be
-//! asked to be all of these; without it these tests say so and pass:
+//! asked to be all of these:
 //!
-//!     tools/cuda-emulator/run cargo test --features cuda --test emulated
-#![cfg(feature = "cuda")]
+//!     tools/cuda-emulator/run cargo test --features cuda --test emulated -- --ignored
 
 mod common;
 
@@ -10,17 +9,18 @@ use std::process::Output;
 
 use common::{Dir, losses};
 
-/// The program on an emulated GPU that is `like`, or `None` without the emulator.
-fn run(dir: &Dir, like: &[(&str, &str)], flags: &[&str]) -> Option<Output> {
-    if std::env::var_os("EMULATED_CUDA").is_none() {
-        println!("skipped: the emulator does not run this");
-        return None;
-    }
+/// The program on an emulated GPU that is `like`.
+#[track_caller]
+fn run(dir: &Dir, like: &[(&str, &str)], flags: &[&str]) -> Output {
+    assert!(
+        std::env::var_os("EMULATED_CUDA").is_some(),
+        "tools/cuda-emulator/run runs these tests"
+    );
     let mut command = dir.command(&["--batchsize=8", "--max_epochs=0.1", "--learningrate=0.1"]);
     command.args(flags).envs(like.iter().copied());
     // candle's errors would bring theirs into the line.
     command.env("RUST_BACKTRACE", "0");
-    Some(command.output().unwrap())
+    command.output().unwrap()
 }
 
 /// It fails, in one line with all these words.
@@ -42,6 +42,7 @@ fn fails(output: &Output, words: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn a_gpu_that_cannot_be_had_is_told_in_one_line() {
     let dir = Dir::new();
     for (like, device, words) in [
@@ -71,24 +72,21 @@ fn a_gpu_that_cannot_be_had_is_told_in_one_line() {
             ["memory does not hold it", "--weights"],
         ),
     ] {
-        let Some(output) = run(&dir, &[like], &["--device", device]) else {
-            return;
-        };
+        let output = run(&dir, &[like], &["--device", device]);
         fails(&output, &words);
         assert!(dir.names().is_empty(), "{:?}", dir.names());
     }
 }
 
 #[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn auto_falls_back_to_the_processor() {
     let dir = Dir::new();
     for (like, note) in [
         (("EMULATED_CUDA_DEVICES", "0"), false),
         (("EMULATED_CUDA_CAPABILITY", "7.5"), true),
     ] {
-        let Some(output) = run(&dir, &[like], &["--device=auto", "--dry_run"]) else {
-            return;
-        };
+        let output = run(&dir, &[like], &["--device=auto", "--dry_run"]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{text}");
         assert_eq!(text.contains("computing on the processor"), note, "{text}");
@@ -97,18 +95,17 @@ fn auto_falls_back_to_the_processor() {
 }
 
 #[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn what_memory_does_not_hold_is_computed_in_halves_to_the_same_losses() {
     let dir = Dir::new();
     let log = |name: &str| format!("--log_file={name}");
     let whole = ["--device=cuda", "--micro_batch=1000", &log("whole")];
-    let Some(output) = run(&dir, &[], &whole) else {
-        return;
-    };
+    let output = run(&dir, &[], &whole);
     assert!(!String::from_utf8_lossy(&output.stdout).contains("memory is full"));
     // The model takes 36 MB of it; the logits of eight examples and their gradient as much.
     let like = [("EMULATED_CUDA_MEMORY", "60000000")];
     let halves = ["--device=cuda", "--micro_batch=1000", &log("halves")];
-    let output = run(&dir, &like, &halves).unwrap();
+    let output = run(&dir, &like, &halves);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
     assert!(
@@ -123,6 +120,7 @@ fn what_memory_does_not_hold_is_computed_in_halves_to_the_same_losses() {
 }
 
 #[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn held_out_examples_and_a_report_on_a_small_gpu() {
     let dir = Dir::new();
     let eval = format!("--eval_path={}", common::tiny("eval.jsonl").display());
@@ -133,41 +131,39 @@ fn held_out_examples_and_a_report_on_a_small_gpu() {
         "--report=run.html",
         &eval,
     ];
-    let Some(output) = run(&dir, &like, &flags) else {
-        return;
-    };
+    let output = run(&dir, &like, &flags);
     assert!(output.status.success(), "{output:?}");
     let page = std::fs::read_to_string(dir.path("run.html")).unwrap();
     assert!(page.contains("held-out"), "{page}");
 }
 
 #[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn a_gpu_too_small_for_one_example_says_what_to_do() {
     let dir = Dir::new();
     let like = [("EMULATED_CUDA_MEMORY", "37000000")];
-    if let Some(output) = run(&dir, &like, &["--device=cuda", "--micro_batch=1000"]) {
-        fails(
-            &output,
-            &[
-                "memory does not hold the longest example",
-                "--prompt_cutoff",
-            ],
-        );
-    }
+    let output = run(&dir, &like, &["--device=cuda", "--micro_batch=1000"]);
+    fails(
+        &output,
+        &[
+            "memory does not hold the longest example",
+            "--prompt_cutoff",
+        ],
+    );
 }
 
 #[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn a_run_that_fails_on_the_gpu_has_saved_its_state() {
     let dir = Dir::new();
     // A step of this model is some 95 launches: the second one fails, and the third.
     for launch in ["150", "250"] {
         let like = [("EMULATED_CUDA_FAIL_AT", launch)];
-        if let Some(output) = run(&dir, &like, &["--device=cuda"]) {
-            fails(
-                &output,
-                &["the GPU failed at", "the last good state is in state.pth"],
-            );
-            std::fs::remove_file(dir.path("state.pth")).unwrap();
-        }
+        let output = run(&dir, &like, &["--device=cuda"]);
+        fails(
+            &output,
+            &["the GPU failed at", "the last good state is in state.pth"],
+        );
+        std::fs::remove_file(dir.path("state.pth")).unwrap();
     }
 }

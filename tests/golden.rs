@@ -1,6 +1,6 @@
 //! The whole model and its training against the float64 oracle, whose numbers lie in `golden/` with
 //! the script that made them in `oracle/`. Nothing here compares this program with itself, but
-//! where it says so. What computes is each device that this build can use and this machine has.
+//! where it says so. What computes is the processor, and in the tests that need one, a GPU.
 
 mod common;
 
@@ -43,15 +43,33 @@ const MODELS: [(&str, &str); 4] = [
     ("5.2_orig_mod", "model_5.2_orig_mod.safetensors"),
 ];
 
-/// The processor, and a GPU where there is one.
-fn devices(product: Product) -> Vec<Compute> {
-    let mut all = vec![Compute::from(product)];
-    match Compute::fastest(Choice::Cuda(0), Some(product), Weights::File) {
-        Ok(opened) => all.push(opened.compute),
-        Err(why) => println!("not on a GPU: {why}"),
-    }
-    all
+/// Makes each of these functions a test on the processor and a test on a GPU.
+macro_rules! on_each_device {
+    ($($test:ident),* $(,)?) => {
+        mod on_the_processor {
+            $(#[test]
+            fn $test() {
+                super::$test(super::Choice::Cpu);
+            })*
+        }
+
+        mod on_a_gpu {
+            $(#[test]
+            #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+            fn $test() {
+                super::$test(super::Choice::Cuda(0));
+            })*
+        }
+    };
 }
+
+on_each_device!(
+    logits_and_end_state,
+    the_recurrent_forward_gives_the_same,
+    loss_and_gradients,
+    the_share_of_tokens_that_a_greedy_choice_hits,
+    twenty_steps_of_training_however_a_batch_is_computed,
+);
 
 struct Case {
     name: &'static str,
@@ -74,9 +92,10 @@ impl Case {
         }
     }
 
-    fn all(product: Product) -> impl Iterator<Item = Self> {
-        let each = |compute: Compute| MODELS.map(|model| Self::load(model, &compute));
-        devices(product).into_iter().flat_map(each)
+    /// One of each model.
+    fn all(device: Choice, product: Product) -> [Self; 4] {
+        let opened = Compute::fastest(device, Some(product), Weights::File).unwrap();
+        MODELS.map(|model| Self::load(model, &opened.compute))
     }
 
     fn device(&self) -> &Device {
@@ -172,10 +191,9 @@ const ADAM: Adam = Adam {
     weight_decay: 0.0,
 };
 
-#[test]
-fn logits_and_end_state() {
+fn logits_and_end_state(device: Choice) {
     for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
-        for case in Case::all(product) {
+        for case in Case::all(device, product) {
             let start = case.start();
             let (logits, end) = case.model.logits(&case.ids("ids"), &start).unwrap();
             case.close("logits", &logits, "logits", tolerance);
@@ -185,9 +203,8 @@ fn logits_and_end_state() {
     }
 }
 
-#[test]
-fn the_recurrent_forward_gives_the_same() {
-    for case in Case::all(Product::F32) {
+fn the_recurrent_forward_gives_the_same(device: Choice) {
+    for case in Case::all(device, Product::F32) {
         let mut state = case.start();
         let mut rows = Vec::new();
         for id in case.ids("ids") {
@@ -200,10 +217,9 @@ fn the_recurrent_forward_gives_the_same() {
     }
 }
 
-#[test]
-fn loss_and_gradients() {
+fn loss_and_gradients(device: Choice) {
     for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
-        for case in Case::all(product) {
+        for case in Case::all(device, product) {
             let examples = case.examples();
             for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
                 for (soft_prompt, suffix) in [(true, ""), (false, "_no_soft")] {
@@ -253,9 +269,8 @@ fn loss_and_gradients() {
     }
 }
 
-#[test]
-fn the_share_of_tokens_that_a_greedy_choice_hits() {
-    for case in Case::all(Product::F32) {
+fn the_share_of_tokens_that_a_greedy_choice_hits(device: Choice) {
+    for case in Case::all(device, Product::F32) {
         // A text in which some tokens are what the reference's logits call likeliest, and some are
         // not.
         let ids = case.ids("ids");
@@ -277,8 +292,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits() {
     }
 }
 
-#[test]
-fn twenty_steps_of_training_however_a_batch_is_computed() {
+fn twenty_steps_of_training_however_a_batch_is_computed(device: Choice) {
     // All at once; with recomputing; and cut into parts of one example each.
     let plans = [
         Plan {
@@ -294,7 +308,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed() {
             most_rows: 1,
         },
     ];
-    for case in Case::all(Product::F32) {
+    for case in Case::all(device, Product::F32) {
         let examples = case.examples();
         for (init, name) in [(Init::Zeros, "zeros"), (Init::Ones, "ones")] {
             let losses: Vec<f64> = case.numbers[&format!("train_{name}_losses")]

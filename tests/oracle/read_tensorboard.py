@@ -1,15 +1,9 @@
 #!/usr/bin/env python3
-"""Reads the event files of a directory as TensorBoard does and prints one JSON object: tag to [step, value] pairs.
-
-Exits with 77 where there is no TensorBoard.
-"""
+"""Reads the event files of a directory as TensorBoard does and prints one JSON object: tag to [step, value] pairs."""
 import json
 import sys
 
-try:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-except ImportError:
-    sys.exit(77)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 run = EventAccumulator(sys.argv[1])
 run.Reload()

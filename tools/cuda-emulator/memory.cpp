@@ -143,7 +143,7 @@ API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, 
 API CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) {
     return submit(stream, [=] {
         if (!on_device(to, 4 * count)) return outside("filling", to, 4 * count);
-        for (size_t i = 0; i < count; i++) memcpy(host(to) + 4 * i, &value, 4);
+        for (size_t i = 0; i < count; i++) memcpy(static_cast<char*>(host(to)) + 4 * i, &value, 4);
         return CUDA_SUCCESS;
     });
 }
