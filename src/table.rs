@@ -24,9 +24,11 @@ const CSV_NULLS: &str = "^(|#N/A|#N/A N/A|#NA|-1\\.#IND|-1\\.#QNAN|-NaN|-nan|1\\
 /// A kind of table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFormat {
+    /// Columns with types, which become JSON of the same types.
     Parquet,
     /// Lines or an array; the first character tells.
     Json,
+    /// Values between commas, under a line of names.
     Csv,
 }
 

@@ -16,7 +16,12 @@ pub enum Address {
     /// `hf://owner/name/path`, or the page of a file on the Hugging Face hub.
     Hub(HubFile),
     /// `b2://bucket/key`.
-    B2 { bucket: String, key: String },
+    B2 {
+        /// The bucket's name.
+        bucket: String,
+        /// The file's name in the bucket, which may have slashes.
+        key: String,
+    },
     /// `file:///path`.
     File(PathBuf),
 }
@@ -24,17 +29,22 @@ pub enum Address {
 /// A file in a repository of the Hugging Face hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubFile {
+    /// Whether the repository is one of a model or of a dataset.
     pub kind: RepoKind,
     /// `owner/name`.
     pub repo: String,
     /// A branch, tag or commit.
     pub revision: String,
+    /// The file in the repository.
     pub path: String,
 }
 
+/// The kind of a repository on the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepoKind {
+    /// What `hf://owner/name` is.
     Model,
+    /// What `hf://datasets/owner/name` is.
     Dataset,
 }
 
@@ -51,27 +61,33 @@ impl RepoKind {
 /// Why a text is no address. The text is not quoted: it may hold a password.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum AddressError {
+    /// It has no `scheme://` in front, as a path has none.
     #[error(
         "not an address; it must begin with https://, http://, hf://, b2:// or file:// (a file \
-         that is there already \
-         needs none)"
+         that is there already needs none)"
     )]
     NoScheme,
+    /// This scheme is another than those that can be fetched.
     #[error("{0}:// is not supported; use https://, http://, hf://, b2:// or file://")]
     Scheme(String),
+    /// It has the scheme of a web address, and is none.
     #[error("not an address: {0}")]
     Url(#[from] url::ParseError),
+    /// `hf://` is followed by a repository alone, or by less.
     #[error(
         "names no file of the repository; use hf://owner/name/file or hf://datasets/owner/name/file"
     )]
     HubPath,
+    /// An address of the hub that is not of a file: the page of a repository, for instance.
     #[error(
         "is not the page of a file; on the hub's page of the file wanted, copy the address of its \
          download link"
     )]
     HubPage,
+    /// `b2://` is followed by a bucket alone, or by nothing.
     #[error("names no file; use b2://bucket/file")]
     B2,
+    /// `file://` is followed by something else than a whole path.
     #[error("names no file; use file:///path/to/file")]
     File,
 }
@@ -250,99 +266,4 @@ pub fn without_secrets(url: &Url) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(text: &str) -> String {
-        text.parse::<Address>().map_or_else(
-            |error| format!("error: {error}"),
-            |address| address.to_string(),
-        )
-    }
-
-    #[test]
-    fn addresses_and_how_they_are_shown() {
-        for (text, wanted) in [
-            ("https://example.org/a/b.pth", "https://example.org/a/b.pth"),
-            ("HTTP://example.org:81/b", "http://example.org:81/b"),
-            (
-                "https://me:secret@example.org/b?X-Amz-Signature=secret#secret",
-                "https://example.org/b?...",
-            ),
-            ("hf://me/mine/a.pth", "hf://me/mine/a.pth"),
-            (
-                "hf://datasets/me/mine/d/a.jsonl",
-                "hf://datasets/me/mine/d/a.jsonl",
-            ),
-            ("hf://me/mine@v1/a.pth", "hf://me/mine@v1/a.pth"),
-            (
-                "hf://me/mine@refs/pr/3/a.pth",
-                "hf://me/mine@refs/pr/3/a.pth",
-            ),
-            (
-                "https://huggingface.co/me/mine/resolve/main/a.pth?download=true",
-                "hf://me/mine/a.pth",
-            ),
-            (
-                "https://hf.co/me/mine/blob/v1/d/a.pth",
-                "hf://me/mine@v1/d/a.pth",
-            ),
-            (
-                "https://huggingface.co/datasets/me/mine/resolve/refs%2Fconvert%2Fparquet/default/train/0000.parquet",
-                "hf://datasets/me/mine@refs/convert/parquet/default/train/0000.parquet",
-            ),
-            (
-                "https://huggingface.co/datasets/me/mine/resolve/refs/pr/1/a%20b.csv",
-                "hf://datasets/me/mine@refs/pr/1/a b.csv",
-            ),
-            ("b2://bucket/a/b.pth", "b2://bucket/a/b.pth"),
-            ("file:///tmp/a%20b", "file:///tmp/a b"),
-        ] {
-            assert_eq!(shown(text), wanted, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_name_says_nothing_to_the_terminal() {
-        for (text, name) in [
-            ("https://example.org/a/b.pth?x=/y", "b.pth"),
-            ("hf://me/mine/d/a.pth", "a.pth"),
-            ("b2://bucket/d/a b", "a b"),
-            ("file:///d/a%1b[31m", "a?[31m"),
-            ("file:///d/a.pth", "a.pth"),
-        ] {
-            assert_eq!(text.parse::<Address>().unwrap().file_name(), name);
-        }
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused_without_being_quoted() {
-        for (text, word) in [
-            ("model.pth", "must begin with"),
-            ("ftp://me:secret@example.org/b", "ftp:// is not supported"),
-            ("s e c r e t://example.org", "must begin with"),
-            ("https://", "not an address"),
-            ("hf://me/mine", "names no file"),
-            ("hf://me/mine/", "names no file"),
-            ("hf://datasets/me/mine", "names no file"),
-            ("https://huggingface.co/me/mine", "not the page of a file"),
-            (
-                "https://huggingface.co/me/mine/tree/main",
-                "not the page of a file",
-            ),
-            ("b2://bucket", "names no file"),
-            ("b2://bucket/", "names no file"),
-            ("b2://bucket/a/../b", "names no file"),
-            ("hf://me/mine/../b", "names no file"),
-            ("hf://me/mine//etc/passwd", "names no file"),
-            ("hf://me/../b/c", "names no file"),
-            ("hf://me/mine/a\\b", "names no file"),
-            ("hf://me/mine/\u{1b}[31m", "names no file"),
-            ("file:///", "names no file"),
-        ] {
-            let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains(word), "{text}: {error}");
-            assert!(!error.contains("secret"), "{text}: {error}");
-        }
-    }
-}
+mod tests;

@@ -23,8 +23,11 @@ use crate::table::{self, TableFormat};
 /// `owner/name[:config][@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
+    /// The repository, `owner/name`.
     pub repo: String,
+    /// One of the repository's configurations; `None` is its only one, or `default`.
     pub config: Option<String>,
+    /// A branch, tag or commit.
     pub revision: String,
 }
 

@@ -43,9 +43,19 @@ use crate::setting::{HUGGINGFACE_DATASET, Setting};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remote {
     /// An address, and the setting that gave it.
-    Url { setting: Setting, address: Address },
+    Url {
+        /// The setting.
+        setting: Setting,
+        /// The address.
+        address: Address,
+    },
     /// A split of a dataset on the Hugging Face hub, which becomes JSON lines.
-    Dataset { dataset: Dataset, split: String },
+    Dataset {
+        /// Which dataset.
+        dataset: Dataset,
+        /// The split's name, such as `train`.
+        split: String,
+    },
 }
 
 impl fmt::Display for Remote {
@@ -62,11 +72,13 @@ impl fmt::Display for Remote {
 /// A file that must be there, and where it comes from if it is not.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
+    /// The file.
     pub path: &'a Path,
     /// The setting that names the file.
     pub named_by: Setting,
     /// The setting that would name an address of it.
     pub url: Setting,
+    /// Where it is fetched from; `None` if the user named nothing.
     pub remote: Option<&'a Remote>,
 }
 
@@ -84,14 +96,13 @@ pub fn obtain(wanted: &Wanted, policy: &RetryPolicy, console: &Console) -> Resul
     let Some(remote) = remote else {
         bail!(
             "{named_by} {} does not exist; put the file there, name another with {named_by}, or \
-             say with {url} where \
-             it is to be had",
+             say with {url} where it is to be had",
             path.display()
         );
     };
     // A link to a file that does not exist yet stays a link.
-    let settled = path.is_symlink().then(|| files::resolved(path));
-    let target = settled.as_deref().unwrap_or(path);
+    let resolved = path.is_symlink().then(|| files::resolved(path));
+    let target = resolved.as_deref().unwrap_or(path);
     let fetched = match remote {
         Remote::Url { address, .. } => fetch_file(address, target, None, policy, console),
         Remote::Dataset { dataset, split } => {

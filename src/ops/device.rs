@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Compute;
 use super::cpu::level::Level;
-use super::cuda::driver;
-pub use super::cuda::driver::{GpuMemory, Missing};
+use super::cuda::driver::{self, Missing};
+pub use super::cuda::driver::GpuMemory;
 use super::linear::{Product, Weights};
 use super::reduce;
 use crate::setting::DEVICE;

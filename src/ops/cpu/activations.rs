@@ -99,10 +99,15 @@ impl ActivationsOutput {
     ///
     /// Every number must have been written.
     pub unsafe fn finish(self, shape: &Shape) -> Result<Tensor> {
-        // SAFETY: the caller has had every number written.
         match self {
-            Self::F32(output) => Tensor::from_vec(unsafe { output.finish() }, shape, &Device::Cpu),
-            Self::Bf16(output) => Tensor::from_vec(unsafe { output.finish() }, shape, &Device::Cpu),
+            Self::F32(output) => {
+                // SAFETY: the caller has had every number written.
+                Tensor::from_vec(unsafe { output.finish() }, shape, &Device::Cpu)
+            }
+            Self::Bf16(output) => {
+                // SAFETY: as above.
+                Tensor::from_vec(unsafe { output.finish() }, shape, &Device::Cpu)
+            }
         }
     }
 }

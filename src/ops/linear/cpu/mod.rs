@@ -100,9 +100,11 @@ pub fn multiply(left: &Packed, w: &Matrix, side: Side, sums: Sums) -> Result<Ten
                 .for_each(|(rows, panels)| product.run(&packed, rows, panels));
         }
     }
-    // SAFETY: the tasks' rows and panels are the whole.
-    match is_wide {
-        true => Tensor::from_vec(unsafe { wide.finish() }, (rows, columns), &Device::Cpu),
-        false => Tensor::from_vec(unsafe { narrow.finish() }, (rows, columns), &Device::Cpu),
+    if is_wide {
+        // SAFETY: the tasks' rows and panels are the whole.
+        Tensor::from_vec(unsafe { wide.finish() }, (rows, columns), &Device::Cpu)
+    } else {
+        // SAFETY: as above.
+        Tensor::from_vec(unsafe { narrow.finish() }, (rows, columns), &Device::Cpu)
     }
 }

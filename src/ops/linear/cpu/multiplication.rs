@@ -143,10 +143,13 @@ impl Multiplication<'_> {
         }
         for (row, sums) in kept.0[..spot.height].iter().enumerate() {
             let (range, sums) = (self.at(spot, row), &sums[..spot.width]);
-            // SAFETY: no other task has this spot.
             match narrow {
-                Some(narrow) => narrowed(self.left.level(), sums, unsafe { narrow.part(range) }),
+                Some(narrow) => {
+                    // SAFETY: no other task has this spot.
+                    narrowed(self.left.level(), sums, unsafe { narrow.part(range) });
+                }
                 None => {
+                    // SAFETY: as above.
                     unsafe { self.wide.part(range) }.write_copy_of_slice(sums);
                 }
             }

@@ -52,9 +52,9 @@ fn device(number: usize) -> std::result::Result<Device, Missing> {
     }
     let other = |error: DriverError| Missing::Other(error.to_string());
     let device = result::device::get(number as i32).map_err(other)?;
-    let attribute = |which| unsafe {
+    let attribute = |which| {
         // SAFETY: the device was just got.
-        result::device::get_attribute(device, which).map_err(other)
+        unsafe { result::device::get_attribute(device, which) }.map_err(other)
     };
     let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
