@@ -1,9 +1,9 @@
-//! Compiles the kernels for NVIDIA cards, if the `cuda` feature is asked for.
+//! Compiles the kernels for NVIDIA GPUs, if the `cuda` feature is asked for.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// One image for each generation of cards, and PTX, which the driver compiles, for those to come.
+/// One image for each generation of GPUs, and PTX, which the driver compiles, for those to come.
 const TARGETS: [&str; 5] = [
     "arch=compute_80,code=sm_80",
     "arch=compute_86,code=sm_86",

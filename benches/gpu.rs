@@ -1,12 +1,14 @@
-//! WKV by itself, and tokens of an answer, on a GPU: for `tools/gpu-check`, which reads one JSON object a line.
+//! WKV by itself, and tokens of an answer, on a GPU: for `tools/gpu-check`, which reads one JSON
+//! object a line.
 //!
 //! ```sh
 //! cargo bench --features cuda --bench gpu -- [--small] [--decode MODEL]
 //! ```
 //!
-//! A plain loop rather than criterion: what is wanted is one number for each case, in a minute at most, for a script that
-//! holds it against the GPU's own rates. Calls are queued, as those of a step are, and waited for together: what is timed
-//! is the GPU, unless it is faster than the program that feeds it.
+//! A plain loop rather than criterion: what is wanted is one number for each case, in a minute at
+//! most, for a script that holds it against the GPU's own rates. Calls are queued, as those of a
+//! step are, and waited for together: what is timed is the GPU, unless it is faster than the
+//! program that feeds it.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use state_tune::model::{ModelFile, Reader, Rwkv, State};
-use state_tune::ops::device::{Choice, gpu_name};
+use state_tune::ops::device::{DeviceChoice, gpu_name};
 use state_tune::ops::linear::{Product, Weights};
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets};
@@ -28,8 +30,8 @@ use state_tune::ops::{Compute, Offsets};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const HEAD_SIZE: usize = 64;
-/// Floating-point operations of one head's row, in products of a row or a matrix of the head: forward r S and k v; backward
-/// k v for S and r dy for G, and with them S dy, G v and G k.
+/// Floating-point operations of one head's row, in products of a row or a matrix of the head:
+/// forward r S and k v; backward k v for S and r dy for G, and with them S dy, G v and G k.
 const FORWARD: usize = 2 * 2 * HEAD_SIZE * HEAD_SIZE;
 const BACKWARD: usize = 5 * 2 * HEAD_SIZE * HEAD_SIZE;
 
@@ -49,7 +51,8 @@ struct Times {
 
 fn main() -> Result<()> {
     let options = parse(std::env::args().skip(1))?;
-    let compute = Compute::fastest(Choice::Cuda(0), Some(Product::Bf16), Weights::File)?.compute;
+    let compute =
+        Compute::fastest(DeviceChoice::Cuda(0), Some(Product::Bf16), Weights::File)?.compute;
     let name = gpu_name(&compute.device)?;
     println!("{}", json!({"what": "gpu", "name": name}));
     if let Some(path) = &options.decode {
@@ -180,7 +183,7 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
         (None, Weights::Int8),
         (None, Weights::Nf4),
     ] {
-        let compute = Compute::exact(Choice::Cuda(0), product, weights)?.compute;
+        let compute = Compute::exact(DeviceChoice::Cuda(0), product, weights)?.compute;
         let model = Rwkv::load(&checkpoint, &compute)?;
         let start = State::zeros(model.config())?.to_device(&compute.device)?;
         let mut reader = Reader::new(&model, &start);

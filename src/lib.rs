@@ -40,28 +40,37 @@
 //!
 //! ```text
 //! main.rs        parse, run, print the error once, exit code
-//! cli/           the only place that knows clap, flags and their environment variables; ends in plain option structs
-//! train/         the training story: mod.rs is the loop; options, settings (what a checkpoint compares),
-//!                outputs (what may be written), run_state, checkpoint, step, learner, memory_plan, limits, signals, finish (what is written)
+//! cli/           the only place that knows clap, flags and their environment variables; ends in
+//!                plain option structs
+//! train/         the training story: mod.rs is the loop; options, settings (what a checkpoint
+//!                compares), outputs (what may be written), run_state, checkpoint, step, learner,
+//!                memory_plan, limits, signals, finish (what is written)
 //! sample/        test mode, base and tuned: one prompt, a file of prompts, a conversation
 //! convert        a state from one format to another; inspect: what a file is
-//! report/        what a run leaves, a Record each: log, TensorBoard, curve, page; history, summary, chart/
+//! report/        what a run leaves, a Record each: log, TensorBoard, curve, page; history,
+//!                summary, chart/
 //! generate/      text from a model token by token: what is drawn, what ends it
 //! state_file/    the state's formats, one file each: recognised, read, written
 //! evaluate       the loss of examples, and how many of their tokens a model finds likeliest
-//! model/         the RWKV model: config (read off tensor shapes), weights, batch (sequences packed flat), block (time_mix,
-//!                channel_mix, each with a file a version), head, state (its groups are named and mapped over), memory
+//! model/         the RWKV model: config (read off tensor shapes), weights, batch (sequences packed
+//!                flat), block (time_mix, channel_mix, each with a file a version), head, state
+//!                (its groups are named and mapped over), memory
 //! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk
-//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes), reference.rs, cpu.rs, and for NVIDIA
-//!                GPUs cuda.rs with a .cu; beside them cpu/ (instructions, vectors, memory, threads), cuda/ (kernels found
-//!                and launched), device (which one computes)
-//! tensors/       files of tensors: what they hold, the types of number, safetensors, PyTorch's zip and pickle
+//! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes),
+//!                reference.rs, cpu.rs, and for NVIDIA GPUs cuda.rs with a .cu; beside them cpu/
+//!                (instructions, vectors, memory, threads), cuda/ (kernels found and launched),
+//!                device (which one computes)
+//! tensors/       files of tensors: what they hold, the types of number, safetensors, PyTorch's zip
+//!                and pickle
 //! tokenizer/     the World vocabulary
-//! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module that touches the network
-//! console/       what a person sees: lines, progress bars, messages; handed to whoever has something to say
+//! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module
+//!                that touches the network
+//! console/       what a person sees: lines, progress bars, messages; handed to whoever has
+//!                something to say
 //! setting        the names by which messages call what a user can set
 //! table          tables (Parquet, CSV, JSON) as JSON lines
-//! files, system  the memory map and atomic replacement; this machine's processor, memory and signals
+//! files, system  the memory map and atomic replacement; this machine's processor, memory and
+//!                signals
 //! ```
 //!
 //! # The layer rule
@@ -69,8 +78,8 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file > model, data > ops >
-//!     tensors, tokenizer, fetch > console, files, setting, system, table
+//! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file >
+//!     model, data > ops > tensors, tokenizer, fetch > console, files, setting, system, table
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in

@@ -1,5 +1,5 @@
-//! What a person is told when a GPU is missing, too old, too small, or fails in the middle of a run. The emulator can be
-//! asked to be all of these:
+//! What a person is told when a GPU is missing, too old, too small, or fails in the middle of a
+//! run. The emulator can be asked to be all of these:
 //!
 //!     tools/cuda-emulator/run cargo test --features cuda --test emulated -- --ignored
 

@@ -16,7 +16,7 @@ use state_tune::evaluate;
 use state_tune::generate::{self, Settings};
 use state_tune::model::{Batch, Intermediates, ModelFile, Rwkv, Sequence, State};
 use state_tune::ops::Compute;
-use state_tune::ops::device::Choice;
+use state_tune::ops::device::DeviceChoice;
 use state_tune::ops::linear::{Product, Weights};
 use state_tune::state_file::{self, Format};
 use state_tune::tensors::Element;
@@ -49,7 +49,7 @@ macro_rules! on_each_device {
         mod on_the_processor {
             $(#[test]
             fn $test() {
-                super::$test(super::Choice::Cpu);
+                super::$test(super::DeviceChoice::Cpu);
             })*
         }
 
@@ -57,7 +57,7 @@ macro_rules! on_each_device {
             $(#[test]
             #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
             fn $test() {
-                super::$test(super::Choice::Cuda(0));
+                super::$test(super::DeviceChoice::Cuda(0));
             })*
         }
     };
@@ -93,7 +93,7 @@ impl Case {
     }
 
     /// One of each model.
-    fn all(device: Choice, product: Product) -> [Self; 4] {
+    fn all(device: DeviceChoice, product: Product) -> [Self; 4] {
         let opened = Compute::fastest(device, Some(product), Weights::File).unwrap();
         MODELS.map(|model| Self::load(model, &opened.compute))
     }
@@ -191,7 +191,7 @@ const ADAM: Adam = Adam {
     weight_decay: 0.0,
 };
 
-fn logits_and_end_state(device: Choice) {
+fn logits_and_end_state(device: DeviceChoice) {
     for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
         for case in Case::all(device, product) {
             let start = case.start();
@@ -203,7 +203,7 @@ fn logits_and_end_state(device: Choice) {
     }
 }
 
-fn the_recurrent_forward_gives_the_same(device: Choice) {
+fn the_recurrent_forward_gives_the_same(device: DeviceChoice) {
     for case in Case::all(device, Product::F32) {
         let mut state = case.start();
         let mut rows = Vec::new();
@@ -217,7 +217,7 @@ fn the_recurrent_forward_gives_the_same(device: Choice) {
     }
 }
 
-fn loss_and_gradients(device: Choice) {
+fn loss_and_gradients(device: DeviceChoice) {
     for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
         for case in Case::all(device, product) {
             let examples = case.examples();
@@ -269,7 +269,7 @@ fn loss_and_gradients(device: Choice) {
     }
 }
 
-fn the_share_of_tokens_that_a_greedy_choice_hits(device: Choice) {
+fn the_share_of_tokens_that_a_greedy_choice_hits(device: DeviceChoice) {
     for case in Case::all(device, Product::F32) {
         // A text in which some tokens are what the reference's logits call likeliest, and some are
         // not.
@@ -292,7 +292,7 @@ fn the_share_of_tokens_that_a_greedy_choice_hits(device: Choice) {
     }
 }
 
-fn twenty_steps_of_training_however_a_batch_is_computed(device: Choice) {
+fn twenty_steps_of_training_however_a_batch_is_computed(device: DeviceChoice) {
     // All at once; with recomputing; and cut into parts of one example each.
     let plans = [
         Plan {

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::data::template::Template;
 use crate::model::Group;
-use crate::ops::device::Choice;
+use crate::ops::device::DeviceChoice;
 use crate::state_file::OtherModel;
 use crate::train::Tune;
 
@@ -78,17 +78,17 @@ pub fn not_empty(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-pub fn device(text: &str) -> Result<Choice, String> {
+pub fn device(text: &str) -> Result<DeviceChoice, String> {
     let cuda = |number: &str| {
         number
             .parse()
-            .map(Choice::Cuda)
+            .map(DeviceChoice::Cuda)
             .map_err(|_| format!("{number:?} is no GPU's number"))
     };
     match text.split_once(':') {
-        None if text == "auto" => Ok(Choice::Auto),
-        None if text == "cpu" => Ok(Choice::Cpu),
-        None if text == "cuda" => Ok(Choice::Cuda(0)),
+        None if text == "auto" => Ok(DeviceChoice::Auto),
+        None if text == "cpu" => Ok(DeviceChoice::Cpu),
+        None if text == "cuda" => Ok(DeviceChoice::Cuda(0)),
         Some(("cuda", number)) => cuda(number),
         _ => Err("use auto, cpu, cuda or cuda:N".into()),
     }

@@ -7,15 +7,15 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Compute;
 use super::cpu::level::Level;
-use super::cuda::driver::{self, Missing};
 pub use super::cuda::driver::GpuMemory;
+use super::cuda::driver::{self, Missing};
 use super::linear::{Product, Weights};
 use super::reduce;
 use crate::setting::DEVICE;
 
 /// What `--device` may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum DeviceChoice {
     /// A GPU if this build can use GPUs and there is one, else the processor.
     Auto,
     /// The processor, even if there is a GPU.
@@ -32,7 +32,7 @@ pub struct Opened {
     pub note: Option<String>,
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.write_str("auto"),
@@ -44,7 +44,11 @@ impl fmt::Display for Choice {
 
 impl Compute {
     /// For training: in the products that are fastest there, unless others are asked for.
-    pub fn fastest(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Opened> {
+    pub fn fastest(
+        choice: DeviceChoice,
+        product: Option<Product>,
+        weights: Weights,
+    ) -> Result<Opened> {
         let (device, note) = open(choice)?;
         let fastest = match device {
             Device::Cpu if !Level::current().has_bf16() => Product::F32,
@@ -59,9 +63,13 @@ impl Compute {
         Ok(Opened { compute, note })
     }
 
-    /// For answers: in f32 unless bf16 is asked for. Reading every weight once for each token is what they cost,
-    /// whatever it is multiplied as.
-    pub fn exact(choice: Choice, product: Option<Product>, weights: Weights) -> Result<Opened> {
+    /// For answers: in f32 unless bf16 is asked for. Reading every weight once for each token is
+    /// what they cost, whatever it is multiplied as.
+    pub fn exact(
+        choice: DeviceChoice,
+        product: Option<Product>,
+        weights: Weights,
+    ) -> Result<Opened> {
         let (device, note) = open(choice)?;
         let compute = Self {
             device,
@@ -73,18 +81,18 @@ impl Compute {
 }
 
 /// The device, and what the user should know about it.
-fn open(choice: Choice) -> Result<(Device, Option<String>)> {
+fn open(choice: DeviceChoice) -> Result<(Device, Option<String>)> {
     let gpu = |number| driver::open(number, try_kernels);
     match choice {
-        Choice::Cpu => Ok((Device::Cpu, None)),
-        Choice::Cuda(number) => match gpu(number) {
+        DeviceChoice::Cpu => Ok((Device::Cpu, None)),
+        DeviceChoice::Cuda(number) => match gpu(number) {
             Ok(device) => Ok((device, None)),
             Err(why @ Missing::Feature) => {
                 bail!("{DEVICE} cuda:{number}: {why}, or use {DEVICE} cpu")
             }
             Err(why) => bail!("{DEVICE} cuda:{number}: {why}; or use {DEVICE} cpu"),
         },
-        Choice::Auto => match gpu(0) {
+        DeviceChoice::Auto => match gpu(0) {
             Ok(device) => Ok((device, None)),
             // That there is no GPU to be used needs no note.
             Err(Missing::Feature | Missing::Driver | Missing::Gpus) => Ok((Device::Cpu, None)),

@@ -18,7 +18,7 @@ use crate::generate::{FinishReason, Settings, Talk};
 use crate::model::{Rwkv, State};
 use crate::ops::Compute;
 use crate::ops::cpu::Processor;
-use crate::ops::device::{Choice, Opened};
+use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{Product, Weights};
 use crate::setting::{MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME};
 use crate::state_file::{self, OtherModel};
@@ -40,7 +40,7 @@ pub struct Options {
     /// Whether the state may have been tuned on another model of the same shape.
     pub other_model: OtherModel,
     /// The processor, or a GPU.
-    pub device: Choice,
+    pub device: DeviceChoice,
     /// `None` is f32.
     pub product: Option<Product>,
     /// How the frozen matrices are stored.

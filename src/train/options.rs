@@ -9,7 +9,7 @@ use crate::fetch::Remote;
 use crate::model::{FirstRow, PerGroup};
 use crate::ops::adam::Adam;
 use crate::ops::cpu::Processor;
-use crate::ops::device::Choice;
+use crate::ops::device::DeviceChoice;
 use crate::ops::linear::{Product, Weights};
 use crate::setting;
 
@@ -64,7 +64,7 @@ pub struct Options {
     /// Stop after this many seconds.
     pub max_time: f64,
     /// The processor, or a GPU.
-    pub device: Choice,
+    pub device: DeviceChoice,
     /// `None` is what is fastest on the device.
     pub product: Option<Product>,
     /// What the frozen matrices are held as.
@@ -122,7 +122,7 @@ impl Default for Options {
             exit_loss: 0.5,
             max_epochs: 10.0,
             max_time: 3600.0,
-            device: Choice::Auto,
+            device: DeviceChoice::Auto,
             product: None,
             weights: Weights::File,
             recompute: Recompute::Auto,

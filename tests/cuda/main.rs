@@ -1,8 +1,9 @@
-//! Every op on a GPU against the same op on the processor, which its own tests hold to float64: over lengths, head sizes
-//! and storage types, at the borders of chunks and sequences. The whole model is in `golden.rs`.
+//! Every op on a GPU against the same op on the processor, which its own tests hold to float64:
+//! over lengths, head sizes and storage types, at the borders of chunks and sequences. The whole
+//! model is in `golden.rs`.
 //!
-//! Without a GPU, `tools/cuda-emulator/run cargo test --features cuda --test cuda -- --ignored` runs these tests on
-//! kernels that the processor executes thread by thread.
+//! Without a GPU, `tools/cuda-emulator/run cargo test --features cuda --test cuda -- --ignored`
+//! runs these tests on kernels that the processor executes thread by thread.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -26,7 +26,8 @@ fn products() -> Result<()> {
     Ok(())
 }
 
-/// A matrix that is widened in parts: some of its rows are a product's first columns, and a part of its sums.
+/// A matrix that is widened in parts: some of its rows are a product's first columns, and a part of
+/// its sums.
 #[test]
 #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
 fn products_of_a_large_matrix() -> Result<()> {
@@ -58,7 +59,8 @@ fn products_of(
     let matrix = |product| {
         Matrix::new(stored(&w, element)?.into(), element, [out, inner], product)?.held_as(weights)
     };
-    // Exact in main memory; on the GPU both sides of a product are rounded, which for bf16 is no rounding.
+    // Exact in main memory; on the GPU both sides of a product are rounded, which for bf16 is no
+    // rounding.
     let exact = matrix(Product::F32)?;
     let on_gpu = matrix(store.product)?.on(gpu)?;
     assert_eq!(

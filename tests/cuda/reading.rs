@@ -19,7 +19,8 @@ fn a_gpu_tells_of_itself() {
     assert!(memory.free <= memory.total && memory.peak <= memory.total);
 }
 
-/// One token, which is recorded, some at once, one again, which is recorded again, and one that is launched.
+/// One token, which is recorded, some at once, one again, which is recorded again, and one that is
+/// launched.
 #[test]
 #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
 fn reading_on_from_a_state() -> anyhow::Result<()> {

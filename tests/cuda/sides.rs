@@ -1,10 +1,11 @@
-//! What the tests share: the same inputs on the processor and on the GPU, and how far results may be apart.
+//! What the tests share: the same inputs on the processor and on the GPU, and how far results may
+//! be apart.
 
 use crate::common::close::close;
 use candle_core::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use state_tune::ops::device::Choice;
+use state_tune::ops::device::DeviceChoice;
 use state_tune::ops::linear::{Product, Rows, Weights};
 use state_tune::ops::norm::Norm;
 use state_tune::ops::{Compute, Offsets};
@@ -13,11 +14,12 @@ use state_tune::tensors::Element;
 /// The first GPU.
 #[track_caller]
 pub fn gpu() -> Device {
-    let opened = Compute::fastest(Choice::Cuda(0), None, Weights::File).unwrap();
+    let opened = Compute::fastest(DeviceChoice::Cuda(0), None, Weights::File).unwrap();
     opened.compute.device
 }
 
-/// How activations are stored, and how far a result may then be off: relative to it and to its root mean square.
+/// How activations are stored, and how far a result may then be off: relative to it and to its root
+/// mean square.
 #[derive(Clone, Copy, Debug)]
 pub struct Store {
     pub product: Product,
@@ -29,7 +31,8 @@ pub const STORES: [Store; 2] = [
         product: Product::F32,
         tolerance: 2e-5,
     },
-    // A bf16 has eight bits: 4e-3 for what is rounded once, and as much again for what enters rounded.
+    // A bf16 has eight bits: 4e-3 for what is rounded once, and as much again for what enters
+    // rounded.
     Store {
         product: Product::Bf16,
         tolerance: 1e-2,
@@ -98,7 +101,8 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// Batches with sequences of one row, borders at and beside those of runs and chunks, and long ones.
+/// Batches with sequences of one row, borders at and beside those of runs and chunks, and long
+/// ones.
 pub fn batches() -> Vec<Offsets> {
     let batches: [&[usize]; 6] = [
         &[1],

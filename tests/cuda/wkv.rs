@@ -7,8 +7,9 @@ use state_tune::ops::wkv::Wkv;
 use crate::common::close::{close, close_by_norm};
 use crate::sides::{STORES, Sides, Store, batches, gpu};
 
-/// WKV in chunks: keys and values that were scaled, products of them and states are rounded to bf16 on the way, and
-/// summed over the rows of a chunk. The worst number may be further off, but not the whole.
+/// WKV in chunks: keys and values that were scaled, products of them and states are rounded to bf16
+/// on the way, and summed over the rows of a chunk. The worst number may be further off, but not
+/// the whole.
 const CHUNKED_WORST: f64 = 2.5e-2;
 const CHUNKED: f64 = 5e-3;
 

@@ -1,5 +1,5 @@
 // What a kernel written against src/ops/cuda/common.cuh means on the processor, so that kernels are tested where there is no
-// card. A block is run by one thread of the operating system; its CUDA threads are fibers on it (block.cpp), which give
+// GPU. A block is run by one thread of the operating system; its CUDA threads are fibers on it (block.cpp), which give
 // way only where they wait for each other: at a barrier or a warp-wide operation. Whatever a GPU would leave undefined and
 // that can be noticed here, ends the program with a message that names kernel, block and thread.
 #pragma once

@@ -6,7 +6,7 @@ use super::DEFAULTS;
 use crate::cli::values::{Auto, count, device, one_of, one_of_or_auto, threads};
 use crate::ops::cpu::Processor;
 use crate::ops::cpu::level::Level;
-use crate::ops::device::Choice;
+use crate::ops::device::DeviceChoice;
 use crate::ops::linear::{Product, Weights};
 use crate::train::{Options, Recompute};
 
@@ -16,7 +16,7 @@ pub struct MachineArgs {
     /// What computes: cpu, cuda (the first GPU), cuda:N (that one); auto is a GPU if there is one
     /// that can be used
     #[arg(long, default_value_t = DEFAULTS.device, value_parser = device, value_name = "DEVICE")]
-    device: Choice,
+    device: DeviceChoice,
 
     /// What products are computed in: f32 or bf16; auto takes what is fastest here for training,
     /// and f32 for answers

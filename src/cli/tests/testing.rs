@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::generate::Settings;
 use crate::ops::cpu::Processor;
-use crate::ops::device::Choice;
+use crate::ops::device::DeviceChoice;
 use crate::ops::linear::Weights;
 use crate::sample::Ask;
 use crate::state_file::OtherModel;
@@ -40,7 +40,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         stop: None,
     };
     assert_eq!(settings, defaults);
-    assert_eq!((device, product), (Choice::Auto, None));
+    assert_eq!((device, product), (DeviceChoice::Auto, None));
     assert_eq!(weights, Weights::File);
     assert_eq!(processor, Processor::default());
 }

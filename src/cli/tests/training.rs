@@ -6,7 +6,7 @@ use super::files::dataset;
 use super::*;
 use crate::data::Walk;
 use crate::ops::cpu::Processor;
-use crate::ops::device::Choice;
+use crate::ops::device::DeviceChoice;
 use crate::ops::linear::Weights;
 use crate::train::Adam;
 use crate::train::HeldOut;
@@ -98,7 +98,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(data_remote, dataset("lonestar108/naughty-chat"));
     assert_eq!(save, Path::new("state.pth"));
     assert_eq!((log_file, report, tensorboard), (None, None, None));
-    assert_eq!((device, product), (Choice::Auto, None));
+    assert_eq!((device, product), (DeviceChoice::Auto, None));
     assert_eq!(weights, Weights::File);
     assert_eq!(recompute, Recompute::Auto);
     assert_eq!(processor, Processor::default());

@@ -1,7 +1,7 @@
 //! What values are taken and which are refused.
 
 use super::*;
-use crate::ops::device::Choice;
+use crate::ops::device::DeviceChoice;
 use crate::sample::Ask;
 
 #[test]
@@ -116,11 +116,11 @@ fn empty_names_of_files_are_refused() {
 #[test]
 fn devices_are_read() {
     for (text, device) in [
-        ("auto", Choice::Auto),
-        ("cpu", Choice::Cpu),
-        ("cuda", Choice::Cuda(0)),
-        ("cuda:0", Choice::Cuda(0)),
-        ("cuda:11", Choice::Cuda(11)),
+        ("auto", DeviceChoice::Auto),
+        ("cpu", DeviceChoice::Cpu),
+        ("cuda", DeviceChoice::Cuda(0)),
+        ("cuda:0", DeviceChoice::Cuda(0)),
+        ("cuda:11", DeviceChoice::Cuda(11)),
     ] {
         assert_eq!(train(&["--device", text]).device, device, "{text}");
     }

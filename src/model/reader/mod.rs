@@ -7,7 +7,8 @@ use anyhow::Result;
 use self::recorded::Recorded;
 use super::{Rwkv, State};
 
-/// A text that is being read. Its state is carried, so that each token costs the same, however long the text is.
+/// A text that is being read. Its state is carried, so that each token costs the same, however long
+/// the text is.
 pub struct Reader<'a> {
     model: &'a Rwkv,
     /// After all that was read so far.

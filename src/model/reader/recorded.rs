@@ -8,8 +8,8 @@ use crate::ops::Offsets;
 use crate::ops::cuda::driver::set;
 use crate::ops::cuda::graph::{Copies, Graph};
 
-/// What is launched for each token. It reads the state that it was recorded with, and writes the state after the token in
-/// its place.
+/// What is launched for each token. It reads the state that it was recorded with, and writes the
+/// state after the token in its place.
 pub struct Recorded {
     graph: Graph,
     /// `[1]`.
@@ -21,7 +21,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Reads a token from `state`, which becomes the state after it, and records how: the recording, and the logits `[V]`.
+    /// Reads a token from `state`, which becomes the state after it, and records how: the
+    /// recording, and the logits `[V]`.
     pub fn first(model: &Rwkv, state: &State, token: u32) -> Result<(Self, Vec<f32>)> {
         let device = &model.compute().device;
         let token = Tensor::new(&[number(model, token)?], device)?;

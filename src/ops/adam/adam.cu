@@ -1,4 +1,5 @@
-// One step of Adam in one pass; mod.rs has the source. The corrections for the first steps come as factors.
+// One step of Adam in one pass; mod.rs has the source. The corrections for the first steps come as
+// factors.
 #include "../cuda/common.cuh"
 
 // Grid: count / 256 blocks of 256.

@@ -35,7 +35,7 @@ pub fn step(
         float(EPS),
         int(count)?,
     ];
-    // SAFETY: the kernel's arguments, all four tensors of one shape. It writes to the variable and the moments, which
-    // are the learner's own.
+    // SAFETY: the kernel's arguments, all four tensors of one shape. It writes to the variable and
+    // the moments, which are the learner's own.
     unsafe { launch(gpu(var)?, "adam", Grid::each(count), &args) }
 }

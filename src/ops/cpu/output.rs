@@ -65,8 +65,8 @@ pub fn cleared<T: Copy>(part: &mut [MaybeUninit<T>], zero: T) -> &mut [T] {
 /// Has the cache lines of `len` numbers ready to be written.
 #[inline(always)]
 pub fn prefetch_for_writing<T>(start: *mut T, len: usize) {
-    // In assembly, since the compiler's intrinsic becomes an ordinary prefetch unless the program is
-    // compiled for processors that have this instruction. Others ignore it.
+    // In assembly, since the compiler's intrinsic becomes an ordinary prefetch unless the program
+    // is compiled for processors that have this instruction. Others ignore it.
     #[cfg(target_arch = "x86_64")]
     for at in (0..len * size_of::<T>()).step_by(LINE) {
         let address = start.cast::<u8>().wrapping_add(at);

@@ -1,7 +1,8 @@
 // Soft-max, loss and gradient of one row of logits per block; mod.rs has the maths.
 //
-// A row is read twice, the second time mostly from the cache: once for its largest logit and the sum of exponentials,
-// which a thread rescales whenever it meets a larger one, and once for the gradient.
+// A row is read twice, the second time mostly from the cache: once for its largest logit and the
+// sum of exponentials, which a thread rescales whenever it meets a larger one, and once for the
+// gradient.
 #include "../cuda/common.cuh"
 
 constexpr int ROW_THREADS = 512;
@@ -21,8 +22,9 @@ __device__ inline Part joined(Part a, Part b) {
     return {larger.max, larger.at, larger.sum + smaller.sum * scale};
 }
 
-// losses `[rows]`; hits `[rows]`: whether the target is the first of the largest logits. The gradient, times `scale`,
-// is written where `gradient` is not null. Grid: rows blocks of ROW_THREADS.
+// losses `[rows]`; hits `[rows]`: whether the target is the first of the largest logits. The
+// gradient, times `scale`, is written where `gradient` is not null. Grid: rows blocks of
+// ROW_THREADS.
 template <typename T>
 __device__ inline void cross_entropy(const float* logits, const int* targets, float scale, T* gradient, double* losses,
                                      int* hits, int vocab) {

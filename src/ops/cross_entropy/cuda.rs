@@ -27,7 +27,8 @@ pub fn score(logits: &Tensor, targets: &[u32]) -> Result<(f64, usize)> {
     Ok((losses.to_vec1::<f64>()?.iter().sum(), hits as usize))
 }
 
-/// (each row's loss, whether its target is the first of the largest logits); writes the gradient where one is wanted.
+/// (each row's loss, whether its target is the first of the largest logits); writes the gradient
+/// where one is wanted.
 fn run(
     logits: &Tensor,
     targets: &[u32],

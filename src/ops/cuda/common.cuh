@@ -1,9 +1,10 @@
-// What every kernel is written in: a small set of names that nvcc knows, and that tools/cuda-emulator gives a meaning on
-// the processor, so that the same text is compiled for cards and run in tests where there is none.
+// What every kernel is written in: a small set of names that nvcc knows, and that
+// tools/cuda-emulator gives a meaning on the processor, so that the same text is compiled for GPUs
+// and run in tests where there is none.
 //
-// A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. What products take and give
-// is stored as T, float or bf16; sums are float always, and so is what blocks add to, from layer to layer. Sizes and row
-// numbers are int, products of them long long.
+// A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. What
+// products take and give is stored as T, float or bf16; sums are float always, and so is what
+// blocks add to, from layer to layer. Sizes and row numbers are int, products of them long long.
 #pragma once
 
 #ifdef __CUDACC__
@@ -27,7 +28,8 @@ __device__ inline unsigned pack(float low, float high) {
     return out;
 }
 
-// d += a b for the whole warp: a 16 x 16, b 16 x 8 (bf16), d 16 x 8 (float); fragments lie as PTX lays down for mma.m16n8k16.
+// d += a b for the whole warp: a 16 x 16, b 16 x 8 (bf16), d 16 x 8 (float); fragments lie as PTX
+// lays down for mma.m16n8k16.
 __device__ inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
@@ -69,7 +71,8 @@ template <typename T> __device__ inline const Pack<T>& pack_at(const T* row, int
     return reinterpret_cast<const Pack<T>*>(row)[i];
 }
 
-// Eight neighbouring numbers as floats, whatever they are stored as: rows of different types are gone through alike.
+// Eight neighbouring numbers as floats, whatever they are stored as: rows of different types are
+// gone through alike.
 struct Eight {
     float at[8];
 };
@@ -102,7 +105,8 @@ __device__ inline float warp_sum(float x) {
     return x;
 }
 
-// The sum of x over THREADS neighbouring threads, which all of them get: a power of two within a warp, or the whole block.
+// The sum of x over THREADS neighbouring threads, which all of them get: a power of two within a
+// warp, or the whole block.
 template <int THREADS> __device__ inline float sum_over(float x) {
     for (int lane = (THREADS < 32 ? THREADS : 32) / 2; lane > 0; lane /= 2) x += __shfl_xor_sync(0xffffffffu, x, lane);
     if constexpr (THREADS > 32) {

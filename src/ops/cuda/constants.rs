@@ -1,5 +1,5 @@
-//! Numbers that a kernel and the code that launches it must agree on. They stand in the `.cu` file alone, as
-//! `constexpr int NAME = 64;`, and are read from its text when this program is compiled.
+//! Numbers that a kernel and the code that launches it must agree on. They stand in the `.cu` file
+//! alone, as `constexpr int NAME = 64;`, and are read from its text when this program is compiled.
 
 /// The value of `constexpr int {name}` in `source`. Does not compile where there is none.
 pub const fn constant(source: &str, name: &str) -> usize {

@@ -1,9 +1,9 @@
-//! A sequence of kernels that is recorded once and launched as a whole: most of what a single token costs would
-//! otherwise be the launching of some hundred small kernels one by one.
+//! A sequence of kernels that is recorded once and launched as a whole: most of what a single token
+//! costs would otherwise be the launching of some hundred small kernels one by one.
 //!
-//! A graph's kernels keep the addresses that they were recorded with. So the work is done twice. The first time its
-//! kernels run, and every output that it allocates is remembered; the second time they are only recorded, and it gets
-//! the same outputs again.
+//! A graph's kernels keep the addresses that they were recorded with. So the work is done twice.
+//! The first time its kernels run, and every output that it allocates is remembered; the second
+//! time they are only recorded, and it gets the same outputs again.
 
 use std::cell::RefCell;
 
@@ -23,7 +23,8 @@ struct Outputs {
     next: Option<usize>,
 }
 
-/// An output of a kernel: what `make` allocates, unless the work under way is being recorded and has its output already.
+/// An output of a kernel: what `make` allocates, unless the work under way is being recorded and
+/// has its output already.
 pub fn output(
     shape: &Shape,
     dtype: DType,
@@ -59,9 +60,9 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Does `work`, then copies some of its results over some of its inputs; and records both. `work` may not copy from
-    /// or to main memory, or wait. Each launch writes its results again; its inputs, other than those that are copied
-    /// over, must stay where they are.
+    /// Does `work`, then copies some of its results over some of its inputs; and records both.
+    /// `work` may not copy from or to main memory, or wait. Each launch writes its results again;
+    /// its inputs, other than those that are copied over, must stay where they are.
     pub fn record<T>(
         gpu: &CudaDevice,
         work: impl Fn() -> anyhow::Result<T>,

@@ -1,11 +1,13 @@
-//! What the GPU kernels of all ops share: their arguments, how they are launched, and what they need to know of a batch.
+//! What the GPU kernels of all ops share: their arguments, how they are launched, and what they
+//! need to know of a batch.
 //!
-//! The kernels lie beside each op's `mod.rs` as `.cu` files. `build.rs` compiles them as one module. They work on
-//! candle's tensors, on candle's stream, in the order of the calls; nothing waits for the GPU until a tensor is read
-//! back. A kernel's name ends in the type that it stores activations in.
+//! The kernels lie beside each op's `mod.rs` as `.cu` files. `build.rs` compiles them as one
+//! module. They work on candle's tensors, on candle's stream, in the order of the calls; nothing
+//! waits for the GPU until a tensor is read back. A kernel's name ends in the type that it stores
+//! activations in.
 //!
-//! All calls of NVIDIA's libraries are in [`driver`], which exists twice: as it is, and, in a build without the `cuda`
-//! feature, as errors. Everything else is compiled in both builds.
+//! All calls of NVIDIA's libraries are in [`driver`], which exists twice: as it is, and, in a build
+//! without the `cuda` feature, as errors. Everything else is compiled in both builds.
 
 mod constants;
 pub mod driver;
@@ -58,7 +60,8 @@ pub fn gpu(tensor: &Tensor) -> Result<&CudaDevice> {
     tensor.device().as_cuda_device()
 }
 
-/// The address of a tensor's first number, as an argument. Errors when it is not contiguous, or not on a GPU.
+/// The address of a tensor's first number, as an argument. Errors when it is not contiguous, or not
+/// on a GPU.
 pub fn pointer(tensor: &Tensor) -> Result<Arg> {
     address(tensor).map(Arg::Pointer)
 }

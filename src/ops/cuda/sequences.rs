@@ -30,7 +30,8 @@ impl Offsets {
     }
 }
 
-/// (first row and number of rows of each chunk; the first chunk of each sequence, and how many there are).
+/// (first row and number of rows of each chunk; the first chunk of each sequence, and how many
+/// there are).
 fn chunks(offsets: &Offsets) -> (Vec<[usize; 2]>, Vec<usize>) {
     let (mut chunks, mut first) = (Vec::new(), vec![0]);
     for range in offsets.ranges() {

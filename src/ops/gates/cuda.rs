@@ -24,8 +24,8 @@ pub fn relu_squared_backward(dz: &Tensor, k: &Tensor) -> Result<Rows> {
     Ok(Rows::Gpu(dk))
 }
 
-/// Runs an element-wise kernel: `OUT` outputs of type `dtype` from inputs of one shape. `given` is the input whose type
-/// the kernel's name ends in.
+/// Runs an element-wise kernel: `OUT` outputs of type `dtype` from inputs of one shape. `given` is
+/// the input whose type the kernel's name ends in.
 fn each<const IN: usize, const OUT: usize>(
     kernel: &str,
     inputs: [&Tensor; IN],
@@ -49,7 +49,8 @@ fn each<const IN: usize, const OUT: usize>(
     }
     args.push(int(count / 8)?);
     let kernel = format!("{kernel}_{}", suffix(given)?);
-    // SAFETY: the gates take their inputs, their outputs and the number of eights; `mod.rs` checked that shapes agree.
+    // SAFETY: the gates take their inputs, their outputs and the number of eights; `mod.rs` checked
+    // that shapes agree.
     unsafe { launch(gpu(given)?, &kernel, Grid::each(count / 8), &args)? };
     Ok(std::array::from_fn(|i| outputs[i].clone()))
 }

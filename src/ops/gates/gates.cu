@@ -1,4 +1,5 @@
-// The gates that look at one number at a time; mod.rs has the maths. The norm's gate is with the norm.
+// The gates that look at one number at a time; mod.rs has the maths. The norm's gate is with the
+// norm.
 //
 // Each thread has eight neighbours. Grid: eights / 256 blocks of 256.
 #include "../cuda/common.cuh"

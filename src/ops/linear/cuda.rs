@@ -1,7 +1,7 @@
 //! Products on a GPU: cuBLAS, and a kernel of our own for a single row, which is decoding.
 //!
-//! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought to that first, some rows
-//! at a time.
+//! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought
+//! to that first, some rows at a time.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
@@ -45,7 +45,8 @@ pub struct Quantised {
 }
 
 impl Numbers {
-    /// Copies numbers that are stored as `element` to the GPU, in that type where the kernels know it: f16 becomes what the product takes, and so does f32 where the product would round it
+    /// Copies numbers that are stored as `element` to the GPU, in that type where the kernels know
+    /// it: f16 becomes what the product takes, and so does f32 where the product would round it
     /// anyway.
     pub fn stored(
         data: &[u8],
@@ -240,8 +241,8 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Adds to `out` what the rows of W from `first` on give, or sets it: forward they give some of its columns, backward
-/// a part of every sum.
+/// Adds to `out` what the rows of W from `first` on give, or sets it: forward they give some of its
+/// columns, backward a part of every sum.
 fn gemm(
     left: &Tensor,
     w: &Tensor,
@@ -284,6 +285,7 @@ fn gemm(
             inner: rows,
         },
     };
-    // SAFETY: the shapes were checked by `mod.rs`, so every row of each side lies inside its tensor.
+    // SAFETY: the shapes were checked by `mod.rs`, so every row of each side lies inside its
+    // tensor.
     unsafe { driver::gemm(gpu(left)?, &product) }
 }

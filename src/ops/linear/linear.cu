@@ -1,5 +1,5 @@
-// What products need beside cuBLAS: numbers brought to the type that is multiplied, and the product of a single row,
-// which is decoding.
+// What products need beside cuBLAS: numbers brought to the type that is multiplied, and the product
+// of a single row, which is decoding.
 #include "../cuda/common.cuh"
 
 // Numbers as the other type. Grid: count / 256 blocks of 256.
@@ -8,8 +8,9 @@ template <typename W, typename T> __device__ inline void convert(const W* from, 
     if (i < count) from_float(to[i], to_float(from[i]));
 }
 
-// ---- How a matrix is held. A warp goes through a row in pieces that are read at once: a holder says how many a row has,
-// ---- and gives the numbers of one piece, eight by eight, with the column of the first.
+// ---- How a matrix is held. A warp goes through a row in pieces that are read at once: a holder
+// says how many a row has, ---- and gives the numbers of one piece, eight by eight, with the column
+// of the first.
 
 template <typename W> struct Plain {
     const W* numbers;
@@ -22,7 +23,8 @@ template <typename W> struct Plain {
     }
 };
 
-// quantised/mod.rs has the layout: blocks of 64 numbers with a common scale, a short last one filled up.
+// quantised/mod.rs has the layout: blocks of 64 numbers with a common scale, a short last one
+// filled up.
 constexpr int QUANTISED_BLOCK = 64;
 
 __device__ inline float scale_of(const bf16* scales, long long row, int columns, int block) {
@@ -77,7 +79,8 @@ struct Nf4 {
     }
 };
 
-// Bytes 0 to 63 of dynamic shared memory as the levels, which the launch's argument has in global memory.
+// Bytes 0 to 63 of dynamic shared memory as the levels, which the launch's argument has in global
+// memory.
 __device__ inline const float* shared_levels(const float* levels) {
     float* shared = reinterpret_cast<float*>(dynamic_shared);
     if (threadIdx.x < 16) shared[threadIdx.x] = levels[threadIdx.x];
@@ -85,7 +88,8 @@ __device__ inline const float* shared_levels(const float* levels) {
     return shared;
 }
 
-// The rows of a quantised matrix from `first` on as T, `[rows, columns]`. Grid: pieces / 256 blocks of 256.
+// The rows of a quantised matrix from `first` on as T, `[rows, columns]`. Grid: pieces / 256 blocks
+// of 256.
 template <typename T, typename W> __device__ inline void widen(const W& w, T* to, int first, int rows) {
     long long i = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;
     long long row = i / w.pieces();
@@ -94,8 +98,9 @@ template <typename T, typename W> __device__ inline void widen(const W& w, T* to
     w.each(first + row, i % w.pieces(), [to](int column, const Eight& values) { put_eight(to, column / 8, values); });
 }
 
-// y = W x + onto for one row x: nothing but reading W costs, and nothing is rounded on the way. Each warp goes through
-// two rows of W at once, so that x is fetched half as often. `onto` may be null. Grid: rows / ROWS_PER_BLOCK blocks of 256.
+// y = W x + onto for one row x: nothing but reading W costs, and nothing is rounded on the way.
+// Each warp goes through two rows of W at once, so that x is fetched half as often. `onto` may be
+// null. Grid: rows / ROWS_PER_BLOCK blocks of 256.
 constexpr int ROWS_PER_BLOCK = 16;
 template <typename W, typename T, typename Y>
 __device__ inline void row_product(const W& w, const T* x, const Y* onto, Y* y, int rows) {

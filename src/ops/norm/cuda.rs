@@ -5,8 +5,8 @@ use candle_core::{DType, Result, Tensor};
 use super::Norm;
 use crate::ops::cuda::{Arg, Grid, gpu, int, launch, output, pointer, pointer_if, suffix};
 
-/// norm(x) * silu(gate), or norm(x) without a gate, stored as `dtype`, which is the gate's; of the rows of x that `rows`
-/// `[R]` names, or of all.
+/// norm(x) * silu(gate), or norm(x) without a gate, stored as `dtype`, which is the gate's; of the
+/// rows of x that `rows` `[R]` names, or of all.
 pub fn forward(
     norm: &Norm,
     x: &Tensor,

@@ -1,7 +1,9 @@
-// Normalisation of each group of a row, and the gate that may follow it: z = norm(x) * silu(gate). mod.rs has the maths.
+// Normalisation of each group of a row, and the gate that may follow it: z = norm(x) * silu(gate).
+// mod.rs has the maths.
 //
-// LANES neighbouring threads share a group: 8 for the small groups of a head, a whole block of 256 for a row. Each value
-// is read three times, the last two from the cache. X is the type of x, Z that of z and the gate.
+// LANES neighbouring threads share a group: 8 for the small groups of a head, a whole block of 256
+// for a row. Each value is read three times, the last two from the cache. X is the type of x, Z
+// that of z and the gate.
 #include "norm.cuh"
 
 // Which group a thread works for: groups beyond the last are given the last one, and write nothing.
@@ -90,7 +92,8 @@ __device__ inline void norm_gate_backward(const Z* dz, const X* x, const Z* gate
         norm_gate_backward<X, Z, LANES>(dz, x, gate, weight, bias, dx, dgate, count, channels, groups, eps);              \
     }
 
-// A head's groups, of what WKV gives (a whole row where there is one head); and rows, of what goes from layer to layer.
+// A head's groups, of what WKV gives (a whole row where there is one head); and rows, of what goes
+// from layer to layer.
 NORM(float, f32, float, f32, 8)
 NORM(bf16, bf16, bf16, bf16, 8)
 NORM(bf16, bf16, bf16, bf16, 256)

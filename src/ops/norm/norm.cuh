@@ -1,4 +1,5 @@
-// The moments of a group of numbers, computed by the threads that share it, for norm.cu and token_shift.cu.
+// The moments of a group of numbers, computed by the threads that share it, for norm.cu and
+// token_shift.cu.
 #pragma once
 #include "../cuda/common.cuh"
 

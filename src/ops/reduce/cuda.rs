@@ -1,4 +1,5 @@
-//! The reductions on a GPU: each block reduces its own part, and the parts' results are reduced here.
+//! The reductions on a GPU: each block reduces its own part, and the parts' results are reduced
+//! here.
 
 use candle_core::{DType, Result, Tensor};
 

@@ -1,5 +1,6 @@
-//! A whole tensor reduced to one number on the device it lies on: the sum of the squares of all numbers, of which a
-//! gradient's norm is the root, and the largest absolute value, by which a tensor is found fit to be saved.
+//! A whole tensor reduced to one number on the device it lies on: the sum of the squares of all
+//! numbers, of which a gradient's norm is the root, and the largest absolute value, by which a
+//! tensor is found fit to be saved.
 //!
 //! Nothing escapes the largest absolute value: it is NaN where any number is.
 

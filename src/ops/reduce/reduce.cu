@@ -1,5 +1,6 @@
-// A tensor reduced to one number for each block: of every REDUCE_THREADS * gridDim.x-th group of REDUCE_THREADS numbers.
-// Grid: any number of blocks of REDUCE_THREADS; `parts` has one number for each.
+// A tensor reduced to one number for each block: of every REDUCE_THREADS * gridDim.x-th group of
+// REDUCE_THREADS numbers. Grid: any number of blocks of REDUCE_THREADS; `parts` has one number for
+// each.
 #include "../cuda/common.cuh"
 
 constexpr int REDUCE_THREADS = 256;
@@ -26,8 +27,8 @@ KERNEL(REDUCE_THREADS, sum_of_squares, const float* values, double* parts, long 
         [](double a, double b) { return a + b; });
 }
 
-// The bits of the largest absolute value. Without their sign, the bits of floats are in order as integers, and those of
-// NaN come last.
+// The bits of the largest absolute value. Without their sign, the bits of floats are in order as
+// integers, and those of NaN come last.
 KERNEL(REDUCE_THREADS, max_abs, const float* values, unsigned* parts, long long count) {
     reduce(
         values, parts, count, 0u, [](float x) { return __float_as_uint(x) & 0x7fffffffu; },

@@ -37,7 +37,8 @@ pub fn embed_on_gpu(
         int(channels)?,
     ];
     let kernel = format!("embed_{}", suffix(table)?);
-    // SAFETY: the kernel's arguments; every token was checked, and that a soft prompt is there where it is needed.
+    // SAFETY: the kernel's arguments; every token was checked, and that a soft prompt is there
+    // where it is needed.
     unsafe { launch(gpu(table)?, &kernel, Grid::blocks(count), &args)? };
     Ok(out)
 }

@@ -1,7 +1,8 @@
 // Rows taken from a table, taken out of a batch, and put back; mod.rs says which.
 #include "../cuda/common.cuh"
 
-// One row of a batch: a token's embedding, or the soft prompt where the token is -1. Grid: rows blocks of 256.
+// One row of a batch: a token's embedding, or the soft prompt where the token is -1. Grid: rows
+// blocks of 256.
 template <typename W>
 __device__ inline void embed(const W* table, const float* soft_prompt, const int* tokens, float* out, int channels) {
     long long row = blockIdx.x;
@@ -41,7 +42,8 @@ KERNEL(256, sum_rows, const float* x, const int* rows, float* out, int count, in
     out[c] = sum;
 }
 
-// Copies list[i] = (from, to, count) for each i. Grid: (the largest count / 256, count of the list) blocks of 256.
+// Copies list[i] = (from, to, count) for each i. Grid: (the largest count / 256, count of the list)
+// blocks of 256.
 KERNEL(256, copy_all, const long long* list, int count) {
     const long long* entry = list + blockIdx.y * 3;
     long long i = static_cast<long long>(blockIdx.x) * 256 + threadIdx.x;

@@ -1,8 +1,9 @@
 // LayerNorm and token shift in one pass each way; mod.rs has the maths.
 //
-// A block goes through RUN rows in order (backwards: in reverse), and keeps what one row needs of the next in shared
-// memory: the row before a run is the only one that is read twice. A thread meets the same channels in every row, so
-// that what it keeps there is its own and needs no barrier.
+// A block goes through RUN rows in order (backwards: in reverse), and keeps what one row needs of
+// the next in shared memory: the row before a run is the only one that is read twice. A thread
+// meets the same channels in every row, so that what it keeps there is its own and needs no
+// barrier.
 #include "../norm/norm.cuh"
 
 constexpr int RUN = 8;

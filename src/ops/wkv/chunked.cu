@@ -1,29 +1,35 @@
-// WKV-5 on the tensor cores, bf16 in and out, sums and carried states in f32. Maths: mod.rs; token by token: recurrent.cu.
+// WKV-5 on the tensor cores, bf16 in and out, sums and carried states in f32. Maths: mod.rs; token
+// by token: recurrent.cu.
 //
-// Sequences are cut into chunks of 64 tokens. What crosses from chunk to chunk is only S (forwards) and G (backwards): two
-// kernels walk the chunks in order and leave both at every chunk's edge; then all chunks are worked on at once. Within a
-// chunk that begins with S and, in the backward, ends with G, rows counted from 0:
+// Sequences are cut into chunks of 64 tokens. What crosses from chunk to chunk is only S (forwards)
+// and G (backwards): two kernels walk the chunks in order and leave both at every chunk's edge;
+// then all chunks are worked on at once. Within a chunk that begins with S and, in the backward,
+// ends with G, rows counted from 0:
 //
 //     y_t  = (r_t w^t) S + sum over s <= t of A[t,s] v_s             A[t,s] = sum over keys of r_t k_s w^(t-1-s), s < t
 //     dv_s = (k_s w^(63-s)) G + sum over t >= s of A[t,s] dy_t       A[t,t] = sum over keys of r_t k_t u
 //     dr_t = w^t (S dy_t) + sum over s < t of B[t,s] w^(t-1-s) k_s + B[t,t] u k_t         B[t,s] = dy_t . v_s
 //     dk_s = w^(63-s) (G v_s) + sum over t > s of B[t,s] w^(t-1-s) r_t + B[s,s] u r_s
 //
-// dv is y with the roles of r and k changed and time reversed, dk is so to dr, G is to S: each pair is one text, by Side. (A
-// chunk of fewer than 64 rows is a sequence's last, whose G is 0: 63 - s may count rows that are not there.)
+// dv is y with the roles of r and k changed and time reversed, dk is so to dr, G is to S: each pair
+// is one text, by Side. (A chunk of fewer than 64 rows is a sequence's last, whose G is 0: 63 - s
+// may count rows that are not there.)
 //
-// w may be 0, so no power of it may be negative: w^t * w^(-1-s) is out of the question. Where rows t and s are parted by a
-// boundary c, w^(t-1-s) = w^(t-c) w^(c-1-s), and neither power is. A boundary every 16 rows (a strip) parts strips from each
-// other. Within a strip, t and s agree in their binary digits down to one, where t has 1 and s has 0, say the digit h (8,
-// 4, 2 or 1): then t - c = t mod h, and c - 1 - s = h - 1 - s mod h. So a strip's 16 x 16 products come of four tensor-core
-// products, one per digit, each with its own powers, of which only the pairs that part at that digit are kept.
+// w may be 0, so no power of it may be negative: w^t * w^(-1-s) is out of the question. Where rows
+// t and s are parted by a boundary c, w^(t-1-s) = w^(t-c) w^(c-1-s), and neither power is. A
+// boundary every 16 rows (a strip) parts strips from each other. Within a strip, t and s agree in
+// their binary digits down to one, where t has 1 and s has 0, say the digit h (8, 4, 2 or 1): then
+// t - c = t mod h, and c - 1 - s = h - 1 - s mod h. So a strip's 16 x 16 products come of four
+// tensor-core products, one per digit, each with its own powers, of which only the pairs that part
+// at that digit are kept.
 //
-// Powers are f32; what they scale is rounded to bf16 once (twice on its way past whole strips in y and dv), and so are A, B, S
-// and G where they enter a product. S and G are stored at chunk edges as bf16, since products take nothing else, while what is
-// carried on is never rounded.
+// Powers are f32; what they scale is rounded to bf16 once (twice on its way past whole strips in y
+// and dv), and so are A, B, S and G where they enter a product. S and G are stored at chunk edges
+// as bf16, since products take nothing else, while what is carried on is never rounded.
 //
-// Launches. N rows, H heads of K = 32, 64 or 128; all of one dimension; `chunks` is int pairs {first row, rows}, in order,
-// never across sequences, rows = 64 but for a sequence's last chunk (1 to 64); `first_chunk` is int[sequences + 1].
+// Launches. N rows, H heads of K = 32, 64 or 128; all of one dimension; `chunks` is int pairs
+// {first row, rows}, in order, never across sequences, rows = 64 but for a sequence's last chunk (1
+// to 64); `first_chunk` is int[sequences + 1].
 //
 //     kernel                       grid                  block   dynamic shared bytes
 //     wkv_states_bf16_{K}          sequences * H * K/16  2 K     512 (K + 32)
@@ -38,13 +44,15 @@
 //
 // Forward:  wkv_states(k, v, decay, state, chunks, first_chunk, H, states, end)
 //           wkv_outputs(r, k, v, decay, bonus, states, chunks, H, y)
-// Backward: wkv_states(k, v, decay, state, chunks, first_chunk, H, states, null), unless `states` was kept
+// Backward: wkv_states(k, v, decay, state, chunks, first_chunk, H, states, null), unless `states`
+// was kept
 //           wkv_state_gradients(r, dy, decay, chunks, first_chunk, H, gradients, starts)
 //           wkv_gradients(r, k, v, dy, decay, bonus, states, gradients, chunks, H, dr, dk, dv)
 //           wkv_sum_starts(starts, dstate, sequences, H K K), of recurrent.cu
 //
-// r, k, v, dy, y, dr, dk, dv bf16 `[N, H K]`; decay, bonus f32 `[H, K]`; state f32 `[H, K, K]`; end, starts f32
-// `[sequences, H, K, K]`; scratch: states, gradients bf16 `[chunks, H, K, K]`. All pointers are aligned to 16 bytes.
+// r, k, v, dy, y, dr, dk, dv bf16 `[N, H K]`; decay, bonus f32 `[H, K]`; state f32 `[H, K, K]`;
+// end, starts f32 `[sequences, H, K, K]`; scratch: states, gradients bf16 `[chunks, H, K, K]`. All
+// pointers are aligned to 16 bytes.
 #include "tile.cuh"
 
 namespace {
@@ -52,7 +60,8 @@ namespace {
 constexpr int CHUNK = 64;
 constexpr int STRIP = 16;
 constexpr int STRIPS = CHUNK / STRIP;
-// Chunks that are on their way to a walking block or worked on by it: enough to hide a trip to memory.
+// Chunks that are on their way to a walking block or worked on by it: enough to hide a trip to
+// memory.
 constexpr int STAGES = 4;
 // Values of a head that one walking block carries.
 constexpr int WALKED_VALUES = 16;
@@ -69,7 +78,8 @@ __device__ inline float power(float log2_w, int n) { return exp2f(log2_w * n); }
 
 // What all rows of a chunk are scaled with, one column a key.
 template <int K> struct Scales {
-    // w^0 to w^15, w^16, w^32, w^48. Rows are longer by what sets rows that are read together in different banks.
+    // w^0 to w^15, w^16, w^32, w^48. Rows are longer by what sets rows that are read together in
+    // different banks.
     float powers[STRIP + STRIPS - 1][K + 8];
     float bonus[K];
 
@@ -87,7 +97,8 @@ template <int K> struct Scales {
     }
 };
 
-// Row i of r becomes r w^(i mod 16) and of k becomes k w^(15 - i mod 16): what strips have to do with other strips.
+// Row i of r becomes r w^(i mod 16) and of k becomes k w^(15 - i mod 16): what strips have to do
+// with other strips.
 template <int K> __device__ inline void scale_to_strip_edges(Tile<CHUNK, K>& r, Tile<CHUNK, K>& k, const Scales<K>& scales) {
     constexpr int PACKS = K / Pack<bf16>::COUNT;
     const int column = threadIdx.x % PACKS * Pack<bf16>::COUNT, step = blockDim.x / PACKS;
@@ -109,8 +120,8 @@ template <int K> __device__ inline void scale_to_strip_edges(Tile<CHUNK, K>& r, 
 
 // ---- Within a strip
 
-// Which pairs (row g, columns 2 q and 2 q + 1) of an 8 x 8 block part at binary digit h, as a mask of two bf16; h = 0: which
-// are of a token with itself.
+// Which pairs (row g, columns 2 q and 2 q + 1) of an 8 x 8 block part at binary digit h, as a mask
+// of two bf16; h = 0: which are of a token with itself.
 template <Side ROWS> __device__ inline unsigned parting_at(int h) {
     unsigned mask = 0;
     for (int i = 0; i < 2; i++) {
@@ -122,12 +133,14 @@ template <Side ROWS> __device__ inline unsigned parting_at(int h) {
     return mask;
 }
 
-// Whether a row, of this digit at h, is scaled by another w^h for the pairs that part at 2 h, next after h.
+// Whether a row, of this digit at h, is scaled by another w^h for the pairs that part at 2 h, next
+// after h.
 template <Side SIDE> __device__ constexpr bool steps(bool digit) { return digit == (SIDE == Side::LATER); }
 
 __device__ constexpr Side other(Side side) { return side == Side::LATER ? Side::EARLIER : Side::LATER; }
 
-// A strip's own part of A, or of its transpose where rows are the earlier: r (or k) of `rows` by k (or r) of `columns`.
+// A strip's own part of A, or of its transpose where rows are the earlier: r (or k) of `rows` by k
+// (or r) of `columns`.
 template <Side ROWS, int K>
 __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHUNK, K>& columns, const Scales<K>& scales,
                                       int first) {
@@ -192,8 +205,9 @@ __device__ inline Left strip_products(const Tile<CHUNK, K>& rows, const Tile<CHU
     return out;
 }
 
-// sums = w^(rows to the strip's edge) sums + what a strip does to itself in dr (rows LATER, x = k) or dk (rows EARLIER, x = r),
-// for the 8 keys from `key`; `products` is B or its transpose. Horner: each digit's scale falls to all that came before it.
+// sums = w^(rows to the strip's edge) sums + what a strip does to itself in dr (rows LATER, x = k)
+// or dk (rows EARLIER, x = r), for the 8 keys from `key`; `products` is B or its transpose. Horner:
+// each digit's scale falls to all that came before it.
 template <Side ROWS, int K>
 __device__ inline void add_own_strip(float (&sums)[4], const Left& products, const unsigned (&x_in)[2], const Scales<K>& scales,
                                      int key) {
@@ -265,8 +279,8 @@ __device__ inline Left scaled_left(const Tile<CHUNK, K>& tile, int row, int key,
     return out;
 }
 
-// y (rows LATER: r by k, of v) or dv (rows EARLIER: k by r, of dy) of one strip but for the carried state; `own` is
-// strip_products, and `rows` and `columns` are scaled to strip edges.
+// y (rows LATER: r by k, of v) or dv (rows EARLIER: k by r, of dy) of one strip but for the carried
+// state; `own` is strip_products, and `rows` and `columns` are scaled to strip edges.
 template <Side ROWS, int K>
 __device__ inline void mix_strips(Sum (&sums)[K / 16], const Left& own, const Tile<CHUNK, K>& rows,
                                   const Tile<CHUNK, K>& columns, const Tile<CHUNK, K>& values, const Scales<K>& scales,
@@ -318,8 +332,9 @@ __device__ inline void see_state(Sum (&sums)[K / 16], const Tile<CHUNK, K>& valu
     }
 }
 
-// dr (rows LATER: dy by v, of k) or dk (rows EARLIER: v by dy, of r) of one strip, from what its state gave; x is scaled to
-// strip edges, `own` is the strip's before that. Farther strips first, by Horner.
+// dr (rows LATER: dy by v, of k) or dk (rows EARLIER: v by dy, of r) of one strip, from what its
+// state gave; x is scaled to strip edges, `own` is the strip's before that. Farther strips first,
+// by Horner.
 template <Side ROWS, int K>
 __device__ inline void see_strips(Sum (&sums)[K / 16], const Right (&own)[K / 16], const Tile<CHUNK, K>& rows,
                                   const Tile<CHUNK, K>& columns, const Tile<CHUNK, K>& x, const Scales<K>& scales, int strip) {
@@ -368,8 +383,9 @@ struct Chunks {
     int heads;
 };
 
-// M = diag(w) M + keys^T values along a sequence: S of k and v forwards, G of r and dy backwards. A block has all keys and
-// WALKED_VALUES values of a head, a warp 16 of the keys: in f32 registers from the first token to the last.
+// M = diag(w) M + keys^T values along a sequence: S of k and v forwards, G of r and dy backwards. A
+// block has all keys and WALKED_VALUES values of a head, a warp 16 of the keys: in f32 registers
+// from the first token to the last.
 template <Walk WALK, int K>
 __device__ inline void walk(const bf16* keys, const bf16* values, const float* decay, const Chunks& chunks,
                             const float* before, bf16* at_chunks, float* after) {
@@ -402,7 +418,8 @@ __device__ inline void walk(const bf16* keys, const bf16* values, const float* d
         }
     }
 
-    // A strip at a time: `factors` bring its rows to its far edge, as a left operand has them, and `over` M across it.
+    // A strip at a time: `factors` bring its rows to its far edge, as a left operand has them, and
+    // `over` M across it.
     float log2_w[2], factors[4][2], over[2];
     for (int i = 0; i < 2; i++) log2_w[i] = log2_of(decay[head * K + key + 8 * i]);
     auto prepare = [&](int rows) {
@@ -449,7 +466,8 @@ __device__ inline void walk(const bf16* keys, const bf16* values, const float* d
             const int strips = (rows + STRIP - 1) / STRIP;
             for (int strip = 0; strip < strips; strip++) {
                 const int now = WALK == Walk::FORWARD ? strip : strips - 1 - strip;
-                // Backwards, the rows that are missing lie before everything: there is no G yet to bring across them.
+                // Backwards, the rows that are missing lie before everything: there is no G yet to
+                // bring across them.
                 if (WALK == Walk::FORWARD) prepare(min(STRIP, rows - now * STRIP));
                 cross(stage, now);
             }
@@ -609,8 +627,8 @@ __device__ inline void gradients(const GradientsIn& in, const int* chunks, int h
         gradients<K>({r, k, v, dy, decay, bonus, states, at_ends}, chunks, heads, dr, dk, dv);                             \
     }
 
-// A gradients block waits for memory and at barriers, so a second one is worth the few registers that are parked in memory for
-// it; of K = 128, shared memory rarely holds two.
+// A gradients block waits for memory and at barriers, so a second one is worth the few registers
+// that are parked in memory for it; of K = 128, shared memory rarely holds two.
 CHUNKED(32, 2)
 CHUNKED(64, 2)
 CHUNKED(128, 1)

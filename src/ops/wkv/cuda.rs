@@ -10,8 +10,8 @@ use crate::ops::cuda::{
 use crate::ops::linear::{Product, Rows};
 use crate::ops::offsets::{Offsets, Sequences};
 
-/// The mean number of rows of a sequence from which chunks are used: below it, most of a chunk's work would be for rows
-/// that are not there.
+/// The mean number of rows of a sequence from which chunks are used: below it, most of a chunk's
+/// work would be for rows that are not there.
 const CHUNKED_FROM: usize = 32;
 const RECURRENT: &str = include_str!("recurrent.cu");
 /// Threads that share a row or a column of the state.
@@ -168,7 +168,8 @@ fn tile(rows: usize, columns: usize) -> usize {
     rows * (columns + 8) * size_of::<bf16>()
 }
 
-/// Bytes of the powers of the decay within and across strips, and of the bonus, in shared memory (`chunked.cu`).
+/// Bytes of the powers of the decay within and across strips, and of the bonus, in shared memory
+/// (`chunked.cu`).
 fn scales(size: usize) -> usize {
     ((STRIP + CHUNK / STRIP - 1) * (size + 8) + size) * size_of::<f32>()
 }
@@ -272,7 +273,8 @@ impl<'a> Run<'a> {
             threads,
             shared,
         };
-        // SAFETY: the kernel's arguments, as its file lists them; `mod.rs` checked that shapes agree.
+        // SAFETY: the kernel's arguments, as its file lists them; `mod.rs` checked that shapes
+        // agree.
         unsafe { launch(gpu(self.like)?, &kernel, grid, args) }
     }
 }

@@ -1,8 +1,9 @@
-// WKV-5 token by token in f32: for f32 models, for sequences too short to be worth chunks (a generated token is a sequence of
-// one row), and as the second opinion on chunked.cu. Maths: mod.rs.
+// WKV-5 token by token in f32: for f32 models, for sequences too short to be worth chunks (a
+// generated token is a sequence of one row), and as the second opinion on chunked.cu. Maths:
+// mod.rs.
 //
-// y, dr, dk and dv are all one sweep over a sequence that carries a matrix M `[key, value]`, S or G, and sums it, with the
-// token's own outer product under the bonus, over keys or over values:
+// y, dr, dk and dv are all one sweep over a sequence that carries a matrix M `[key, value]`, S or
+// G, and sums it, with the token's own outer product under the bonus, over keys or over values:
 //
 //     out_own = sum over others of summed (M + u * key^T value)          M = diag(w) M + key^T value
 //
@@ -12,16 +13,19 @@
 //     dk    v        r     dy      key     the last token,  M = 0
 //     dv    k        r     dy      value   the last token,  M = 0
 //
-// The backward gives each sweep a block of its own: G is carried twice, and three blocks run where one would.
+// The backward gives each sweep a block of its own: G is carried twice, and three blocks run where
+// one would.
 //
-// Launches (T is f32 or bf16; K = 32, 64 or 128; no scratch; r, k, v, dy and what comes of them `[N, H K]`):
+// Launches (T is f32 or bf16; K = 32, 64 or 128; no scratch; r, k, v, dy and what comes of them
+// `[N, H K]`):
 //
 //     kernel                             grid               block   dynamic shared bytes
 //     wkv_forward_recurrent_{T}_{K}      (sequences, H)     4 K     192 K
 //     wkv_backward_recurrent_{T}_{K}     (sequences, H, 3)  4 K     192 K
 //     wkv_sum_starts                     (ceil(n / 256))    256     0            n = H K K
 //
-// The backward writes G at each sequence's start, `starts` `[sequences, H, K, K]`; wkv_sum_starts makes dstate of it.
+// The backward writes G at each sequence's start, `starts` `[sequences, H, K, K]`; wkv_sum_starts
+// makes dstate of it.
 #include "../cuda/common.cuh"
 
 namespace {
@@ -31,7 +35,8 @@ constexpr int PARTS = 4;
 // Tokens that are brought to shared memory at a time.
 constexpr int STEP = 16;
 
-// What a thread gives out the sum for: it holds a PARTS-th of that column (value) or row (key) of M.
+// What a thread gives out the sum for: it holds a PARTS-th of that column (value) or row (key) of
+// M.
 enum class Owner { VALUE, KEY };
 enum class Direction { FORWARD, BACKWARD };
 
@@ -40,7 +45,8 @@ template <typename T> struct Sweep {
     const T* key;
     const T* value;
     T* out;
-    // M before and after, `[H, K, K]` and `[sequences, H, K, K]`: null for zeros, and for nobody asks.
+    // M before and after, `[H, K, K]` and `[sequences, H, K, K]`: null for zeros, and for nobody
+    // asks.
     const float* before;
     float* after;
 };

@@ -1,12 +1,13 @@
-// Matrices in shared memory, and 16 x 16 pieces of them as a warp holds them for mma(): what chunked.cu is written in.
+// Matrices in shared memory, and 16 x 16 pieces of them as a warp holds them for mma(): what
+// chunked.cu is written in.
 #pragma once
 
 #include "../cuda/common.cuh"
 
 namespace {
 
-// ---- 16 x 16 pieces of matrices, as a warp holds them for mma(). Lane 4 g + q holds rows (or columns) g and g + 8, and of
-// ---- the other dimension 2 q, 2 q + 1, 2 q + 8 and 2 q + 9.
+// ---- 16 x 16 pieces of matrices, as a warp holds them for mma(). Lane 4 g + q holds rows (or
+// columns) g and g + 8, and of ---- the other dimension 2 q, 2 q + 1, 2 q + 8 and 2 q + 9.
 
 __device__ inline int lane_g() { return threadIdx.x % 32 / 4; }
 __device__ inline int lane_q() { return threadIdx.x % 4; }
@@ -32,14 +33,15 @@ __device__ inline void multiply(Sum& sum, const Left& left, const Right& right) 
 __device__ inline float low(unsigned pair) { return __uint_as_float(pair << 16); }
 __device__ inline float high(unsigned pair) { return __uint_as_float(pair & 0xffff0000u); }
 
-// A matrix in shared memory. Rows are 16 bytes longer than they need be: so eight 16-byte pieces one below the other lie in
-// different banks.
+// A matrix in shared memory. Rows are 16 bytes longer than they need be: so eight 16-byte pieces
+// one below the other lie in different banks.
 template <int ROWS, int COLUMNS> struct Tile {
     static constexpr int STRIDE = COLUMNS + 8;
     bf16 at[ROWS][STRIDE];
 };
 
-// How the quarters of a 16 x 16 piece follow each other, and whether each is turned over on the way.
+// How the quarters of a 16 x 16 piece follow each other, and whether each is turned over on the
+// way.
 enum class Order { DOWN, ACROSS };
 enum class Turn { NO, YES };
 
@@ -99,8 +101,8 @@ __device__ inline Left rounded_left(const Sum& sum) {
              pack(sum.at[1][2], sum.at[1][3])}};
 }
 
-// ---- Between global and shared memory, by the whole block: its threads are a multiple of those that a row takes, so that each
-// ---- stays in one column.
+// ---- Between global and shared memory, by the whole block: its threads are a multiple of those
+// that a row takes, so that each ---- stays in one column.
 
 // Rows from `rows` on become zeros. The caller commits.
 template <int ROWS, int COLUMNS>

@@ -1,5 +1,5 @@
-//! The driver's functions in a build without the `cuda` feature. No GPU is opened, so nothing reaches those that take
-//! one.
+//! The driver's functions in a build without the `cuda` feature. No GPU is opened, so nothing
+//! reaches those that take one.
 
 use std::error::Error;
 

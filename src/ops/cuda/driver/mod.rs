@@ -1,5 +1,5 @@
-//! The one place that calls NVIDIA's driver and libraries. A build without the `cuda` feature has the same functions,
-//! each of which is an error: it opens no GPU, so that none of them is reached.
+//! The one place that calls NVIDIA's driver and libraries. A build without the `cuda` feature has
+//! the same functions, each of which is an error: it opens no GPU, so that none of them is reached.
 
 #[cfg(not(feature = "cuda"))]
 mod disabled;
@@ -57,7 +57,8 @@ pub struct GpuMemory {
     pub peak: u64,
 }
 
-/// A product that cuBLAS computes. cuBLAS counts by columns: what is `[a, b]` elsewhere is `[b, a]` here.
+/// A product that cuBLAS computes. cuBLAS counts by columns: what is `[a, b]` elsewhere is `[b, a]`
+/// here.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// The frozen matrix, `[inner, m]`, or `[m, inner]` where it is transposed first.

@@ -13,7 +13,8 @@ use crate::ops::cuda::driver::{Gemm, Sums, Transpose};
 ///
 /// # Safety
 ///
-/// The matrices lie on the GPU, are as large as the sizes say, and nobody else looks at what is written.
+/// The matrices lie on the GPU, are as large as the sizes say, and nobody else looks at what is
+/// written.
 pub unsafe fn gemm(gpu: &CudaDevice, product: &Gemm) -> Result<()> {
     let Gemm {
         w,
@@ -38,8 +39,8 @@ pub unsafe fn gemm(gpu: &CudaDevice, product: &Gemm) -> Result<()> {
         |n: usize| i32::try_from(n).map_err(|_| Error::Msg(format!("{n} is too large for cuBLAS")));
     let blas = gpu.cublas_handle();
     let blas: &CudaBlas = &blas;
-    // SAFETY: the matrices by the caller's word; alpha and beta are f32, as the compute type asks, and live until the call
-    // returns.
+    // SAFETY: the matrices by the caller's word; alpha and beta are f32, as the compute type asks,
+    // and live until the call returns.
     unsafe {
         result::gemm_ex(
             *blas.handle(),

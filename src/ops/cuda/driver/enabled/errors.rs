@@ -21,7 +21,8 @@ pub fn is_out_of_memory(error: &(dyn Error + 'static)) -> bool {
     }
 }
 
-/// Whether the driver refused a kernel because it is older than the toolkit that compiled the kernel.
+/// Whether the driver refused a kernel because it is older than the toolkit that compiled the
+/// kernel.
 pub fn is_of_old_driver(error: &candle_core::Error) -> bool {
     use CUresult::{
         CUDA_ERROR_INVALID_PTX, CUDA_ERROR_NO_BINARY_FOR_GPU, CUDA_ERROR_UNSUPPORTED_PTX_VERSION,

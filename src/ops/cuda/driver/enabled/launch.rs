@@ -19,15 +19,16 @@ use crate::ops::cuda::{Arg, Grid};
 /// All kernels, for every GPU from compute capability 8.0 on.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
 
-/// Dynamic shared memory that a block may have without asking for it: 48 KB, less what kernels declare themselves.
+/// Dynamic shared memory that a block may have without asking for it: 48 KB, less what kernels
+/// declare themselves.
 const SHARED_WITHOUT_ASKING: u32 = 40 << 10;
 
 /// Runs a kernel.
 ///
 /// # Safety
 ///
-/// The arguments are the kernel's own, in number, order and type; what they point at is as large as the kernel takes it
-/// to be; and nobody else looks at what it writes.
+/// The arguments are the kernel's own, in number, order and type; what they point at is as large as
+/// the kernel takes it to be; and nobody else looks at what it writes.
 pub unsafe fn launch(gpu: &CudaDevice, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
     let function = function(gpu, kernel)?;
     let [x, y, z] = grid.blocks;

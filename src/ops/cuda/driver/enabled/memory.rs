@@ -14,8 +14,8 @@ fn pool(gpu: &CudaDevice) -> std::result::Result<sys::CUmemoryPool, DriverError>
     unsafe { result::device::get_default_mem_pool(context.cu_device()) }
 }
 
-/// Has the pool keep what is freed: a step allocates what the one before it freed, and giving it back to the system at
-/// every wait would cost more than the kernels do.
+/// Has the pool keep what is freed: a step allocates what the one before it freed, and giving it
+/// back to the system at every wait would cost more than the kernels do.
 pub fn keep_freed_memory(gpu: &CudaDevice) -> std::result::Result<(), DriverError> {
     // Some virtual GPUs have no pools.
     if !gpu.cuda_stream().context().has_async_alloc() {

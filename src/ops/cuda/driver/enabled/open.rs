@@ -1,4 +1,5 @@
-//! Opening a GPU: everything that can be missing is told apart, since cudarc panics where a library is.
+//! Opening a GPU: everything that can be missing is told apart, since cudarc panics where a library
+//! is.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -39,7 +39,8 @@ impl Recording {
 /// Writes a number into a tensor of one i32, in the order of the kernels.
 pub fn set(number: &Tensor, value: i32) -> Result<()> {
     let stream = number.device().as_cuda_device()?.cuda_stream();
-    // SAFETY: the tensor has one i32. The call takes the number itself, so that nothing of ours is read later.
+    // SAFETY: the tensor has one i32. The call takes the number itself, so that nothing of ours is
+    // read later.
     unsafe { sys::cuMemsetD32Async(address(number)?, value as u32, 1, stream.cu_stream()) }
         .result()
         .w()
