@@ -45,7 +45,7 @@ impl Chat {
 
     /// Puts one message in its place.
     fn add(&mut self, json: &str) -> Result<(), MessageError> {
-        let object = Object::parse(json).ok_or(MessageError::NotObject(kind(json)))?;
+        let object = Members::parse(json).ok_or(MessageError::NotObject(kind(json)))?;
         let role = object.get("role").ok_or(MessageError::Missing("role"))?;
         let content = object
             .get("content")
@@ -73,9 +73,9 @@ impl Chat {
 }
 
 /// A JSON object whose values are still JSON. Of equal keys the last counts.
-struct Object<'a>(BTreeMap<String, &'a RawValue>);
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
 
-impl<'a> Object<'a> {
+impl<'a> Members<'a> {
     /// `None` for any other JSON, and for a key with half of a surrogate pair.
     fn parse(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok().map(Self)
@@ -94,7 +94,7 @@ fn text(content: &str) -> Result<String, MessageError> {
     let parts: Vec<&RawValue> =
         serde_json::from_str(content).map_err(|_| MessageError::Content("an array"))?;
     let part = |part: &RawValue| {
-        let object = Object::parse(part.get())?;
+        let object = Members::parse(part.get())?;
         let is_text = string(object.get("type")?).is_ok_and(|kind| kind == "text");
         is_text.then(|| string(object.get("text")?).ok())?
     };

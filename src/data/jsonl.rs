@@ -23,7 +23,7 @@ use super::json::{kind, not_json, string};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     line: usize,
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, Field>,
     /// The array under [`MESSAGES`], as JSON: what is wrong in it matters only where it is used.
     messages: Option<String>,
 }
@@ -32,7 +32,7 @@ pub struct Row {
 const MESSAGES: &str = "messages";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Value {
+enum Field {
     /// As a template inserts it.
     Text(String),
     /// What it is, in words, for the error when a template uses it.
@@ -73,7 +73,7 @@ impl Row {
     pub fn of(key: &str, text: String) -> Row {
         Row {
             line: 1,
-            values: BTreeMap::from([(key.to_owned(), Value::Text(text))]),
+            values: BTreeMap::from([(key.to_owned(), Field::Text(text))]),
             messages: None,
         }
     }
@@ -87,8 +87,8 @@ impl Row {
     pub fn text(&self, key: &str) -> Result<&str, DataError> {
         let line = self.line;
         match self.values.get(key) {
-            Some(Value::Text(text)) => Ok(text),
-            Some(Value::NotText(found)) => Err(DataError::NotText {
+            Some(Field::Text(text)) => Ok(text),
+            Some(Field::NotText(found)) => Err(DataError::NotText {
                 line,
                 key: key.to_owned(),
                 found,
@@ -168,15 +168,15 @@ fn utf8(line: usize, bytes: &[u8]) -> Result<&str, DataError> {
     })
 }
 
-fn value(json: &str) -> Value {
+fn value(json: &str) -> Field {
     match json.as_bytes().first() {
-        Some(b'"') => string(json).map_or_else(Value::NotText, Value::Text),
-        Some(b't') => Value::Text("True".to_owned()),
-        Some(b'f') => Value::Text("False".to_owned()),
+        Some(b'"') => string(json).map_or_else(Field::NotText, Field::Text),
+        Some(b't') => Field::Text("True".to_owned()),
+        Some(b'f') => Field::Text("False".to_owned()),
         Some(b'-' | b'0'..=b'9') => {
-            python_number(json).map_or(Value::NotText(kind(json)), Value::Text)
+            python_number(json).map_or(Field::NotText(kind(json)), Field::Text)
         }
-        _ => Value::NotText(kind(json)),
+        _ => Field::NotText(kind(json)),
     }
 }
 

@@ -14,10 +14,10 @@ use super::{Grid, address, gpu, int, launch, pointer};
 
 thread_local! {
     /// The outputs of the work under way, if that work is to be recorded.
-    static OUTPUTS: RefCell<Option<Outputs>> = const { RefCell::new(None) };
+    static OUTPUTS: RefCell<Option<RecordedOutputs>> = const { RefCell::new(None) };
 }
 
-struct Outputs {
+struct RecordedOutputs {
     tensors: Vec<Tensor>,
     /// The next one to be given again; `None` while they are remembered.
     next: Option<usize>,
@@ -31,7 +31,7 @@ pub fn output(
     make: impl FnOnce() -> Result<Tensor>,
 ) -> Result<Tensor> {
     OUTPUTS.with_borrow_mut(|outputs| {
-        let Some(Outputs { tensors, next }) = outputs else {
+        let Some(RecordedOutputs { tensors, next }) = outputs else {
             return make();
         };
         match next {
@@ -101,7 +101,7 @@ fn with_outputs<T>(
     next: Option<usize>,
     work: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<(T, Vec<Tensor>)> {
-    OUTPUTS.set(Some(Outputs { tensors, next }));
+    OUTPUTS.set(Some(RecordedOutputs { tensors, next }));
     let done = work();
     let outputs = OUTPUTS.take().map_or(Vec::new(), |outputs| outputs.tensors);
     Ok((done?, outputs))

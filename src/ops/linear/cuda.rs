@@ -30,12 +30,12 @@ const _: () = assert!(
 pub enum Numbers {
     /// bf16 or f32, row after row.
     Plain(Tensor),
-    Quantised(Quantised),
+    Quantised(GpuQuantised),
 }
 
 /// `linear::quantised` has the layout.
 #[derive(Clone, Debug)]
-pub struct Quantised {
+pub struct GpuQuantised {
     form: Form,
     dims: [usize; 2],
     codes: Tensor,
@@ -75,7 +75,7 @@ impl Numbers {
     ) -> Result<Self> {
         check(dims)?;
         let codes = numbers.codes();
-        Ok(Self::Quantised(Quantised {
+        Ok(Self::Quantised(GpuQuantised {
             form: numbers.form(),
             dims,
             codes: Tensor::from_slice(codes, codes.len(), device)?,
@@ -89,7 +89,7 @@ impl Numbers {
         let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
         match self {
             Self::Plain(tensor) => bytes(tensor),
-            Self::Quantised(Quantised { codes, scales, .. }) => bytes(codes) + bytes(scales),
+            Self::Quantised(GpuQuantised { codes, scales, .. }) => bytes(codes) + bytes(scales),
         }
     }
 
@@ -135,7 +135,7 @@ impl Numbers {
     fn dims(&self) -> Result<[usize; 2]> {
         match self {
             Self::Plain(tensor) => Ok(tensor.dims2()?.into()),
-            Self::Quantised(Quantised { dims, .. }) => Ok(*dims),
+            Self::Quantised(GpuQuantised { dims, .. }) => Ok(*dims),
         }
     }
 
@@ -217,7 +217,7 @@ fn upload(bytes: &[u8], device: &Device) -> Result<Tensor> {
     Tensor::from_iter(numbers.map(bf16::from_le_bytes), device)
 }
 
-impl Quantised {
+impl GpuQuantised {
     fn args(&self) -> Result<[Arg; 3]> {
         Ok([
             pointer(&self.codes)?,

@@ -77,17 +77,17 @@ fn too_large(kernel: &str, grid: Grid) -> candle_core::Error {
 }
 
 /// The module as one GPU has it, and its kernels by name, each of which is looked up once.
-struct Loaded {
+struct LoadedKernels {
     module: Arc<CudaModule>,
     functions: HashMap<String, CudaFunction>,
 }
 
 fn function(gpu: &CudaDevice, kernel: &str) -> Result<CudaFunction> {
-    static LOADED: Mutex<Option<HashMap<DeviceId, Loaded>>> = Mutex::new(None);
+    static LOADED: Mutex<Option<HashMap<DeviceId, LoadedKernels>>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let Loaded { module, functions } = match loaded.get_or_insert_default().entry(gpu.id()) {
+    let LoadedKernels { module, functions } = match loaded.get_or_insert_default().entry(gpu.id()) {
         Entry::Occupied(found) => found.into_mut(),
-        Entry::Vacant(place) => place.insert(Loaded {
+        Entry::Vacant(place) => place.insert(LoadedKernels {
             module: load(gpu)?,
             functions: HashMap::new(),
         }),
