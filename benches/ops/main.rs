@@ -13,6 +13,7 @@
 
 mod norms;
 mod products;
+mod recurrences;
 
 use std::hint::black_box;
 
@@ -23,8 +24,7 @@ use rayon::prelude::*;
 use state_tune::ops::cpu::buffers;
 use state_tune::ops::cpu::threads::with_threads;
 use state_tune::ops::linear::Product;
-use state_tune::ops::wkv::{self, Wkv};
-use state_tune::ops::{Offsets, cross_entropy, roofs};
+use state_tune::ops::{cross_entropy, roofs};
 
 /// `ops::cpu::buffers` says why.
 #[global_allocator]
@@ -114,42 +114,6 @@ fn print_roofs() {
     }
 }
 
-/// Two sequences of 128 rows, since the reference keeps the state of every token.
-fn recurrence(c: &mut Criterion) -> Result<()> {
-    let offsets = Offsets::from_lengths([128; 2]);
-    let [r, k, v, dy] = tensors(&[offsets.rows(), N_EMBD])?;
-    let state = random(&[N_HEAD, HEAD_SIZE, HEAD_SIZE])?;
-    let wkv = Wkv {
-        decay: Tensor::rand(0.5f32, 0.99, (N_HEAD, HEAD_SIZE), &Device::Cpu)?,
-        bonus: random(&[N_HEAD, HEAD_SIZE])?,
-    };
-    let vars = (var(&r)?, var(&k)?, var(&v)?, var(&state)?);
-    let reference = |[r, k, v]: [&Tensor; 3], state: &Tensor| {
-        wkv::reference::forward([r, k, v], state, &wkv.decay, &wkv.bonus, &offsets)
-    };
-    let (y, _) = reference([&vars.0, &vars.1, &vars.2], &vars.3)?;
-    let loss = loss(&y, &dy)?;
-
-    // A number of S takes five operations a token: two in y, three in the next S. Backward S and G
-    // take twelve.
-    let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
-    compare(
-        c,
-        "wkv, forward",
-        Work::Arithmetic(5 * numbers),
-        || wkv.forward([&r, &k, &v], &state, &offsets),
-        || reference([&r, &k, &v], &state),
-    );
-    compare(
-        c,
-        "wkv, backward",
-        Work::Arithmetic(12 * numbers),
-        || wkv.backward(&dy, [&r, &k, &v], &state, &offsets, Product::F32),
-        || loss.backward(),
-    );
-    Ok(())
-}
-
 /// Loss and gradient at once, in both.
 fn losses(c: &mut Criterion) -> Result<()> {
     let logits = random(&[SCORED, VOCAB])?;
@@ -183,7 +147,8 @@ fn all() -> Result<()> {
     print_roofs();
     products::large_products(&mut c)?;
     products::products(&mut c)?;
-    recurrence(&mut c)?;
+    recurrences::wkv(&mut c)?;
+    recurrences::delta(&mut c)?;
     norms::norms(&mut c)?;
     norms::all_gates(&mut c)?;
     losses(&mut c)?;

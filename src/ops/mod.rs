@@ -5,8 +5,8 @@
 //! slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
 //! float64 and let candle find the gradient, and a bench can time it beside the kernel. All of them
 //! see *flat* activations `[N, C]`: the rows of all sequences one after another, no batch axis and
-//! no padding. Where sequences begin and end matters to two ops only ([`token_shift`] and [`wkv`]),
-//! which take [`Offsets`].
+//! no padding. Where sequences begin and end matters to three ops only ([`token_shift`], [`wkv`] and
+//! [`delta`]), which take [`Offsets`].
 //!
 //! What products take and give, forward and backward, is stored in the product's type ([`linear`]),
 //! f32 or bf16; sums, states, what is learnt, and what goes from layer to layer are f32. So are, on
@@ -21,6 +21,7 @@ pub mod cross_entropy;
     expect(dead_code, reason = "what only NVIDIA's libraries read and make")
 )]
 pub(crate) mod cuda;
+pub mod delta;
 pub mod device;
 pub mod gates;
 pub mod linear;

@@ -18,6 +18,14 @@ pub enum Activations<'a> {
 }
 
 impl<'a> Activations<'a> {
+    /// What they are stored as.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32(_) => DType::F32,
+            Self::Bf16(_) => DType::BF16,
+        }
+    }
+
     /// How many numbers.
     pub fn len(self) -> usize {
         match self {
@@ -37,6 +45,22 @@ impl<'a> Activations<'a> {
             Self::Bf16(numbers) => {
                 let scratch = &mut scratch[..range.len()];
                 widened(level, &numbers[range], scratch);
+                scratch
+            }
+        }
+    }
+
+    /// As [`Self::part`], where it is compiled along with its caller.
+    #[inline(always)]
+    pub fn part_inline<'b>(self, range: Range<usize>, scratch: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Self::F32(numbers) => &numbers[range],
+            Self::Bf16(numbers) => {
+                let scratch = &mut scratch[..range.len()];
+                widened_inline(&numbers[range], scratch);
                 scratch
             }
         }

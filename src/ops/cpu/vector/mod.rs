@@ -30,6 +30,8 @@ pub trait Vector: Copy + Send + Sync {
     fn add_product(self, a: Self, b: Self) -> Self;
     /// The sum of all lanes, as a tree.
     fn sum(self) -> f32;
+    /// The sums of all lanes of sixteen vectors, in their order.
+    fn sums(vectors: &[Self; LANES]) -> Self;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -132,6 +134,11 @@ impl Vector for Plain {
         let quarters: [f32; 4] =
             std::array::from_fn(|i| (x[i] + x[i + 8]) + (x[i + 4] + x[i + 12]));
         (quarters[0] + quarters[2]) + (quarters[1] + quarters[3])
+    }
+
+    #[inline(always)]
+    fn sums(vectors: &[Self; LANES]) -> Self {
+        Self(vectors.map(Self::sum))
     }
 }
 
@@ -283,6 +290,26 @@ mod tests {
             .map(|(_, level)| level)
             .into_iter()
             .filter(|&level| level <= Level::best())
+    }
+
+    vectorised! {
+        fn sums_of_sixteen<V: Vector>(
+            level: Level,
+            rows: &[[f32; LANES]; LANES],
+        ) -> [f32; LANES] {
+            let mut out = [0.0; LANES];
+            V::sums(&rows.map(|row| V::load_whole(&row))).store_whole(&mut out);
+            out
+        }
+    }
+
+    #[test]
+    fn sixteen_sums_are_in_the_order_of_their_vectors() {
+        let rows = std::array::from_fn(|i| std::array::from_fn(|j| (100 * i + j * j) as f32));
+        let want = std::array::from_fn(|i| (1600 * i + 1240) as f32);
+        for level in levels() {
+            assert_eq!(sums_of_sixteen(level, &rows), want, "{level}");
+        }
     }
 
     vectorised! {

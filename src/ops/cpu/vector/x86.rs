@@ -24,6 +24,23 @@ impl Avx2 {
             _mm256_blendv_ps(low, high, half)
         }
     }
+
+    /// The sums of all lanes of eight vectors.
+    #[inline(always)]
+    fn eight_sums(vectors: &[Self]) -> __m256 {
+        // SAFETY: see the module. Each half of `first` and `last` has four vectors' sums of that half.
+        unsafe {
+            let mut x = [_mm256_setzero_ps(); 8];
+            for (x, vector) in x.iter_mut().zip(vectors) {
+                *x = _mm256_add_ps(vector.0, vector.1);
+            }
+            let [a, b] = [_mm256_hadd_ps(x[0], x[1]), _mm256_hadd_ps(x[2], x[3])];
+            let [c, d] = [_mm256_hadd_ps(x[4], x[5]), _mm256_hadd_ps(x[6], x[7])];
+            let (first, last) = (_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let low = _mm256_permute2f128_ps::<0x20>(first, last);
+            _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(first, last))
+        }
+    }
 }
 
 impl Vector for Avx2 {
@@ -130,6 +147,12 @@ impl Vector for Avx2 {
             _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
         }
     }
+
+    #[inline(always)]
+    fn sums(vectors: &[Self; LANES]) -> Self {
+        let (first, last) = vectors.split_at(8);
+        Self(Self::eight_sums(first), Self::eight_sums(last))
+    }
 }
 
 /// One vector of sixteen.
@@ -209,5 +232,42 @@ impl Vector for Avx512 {
     fn sum(self) -> f32 {
         // SAFETY: see the module.
         unsafe { _mm512_reduce_add_ps(self.0) }
+    }
+
+    #[inline(always)]
+    fn sums(vectors: &[Self; LANES]) -> Self {
+        let (first, rest) = vectors.split_at(4);
+        let (second, rest) = rest.split_at(4);
+        let (third, fourth) = rest.split_at(4);
+        let (a, b) = (Self::four_sums(first), Self::four_sums(second));
+        let (c, d) = (Self::four_sums(third), Self::four_sums(fourth));
+        Self(add_quarters(add_quarters(a, b), add_quarters(c, d)))
+    }
+}
+
+impl Avx512 {
+    /// In each quarter of a register, the sums of that quarter of four vectors.
+    #[inline(always)]
+    fn four_sums(vectors: &[Self]) -> __m512 {
+        // SAFETY: see the module.
+        unsafe {
+            let (a, b) = (vectors[0].0, vectors[1].0);
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let (c, d) = (vectors[2].0, vectors[3].0);
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+            let (low, high) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
+            _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+        }
+    }
+}
+
+/// The sums of the first two quarters of a and of its last two, and those of b.
+#[inline(always)]
+fn add_quarters(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: see the module.
+    unsafe {
+        let even = _mm512_shuffle_f32x4::<0x88>(a, b);
+        _mm512_add_ps(even, _mm512_shuffle_f32x4::<0xdd>(a, b))
     }
 }

@@ -25,7 +25,7 @@ mod values;
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Shape, Tensor};
+use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::keys::keys;
@@ -39,11 +39,7 @@ use crate::ops::linear::{Packed, PackedOutput, Product};
 /// (y `[N, C]` as r's type, end states `[sequences, H, K, K]`).
 pub fn forward(x: &Inputs) -> Result<(Tensor, Vec<f32>)> {
     let (size, level) = (x.head_size, Level::current());
-    let dtype = match x.r {
-        Activations::F32(_) => DType::F32,
-        Activations::Bf16(_) => DType::BF16,
-    };
-    let mut y = ActivationsOutput::new(dtype, x.r.len())?;
+    let mut y = ActivationsOutput::new(x.r.dtype(), x.r.len())?;
     let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
     let out = Out::Tensor(y.parts());
     end.par_chunks_exact_mut(size * size)

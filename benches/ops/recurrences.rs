@@ -1,0 +1,111 @@
+//! The two recurrences, at one size: two sequences of 128 rows, since the references keep the state
+//! of every token.
+
+use candle_core::{Device, Result, Tensor};
+use criterion::Criterion;
+use state_tune::ops::Offsets;
+use state_tune::ops::delta::{self, Delta, Ends};
+use state_tune::ops::linear::Product;
+use state_tune::ops::wkv::{self, Wkv};
+
+use super::{HEAD_SIZE, N_EMBD, N_HEAD, Work, compare, loss, random, tensors, var};
+
+const LENGTHS: [usize; 2] = [128; 2];
+
+/// RWKV-5's.
+pub fn wkv(c: &mut Criterion) -> Result<()> {
+    let offsets = Offsets::from_lengths(LENGTHS);
+    let [r, k, v, dy] = tensors(&[offsets.rows(), N_EMBD])?;
+    let state = random(&[N_HEAD, HEAD_SIZE, HEAD_SIZE])?;
+    let op = Wkv {
+        decay: Tensor::rand(0.5f32, 0.99, (N_HEAD, HEAD_SIZE), &Device::Cpu)?,
+        bonus: random(&[N_HEAD, HEAD_SIZE])?,
+    };
+    let vars = (var(&r)?, var(&k)?, var(&v)?, var(&state)?);
+    let reference = |[r, k, v]: [&Tensor; 3], state: &Tensor| {
+        wkv::reference::forward([r, k, v], state, &op.decay, &op.bonus, &offsets)
+    };
+    let (y, _) = reference([&vars.0, &vars.1, &vars.2], &vars.3)?;
+    let loss = loss(&y, &dy)?;
+
+    // A number of S takes five operations a token: two in y, three in the next S. Backward S and G
+    // take twelve.
+    let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
+    compare(
+        c,
+        "wkv, forward",
+        Work::Arithmetic(5 * numbers),
+        || op.forward([&r, &k, &v], &state, &offsets),
+        || reference([&r, &k, &v], &state),
+    );
+    compare(
+        c,
+        "wkv, backward",
+        Work::Arithmetic(12 * numbers),
+        || op.backward(&dy, [&r, &k, &v], &state, &offsets, Product::F32),
+        || loss.backward(),
+    );
+    Ok(())
+}
+
+/// RWKV-7's.
+pub fn delta(c: &mut Criterion) -> Result<()> {
+    let offsets = Offsets::from_lengths(LENGTHS);
+    let (rows, heads) = ([offsets.rows(), N_EMBD], [offsets.rows(), N_HEAD]);
+    let [r, w, k, v] = tensors(&rows)?;
+    // Of length about 1 over a head.
+    let kk = (random(&rows)? / (HEAD_SIZE as f64 / 3.0).sqrt())?;
+    let alpha = Tensor::rand(0f32, 1.0, &rows, &Device::Cpu)?;
+    let (dy, dq) = (random(&rows)?, random(&heads)?);
+    let state = random(&[N_HEAD, HEAD_SIZE, HEAD_SIZE])?;
+    let op = Delta {
+        decay: Tensor::rand(-7f32, 3.0, N_EMBD, &Device::Cpu)?,
+        bonus: random(&[N_HEAD, HEAD_SIZE])?,
+    };
+    let x = inputs([&r, &w, &k, &v, &kk, &alpha]);
+    let reference = |x: delta::Inputs, state: &Tensor| {
+        delta::reference::forward(x, state, &op.decay, &op.bonus, &offsets)
+    };
+    let vars = [
+        var(&r)?,
+        var(&w)?,
+        var(&k)?,
+        var(&v)?,
+        var(&kk)?,
+        var(&alpha)?,
+    ];
+    let state_var = var(&state)?;
+    let (y, q, _) = reference(inputs(vars.each_ref().map(|x| x.as_tensor())), &state_var)?;
+    let loss = (loss(&y, &dy)? + loss(&q, &dq)?)?;
+    let sa = op.forward(x, &state, &offsets, Ends::Discard)?.sa;
+
+    // A number of S takes nine operations a token: two each in y and sa, five in the next S. A
+    // number of G takes thirteen backward, and one of S nine again.
+    let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
+    compare(
+        c,
+        "delta, forward",
+        Work::Arithmetic(9 * numbers),
+        || op.forward(x, &state, &offsets, Ends::Return),
+        || reference(x, &state),
+    );
+    compare(
+        c,
+        "delta, backward",
+        Work::Arithmetic(22 * numbers),
+        || op.backward([&dy, &dq], x, &sa, &state, &offsets, Product::F32),
+        || loss.backward(),
+    );
+    Ok(())
+}
+
+fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> delta::Inputs<'_> {
+    delta::Inputs {
+        r,
+        w,
+        k,
+        v,
+        kk,
+        alpha,
+    }
+}

@@ -1,0 +1,115 @@
+//! The forward pass of one task: forwards through its tokens with S, whose lanes are values.
+
+use std::ops::Range;
+
+use super::super::Views;
+use super::matrix::{self, Keys, Layout, Matrix};
+use super::task::{Order, Task, decay, product, write, write_activations};
+use crate::ops::cpu::activations::ActivationsParts;
+use crate::ops::cpu::level::vectorised;
+use crate::ops::cpu::output::{OutputParts, prefetch, prefetch_for_writing};
+use crate::ops::cpu::vector::{LANES, Vector};
+
+/// What a forward pass writes.
+pub struct Made<'a> {
+    pub y: ActivationsParts<'a>,
+    pub sa: OutputParts<'a>,
+    pub q: OutputParts<'a>,
+}
+
+vectorised! {
+    /// Some columns of y and sa, and of S after the last token if there is an `end` for it.
+    pub fn forward<V: Vector>(
+        level: Level,
+        x: &Views<'_>,
+        task: &Task<'_>,
+        columns: Range<usize>,
+        out: &Made<'_>,
+        end: Option<&OutputParts<'_>>,
+    ) {
+        if V::HAS_MANY {
+            forward_by::<V, 2>(x, task, columns, out, end);
+        } else {
+            forward_by::<V, 1>(x, task, columns, out, end);
+        }
+    }
+}
+
+#[inline(always)]
+fn forward_by<V: Vector, const N: usize>(
+    x: &Views,
+    task: &Task,
+    columns: Range<usize>,
+    out: &Made,
+    end: Option<&OutputParts>,
+) {
+    let size = task.size;
+    let mut s = Matrix::<V, N>::new(task.state, size, columns.clone(), Layout::RowMajor);
+    let [mut w, mut b, mut sa, mut y] = [(); 4].map(|()| vec![0.0; size]);
+    let [mut r_scratch, mut k_scratch, mut v_scratch] = [(); 3].map(|()| vec![0.0; size]);
+    // A first step that leaves S as it is gives the first token's sa.
+    w.fill(1.0);
+    let keys = Keys {
+        w: &w,
+        b: &b,
+        k: &b,
+        r: &b,
+        kk: &x.kk[task.at(task.rows.start)],
+    };
+    matrix::advance(&mut s, &keys, &b, &mut sa, &mut y);
+    for t in task.rows.clone() {
+        let (here, ahead) = (task.at(t), task.ahead(Order::Forwards, t));
+        for x in [x.r, x.k, x.v] {
+            x.prefetch(ahead.clone());
+        }
+        for x in [x.w, x.kk, x.alpha] {
+            prefetch(&x[ahead.clone()]);
+        }
+        let ahead = ahead.start + columns.start;
+        out.y.prefetch(ahead, columns.len());
+        prefetch_for_writing(out.sa.pointer(ahead..ahead + columns.len()), columns.len());
+        let r = x.r.part_inline(here.clone(), &mut r_scratch);
+        let k = x.k.part_inline(here.clone(), &mut k_scratch);
+        let v = x.v.part_inline(here.clone(), &mut v_scratch);
+        decay(&x.w[here.clone()], task.decay, &mut w);
+        product(&x.kk[here.clone()], &x.alpha[here.clone()], &mut b);
+        // After the last token there is none: its own kk stands in, and the sa that it gives is
+        // unused.
+        let next = task.at((t + 1).min(task.rows.end - 1));
+        let keys = Keys {
+            w: &w,
+            b: &b,
+            k,
+            r,
+            kk: &x.kk[next],
+        };
+        let first = here.start + columns.start;
+        // SAFETY: no other task has this head of this sequence, and no other share these columns.
+        unsafe { write(&out.sa, first, &sa[columns.clone()]) };
+        matrix::advance(&mut s, &keys, v, &mut sa, &mut y);
+        // SAFETY: as above.
+        unsafe { write_activations(&out.y, first, &y[columns.clone()]) };
+        if columns.start == 0 {
+            // SAFETY: as above; one share has the first column.
+            unsafe { write(&out.q, task.number(t), &[score::<V>(r, k, task.bonus)]) };
+        }
+    }
+    if let Some(end) = end {
+        // SAFETY: no other share has these columns.
+        s.write(|at, values| unsafe { write(end, at.start, values) });
+    }
+}
+
+/// The sum of r k r_k.
+#[inline(always)]
+fn score<V: Vector>(r: &[f32], k: &[f32], bonus: &[f32]) -> f32 {
+    let mut sum = V::zero();
+    for ((r, k), bonus) in r
+        .chunks(LANES)
+        .zip(k.chunks(LANES))
+        .zip(bonus.chunks(LANES))
+    {
+        sum = sum.add_product(V::load(r).mul(V::load(k)), V::load(bonus));
+    }
+    sum.sum()
+}

@@ -1,0 +1,158 @@
+//! The recurrence on the CPU: every head of every sequence is a task of its own, and goes through
+//! its tokens with a matrix in cache. Where there are fewer such tasks than threads, threads share
+//! a task by columns of its matrix: a column of values changes without the others, and what is
+//! summed over values needs no other key.
+
+mod backward;
+mod forward;
+mod gradients;
+mod matrix;
+mod task;
+
+use std::ops::Range;
+
+use candle_core::{Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use self::backward::{Backward, FirstSweep, backwards, forwards};
+use self::task::Task;
+use super::{Ends, Views};
+use crate::ops::cpu::activations::{Activations, ActivationsOutput};
+use crate::ops::cpu::level::Level;
+use crate::ops::cpu::output::Output;
+use crate::ops::linear::{Packed, PackedOutput, Product};
+
+/// What a forward pass makes.
+pub struct Made {
+    /// `[N, C]`, as r's type.
+    pub y: Tensor,
+    /// `[N, H]`.
+    pub q: Vec<f32>,
+    /// `[N, C]`.
+    pub sa: Vec<f32>,
+    /// `[sequences, H, K, K]`, or nothing.
+    pub ends: Vec<f32>,
+}
+
+pub fn forward(x: &Views, ends: Ends) -> Result<Made> {
+    let level = Level::current();
+    let (rows, channels) = (x.offsets.rows(), x.n_head * x.head_size);
+    let mut y = ActivationsOutput::new(x.r.dtype(), rows * channels)?;
+    let mut sa = Output::new(rows * channels);
+    let mut q = Output::new(rows * x.n_head);
+    let out = forward::Made {
+        y: y.parts(),
+        sa: sa.parts(),
+        q: q.parts(),
+    };
+    let size = match ends {
+        Ends::Return => x.head_size * x.head_size,
+        Ends::Discard => 0,
+    };
+    let ends: Vec<Vec<f32>> = tasks(x)
+        .map(|task| {
+            let mut end = Output::new(size);
+            let parts = end.parts();
+            let end_parts = (size > 0).then_some(&parts);
+            task.shares(|columns| forward::forward(level, x, &task, columns, &out, end_parts));
+            // SAFETY: the shares' columns are the whole.
+            unsafe { end.finish() }
+        })
+        .collect();
+    // SAFETY: every head of every row belongs to a task, whose shares write it.
+    unsafe {
+        Ok(Made {
+            y: y.finish(&Shape::from((rows, channels)))?,
+            q: q.finish(),
+            sa: sa.finish(),
+            ends: ends.concat(),
+        })
+    }
+}
+
+/// What a backward pass makes.
+pub struct Gradients {
+    pub dr: Packed,
+    pub dw: Packed,
+    /// dk, dv, dkk and dalpha, `[N, C]`.
+    pub tensors: [Vec<f32>; 4],
+    /// `[H, K, K]`.
+    pub dstate: Vec<f32>,
+}
+
+pub fn backward(dy: Activations, dq: &[f32], sa: &[f32], x: &Views, product: Product) -> Gradients {
+    let (size, level) = (x.head_size, Level::current());
+    let dims @ [rows, channels] = [x.offsets.rows(), x.n_head * size];
+    let mut packed = [(); 2].map(|()| PackedOutput::new(product, dims));
+    let mut tensors = [(); 4].map(|()| Output::new(rows * channels));
+    let [dr, dw] = packed.each_mut().map(PackedOutput::parts);
+    let [dk, dv, dkk, dalpha] = tensors.each_mut().map(Output::parts);
+    let pass = Backward {
+        x,
+        dy,
+        dq,
+        sa,
+        dr,
+        dw,
+        dk,
+        dv,
+        dkk,
+        dalpha,
+    };
+    let starts: Vec<Vec<f32>> = tasks(x)
+        .map(|task| {
+            let mut minus_dsa = Output::new(task.rows.len() * size);
+            let mut start = Output::new(size * size);
+            let (dsa_parts, start_parts) = (minus_dsa.parts(), start.parts());
+            let sums = task.shares(|columns| {
+                backwards(level, &pass, &task, columns, [&dsa_parts, &start_parts])
+            });
+            // SAFETY: the shares' columns are the whole.
+            let [minus_dsa, start] = unsafe { [minus_dsa.finish(), start.finish()] };
+            let first = FirstSweep {
+                minus_dsa: &minus_dsa,
+                start: &start,
+                sums: &sums,
+            };
+            task.shares(|columns| forwards(level, &pass, &task, columns, &first));
+            start
+        })
+        .collect();
+    // In order, so that the same batch gives the same sum.
+    let mut dstate = vec![0.0; x.state.len()];
+    for (head, start) in (0..x.n_head).cycle().zip(&starts) {
+        let sums = dstate[head * size * size..].iter_mut();
+        for (sum, l) in sums.zip(start) {
+            *sum += l;
+        }
+    }
+    // SAFETY: every head of every row belongs to a task, whose shares write it.
+    let [dr, dw] = packed.map(|out| unsafe { out.finish() });
+    Gradients {
+        dr,
+        dw,
+        // SAFETY: as above.
+        tensors: tensors.map(|out| unsafe { out.finish() }),
+        dstate,
+    }
+}
+
+/// All tasks, sequence by sequence, head by head.
+fn tasks<'a>(x: &'a Views) -> impl IndexedParallelIterator<Item = Task<'a>> {
+    let (size, n_head) = (x.head_size, x.n_head);
+    let sequences: Vec<Range<usize>> = x.offsets.ranges().collect();
+    let count = sequences.len() * n_head;
+    (0..count).into_par_iter().map(move |task| {
+        let head = task % n_head;
+        Task {
+            rows: sequences[task / n_head].clone(),
+            state: &x.state[head * size * size..][..size * size],
+            decay: &x.decay[head * size..][..size],
+            bonus: &x.bonus[head * size..][..size],
+            head,
+            n_head,
+            size,
+            count,
+        }
+    })
+}

@@ -1,0 +1,332 @@
+//! The recurrence and its gradient against the reference in float64, and against the definition of
+//! dlogw.
+
+use candle_core::{DType, Var};
+
+use super::super::cpu::level::tests::at_each_level;
+use super::super::cpu::threads::with_threads;
+use super::super::testing::{
+    F32_LONG, close, close_by_norm, f32, many_offsets, rounded, stored, uniform, var,
+};
+use super::*;
+
+mod definition;
+
+use self::definition::by_definition;
+
+/// Inputs of a test, and what they come from.
+struct Case {
+    r: Var,
+    w: Var,
+    k: Var,
+    v: Var,
+    kk: Var,
+    alpha: Var,
+    state: Var,
+    decay: Tensor,
+    bonus: Tensor,
+    dy: Tensor,
+    dq: Tensor,
+    offsets: Offsets,
+}
+
+/// What sets a test's decays and keys apart.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Decays all over their range.
+    Spread,
+    /// w0, alike in all channels: 10 is the strongest decay, -7 nearly none.
+    Decay(f64),
+    /// A run of one token: its key replaced whole, again and again, and hardly any decay.
+    OneToken,
+}
+
+impl Case {
+    fn new(n_head: usize, head_size: usize, offsets: Offsets, kind: Kind) -> Result<Self> {
+        let rows = [offsets.rows(), n_head * head_size];
+        let heads = [n_head, head_size];
+        let decay = match kind {
+            Kind::Spread => uniform(5, &rows[1..], -7.0, 3.0)?,
+            Kind::Decay(w0) => ((uniform(5, &rows[1..], 0.0, 1.0)? * 0.0)? + w0)?,
+            Kind::OneToken => uniform(5, &rows[1..], -8.0, -6.0)?,
+        };
+        let of = |seed, low, high| -> Result<Tensor> {
+            match kind {
+                Kind::OneToken => uniform(seed, &[1, rows[1]], low, high)?.broadcast_as(&rows),
+                _ => uniform(seed, &rows, low, high),
+            }
+        };
+        let k = of(3, -1.0, 1.0)?;
+        let kk = match kind {
+            // A model's two keys are the same up to their scale.
+            Kind::OneToken => k.broadcast_mul(&uniform(8, &rows[1..], 0.4, 1.1)?)?,
+            _ => of(8, -1.0, 1.0)?,
+        };
+        let kk = kk.reshape((rows[0], n_head, head_size))?;
+        let length = kk.sqr()?.sum_keepdim(2)?.sqrt()?;
+        let alpha = match kind {
+            Kind::OneToken => of(9, 0.98, 1.0)?,
+            _ => of(9, 0.0, 1.0)?,
+        };
+        // As the kernels take them: where one key is replaced again and again, their rounding
+        // shows.
+        let kept = |x: Tensor| Var::from_tensor(&f32(&x)?.to_dtype(DType::F64)?.contiguous()?);
+        Ok(Self {
+            r: kept(of(1, -1.0, 1.0)?)?,
+            w: kept(of(2, -1.0, 1.0)?)?,
+            k: kept(k)?,
+            v: kept(of(4, -1.0, 1.0)?)?,
+            kk: kept(kk.broadcast_div(&length)?.reshape(&rows)?)?,
+            alpha: kept(alpha)?,
+            state: var(7, &[n_head, head_size, head_size])?,
+            decay,
+            bonus: uniform(6, &heads, -1.0, 1.0)?,
+            dy: uniform(10, &rows, -1.0, 1.0)?,
+            dq: uniform(11, &[rows[0], n_head], -1.0, 1.0)?,
+            offsets,
+        })
+    }
+
+    fn vars(&self) -> [&Var; 7] {
+        let Self {
+            r,
+            w,
+            k,
+            v,
+            kk,
+            alpha,
+            state,
+            ..
+        } = self;
+        [r, w, k, v, kk, alpha, state]
+    }
+
+    fn delta(&self) -> Result<Delta> {
+        Ok(Delta {
+            decay: f32(&self.decay)?,
+            bonus: f32(&self.bonus)?,
+        })
+    }
+
+    /// \[y, q, ends\], and the gradients of the seven, in float64.
+    fn wanted(&self) -> Result<([Tensor; 3], [Tensor; 7])> {
+        let [r, w, k, v, kk, alpha, state] = self.vars().map(Var::as_tensor);
+        let x = inputs([r, w, k, v, kk, alpha]);
+        let (y, q, ends) = reference::forward(x, state, &self.decay, &self.bonus, &self.offsets)?;
+        let loss = ((&y * &self.dy)?.sum_all()? + (&q * &self.dq)?.sum_all()?)?;
+        let gradients = loss.backward()?;
+        let gradients = self.vars().map(|var| gradients.get(var).unwrap().clone());
+        Ok(([y, q, ends], gradients))
+    }
+
+    /// The same of the kernels.
+    fn got(&self) -> Result<([Tensor; 3], [Tensor; 7])> {
+        let all = self.vars().map(|var| f32(var).unwrap());
+        let [r, w, k, v, kk, alpha, state] = all.each_ref();
+        let (delta, x) = (self.delta()?, inputs([r, w, k, v, kk, alpha]));
+        let made = delta.forward(x, state, &self.offsets, Ends::Return)?;
+        let d = delta.backward(
+            [&f32(&self.dy)?, &f32(&self.dq)?],
+            x,
+            &made.sa,
+            state,
+            &self.offsets,
+            Product::F32,
+        )?;
+        let rest = [d.dk, d.dv, d.dkk, d.dalpha, d.dstate];
+        let [dk, dv, dkk, dalpha, dstate] = rest;
+        let gradients = [d.dr.tensor()?, d.dw.tensor()?, dk, dv, dkk, dalpha, dstate];
+        Ok(([made.y, made.q, made.ends.unwrap()], gradients))
+    }
+}
+
+fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> Inputs<'_> {
+    Inputs {
+        r,
+        w,
+        k,
+        v,
+        kk,
+        alpha,
+    }
+}
+
+const MADE: [&str; 3] = ["y", "q", "ends"];
+const GRADIENTS: [&str; 7] = ["dr", "dw", "dk", "dv", "dkk", "dalpha", "dstate"];
+
+fn check(n_head: usize, head_size: usize, offsets: &Offsets, kind: Kind) -> Result<()> {
+    let case = Case::new(n_head, head_size, offsets.clone(), kind)?;
+    let (want, want_gradients) = case.wanted()?;
+    at_each_level(|level| {
+        let (got, got_gradients) = case.got()?;
+        let names = MADE.iter().chain(&GRADIENTS);
+        let wanted = want.iter().chain(&want_gradients);
+        for ((name, got), want) in names.zip(got.iter().chain(&got_gradients)).zip(wanted) {
+            let what = format!("{name} of {n_head} x {head_size}, {kind:?}, {offsets:?}, {level}");
+            close(&what, got, want, F32_LONG);
+        }
+        Ok(())
+    })
+}
+
+/// What every op is tried with, and sequences that begin and end beside the numbers that are taken
+/// at once.
+fn grid() -> Vec<Offsets> {
+    let mut grid = many_offsets();
+    grid.extend([[1, 5, 14], [3, 1, 29], [7, 0, 0]].map(Offsets::from_lengths));
+    grid
+}
+
+#[test]
+fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
+    for (n_head, head_size) in [(1, 5), (3, 12), (2, 8), (1, 16), (2, 64), (1, 72)] {
+        for offsets in grid() {
+            if offsets.sequences() < 1000 || head_size <= 8 {
+                check(n_head, head_size, &offsets, Kind::Spread)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn decays_at_both_ends_of_their_range_and_a_run_of_one_token() -> Result<()> {
+    for kind in [Kind::Decay(12.0), Kind::Decay(-7.0), Kind::OneToken] {
+        for lengths in [vec![1], vec![40, 1], vec![200]] {
+            check(2, 8, &Offsets::from_lengths(lengths.clone()), kind)?;
+            check(1, 33, &Offsets::from_lengths(lengths), kind)?;
+        }
+    }
+    Ok(())
+}
+
+/// More threads than heads share their columns.
+#[test]
+fn one_head_is_shared_by_threads() -> Result<()> {
+    let shared = || {
+        for head_size in [20, 64, 72, 100] {
+            check(1, head_size, &Offsets::from_lengths([33]), Kind::Spread)?;
+        }
+        Ok(())
+    };
+    with_threads(Some(4), shared).unwrap()
+}
+
+#[test]
+fn gradients_are_those_of_the_definition() -> Result<()> {
+    for lengths in [vec![1], vec![9], vec![4, 11]] {
+        let case = Case::new(1, 6, Offsets::from_lengths(lengths), Kind::Spread)?;
+        let want = by_definition(&case)?;
+        at_each_level(|_| {
+            for ((name, got), want) in GRADIENTS.iter().zip(&case.got()?.1).zip(&want) {
+                close(name, got, want, F32_LONG);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Rounding adds up in the sum that dw is found by; its norm stays within what f32 gradients may be
+/// off by.
+#[test]
+fn gradients_of_two_thousand_tokens_are_within_their_tolerance() -> Result<()> {
+    for kind in [Kind::Spread, Kind::Decay(12.0), Kind::Decay(-7.0)] {
+        let case = Case::new(1, 64, Offsets::from_lengths([2048]), kind)?;
+        let want = by_definition(&case)?;
+        at_each_level(|level| {
+            for ((name, got), want) in GRADIENTS.iter().zip(&case.got()?.1).zip(&want) {
+                close_by_norm(&format!("{name}, {kind:?}, {level}"), got, want, 1e-4);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// What is stored as bf16 is computed as the f32 that it stands for, and rounded once.
+#[test]
+fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
+    at_each_level(|_| {
+        let case = Case::new(3, 20, Offsets::from_lengths([33, 2, 18]), Kind::Spread)?;
+        let delta = case.delta()?;
+        let [w, kk, alpha, state] =
+            [&case.w, &case.kk, &case.alpha, &case.state].map(|x| f32(x).unwrap());
+        let [r, k, v, dy] = [
+            case.r.as_tensor(),
+            case.k.as_tensor(),
+            case.v.as_tensor(),
+            &case.dy,
+        ]
+        .map(|x| stored(x).unwrap());
+        let x = |i: usize| inputs([&r[i], &w, &k[i], &v[i], &kk, &alpha]);
+        let [got, want] = [0, 1].map(|i| {
+            delta
+                .forward(x(i), &state, &case.offsets, Ends::Return)
+                .unwrap()
+        });
+        rounded("y", &got.y, &want.y);
+        close("q", &got.q, &want.q, 0.0);
+        close("sa", &got.sa, &want.sa, 0.0);
+        close("ends", &got.ends.unwrap(), &want.ends.unwrap(), 0.0);
+
+        let dq = f32(&case.dq)?;
+        let backward = |i: usize, product| {
+            let d = [&dy[i], &dq];
+            delta.backward(d, x(i), &want.sa, &state, &case.offsets, product)
+        };
+        let [got, want] = [0, 1].map(|i| backward(i, Product::F32).unwrap());
+        for (name, got, want) in [
+            ("dr", got.dr.tensor()?, want.dr.tensor()?),
+            ("dw", got.dw.tensor()?, want.dw.tensor()?),
+            ("dk", got.dk, want.dk),
+            ("dv", got.dv, want.dv),
+            ("dkk", got.dkk, want.dkk),
+            ("dalpha", got.dalpha, want.dalpha),
+            ("dstate", got.dstate, want.dstate),
+        ] {
+            close(name, &got, &want, 0.0);
+        }
+        // Gradients go to products rounded, and numbers of a head begin and end within what is
+        // written at once.
+        let wide = backward(0, Product::F32)?;
+        let narrow = backward(0, Product::Bf16)?;
+        for (name, got, want) in [("dr", narrow.dr, wide.dr), ("dw", narrow.dw, wide.dw)] {
+            let want = want.tensor()?.to_dtype(DType::BF16)?;
+            close(name, &got.tensor()?, &want, 0.0);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn only_ends_that_are_asked_for_are_returned() -> Result<()> {
+    let case = Case::new(1, 8, Offsets::from_lengths([3]), Kind::Spread)?;
+    let all = case.vars().map(|var| f32(var).unwrap());
+    let [r, w, k, v, kk, alpha, state] = all.each_ref();
+    let x = inputs([r, w, k, v, kk, alpha]);
+    let made = case
+        .delta()?
+        .forward(x, state, &case.offsets, Ends::Discard)?;
+    assert!(made.ends.is_none());
+    Ok(())
+}
+
+#[test]
+fn shapes_that_disagree_are_refused() -> Result<()> {
+    let case = Case::new(2, 8, Offsets::from_lengths([3]), Kind::Spread)?;
+    let all = case.vars().map(|var| f32(var).unwrap());
+    let [r, w, k, v, kk, alpha, state] = all.each_ref();
+    let delta = case.delta()?;
+    let offsets = Offsets::from_lengths([4]);
+    let x = inputs([r, w, k, v, kk, alpha]);
+    assert!(delta.forward(x, state, &offsets, Ends::Discard).is_err());
+    let narrow = w.narrow(1, 0, 8)?;
+    let x = inputs([r, &narrow, k, v, kk, alpha]);
+    assert!(
+        delta
+            .forward(x, state, &case.offsets, Ends::Discard)
+            .is_err()
+    );
+    Ok(())
+}
