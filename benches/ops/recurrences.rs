@@ -63,7 +63,7 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
         bonus: random(&[N_HEAD, HEAD_SIZE])?,
     };
     let x = inputs([&r, &w, &k, &v, &kk, &alpha]);
-    let reference = |x: delta::Inputs, state: &Tensor| {
+    let reference = |x: delta::DeltaInputs, state: &Tensor| {
         delta::reference::forward(x, state, &op.decay, &op.bonus, &offsets)
     };
     let vars = [
@@ -99,8 +99,8 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
-fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> delta::Inputs<'_> {
-    delta::Inputs {
+fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> delta::DeltaInputs<'_> {
+    delta::DeltaInputs {
         r,
         w,
         k,

@@ -22,9 +22,12 @@ pub mod cross_entropy;
 )]
 pub(crate) mod cuda;
 pub mod delta;
+pub mod delta_keys;
+pub mod delta_output;
 pub mod device;
 pub mod gates;
 pub mod linear;
+pub mod low_rank;
 pub mod norm;
 mod offsets;
 pub mod reduce;
@@ -32,6 +35,7 @@ pub mod reduce;
 pub mod roofs;
 pub mod rows;
 pub mod token_shift;
+pub mod value_residual;
 pub mod wkv;
 
 #[cfg(test)]

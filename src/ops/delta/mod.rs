@@ -10,7 +10,7 @@
 //! q_t  = sum over a head of r_t * k_t * r_k            how much of v_t is added to y_t after its norm
 //! ```
 //!
-//! Backward, with dy and dq given; a = -kk, b = kk * alpha, and L_t is dL/dS_t without what token t
+//! BackwardPass, with dy and dq given; a = -kk, b = kk * alpha, and L_t is dL/dS_t without what token t
 //! itself asks of S_t, which is 0 at each sequence's end (w0 and r_k are frozen):
 //!
 //! ```text
@@ -58,7 +58,7 @@ pub struct Delta {
 
 /// What tokens bring, `[N, C]` each. r, k and v are f32 or bf16, the others f32.
 #[derive(Clone, Copy)]
-pub struct Inputs<'a> {
+pub struct DeltaInputs<'a> {
     pub r: &'a Tensor,
     /// The decay before w0 and its sigmoid.
     pub w: &'a Tensor,
@@ -78,7 +78,7 @@ pub enum Ends {
 }
 
 /// What [`Delta::forward`] returns.
-pub struct Forward {
+pub struct DeltaForward {
     /// `[N, C]`, of r's type.
     pub y: Tensor,
     /// `[N, H]`, f32.
@@ -104,7 +104,7 @@ pub struct DeltaGradients {
 }
 
 /// Plain views of one call's inputs, as the kernels take them.
-pub(crate) struct Views<'a> {
+pub(crate) struct DeltaViews<'a> {
     pub r: Activations<'a>,
     pub w: &'a [f32],
     pub k: Activations<'a>,
@@ -123,15 +123,15 @@ impl Delta {
     /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins.
     pub fn forward(
         &self,
-        x: Inputs,
+        x: DeltaInputs,
         state: &Tensor,
         offsets: &Offsets,
         ends: Ends,
-    ) -> Result<Forward> {
+    ) -> Result<DeltaForward> {
         let (n_head, head_size) = self.check(x, state, offsets)?;
         let made = self.with_views(x, state, offsets, |views| cpu::forward(views, ends))??;
         let end_dims = (offsets.sequences(), n_head, head_size, head_size);
-        Ok(Forward {
+        Ok(DeltaForward {
             y: made.y,
             q: tensor(made.q, (offsets.rows(), n_head))?,
             sa: tensor(made.sa, x.r.shape())?,
@@ -147,7 +147,7 @@ impl Delta {
     pub fn backward(
         &self,
         [dy, dq]: [&Tensor; 2],
-        x: Inputs,
+        x: DeltaInputs,
         sa: &Tensor,
         state: &Tensor,
         offsets: &Offsets,
@@ -183,13 +183,13 @@ impl Delta {
     /// Runs a kernel on plain views of the tensors, whose shapes agree.
     fn with_views<R>(
         &self,
-        x: Inputs,
+        x: DeltaInputs,
         state: &Tensor,
         offsets: &Offsets,
-        kernel: impl FnOnce(&Views) -> R,
+        kernel: impl FnOnce(&DeltaViews) -> R,
     ) -> Result<R> {
         let (n_head, head_size) = self.bonus.dims2()?;
-        Ok(kernel(&Views {
+        Ok(kernel(&DeltaViews {
             r: borrow(x.r)?.get(),
             w: borrow(x.w)?.f32()?,
             k: borrow(x.k)?.get(),
@@ -206,7 +206,7 @@ impl Delta {
     }
 
     /// (n_head, head_size), once every shape agrees with them.
-    fn check(&self, x: Inputs, state: &Tensor, offsets: &Offsets) -> Result<(usize, usize)> {
+    fn check(&self, x: DeltaInputs, state: &Tensor, offsets: &Offsets) -> Result<(usize, usize)> {
         let (n_head, head_size) = self.bonus.dims2()?;
         let channels = n_head * head_size;
         let all = [x.r, x.w, x.k, x.v, x.kk, x.alpha];

@@ -2,12 +2,12 @@
 
 use candle_core::{D, Result, Tensor};
 
-use super::{Inputs, Offsets};
+use super::{DeltaInputs, Offsets};
 
 /// (y `[N, C]`, q `[N, H]`, end states `[sequences, H, K, K]`) of inputs `[N, C]`, state `[H, K,
 /// K]`, w0 `[C]` and r_k `[H, K]`.
 pub fn forward(
-    x: Inputs,
+    x: DeltaInputs,
     state: &Tensor,
     decay: &Tensor,
     bonus: &Tensor,

@@ -140,8 +140,8 @@ impl Case {
     }
 }
 
-fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> Inputs<'_> {
-    Inputs {
+fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> DeltaInputs<'_> {
+    DeltaInputs {
         r,
         w,
         k,

@@ -94,6 +94,11 @@ impl Matrix {
         self.multiply(dy, Side::Backward, To::New)
     }
 
+    /// As [`Self::backward`], with sums that stay f32 whatever type activations have.
+    pub fn backward_wide(&self, dy: &Rows) -> Result<Tensor> {
+        self.multiply(dy, Side::Backward, To::Wide)
+    }
+
     fn multiply(&self, left: &Rows, side: Side, to: To) -> Result<Tensor> {
         let ([n, width], (inner, outer)) = (left.dims()?, side.dims(self));
         if width != inner || matches!(to, To::Onto(to) if to.dims() != [n, outer]) {

@@ -141,7 +141,14 @@ mod tests {
 
     #[test]
     fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
-        at_each_level(|_| many_offsets().iter().try_for_each(check_one))
+        at_each_level(|_| {
+            // As many mixes as a channel-mix has at least, and a time-mix at most.
+            many_offsets().iter().try_for_each(|offsets| {
+                [1, 3, 6]
+                    .into_iter()
+                    .try_for_each(|mixes| check_one(offsets, mixes))
+            })
+        })
     }
 
     /// Gradients that are stored as bf16 are computed as the f32 that they stand for.
@@ -175,7 +182,7 @@ mod tests {
         })
     }
 
-    fn check_one(offsets: &Offsets) -> Result<()> {
+    fn check_one(offsets: &Offsets, count: u64) -> Result<()> {
         let shape = [offsets.rows(), 49];
         let (x, first) = (var(1, &shape)?, var(2, &shape[1..])?);
         let (weight, bias) = (
@@ -183,10 +190,10 @@ mod tests {
             uniform(4, &shape[1..], -0.5, 0.5)?,
         );
         let d_out = uniform(5, &shape, -1.0, 1.0)?;
-        let mixes: Vec<Tensor> = (0..3)
+        let mixes: Vec<Tensor> = (0..count)
             .map(|i| uniform(10 + i, &shape[1..], 0.0, 1.0))
             .collect::<Result<_>>()?;
-        let dy: Vec<Tensor> = (0..3)
+        let dy: Vec<Tensor> = (0..count)
             .map(|i| uniform(20 + i, &shape, -1.0, 1.0))
             .collect::<Result<_>>()?;
         let a = norm::reference::forward(&x, 1, &weight, &bias, 1e-5)?;

@@ -5,10 +5,12 @@
 
 use std::ops::Range;
 
-use super::super::Views;
-use super::gradients::{Known, Token};
-use super::matrix::{self, KeysAgain, KeysBack, Layout, Matrix, ValuesAgain, ValuesBack};
-use super::task::{Order, Task, decay, decay_and_slope, product, write};
+use super::super::DeltaViews;
+use super::gradients::{KeyedGradients, TokenInputs};
+use super::matrix::{
+    self, BackwardKeys, BackwardValues, DeltaMatrix, RecallKeys, RecallValues, StoredOrder,
+};
+use super::task::{DeltaTask, Direction, decay, decay_and_slope, product, write};
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::vectorised;
 use crate::ops::cpu::output::{OutputParts, prefetch, prefetch_for_writing};
@@ -16,8 +18,8 @@ use crate::ops::cpu::vector::{LANES, Vector, sum_of};
 use crate::ops::linear::PackedParts;
 
 /// What both sweeps of a backward pass read and write.
-pub struct Backward<'a> {
-    pub x: &'a Views<'a>,
+pub struct BackwardPass<'a> {
+    pub x: &'a DeltaViews<'a>,
     pub dy: Activations<'a>,
     pub dq: &'a [f32],
     pub sa: &'a [f32],
@@ -44,8 +46,8 @@ vectorised! {
     /// their L before the first token `[K, K]`, and returns what they add to G v and G sa `[T, K]`.
     pub fn backwards<V: Vector>(
         level: Level,
-        pass: &Backward<'_>,
-        task: &Task<'_>,
+        pass: &BackwardPass<'_>,
+        task: &DeltaTask<'_>,
         columns: Range<usize>,
         outs: [&OutputParts<'_>; 2],
     ) -> [Vec<f32>; 2] {
@@ -59,13 +61,13 @@ vectorised! {
 
 #[inline(always)]
 fn backwards_by<V: Vector, const N: usize>(
-    pass: &Backward,
-    task: &Task,
+    pass: &BackwardPass,
+    task: &DeltaTask,
     columns: Range<usize>,
     [dsa_out, start_out]: [&OutputParts; 2],
 ) -> [Vec<f32>; 2] {
     let (size, x) = (task.size, pass.x);
-    let mut g = Matrix::<V, N>::zero(size, columns.clone());
+    let mut g = DeltaMatrix::<V, N>::zero(size, columns.clone());
     let mut sums = vec![[V::zero(); 2]; size.next_multiple_of(LANES)];
     let mut summed = [(); 2].map(|()| vec![0.0; task.rows.len() * size]);
     // After the last token L is 0: so are w and dsa there.
@@ -73,7 +75,7 @@ fn backwards_by<V: Vector, const N: usize>(
     let [mut r_scratch, mut k_scratch, mut v_scratch, mut dy_scratch] =
         [(); 4].map(|()| vec![0.0; size]);
     for t in task.rows.clone().rev() {
-        let (here, ahead) = (task.at(t), task.ahead(Order::Backwards, t));
+        let (here, ahead) = (task.at(t), task.ahead(Direction::Backwards, t));
         for x in [x.r, x.k, x.v, pass.dy] {
             x.prefetch(ahead.clone());
         }
@@ -85,14 +87,14 @@ fn backwards_by<V: Vector, const N: usize>(
         product(&x.kk[here.clone()], &x.alpha[here.clone()], &mut b);
         // The last token's own kk stands in for one after it, and is multiplied by 0.
         let after = task.at((t + 1).min(task.rows.end - 1));
-        let keys = KeysBack {
+        let keys = BackwardKeys {
             w: &w,
             kk: &x.kk[after],
             r: x.r.part_inline(here.clone(), &mut r_scratch),
             k: x.k.part_inline(here.clone(), &mut k_scratch),
             b: &b,
         };
-        let values = ValuesBack {
+        let values = BackwardValues {
             dy: pass.dy.part_inline(here.clone(), &mut dy_scratch),
             v: x.v.part_inline(here.clone(), &mut v_scratch),
             sa: &pass.sa[here.clone()],
@@ -113,14 +115,14 @@ fn backwards_by<V: Vector, const N: usize>(
     }
     // One more step, without a token's own terms, gives L before the first token.
     let zero = vec![0.0; size];
-    let keys = KeysBack {
+    let keys = BackwardKeys {
         w: &w,
         kk: &x.kk[task.at(task.rows.start)],
         r: &zero,
         k: &zero,
         b: &zero,
     };
-    let values = ValuesBack {
+    let values = BackwardValues {
         dy: &zero,
         v: &zero,
         sa: &zero,
@@ -135,8 +137,8 @@ vectorised! {
     /// The backward pass's second sweep for some keys: writes their dr, dw, dk, dkk and dalpha.
     pub fn forwards<V: Vector>(
         level: Level,
-        pass: &Backward<'_>,
-        task: &Task<'_>,
+        pass: &BackwardPass<'_>,
+        task: &DeltaTask<'_>,
         columns: Range<usize>,
         first: &FirstSweep<'_>,
     ) {
@@ -150,17 +152,18 @@ vectorised! {
 
 #[inline(always)]
 fn forwards_by<V: Vector, const N: usize>(
-    pass: &Backward,
-    task: &Task,
+    pass: &BackwardPass,
+    task: &DeltaTask,
     columns: Range<usize>,
     first: &FirstSweep,
 ) {
     let (size, x) = (task.size, pass.x);
-    let mut s = Matrix::<V, N>::new(task.state, size, columns.clone(), Layout::ColumnMajor);
+    let mut s =
+        DeltaMatrix::<V, N>::new(task.state, size, columns.clone(), StoredOrder::ColumnMajor);
     let [mut w, mut b] = [(); 2].map(|()| vec![0.0; size]);
     let [mut r_scratch, mut k_scratch, mut v_scratch, mut dy_scratch] =
         [(); 4].map(|()| vec![0.0; size]);
-    let mut token = Token::new(size);
+    let mut token = KeyedGradients::new(size);
     let matrices = first
         .start
         .chunks_exact(size)
@@ -169,7 +172,7 @@ fn forwards_by<V: Vector, const N: usize>(
         *e = sum_of::<V, 2>([l, s], |[l, s]| l.mul(s));
     }
     for t in task.rows.clone() {
-        let (here, ahead) = (task.at(t), task.ahead(Order::Forwards, t));
+        let (here, ahead) = (task.at(t), task.ahead(Direction::Forwards, t));
         for x in [x.r, x.k, x.v, pass.dy] {
             x.prefetch(ahead.clone());
         }
@@ -190,15 +193,15 @@ fn forwards_by<V: Vector, const N: usize>(
         let (kk, alpha) = (&x.kk[here.clone()], &x.alpha[here.clone()]);
         product(kk, alpha, &mut b);
         let k = x.k.part_inline(here.clone(), &mut k_scratch);
-        let keys = KeysAgain { w: &w, b: &b, k };
-        let values = ValuesAgain {
+        let keys = RecallKeys { w: &w, b: &b, k };
+        let values = RecallValues {
             minus_dsa: &first.minus_dsa[number],
             sa: &pass.sa[here.clone()],
             v: x.v.part_inline(here.clone(), &mut v_scratch),
             dy: pass.dy.part_inline(here.clone(), &mut dy_scratch),
         };
         matrix::recall(&mut s, &values, &keys, &mut token.dkk, &mut token.dr);
-        let known = Known {
+        let known = TokenInputs {
             r: x.r.part_inline(here.clone(), &mut r_scratch),
             k,
             kk,

@@ -2,16 +2,16 @@
 
 use std::ops::Range;
 
-use super::super::Views;
-use super::matrix::{self, Keys, Layout, Matrix};
-use super::task::{Order, Task, decay, product, write, write_activations};
+use super::super::DeltaViews;
+use super::matrix::{self, DeltaMatrix, ForwardKeys, StoredOrder};
+use super::task::{DeltaTask, Direction, decay, product, write, write_activations};
 use crate::ops::cpu::activations::ActivationsParts;
 use crate::ops::cpu::level::vectorised;
 use crate::ops::cpu::output::{OutputParts, prefetch, prefetch_for_writing};
 use crate::ops::cpu::vector::{LANES, Vector};
 
 /// What a forward pass writes.
-pub struct Made<'a> {
+pub struct ForwardParts<'a> {
     pub y: ActivationsParts<'a>,
     pub sa: OutputParts<'a>,
     pub q: OutputParts<'a>,
@@ -21,10 +21,10 @@ vectorised! {
     /// Some columns of y and sa, and of S after the last token if there is an `end` for it.
     pub fn forward<V: Vector>(
         level: Level,
-        x: &Views<'_>,
-        task: &Task<'_>,
+        x: &DeltaViews<'_>,
+        task: &DeltaTask<'_>,
         columns: Range<usize>,
-        out: &Made<'_>,
+        out: &ForwardParts<'_>,
         end: Option<&OutputParts<'_>>,
     ) {
         if V::HAS_MANY {
@@ -37,19 +37,19 @@ vectorised! {
 
 #[inline(always)]
 fn forward_by<V: Vector, const N: usize>(
-    x: &Views,
-    task: &Task,
+    x: &DeltaViews,
+    task: &DeltaTask,
     columns: Range<usize>,
-    out: &Made,
+    out: &ForwardParts,
     end: Option<&OutputParts>,
 ) {
     let size = task.size;
-    let mut s = Matrix::<V, N>::new(task.state, size, columns.clone(), Layout::RowMajor);
+    let mut s = DeltaMatrix::<V, N>::new(task.state, size, columns.clone(), StoredOrder::RowMajor);
     let [mut w, mut b, mut sa, mut y] = [(); 4].map(|()| vec![0.0; size]);
     let [mut r_scratch, mut k_scratch, mut v_scratch] = [(); 3].map(|()| vec![0.0; size]);
     // A first step that leaves S as it is gives the first token's sa.
     w.fill(1.0);
-    let keys = Keys {
+    let keys = ForwardKeys {
         w: &w,
         b: &b,
         k: &b,
@@ -58,7 +58,7 @@ fn forward_by<V: Vector, const N: usize>(
     };
     matrix::advance(&mut s, &keys, &b, &mut sa, &mut y);
     for t in task.rows.clone() {
-        let (here, ahead) = (task.at(t), task.ahead(Order::Forwards, t));
+        let (here, ahead) = (task.at(t), task.ahead(Direction::Forwards, t));
         for x in [x.r, x.k, x.v] {
             x.prefetch(ahead.clone());
         }
@@ -76,7 +76,7 @@ fn forward_by<V: Vector, const N: usize>(
         // After the last token there is none: its own kk stands in, and the sa that it gives is
         // unused.
         let next = task.at((t + 1).min(task.rows.end - 1));
-        let keys = Keys {
+        let keys = ForwardKeys {
             w: &w,
             b: &b,
             k,

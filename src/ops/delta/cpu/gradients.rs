@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::ops::cpu::vector::{LANES, Vector};
 
 /// A token's gradients by key, and what they are made of in the same places.
-pub struct Token {
+pub struct KeyedGradients {
     /// S dy, then dr.
     pub dr: Vec<f32>,
     /// dlogw / dw, then dw.
@@ -22,7 +22,7 @@ pub struct Token {
 }
 
 /// What else a token's gradients are made of.
-pub struct Known<'a> {
+pub struct TokenInputs<'a> {
     pub r: &'a [f32],
     pub k: &'a [f32],
     pub kk: &'a [f32],
@@ -34,7 +34,7 @@ pub struct Known<'a> {
     pub dq: f32,
 }
 
-impl Token {
+impl KeyedGradients {
     pub fn new(size: usize) -> Self {
         let [dr, dw, dk, dkk, dalpha, e] = [(); 6].map(|()| vec![0.0; size]);
         Self {
@@ -67,7 +67,7 @@ impl Token {
 
     /// Makes gradients of sums, for some keys.
     #[inline(always)]
-    pub fn finish<V: Vector>(&mut self, known: &Known, keys: Range<usize>) {
+    pub fn finish<V: Vector>(&mut self, known: &TokenInputs, keys: Range<usize>) {
         let (dq, minus) = (V::splat(known.dq), V::splat(-1.0));
         for start in keys.clone().step_by(LANES) {
             let at = start..keys.end.min(start + LANES);

@@ -10,7 +10,7 @@ use crate::ops::cpu::vector::{LANES, Vector};
 
 /// Some columns of a square matrix in groups of N vectors: all rows of the first group, then of the
 /// next. Zero past the last column.
-pub struct Matrix<V, const N: usize> {
+pub struct DeltaMatrix<V, const N: usize> {
     groups: Vec<[V; N]>,
     /// Its rows.
     size: usize,
@@ -19,12 +19,12 @@ pub struct Matrix<V, const N: usize> {
 
 /// How the numbers that a matrix begins with lie.
 #[derive(Clone, Copy)]
-pub enum Layout {
+pub enum StoredOrder {
     RowMajor,
     ColumnMajor,
 }
 
-impl<V: Vector, const N: usize> Matrix<V, N> {
+impl<V: Vector, const N: usize> DeltaMatrix<V, N> {
     /// Columns of a group.
     const WIDTH: usize = N * LANES;
 
@@ -39,16 +39,16 @@ impl<V: Vector, const N: usize> Matrix<V, N> {
     }
 
     #[inline(always)]
-    pub fn new(values: &[f32], size: usize, columns: Range<usize>, layout: Layout) -> Self {
+    pub fn new(values: &[f32], size: usize, columns: Range<usize>, layout: StoredOrder) -> Self {
         let mut matrix = Self::zero(size, columns);
         for (columns, rows) in matrix.groups() {
             for (row, vectors) in rows.iter_mut().enumerate() {
                 let mut numbers = [[0.0; LANES]; N];
                 let part = numbers.as_flattened_mut();
                 match layout {
-                    Layout::RowMajor => part[..columns.len()]
+                    StoredOrder::RowMajor => part[..columns.len()]
                         .copy_from_slice(&values[row * size..][columns.clone()]),
-                    Layout::ColumnMajor => {
+                    StoredOrder::ColumnMajor => {
                         for (number, column) in part.iter_mut().zip(columns.clone()) {
                             *number = values[column * size + row];
                         }
@@ -120,7 +120,7 @@ fn turned<V: Vector, const N: usize>(mut vectors: [V; N]) -> [V; N] {
 }
 
 /// What a token brings to the rows of S in the forward pass. `kk` is that of the token after it.
-pub struct Keys<'a> {
+pub struct ForwardKeys<'a> {
     pub w: &'a [f32],
     pub b: &'a [f32],
     pub k: &'a [f32],
@@ -131,8 +131,8 @@ pub struct Keys<'a> {
 /// S becomes diag(w) S + b^T sa + k^T v; y is r S, and sa becomes that of the token after, -kk S.
 #[inline(always)]
 pub fn advance<V: Vector, const N: usize>(
-    s: &mut Matrix<V, N>,
-    keys: &Keys,
+    s: &mut DeltaMatrix<V, N>,
+    keys: &ForwardKeys,
     v: &[f32],
     sa: &mut [f32],
     y: &mut [f32],
@@ -160,7 +160,7 @@ pub fn advance<V: Vector, const N: usize>(
 
 /// What a token brings to the rows of G in the first sweep of the backward pass. `w` and `kk` are
 /// those of the token after it.
-pub struct KeysBack<'a> {
+pub struct BackwardKeys<'a> {
     pub w: &'a [f32],
     pub kk: &'a [f32],
     pub r: &'a [f32],
@@ -169,7 +169,7 @@ pub struct KeysBack<'a> {
 }
 
 /// What it brings to the columns.
-pub struct ValuesBack<'a> {
+pub struct BackwardValues<'a> {
     pub dy: &'a [f32],
     pub v: &'a [f32],
     pub sa: &'a [f32],
@@ -180,9 +180,9 @@ pub struct ValuesBack<'a> {
 /// `sums`, lane by lane.
 #[inline(always)]
 pub fn retreat<V: Vector, const N: usize>(
-    g: &mut Matrix<V, N>,
-    keys: &KeysBack,
-    values: &ValuesBack,
+    g: &mut DeltaMatrix<V, N>,
+    keys: &BackwardKeys,
+    values: &BackwardValues,
     minus_dsa: &mut [f32],
     dv: &mut [f32],
     sums: &mut [[V; 2]],
@@ -232,7 +232,7 @@ pub fn summed<V: Vector>(sums: &[[V; 2]], which: usize, out: &mut [f32]) {
 }
 
 /// What a token brings to the rows of S transposed in the second sweep of the backward pass.
-pub struct ValuesAgain<'a> {
+pub struct RecallValues<'a> {
     pub minus_dsa: &'a [f32],
     pub sa: &'a [f32],
     pub v: &'a [f32],
@@ -240,7 +240,7 @@ pub struct ValuesAgain<'a> {
 }
 
 /// What it brings to the columns.
-pub struct KeysAgain<'a> {
+pub struct RecallKeys<'a> {
     pub w: &'a [f32],
     pub b: &'a [f32],
     pub k: &'a [f32],
@@ -249,9 +249,9 @@ pub struct KeysAgain<'a> {
 /// `minus_da` is -S dsa; S becomes diag(w) S + b^T sa + k^T v; `dr` is S dy.
 #[inline(always)]
 pub fn recall<V: Vector, const N: usize>(
-    s: &mut Matrix<V, N>,
-    values: &ValuesAgain,
-    keys: &KeysAgain,
+    s: &mut DeltaMatrix<V, N>,
+    values: &RecallValues,
+    keys: &RecallKeys,
     minus_da: &mut [f32],
     dr: &mut [f32],
 ) {

@@ -14,16 +14,16 @@ use std::ops::Range;
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use self::backward::{Backward, FirstSweep, backwards, forwards};
-use self::task::Task;
-use super::{Ends, Views};
+use self::backward::{BackwardPass, FirstSweep, backwards, forwards};
+use self::task::DeltaTask;
+use super::{DeltaViews, Ends};
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::Output;
 use crate::ops::linear::{Packed, PackedOutput, Product};
 
 /// What a forward pass makes.
-pub struct Made {
+pub struct PlainForward {
     /// `[N, C]`, as r's type.
     pub y: Tensor,
     /// `[N, H]`.
@@ -34,13 +34,13 @@ pub struct Made {
     pub ends: Vec<f32>,
 }
 
-pub fn forward(x: &Views, ends: Ends) -> Result<Made> {
+pub fn forward(x: &DeltaViews, ends: Ends) -> Result<PlainForward> {
     let level = Level::current();
     let (rows, channels) = (x.offsets.rows(), x.n_head * x.head_size);
     let mut y = ActivationsOutput::new(x.r.dtype(), rows * channels)?;
     let mut sa = Output::new(rows * channels);
     let mut q = Output::new(rows * x.n_head);
-    let out = forward::Made {
+    let out = forward::ForwardParts {
         y: y.parts(),
         sa: sa.parts(),
         q: q.parts(),
@@ -61,7 +61,7 @@ pub fn forward(x: &Views, ends: Ends) -> Result<Made> {
         .collect();
     // SAFETY: every head of every row belongs to a task, whose shares write it.
     unsafe {
-        Ok(Made {
+        Ok(PlainForward {
             y: y.finish(&Shape::from((rows, channels)))?,
             q: q.finish(),
             sa: sa.finish(),
@@ -71,7 +71,7 @@ pub fn forward(x: &Views, ends: Ends) -> Result<Made> {
 }
 
 /// What a backward pass makes.
-pub struct Gradients {
+pub struct PlainGradients {
     pub dr: Packed,
     pub dw: Packed,
     /// dk, dv, dkk and dalpha, `[N, C]`.
@@ -80,14 +80,20 @@ pub struct Gradients {
     pub dstate: Vec<f32>,
 }
 
-pub fn backward(dy: Activations, dq: &[f32], sa: &[f32], x: &Views, product: Product) -> Gradients {
+pub fn backward(
+    dy: Activations,
+    dq: &[f32],
+    sa: &[f32],
+    x: &DeltaViews,
+    product: Product,
+) -> PlainGradients {
     let (size, level) = (x.head_size, Level::current());
     let dims @ [rows, channels] = [x.offsets.rows(), x.n_head * size];
     let mut packed = [(); 2].map(|()| PackedOutput::new(product, dims));
     let mut tensors = [(); 4].map(|()| Output::new(rows * channels));
     let [dr, dw] = packed.each_mut().map(PackedOutput::parts);
     let [dk, dv, dkk, dalpha] = tensors.each_mut().map(Output::parts);
-    let pass = Backward {
+    let pass = BackwardPass {
         x,
         dy,
         dq,
@@ -128,7 +134,7 @@ pub fn backward(dy: Activations, dq: &[f32], sa: &[f32], x: &Views, product: Pro
     }
     // SAFETY: every head of every row belongs to a task, whose shares write it.
     let [dr, dw] = packed.map(|out| unsafe { out.finish() });
-    Gradients {
+    PlainGradients {
         dr,
         dw,
         // SAFETY: as above.
@@ -138,13 +144,13 @@ pub fn backward(dy: Activations, dq: &[f32], sa: &[f32], x: &Views, product: Pro
 }
 
 /// All tasks, sequence by sequence, head by head.
-fn tasks<'a>(x: &'a Views) -> impl IndexedParallelIterator<Item = Task<'a>> {
+fn tasks<'a>(x: &'a DeltaViews) -> impl IndexedParallelIterator<Item = DeltaTask<'a>> {
     let (size, n_head) = (x.head_size, x.n_head);
     let sequences: Vec<Range<usize>> = x.offsets.ranges().collect();
     let count = sequences.len() * n_head;
     (0..count).into_par_iter().map(move |task| {
         let head = task % n_head;
-        Task {
+        DeltaTask {
             rows: sequences[task / n_head].clone(),
             state: &x.state[head * size * size..][..size * size],
             decay: &x.decay[head * size..][..size],

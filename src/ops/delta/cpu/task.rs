@@ -19,7 +19,7 @@ const AHEAD: usize = 16;
 const STRONGEST: f32 = 0.606_530_66;
 
 /// One head of one sequence.
-pub struct Task<'a> {
+pub struct DeltaTask<'a> {
     pub rows: Range<usize>,
     pub state: &'a [f32],
     pub decay: &'a [f32],
@@ -31,7 +31,7 @@ pub struct Task<'a> {
     pub count: usize,
 }
 
-impl Task<'_> {
+impl DeltaTask<'_> {
     /// Does `work` on the columns of its matrix: all at once or, where threads would be idle, in
     /// shares.
     pub fn shares<R: Send>(&self, work: impl Fn(Range<usize>) -> R + Sync) -> Vec<R> {
@@ -47,12 +47,12 @@ impl Task<'_> {
 
 /// Which way a task goes through its tokens.
 #[derive(Clone, Copy)]
-pub enum Order {
+pub enum Direction {
     Forwards,
     Backwards,
 }
 
-impl Task<'_> {
+impl DeltaTask<'_> {
     /// Where its channels of a row are in a tensor `[N, C]`.
     #[inline(always)]
     pub fn at(&self, row: usize) -> Range<usize> {
@@ -80,10 +80,10 @@ impl Task<'_> {
 
     /// Where its channels are of the row that the cache should fetch while this one is computed.
     #[inline(always)]
-    pub fn ahead(&self, order: Order, row: usize) -> Range<usize> {
+    pub fn ahead(&self, order: Direction, row: usize) -> Range<usize> {
         self.at(match order {
-            Order::Forwards => (row + AHEAD).min(self.rows.end - 1),
-            Order::Backwards => row.saturating_sub(AHEAD).max(self.rows.start),
+            Direction::Forwards => (row + AHEAD).min(self.rows.end - 1),
+            Direction::Backwards => row.saturating_sub(AHEAD).max(self.rows.start),
         })
     }
 }

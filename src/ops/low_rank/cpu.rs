@@ -1,0 +1,72 @@
+//! The activations of a low-rank product on the CPU, row by row, into the form that the next
+//! product takes.
+
+use super::Activation;
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::vector::sigmoid;
+use crate::ops::linear::{Packed, Product};
+
+/// act(h) of h, which is `dims`.
+pub fn activate(activation: Activation, h: &[f32], dims: [usize; 2], product: Product) -> Packed {
+    let level = Level::current();
+    Packed::each(product, dims, |t, out| {
+        let h = &h[t * dims[1]..][..dims[1]];
+        activate_row(level, activation, h, out);
+    })
+}
+
+/// d * act'(h).
+pub fn activate_backward(
+    activation: Activation,
+    [d, h]: [&[f32]; 2],
+    dims: [usize; 2],
+    product: Product,
+) -> Packed {
+    let level = Level::current();
+    Packed::each(product, dims, |t, out| {
+        let row = t * dims[1]..(t + 1) * dims[1];
+        activate_row_backward(level, activation, &d[row.clone()], &h[row], out);
+    })
+}
+
+vectorised! {
+    fn activate_row<V: Vector>(level: Level, activation: Activation, h: &[f32], out: &mut [f32]) {
+        match activation {
+            Activation::None => out.copy_from_slice(h),
+            Activation::Tanh => {
+                for (out, h) in out.iter_mut().zip(h) {
+                    *out = 2.0 * sigmoid(2.0 * h) - 1.0;
+                }
+            }
+            Activation::Sigmoid => {
+                for (out, h) in out.iter_mut().zip(h) {
+                    *out = sigmoid(*h);
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn activate_row_backward<V: Vector>(
+        level: Level,
+        activation: Activation,
+        d: &[f32],
+        h: &[f32],
+        out: &mut [f32],
+    ) {
+        match activation {
+            Activation::None => out.copy_from_slice(d),
+            Activation::Tanh => {
+                for ((out, d), h) in out.iter_mut().zip(d).zip(h) {
+                    *out = d * 4.0 * sigmoid(2.0 * h) * sigmoid(-2.0 * h);
+                }
+            }
+            Activation::Sigmoid => {
+                for ((out, d), h) in out.iter_mut().zip(d).zip(h) {
+                    *out = d * sigmoid(*h) * sigmoid(-h);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! A product with a matrix of low rank, with an activation in its middle: RWKV-7 makes its decay,
+//! its in-context learning rate, its value residual's gate and its output gate so.
+//!
+//! ```text
+//! h  = x A                           x [N, C], A [C, rank]
+//! y  = act(h) B                      B [rank, C']
+//! dx = ((dy B') * act'(h)) A'
+//! ```
+//!
+//! Files have A and B as `x @ A` takes them, transposed against all other matrices: what is forward
+//! here is a [`Matrix`]'s backward product, and the other way round. A and B are frozen. What is
+//! added to y belongs to the op that takes it, which adds it in f32.
+
+mod cpu;
+#[doc(hidden)]
+pub mod reference;
+
+use candle_core::{Result, Tensor, bail};
+
+use super::cpu::tensor::borrow;
+use super::linear::{Matrix, Product, Rows};
+
+/// What becomes of the numbers between the two matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    None,
+    Tanh,
+    Sigmoid,
+}
+
+/// Two frozen matrices of one product type.
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    /// A: `[C, rank]`.
+    pub down: Matrix,
+    /// B: `[rank, C']`.
+    pub up: Matrix,
+    pub activation: Activation,
+}
+
+impl LowRank {
+    /// x `[N, C]` to y `[N, C']` and what [`Self::backward`] needs, `[N, rank]`, both f32.
+    pub fn forward(&self, x: &Rows) -> Result<(Tensor, Tensor)> {
+        let inner = self.down.backward_wide(x)?;
+        let dims = inner.dims2()?.into();
+        let active = cpu::activate(
+            self.activation,
+            borrow(&inner)?.f32()?,
+            dims,
+            self.product(),
+        );
+        Ok((self.up.backward_wide(&active.into())?, inner))
+    }
+
+    /// dx `[N, C]` from dy `[N, C']` and what the forward pass left.
+    pub fn backward(&self, dy: &Rows, inner: &Tensor) -> Result<Tensor> {
+        let d_active = self.up.forward_wide(dy)?;
+        if d_active.shape() != inner.shape() {
+            bail!(
+                "a low-rank product's gradient of {:?} with {:?} kept",
+                d_active.shape(),
+                inner.shape()
+            );
+        }
+        let dims = inner.dims2()?.into();
+        let (d, h) = (borrow(&d_active)?, borrow(inner)?);
+        let inputs = [d.f32()?, h.f32()?];
+        let d_inner = cpu::activate_backward(self.activation, inputs, dims, self.product());
+        self.down.forward(&d_inner.into())
+    }
+
+    /// What its products round to.
+    pub fn product(&self) -> Product {
+        self.down.product()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::DType;
+
+    use super::super::cpu::level::tests::at_each_level;
+    use super::super::testing::{BF16, F32, close, f32, uniform, var};
+    use super::*;
+    use crate::tensors::Element;
+
+    const ALL: [Activation; 3] = [Activation::None, Activation::Tanh, Activation::Sigmoid];
+
+    /// A matrix of bf16, and its numbers.
+    fn matrix(seed: u64, dims: [usize; 2], product: Product) -> Result<(Matrix, Tensor)> {
+        let w = uniform(seed, &dims, -0.5, 0.5)?.to_dtype(DType::BF16)?;
+        let numbers: Vec<half::bf16> = w.flatten_all()?.to_vec1()?;
+        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let matrix = Matrix::new(bytes.into(), Element::Bf16, dims, product)?;
+        Ok((matrix, w.to_dtype(DType::F64)?))
+    }
+
+    #[test]
+    fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
+        at_each_level(|level| {
+            for [rows, channels, rank, out] in [
+                [1, 32, 12, 32],
+                [9, 64, 33, 48],
+                [70, 128, 96, 128],
+                [5, 40, 1, 7],
+            ] {
+                for activation in ALL {
+                    let what = format!("{level} {rows} x {channels} x {rank}, {activation:?}");
+                    let (down, a) = matrix(1, [channels, rank], Product::F32)?;
+                    let (up, b) = matrix(2, [rank, out], Product::F32)?;
+                    let low_rank = LowRank {
+                        down,
+                        up,
+                        activation,
+                    };
+                    let x = var(3, &[rows, channels])?;
+                    let dy = uniform(4, &[rows, out], -1.0, 1.0)?;
+                    let want = reference::forward(&x, &a, &b, activation)?;
+                    let gradients = (&want * &dy)?.sum_all()?.backward()?;
+                    let (y, kept) = low_rank.forward(&Rows::of(Product::F32, &f32(&x)?)?)?;
+                    close(&format!("y, {what}"), &y, &want, 10.0 * F32);
+                    let dy = Rows::of(Product::F32, &f32(&dy)?)?;
+                    let dx = low_rank.backward(&dy, &kept)?;
+                    let want = gradients.get(&x).unwrap();
+                    close(&format!("dx, {what}"), &dx, want, 10.0 * F32);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What the two products take is rounded to bf16, and nothing else is.
+    #[test]
+    fn bf16_products_round_what_they_take() -> Result<()> {
+        at_each_level(|level| {
+            let [rows, channels, rank] = [9, 64, 33];
+            let round = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F64);
+            for activation in ALL {
+                let (down, a) = matrix(1, [channels, rank], Product::Bf16)?;
+                let (up, b) = matrix(2, [rank, channels], Product::Bf16)?;
+                let low_rank = LowRank {
+                    down,
+                    up,
+                    activation,
+                };
+                let x = f32(&uniform(3, &[rows, channels], -1.0, 1.0)?)?;
+                let (y, kept) = low_rank.forward(&Rows::of(Product::Bf16, &x)?)?;
+                assert_eq!((y.dtype(), kept.dtype()), (DType::F32, DType::F32));
+                let what = format!("{level} {activation:?}");
+                close(
+                    &format!("kept, {what}"),
+                    &kept,
+                    &round(&x)?.matmul(&a)?,
+                    10.0 * F32,
+                );
+                let want = reference::forward(&round(&x)?, &a, &b, activation)?;
+                close(&format!("y, {what}"), &y, &want, BF16);
+                let dx = low_rank.backward(&Rows::of(Product::Bf16, &y)?, &kept)?;
+                assert_eq!(dx.dtype(), DType::BF16);
+            }
+            Ok(())
+        })
+    }
+
+    #[test]
+    fn far_out_values_stay_finite() {
+        let (far, one) = ([-1e4, -60.0, 60.0, 1e4], [1.0; 4]);
+        let (dims, product) = ([1, 4], Product::F32);
+        for (activation, want) in [
+            (Activation::Tanh, [-1.0, -1.0, 1.0, 1.0]),
+            (Activation::Sigmoid, [0.0, 0.0, 1.0, 1.0]),
+        ] {
+            let got = cpu::activate(activation, &far, dims, product).numbers();
+            let off = got.iter().zip(want).map(|(got, want)| (got - want).abs());
+            assert!(off.fold(0.0, f32::max) < 1e-25, "{activation:?}: {got:?}");
+            let d = cpu::activate_backward(activation, [&one, &far], dims, product).numbers();
+            assert!(
+                d.iter().all(|x| (0.0..1e-25).contains(x)),
+                "{activation:?}: {d:?}"
+            );
+        }
+    }
+}
