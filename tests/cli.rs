@@ -167,19 +167,29 @@ fn models_that_cannot_be_used() {
     let number = || {
         Value::Tensor(Stored {
             dtype: Dtype::F32,
-            shape: vec![1],
+            shape: vec![1, 1],
             bytes: vec![0; 4].into(),
         })
     };
-    for (version, name) in [("4", "time_mix_k"), ("6", "time_maa_x"), ("7", "r_k")] {
-        let names = ["emb.weight".to_string(), format!("blocks.0.att.{name}")];
-        let entries = names.map(|name| (Value::Str(name), number())).to_vec();
+    for (names, words) in [
+        (&["att.time_mix_k"][..], "RWKV-4 model"),
+        (&["att.time_maa_x"], "RWKV-6 model"),
+        (
+            &["att.r_k", "ffn.s_emb.weight"],
+            "RWKV-7a (DeepEmbed) model",
+        ),
+        (
+            &["att.r_k", "ffn.s1", "qkv.k1"],
+            "RWKV-7b (Deep Embedding Attention) model",
+        ),
+        (&["att.r_k", "att.x_z"], "blocks.0.att.x_z"),
+        (&["att.w0"], "lacks the tensor blocks.0.att.r_k"),
+    ] {
+        let names = names.iter().map(|name| format!("blocks.0.{name}"));
+        let names = names.chain(["emb.weight".to_string()]);
+        let entries = names.map(|name| (Value::Str(name), number())).collect();
         pth::write(&dir.path("other.pth"), &Value::Dict(entries)).unwrap();
-        dir.refuses(
-            &["--model_location=other.pth"],
-            1,
-            &[&format!("RWKV-{version} model")],
-        );
+        dir.refuses(&["--model_location=other.pth"], 1, &[words]);
     }
 }
 

@@ -28,13 +28,6 @@ impl Kept {
         let Self { att, middle, ffn } = self;
         att.bytes() + middle.bytes() + ffn.bytes()
     }
-
-    /// What [`Self::bytes`] is for each row.
-    pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
-        time_mix::Kept::bytes_per_row(config, compute)
-            + Carried::bytes_per_row(config)
-            + channel_mix::Kept::bytes_per_row(config, compute)
-    }
 }
 
 impl Block {
@@ -51,6 +44,13 @@ impl Block {
         self.att.bytes() + self.ffn.bytes()
     }
 
+    /// What [`Kept::bytes`] is for each row.
+    pub fn kept_per_row(&self, config: &Config, compute: &Compute) -> usize {
+        self.att.kept_per_row(config, compute)
+            + Carried::bytes_per_row(config)
+            + channel_mix::Kept::bytes_per_row(config, compute)
+    }
+
     /// The block's output, and what the backward pass needs; every sequence starts from `start`.
     pub fn forward(
         &self,
@@ -60,7 +60,7 @@ impl Block {
     ) -> Result<(Carried, Kept)> {
         let (middle, att, _) = self.att.forward(input, start, offsets)?;
         let (x, ffn) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
-        Ok((Carried { x }, Kept { att, middle, ffn }))
+        Ok((middle.with(x), Kept { att, middle, ffn }))
     }
 
     /// As [`Self::forward`] of one sequence, for reading on: (the block's output, the state after
@@ -78,7 +78,7 @@ impl Block {
             ffn_shift: self.ffn.end_shift(&middle.x, offsets)?.get(0)?,
             wkv: wkv.get(0)?,
         };
-        Ok((Carried { x }, end))
+        Ok((middle.with(x), end))
     }
 
     /// The gradients of the forward's input and of `start`, from its output's.
@@ -93,7 +93,7 @@ impl Block {
         let (x, ffn_shift) = self
             .ffn
             .backward(&d_out.x, &kept.middle.x, &kept.ffn, offsets)?;
-        let d_middle = Carried { x };
+        let d_middle = d_out.with(x);
         let (d_in, att) = self
             .att
             .backward(&d_middle, input, &kept.att, start, offsets)?;

@@ -4,18 +4,32 @@ use candle_core::Tensor;
 
 use super::{Config, bytes};
 
-/// What one block hands on to the next; in the backward pass, the gradient of it. RWKV-5 hands on x
-/// alone.
+/// What one block hands on to the next; in the backward pass, the gradient of it.
 pub struct Carried {
     /// `[N, C]`, f32.
     pub x: Tensor,
+    /// The first layer's value, which every later layer of RWKV-7 takes a part of, `[N, C]`; `None`
+    /// before the first layer, and always in RWKV-5. Its gradient is the sum of what the layers
+    /// above ask of it, and `None` above the last.
+    pub v_first: Option<Tensor>,
 }
 
 impl Carried {
-    /// Bytes that it takes in memory.
+    /// x alone, as the first block is given it, and as the head gives its gradient.
+    pub fn of(x: Tensor) -> Self {
+        Self { x, v_first: None }
+    }
+
+    /// The same with another x.
+    pub fn with(&self, x: Tensor) -> Self {
+        let v_first = self.v_first.clone();
+        Self { x, v_first }
+    }
+
+    /// Bytes that x takes in memory. The first layer's value is one tensor for all layers, and
+    /// counted once for a model.
     pub fn bytes(&self) -> usize {
-        let Self { x } = self;
-        bytes(x)
+        bytes(&self.x)
     }
 
     /// What [`Self::bytes`] is for each row.

@@ -5,9 +5,41 @@ use std::fmt;
 use anyhow::{Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-use super::weights::ModelFile;
+use super::{ModelFile, other_models};
 
-/// The RWKV-5 releases that differ in their maths.
+/// What a model's version begins with. States of different generations mean different things, even
+/// where their shapes agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    /// RWKV-5.
+    Five,
+    /// RWKV-7.
+    Seven,
+}
+
+/// What a fingerprint of an RWKV-7 model begins with; those of RWKV-5 models are the hash alone.
+const SEVEN: &str = "rwkv7-";
+
+impl Generation {
+    /// The generation of a model that has this fingerprint.
+    pub fn of_fingerprint(fingerprint: &str) -> Self {
+        match fingerprint.starts_with(SEVEN) {
+            true => Self::Seven,
+            false => Self::Five,
+        }
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Five => "RWKV-5",
+            Self::Seven => "RWKV-7",
+        })
+    }
+}
+
+/// The RWKV releases that differ in their maths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// One decay and one bonus a head, no gate.
@@ -16,6 +48,19 @@ pub enum Version {
     V5_1,
     /// A decay and a bonus for each channel, gated. All "World" models from Eagle on.
     V5_2,
+    /// A decay, a learning rate and a gate for each row and channel, made by matrices of low rank;
+    /// "x070".
+    V7,
+}
+
+impl Version {
+    /// What it begins with.
+    pub fn generation(self) -> Generation {
+        match self {
+            Self::V5_0 | Self::V5_1 | Self::V5_2 => Generation::Five,
+            Self::V7 => Generation::Seven,
+        }
+    }
 }
 
 impl fmt::Display for Version {
@@ -24,6 +69,7 @@ impl fmt::Display for Version {
             Self::V5_0 => "5.0",
             Self::V5_1 => "5.1",
             Self::V5_2 => "5.2",
+            Self::V7 => "7",
         })
     }
 }
@@ -67,9 +113,10 @@ impl fmt::Display for Config {
 }
 
 impl Config {
-    /// Reads the sizes. Errors say which version or what else it is, if it is not an RWKV-5 model.
+    /// Reads the sizes. Errors say which version or what else it is, if it is no model that can be
+    /// used.
     pub fn of(file: &ModelFile) -> Result<Self> {
-        refuse_other_models(file)?;
+        other_models::refuse(file)?;
         let [vocab_size, n_embd] = file.matrix_shape("emb.weight")?;
         let last = file.names().filter_map(layer_of).max().unwrap_or(0);
         ensure!(
@@ -77,19 +124,20 @@ impl Config {
             "there is a tensor of layer {last} (blocks.{last}.*), but not of every layer before it"
         );
         let n_layer = last + 1;
-        let gate = file.has("blocks.0.att.gate.weight");
-        let (version, n_head) = match (file.shape("blocks.0.att.time_decay")?, gate) {
-            (&[n_head, per_head], true) if per_head > 1 => (Version::V5_2, n_head),
-            (&[n_head, per_head], false) if per_head > 1 => bail!(
-                "blocks.0.att.time_decay is [{n_head}, {per_head}] as in RWKV-5.2, but blocks.0.att.gate.weight is \
-                 missing: the checkpoint is incomplete"
-            ),
-            (shape, true) => (Version::V5_1, shape.iter().product()),
-            (shape, false) => (Version::V5_0, shape.iter().product()),
+        let (version, n_head) = match other_models::is_seven(file) {
+            true => {
+                let [n_head, _] = file.matrix_shape(other_models::HEADS_OF_SEVEN)?;
+                (Version::V7, n_head)
+            }
+            false => version_of_five(file)?,
         };
         ensure!(
             n_head > 0 && n_embd.is_multiple_of(n_head),
-            "n_embd {n_embd} (from emb.weight) is not a multiple of {n_head} heads (from blocks.0.att.time_decay)"
+            "n_embd {n_embd} (from emb.weight) is not a multiple of {n_head} heads (from {})",
+            match version.generation() {
+                Generation::Five => "blocks.0.att.time_decay",
+                Generation::Seven => other_models::HEADS_OF_SEVEN,
+            }
         );
         let [n_ffn, _] = file.matrix_shape("blocks.0.ffn.key.weight")?;
         Ok(Self {
@@ -104,13 +152,31 @@ impl Config {
     }
 }
 
-/// A hash, in hexadecimal, of the sizes and of every layer's decays and norms: little to read, and
-/// training changes all of them.
+/// Which RWKV-5 a file holds, and its heads.
+fn version_of_five(file: &ModelFile) -> Result<(Version, usize)> {
+    let gate = file.has("blocks.0.att.gate.weight");
+    Ok(match (file.shape("blocks.0.att.time_decay")?, gate) {
+        (&[n_head, per_head], true) if per_head > 1 => (Version::V5_2, n_head),
+        (&[n_head, per_head], false) if per_head > 1 => bail!(
+            "blocks.0.att.time_decay is [{n_head}, {per_head}] as in RWKV-5.2, but blocks.0.att.gate.weight is \
+             missing: the checkpoint is incomplete"
+        ),
+        (shape, true) => (Version::V5_1, shape.iter().product()),
+        (shape, false) => (Version::V5_0, shape.iter().product()),
+    })
+}
+
+/// A hash, in hexadecimal, of the sizes and of every layer's decays and norms (and RWKV-7's bonus):
+/// little to read, and training changes all of them. RWKV-7's begins with its generation.
 pub fn fingerprint(file: &ModelFile, config: &Config) -> Result<String> {
+    let (prefix, names): (_, &[_]) = match config.version.generation() {
+        Generation::Five => ("", &["att.time_decay", "ln1.weight", "ln1.bias"]),
+        Generation::Seven => (SEVEN, &["att.w0", "att.r_k", "ln1.weight", "ln1.bias"]),
+    };
     let mut hasher = Sha256::new();
     hasher.update(config.to_string());
     for i in 0..config.n_layer {
-        for name in ["att.time_decay", "ln1.weight", "ln1.bias"] {
+        for name in names {
             let name = format!("blocks.{i}.{name}");
             let count = file.shape(&name)?.iter().product();
             for number in file.numbers(&name, count)? {
@@ -119,43 +185,12 @@ pub fn fingerprint(file: &ModelFile, config: &Config) -> Result<String> {
         }
     }
     let hash = hasher.finalize();
-    Ok(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{prefix}{hash}"))
 }
 
 /// The number in `blocks.N.rest`.
 fn layer_of(name: &str) -> Option<usize> {
-    name.strip_prefix("blocks.")?
-        .split('.')
-        .next()?
-        .parse()
-        .ok()
-}
-
-fn refuse_other_models(file: &ModelFile) -> Result<()> {
-    let other = |version: &str| -> Result<()> {
-        bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2)")
-    };
-    let has = |name: &str| file.has(&format!("blocks.0.att.{name}"));
-    if has("r_k") || has("x_r") || has("w0") {
-        return other("7");
-    }
-    if has("time_maa_x") || has("time_maa_w1") || has("time_decay_w1") {
-        return other("6");
-    }
-    if has("time_mix_k") && !has("ln_x.weight") {
-        return other("4");
-    }
-    if !file.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
-        let some: Vec<&str> = file.names().take(3).collect();
-        bail!(
-            "this is not an RWKV model: it has {} tensors, but no emb.weight and blocks.0.att.* among them{}",
-            file.names().count(),
-            if some.is_empty() {
-                String::new()
-            } else {
-                format!(" (there are {}, ...)", some.join(", "))
-            }
-        );
-    }
-    Ok(())
+    let (number, _) = name.strip_prefix("blocks.")?.split_once('.')?;
+    number.parse().ok()
 }

@@ -1,7 +1,6 @@
 //! How many bytes a model needs, from which a run plans how much of a batch is computed at once.
 
-use super::block::Kept;
-use super::{Block, Carried, Config, Intermediates, Rwkv, head};
+use super::{Block, Carried, Config, Intermediates, Rwkv, Version, head};
 use crate::ops::linear::WIDENED;
 
 impl Rwkv {
@@ -25,28 +24,42 @@ impl Rwkv {
         self.blocks.iter().map(Block::bytes).sum::<usize>() + self.head.bytes()
     }
 
-    /// Bytes a row of what the forward pass leaves to the backward pass: every block's input, and
-    /// its intermediate values if they are kept.
+    /// Bytes a row of what the forward pass leaves to the backward pass: every block's input, its
+    /// intermediate values if they are kept, and the value that RWKV-7 carries through all layers.
     pub(super) fn remembered_per_row(&self, intermediates: Intermediates) -> usize {
         let Self {
             config, compute, ..
         } = self;
-        let kept = match intermediates {
-            Intermediates::Keep => Kept::bytes_per_row(config, compute),
+        let kept: usize = match intermediates {
+            Intermediates::Keep => {
+                let each = self.blocks.iter();
+                each.map(|block| block.kept_per_row(config, compute)).sum()
+            }
             Intermediates::Recompute => 0,
         };
-        config.n_layer * (Carried::bytes_per_row(config) + kept)
+        let v_first = match config.version {
+            Version::V5_0 | Version::V5_1 | Version::V5_2 => 0,
+            Version::V7 => compute.sensitive_activations().size_in_bytes() * config.n_embd,
+        };
+        config.n_layer * Carried::bytes_per_row(config) + kept + v_first
     }
 
     /// Bytes a row of what comes and goes with each block: its intermediate values if they are
     /// computed again, their gradients, the block's output, its gradient and its input's. The
     /// values' share also makes up for what is short-lived: four mixed copies of the gradients, and
     /// on a GPU the WKV's states between chunks, which are about two more. What products take from
-    /// the left is at most six bytes a number, and one block's widest of it lives at a time.
+    /// the left is at most six bytes a number, and one block's widest of it lives at a time. RWKV-7
+    /// makes its keys (three tensors) and its mixed value again.
     fn working_per_row(&self) -> usize {
         let config @ &Config { n_embd, n_ffn, .. } = &self.config;
         let packed = 6 * (6 * n_embd + n_ffn);
-        2 * Kept::bytes_per_row(config, &self.compute) + 3 * Carried::bytes_per_row(config) + packed
+        let last = self.blocks.last();
+        let kept = last.map_or(0, |block| block.kept_per_row(config, &self.compute));
+        let again = match config.version {
+            Version::V5_0 | Version::V5_1 | Version::V5_2 => 0,
+            Version::V7 => 4 * size_of::<f32>() * n_embd,
+        };
+        2 * kept + again + 3 * Carried::bytes_per_row(config) + packed
     }
 }
 
@@ -57,13 +70,13 @@ mod tests {
     use anyhow::Result;
 
     use super::*;
-    use crate::model::{Batch, FirstRow, ModelFile, Sequence, State};
+    use crate::model::{Batch, FirstRow, ModelFile, Sequence, State, bytes_remembered};
     use crate::ops::linear::Product;
 
     /// To the byte: a tensor more in a [`Kept`] has to be counted.
     #[test]
     fn the_plan_counts_what_a_run_keeps() -> Result<()> {
-        for version in ["5.0", "5.1", "5.2"] {
+        for version in ["5.0", "5.1", "5.2", "7"] {
             let path = format!("tests/golden/model_{version}.pth");
             let file = ModelFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path))?;
             for product in [Product::F32, Product::Bf16] {
@@ -76,8 +89,8 @@ mod tests {
                 let batch = Batch::pack(sequences, FirstRow::Token);
                 let state = State::zeros(model.config())?;
                 for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
-                    let (_, remembered) = model.forward_blocks(&batch, &state, intermediates)?;
-                    let bytes: usize = remembered.iter().map(|block| block.bytes()).sum();
+                    let (out, remembered) = model.forward_blocks(&batch, &state, intermediates)?;
+                    let bytes = bytes_remembered(&remembered, &out);
                     let planned = batch.tokens.len() * model.remembered_per_row(intermediates);
                     assert_eq!(bytes, planned, "{version} {product} {intermediates:?}");
                 }

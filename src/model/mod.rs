@@ -13,6 +13,7 @@ mod config;
 mod group;
 mod head;
 mod memory;
+mod other_models;
 mod reader;
 mod state;
 mod time_mix;
@@ -25,7 +26,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, FirstRow, Sequence, split};
-pub use config::{Config, Version};
+pub use config::{Config, Generation, Version};
 pub use group::{Group, PerGroup};
 pub use reader::Reader;
 pub use state::{LayerState, State};
@@ -98,6 +99,10 @@ impl Rwkv {
     pub fn load(file: &ModelFile, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
+            compute.device.is_cpu() || config.version != Version::V7,
+            "RWKV-7 models are computed on the processor alone so far; use {DEVICE} cpu"
+        );
+        ensure!(
             compute.device.is_cpu() || GPU_HEAD_SIZES.contains(&config.head_size),
             "its heads have {} channels, and the GPU's kernels take {GPU_HEAD_SIZES:?}; use {DEVICE} cpu",
             config.head_size
@@ -162,7 +167,7 @@ impl Rwkv {
                 .loss_and_gradient(&out.x, &batch.scored, &batch.targets, scale)?;
         drop(out);
 
-        let mut d = Carried { x: dx };
+        let mut d = Carried::of(dx);
         let mut layers = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate().rev() {
             let (Some(Remembered { input, kept }), start) = (remembered.pop(), state.layer(i)?)
@@ -228,7 +233,7 @@ impl Rwkv {
             carried = out;
         }
         debug_assert_eq!(
-            remembered.iter().map(Remembered::bytes).sum::<usize>(),
+            bytes_remembered(&remembered, &carried),
             batch.tokens.len() * self.remembered_per_row(intermediates),
             "the memory plan counts what is remembered"
         );
@@ -285,7 +290,7 @@ impl Rwkv {
     ) -> Result<(Tensor, Vec<LayerState>)> {
         let embedded = rows::embed_on_gpu(&self.embedding, token)?;
         let x = self.ln0.forward(&embedded)?;
-        let (out, ends) = self.advance_blocks(Carried { x }, state, offsets)?;
+        let (out, ends) = self.advance_blocks(Carried::of(x), state, offsets)?;
         Ok((self.head.logits(&out.x)?, ends))
     }
 
@@ -308,9 +313,14 @@ impl Rwkv {
     /// What the first block is given: the normal embedding of each row.
     fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Carried> {
         let embedded = rows::embed(&self.embedding, tokens, state.soft_prompt.as_ref())?;
-        let x = self.ln0.forward(&embedded)?;
-        Ok(Carried { x })
+        Ok(Carried::of(self.ln0.forward(&embedded)?))
     }
+}
+
+/// Bytes of what is remembered of all blocks, of which the last gave `out`.
+fn bytes_remembered(remembered: &[Remembered], out: &Carried) -> usize {
+    let v_first = out.v_first.as_ref().map_or(0, bytes);
+    remembered.iter().map(Remembered::bytes).sum::<usize>() + v_first
 }
 
 /// Bytes of a tensor's numbers.
@@ -326,4 +336,10 @@ fn layer_norm(file: &ModelFile, name: &str, channels: usize, compute: &Compute) 
         groups: 1,
         eps: LN_EPS,
     })
+}
+
+/// The mix `[C]` of a token shift, from a file of RWKV-7, which says how much of the row before is
+/// taken.
+fn shift_mix(file: &ModelFile, name: &str, channels: usize, compute: &Compute) -> Result<Tensor> {
+    Ok((1.0 - file.vector(name, channels, compute)?)?)
 }

@@ -2,6 +2,7 @@
 //! RWKV. As with [`time_mix`](super::time_mix), this enum hands every call on.
 
 mod v5;
+mod v7;
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -13,11 +14,13 @@ use crate::ops::{Compute, Offsets};
 /// The frozen weights of one layer's channel-mix.
 pub enum ChannelMix {
     V5(v5::ChannelMix),
+    V7(v7::ChannelMix),
 }
 
 /// What the backward pass needs of a forward pass.
 pub enum Kept {
     V5(v5::Kept),
+    V7(v7::Kept),
 }
 
 impl ChannelMix {
@@ -27,6 +30,7 @@ impl ChannelMix {
             Version::V5_0 | Version::V5_1 | Version::V5_2 => {
                 v5::ChannelMix::load(file, config, i, compute).map(Self::V5)
             }
+            Version::V7 => v7::ChannelMix::load(file, config, i, compute).map(Self::V7),
         }
     }
 
@@ -34,6 +38,7 @@ impl ChannelMix {
     pub fn bytes(&self) -> usize {
         match self {
             Self::V5(mix) => mix.bytes(),
+            Self::V7(mix) => mix.bytes(),
         }
     }
 
@@ -45,6 +50,10 @@ impl ChannelMix {
                 let (out, kept) = mix.forward(x, shift, offsets)?;
                 Ok((out, Kept::V5(kept)))
             }
+            Self::V7(mix) => {
+                let (out, kept) = mix.forward(x, shift, offsets)?;
+                Ok((out, Kept::V7(kept)))
+            }
         }
     }
 
@@ -52,6 +61,7 @@ impl ChannelMix {
     pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
         match self {
             Self::V5(mix) => mix.end_shift(x, offsets),
+            Self::V7(mix) => mix.end_shift(x, offsets),
         }
     }
 
@@ -66,6 +76,10 @@ impl ChannelMix {
     ) -> Result<(Tensor, Tensor)> {
         match (self, kept) {
             (Self::V5(mix), Kept::V5(kept)) => mix.backward(d_out, x, kept, offsets),
+            (Self::V7(mix), Kept::V7(kept)) => mix.backward(d_out, x, kept, offsets),
+            (Self::V5(_), Kept::V7(_)) | (Self::V7(_), Kept::V5(_)) => {
+                unreachable!("kept by the layer's own forward pass")
+            }
         }
     }
 }
@@ -75,6 +89,7 @@ impl Kept {
     pub fn bytes(&self) -> usize {
         match self {
             Self::V5(kept) => kept.bytes(),
+            Self::V7(kept) => kept.bytes(),
         }
     }
 
@@ -84,6 +99,7 @@ impl Kept {
             Version::V5_0 | Version::V5_1 | Version::V5_2 => {
                 v5::Kept::bytes_per_row(config, compute)
             }
+            Version::V7 => v7::Kept::bytes_per_row(config, compute),
         }
     }
 }

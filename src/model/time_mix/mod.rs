@@ -4,6 +4,7 @@
 //! block needs of them: this enum hands every call on.
 
 mod v5;
+mod v7;
 
 use anyhow::Result;
 use candle_core::Tensor;
@@ -16,13 +17,19 @@ use crate::ops::{Compute, Offsets};
 const LN_X_EPS: f32 = 64e-5;
 
 /// The frozen weights of one layer's time-mix.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a layer has one, of a kilobyte, which stays where it is"
+)]
 pub enum TimeMix {
     V5(v5::TimeMix),
+    V7(v7::TimeMix),
 }
 
 /// What the backward pass needs of a forward pass.
 pub enum Kept {
     V5(v5::Kept),
+    V7(v7::Kept),
 }
 
 /// The gradients of what a time-mix starts from.
@@ -40,6 +47,7 @@ impl TimeMix {
             Version::V5_0 | Version::V5_1 | Version::V5_2 => {
                 v5::TimeMix::load(file, config, i, compute).map(Self::V5)
             }
+            Version::V7 => v7::TimeMix::load(file, config, i, compute).map(Self::V7),
         }
     }
 
@@ -47,6 +55,15 @@ impl TimeMix {
     pub fn bytes(&self) -> usize {
         match self {
             Self::V5(mix) => mix.bytes(),
+            Self::V7(mix) => mix.bytes(),
+        }
+    }
+
+    /// What [`Kept::bytes`] is for each row.
+    pub fn kept_per_row(&self, config: &Config, compute: &Compute) -> usize {
+        match self {
+            Self::V5(_) => v5::Kept::bytes_per_row(config, compute),
+            Self::V7(mix) => mix.kept_per_row(config, compute),
         }
     }
 
@@ -63,7 +80,11 @@ impl TimeMix {
             Self::V5(mix) => {
                 let (x, kept, wkv) =
                     mix.forward(&input.x, &start.att_shift, &start.wkv, offsets)?;
-                Ok((Carried { x }, Kept::V5(kept), wkv))
+                Ok((Carried::of(x), Kept::V5(kept), wkv))
+            }
+            Self::V7(mix) => {
+                let (out, kept, wkv) = mix.forward(input, start, offsets)?;
+                Ok((out, Kept::V7(kept), wkv))
             }
         }
     }
@@ -72,6 +93,7 @@ impl TimeMix {
     pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
         match self {
             Self::V5(mix) => mix.end_shift(x, offsets),
+            Self::V7(mix) => mix.end_shift(x, offsets),
         }
     }
 
@@ -87,7 +109,11 @@ impl TimeMix {
         match (self, kept) {
             (Self::V5(mix), Kept::V5(kept)) => {
                 let (x, start) = mix.backward(&d_out.x, &input.x, kept, &start.wkv, offsets)?;
-                Ok((Carried { x }, start))
+                Ok((Carried::of(x), start))
+            }
+            (Self::V7(mix), Kept::V7(kept)) => mix.backward(d_out, input, kept, start, offsets),
+            (Self::V5(_), Kept::V7(_)) | (Self::V7(_), Kept::V5(_)) => {
+                unreachable!("kept by the layer's own forward pass")
             }
         }
     }
@@ -98,15 +124,7 @@ impl Kept {
     pub fn bytes(&self) -> usize {
         match self {
             Self::V5(kept) => kept.bytes(),
-        }
-    }
-
-    /// What [`Self::bytes`] is for each row.
-    pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
-        match config.version {
-            Version::V5_0 | Version::V5_1 | Version::V5_2 => {
-                v5::Kept::bytes_per_row(config, compute)
-            }
+            Self::V7(kept) => kept.bytes(),
         }
     }
 }

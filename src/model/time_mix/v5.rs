@@ -43,6 +43,10 @@ pub struct Kept {
     y: Tensor,
 }
 
+fn has_gate(config: &Config) -> bool {
+    config.version != Version::V5_0
+}
+
 impl Kept {
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
@@ -52,10 +56,7 @@ impl Kept {
 
     /// What [`Self::bytes`] is for each row.
     pub fn bytes_per_row(config: &Config, compute: &Compute) -> usize {
-        let tensors = match config.version {
-            Version::V5_0 => 4,
-            Version::V5_1 | Version::V5_2 => 5,
-        };
+        let tensors = if has_gate(config) { 5 } else { 4 };
         tensors * compute.sensitive_activations().size_in_bytes() * config.n_embd
     }
 }
@@ -112,9 +113,9 @@ impl TimeMix {
             receptance: mixed("time_mix_r", "receptance.weight")?,
             key: mixed("time_mix_k", "key.weight")?,
             value: mixed("time_mix_v", "value.weight")?,
-            gate: match config.version {
-                Version::V5_0 => None,
-                Version::V5_1 | Version::V5_2 => Some(mixed("time_mix_g", "gate.weight")?),
+            gate: match has_gate(config) {
+                false => None,
+                true => Some(mixed("time_mix_g", "gate.weight")?),
             },
             wkv: Wkv {
                 decay: per_channel(decay)?,

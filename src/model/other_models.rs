@@ -1,0 +1,112 @@
+//! Models that look like those that can be used, and are not: told apart by the names of their
+//! tensors, and refused by what they are.
+
+use anyhow::{Result, bail, ensure};
+
+use super::ModelFile;
+
+/// The tensor `[H, K]` that only RWKV-7 has.
+pub const HEADS_OF_SEVEN: &str = "blocks.0.att.r_k";
+
+/// Whether a file holds a model of RWKV-7, perhaps an incomplete one.
+pub fn is_seven(file: &ModelFile) -> bool {
+    let mut names = [HEADS_OF_SEVEN, "blocks.0.att.x_r", "blocks.0.att.w0"].into_iter();
+    names.any(|name| file.has(name))
+}
+
+/// The rest of `blocks.N.rest`.
+fn in_layer(name: &str) -> Option<&str> {
+    let (_, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
+    Some(rest)
+}
+
+/// Whether a layer of RWKV-7 has no such tensor. A model may have a state merged into it.
+fn is_unknown_to_seven(part: &str) -> bool {
+    const VECTORS: [&str; 15] = [
+        "x_r",
+        "x_w",
+        "x_k",
+        "x_v",
+        "x_a",
+        "x_g",
+        "w0",
+        "a0",
+        "v0",
+        "k_k",
+        "k_a",
+        "r_k",
+        "ln_x.weight",
+        "ln_x.bias",
+        "time_state",
+    ];
+    const MATRICES: [&str; 12] = [
+        "w1",
+        "w2",
+        "a1",
+        "a2",
+        "v1",
+        "v2",
+        "g1",
+        "g2",
+        "receptance.weight",
+        "key.weight",
+        "value.weight",
+        "output.weight",
+    ];
+    match part.split_once('.') {
+        Some(("att", rest)) => !VECTORS.contains(&rest) && !MATRICES.contains(&rest),
+        Some(("ffn", rest)) => !["x_k", "key.weight", "value.weight"].contains(&rest),
+        Some(("ln0" | "ln1" | "ln2", "weight" | "bias")) => false,
+        _ => true,
+    }
+}
+
+/// Errors when a file holds a model that this program does not know, or none, and says which.
+pub fn refuse(file: &ModelFile) -> Result<()> {
+    let other = |version: &str| -> Result<()> {
+        bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2) and RWKV-7")
+    };
+    let has = |name: &str| file.has(&format!("blocks.0.att.{name}"));
+    if is_seven(file) {
+        ensure!(
+            file.has("emb.weight"),
+            "the model lacks the tensor emb.weight: the checkpoint is incomplete"
+        );
+        let parts = || file.names().filter_map(in_layer);
+        if parts().any(|part| part.starts_with("qkv.")) {
+            return other("7b (Deep Embedding Attention)");
+        }
+        if parts().any(|part| part.starts_with("ffn.s")) {
+            return other("7a (DeepEmbed)");
+        }
+        return match file
+            .names()
+            .find(|name| in_layer(name).is_some_and(is_unknown_to_seven))
+        {
+            Some(name) => bail!(
+                "it has {name}, which no RWKV-7 model that state-tune knows has: its output would be \
+                 wrong without"
+            ),
+            None => Ok(()),
+        };
+    }
+    if has("time_maa_x") || has("time_maa_w1") || has("time_decay_w1") {
+        return other("6");
+    }
+    if has("time_mix_k") && !has("ln_x.weight") {
+        return other("4");
+    }
+    if !file.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
+        let some: Vec<&str> = file.names().take(3).collect();
+        bail!(
+            "this is not an RWKV model: it has {} tensors, but no emb.weight and blocks.0.att.* among them{}",
+            file.names().count(),
+            if some.is_empty() {
+                String::new()
+            } else {
+                format!(" (there are {}, ...)", some.join(", "))
+            }
+        );
+    }
+    Ok(())
+}

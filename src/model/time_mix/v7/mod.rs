@@ -1,0 +1,343 @@
+//! The time-mix of RWKV-7: token shift, products of full and of low rank, the delta rule's
+//! recurrence, norm, bonus, gate, product. Every layer but the first mixes its value with the first
+//! layer's, which is carried from block to block.
+
+mod kept;
+
+use anyhow::{Context, Result};
+use candle_core::Tensor;
+
+pub use self::kept::Kept;
+use self::kept::{LayerValue, LowRankOutput};
+use super::{LN_X_EPS, StartGradients};
+use crate::model::weights::ModelFile;
+use crate::model::{Carried, Config, LayerState, layer_norm, shift_mix};
+use crate::ops::delta::{Delta, DeltaInputs, Ends};
+use crate::ops::delta_keys::{DeltaKeys, KeyGradients, Keys};
+use crate::ops::delta_output::{self, DeltaOutputInputs};
+use crate::ops::linear::{Matrix, Rows, Weights};
+use crate::ops::low_rank::{Activation, LowRank};
+use crate::ops::norm::Norm;
+use crate::ops::token_shift::{self, TokenShift};
+use crate::ops::value_residual::{self, ResidualInputs, ValueResidual};
+use crate::ops::{Compute, Offsets};
+
+/// The frozen weights of one layer's time-mix.
+pub struct TimeMix {
+    ln: Norm,
+    mixes: Mixes,
+    receptance: Matrix,
+    key: Matrix,
+    value: Matrix,
+    decay: LowRank,
+    rate: LowRank,
+    gate: LowRank,
+    /// The first layer has none.
+    residual: Option<Residual>,
+    keys: DeltaKeys,
+    delta: Delta,
+    ln_x: Norm,
+    output: Matrix,
+}
+
+/// The token shift's mixes by the name of what they feed, `[C]` each.
+struct Mixes {
+    r: Tensor,
+    w: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor,
+    g: Tensor,
+}
+
+/// How a layer's value is mixed with the first layer's.
+struct Residual {
+    gate: LowRank,
+    mix: ValueResidual,
+}
+
+impl TimeMix {
+    /// Layer `i` of a file.
+    pub fn load(file: &ModelFile, config: &Config, i: usize, compute: &Compute) -> Result<Self> {
+        let &Config { n_embd, n_head, .. } = config;
+        let name = |rest: &str| format!("blocks.{i}.att.{rest}");
+        let vector = |rest: &str| file.vector(&name(rest), n_embd, compute);
+        let matrix = |rest: &str| file.matrix(&name(rest), [n_embd, n_embd], compute);
+        let mix = |rest: &str| shift_mix(file, &name(rest), n_embd, compute);
+        let low_rank = |letter: &str, activation| {
+            let [down, up] = [1, 2].map(|n| name(&format!("{letter}{n}")));
+            low_rank(file, [&down, &up], n_embd, activation, compute)
+        };
+        let residual = match i {
+            0 => None,
+            _ => Some(Residual {
+                gate: low_rank("v", Activation::None)?,
+                mix: ValueResidual {
+                    bias: vector("v0")?,
+                },
+            }),
+        };
+        Ok(Self {
+            ln: layer_norm(file, &format!("blocks.{i}.ln1"), n_embd, compute)?,
+            mixes: Mixes {
+                r: mix("x_r")?,
+                w: mix("x_w")?,
+                k: mix("x_k")?,
+                v: mix("x_v")?,
+                a: mix("x_a")?,
+                g: mix("x_g")?,
+            },
+            receptance: matrix("receptance.weight")?,
+            key: matrix("key.weight")?,
+            value: matrix("value.weight")?,
+            decay: low_rank("w", Activation::Tanh)?,
+            rate: low_rank("a", Activation::None)?,
+            gate: low_rank("g", Activation::Sigmoid)?,
+            residual,
+            keys: DeltaKeys {
+                removal: vector("k_k")?,
+                share: vector("k_a")?,
+                rate: vector("a0")?,
+                n_head,
+            },
+            delta: Delta {
+                decay: vector("w0")?,
+                bonus: vector("r_k")?.reshape((n_head, config.head_size))?,
+            },
+            ln_x: Norm {
+                weight: vector("ln_x.weight")?,
+                bias: vector("ln_x.bias")?,
+                groups: n_head,
+                eps: LN_X_EPS,
+            },
+            output: matrix("output.weight")?,
+        })
+    }
+
+    /// Bytes that the matrices take in memory.
+    pub fn bytes(&self) -> usize {
+        let full = [&self.receptance, &self.key, &self.value, &self.output];
+        let halves = self
+            .low_rank()
+            .flat_map(|matrix| [&matrix.down, &matrix.up]);
+        full.into_iter().chain(halves).map(Matrix::bytes).sum()
+    }
+
+    /// What [`Kept::bytes`] is for each row.
+    pub fn kept_per_row(&self, config: &Config, compute: &Compute) -> usize {
+        let &Config { n_embd, n_head, .. } = config;
+        let ranks = self.low_rank().map(|matrix| matrix.down.dims()[1]);
+        let (low_rank, inner) = ranks.fold((0, 0), |(n, sum), rank| (n + 1, sum + rank));
+        // r, kappa and y; a later layer's nu.
+        let sensitive = 3 + usize::from(self.residual.is_some());
+        compute.sensitive_activations().size_in_bytes() * sensitive * n_embd
+            + size_of::<f32>() * ((low_rank + 1) * n_embd + inner + n_head)
+    }
+
+    /// The matrices of low rank.
+    fn low_rank(&self) -> impl Iterator<Item = &LowRank> {
+        let residual = self.residual.as_ref().map(|residual| &residual.gate);
+        let always = [&self.decay, &self.rate, &self.gate];
+        always.into_iter().chain(residual)
+    }
+
+    /// As [`super::TimeMix::forward`].
+    pub fn forward(
+        &self,
+        input: &Carried,
+        start: &LayerState,
+        offsets: &Offsets,
+    ) -> Result<(Carried, Kept, Tensor)> {
+        let Mixes { r, w, k, v, a, g } = &self.mixes;
+        let product = self.output.product();
+        let shift = self.shift(vec![r, w, k, v, a, g], offsets);
+        let mixed = shift.forward(&input.x, &start.att_shift, product)?;
+        let r = self.receptance.forward_sensitive(&mixed[0])?;
+        let w = LowRankOutput::of(&self.decay, &mixed[1])?;
+        let kappa = self.key.forward_sensitive(&mixed[2])?;
+        let nu = self.value.forward_sensitive(&mixed[3])?;
+        let value = match &self.residual {
+            Some(Residual { gate, .. }) => LayerValue::Mixed {
+                nu,
+                gate: LowRankOutput::of(gate, &mixed[3])?,
+            },
+            None => LayerValue::First(nu),
+        };
+        let a = LowRankOutput::of(&self.rate, &mixed[4])?;
+        let gate = LowRankOutput::of(&self.gate, &mixed[5])?;
+        drop(mixed);
+        let v = self.value(&value, input)?;
+        let Keys { kk, alpha, k } = self.keys.forward(&kappa, &a.y)?;
+        let x = DeltaInputs {
+            r: &r,
+            w: &w.y,
+            k: &k,
+            v: &v,
+            kk: &kk,
+            alpha: &alpha,
+        };
+        let made = self.delta.forward(x, &start.wkv, offsets, Ends::Return)?;
+        let ends = made.ends.context("ends were asked for")?;
+        let (y, q, sa) = (made.y, made.q, made.sa);
+        let x = DeltaOutputInputs {
+            y: &y,
+            q: &q,
+            v: &v,
+            gate: &gate.y,
+        };
+        let z = delta_output::forward(&self.ln_x, x, product)?;
+        let out = Carried {
+            x: self.output.forward_onto(&input.x, &z)?,
+            v_first: input.v_first.clone().or(Some(v)),
+        };
+        let kept = Kept {
+            r,
+            w,
+            kappa,
+            a,
+            value,
+            gate,
+            y,
+            q,
+            sa,
+        };
+        Ok((out, kept, ends))
+    }
+
+    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
+    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
+        Ok(token_shift::last(&self.ln, x, offsets)?)
+    }
+
+    /// As [`super::TimeMix::backward`]. What later layers ask of the first layer's value comes with
+    /// `d_out`; the first layer spends it, and every other adds its own part.
+    pub fn backward(
+        &self,
+        d_out: &Carried,
+        input: &Carried,
+        kept: &Kept,
+        start: &LayerState,
+        offsets: &Offsets,
+    ) -> Result<(Carried, StartGradients)> {
+        let product = self.output.product();
+        let v = self.value(&kept.value, input)?;
+        let dz = self.output.backward(&Rows::of(product, &d_out.x)?)?;
+        let x = DeltaOutputInputs {
+            y: &kept.y,
+            q: &kept.q,
+            v: &v,
+            gate: &kept.gate.y,
+        };
+        let d_z = delta_output::backward(&self.ln_x, &dz, x, product)?;
+        drop(dz);
+        let Keys { kk, alpha, k } = self.keys.forward(&kept.kappa, &kept.a.y)?;
+        let x = DeltaInputs {
+            r: &kept.r,
+            w: &kept.w.y,
+            k: &k,
+            v: &v,
+            kk: &kk,
+            alpha: &alpha,
+        };
+        let dy = [&d_z.dy, &d_z.dq];
+        let d = (self.delta).backward(dy, x, &kept.sa, &start.wkv, offsets, product)?;
+        let d_keys = KeyGradients {
+            dkk: &d.dkk,
+            dalpha: &d.dalpha,
+            dk: &d.dk,
+        };
+        let [dkappa, da] = (self.keys).backward(d_keys, &kept.kappa, &kept.a.y, product)?;
+
+        let Mixes { r, w, k, v, a, g } = &self.mixes;
+        let mut mixes = vec![r, w, k, v, a, g];
+        let (dv, above) = ([&d.dv, &d_z.dv], d_out.v_first.as_ref());
+        let (dnu, d_residual, v_first) = match (&self.residual, &kept.value) {
+            (Some(residual), LayerValue::Mixed { nu, gate }) => {
+                let x = ResidualInputs {
+                    nu,
+                    v_first: v_first(input)?,
+                    gate: &gate.y,
+                };
+                let d = residual.mix.backward(dv, above, x, product)?;
+                // x_v goes to two products, and has two gradients.
+                mixes.push(v);
+                let d_mixed = residual.gate.backward(&d.dgate, &gate.inner)?;
+                (d.dnu, Some(d_mixed), Some(d.dv_first))
+            }
+            _ => (
+                value_residual::first_backward(dv, above, product)?,
+                None,
+                None,
+            ),
+        };
+        let mut d_mixed = vec![
+            self.receptance.backward(&d.dr)?,
+            self.decay.backward(&d.dw, &kept.w.inner)?,
+            self.key.backward(&dkappa)?,
+            self.value.backward(&dnu)?,
+            self.rate.backward(&da, &kept.a.inner)?,
+            self.gate.backward(&d_z.dgate, &kept.gate.inner)?,
+        ];
+        d_mixed.extend(d_residual);
+        let (x, shift) = self
+            .shift(mixes, offsets)
+            .backward(&input.x, &d_out.x, &d_mixed)?;
+        let wkv = d.dstate;
+        Ok((Carried { x, v_first }, StartGradients { shift, wkv }))
+    }
+
+    /// The value that the recurrence takes.
+    fn value(&self, value: &LayerValue, input: &Carried) -> Result<Tensor> {
+        match (&self.residual, value) {
+            (Some(residual), LayerValue::Mixed { nu, gate }) => {
+                let x = ResidualInputs {
+                    nu,
+                    v_first: v_first(input)?,
+                    gate: &gate.y,
+                };
+                Ok(residual.mix.forward(x)?)
+            }
+            (_, LayerValue::First(nu) | LayerValue::Mixed { nu, .. }) => Ok(nu.clone()),
+        }
+    }
+
+    fn shift<'a>(&'a self, mixes: Vec<&'a Tensor>, offsets: &'a Offsets) -> TokenShift<'a> {
+        TokenShift {
+            norm: &self.ln,
+            mixes,
+            offsets,
+        }
+    }
+}
+
+/// The first layer's value, which every later layer is given.
+fn v_first(input: &Carried) -> Result<&Tensor> {
+    let v_first = input.v_first.as_ref();
+    v_first.context("a later layer was given no value of the first")
+}
+
+/// Two matrices `[C, rank]` and `[rank, C]`, whose rank is read off the first. They stay as the file
+/// has them where others are quantised: they are a few hundredths of a model, and decays come of
+/// them.
+fn low_rank(
+    file: &ModelFile,
+    [down, up]: [&str; 2],
+    n_embd: usize,
+    activation: Activation,
+    compute: &Compute,
+) -> Result<LowRank> {
+    let weights = match compute.weights {
+        Weights::Int8 | Weights::Nf4 => Weights::File,
+        weights @ (Weights::File | Weights::Bf16) => weights,
+    };
+    let compute = Compute {
+        weights,
+        ..compute.clone()
+    };
+    let [_, rank] = file.matrix_shape(down)?;
+    Ok(LowRank {
+        down: file.matrix(down, [n_embd, rank], &compute)?,
+        up: file.matrix(up, [rank, n_embd], &compute)?,
+        activation,
+    })
+}
