@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::data::{Example, Formats, example};
 use crate::evaluate;
 use crate::files;
-use crate::model::{Rwkv, State};
+use crate::model::{Generation, Rwkv, State};
 use crate::ops::linear::Product;
 use crate::setting::{DATA_PATH, FOLD, MODEL, TO, TUNE};
 use crate::state_file::{self, Format, OtherModel, StateFile};
@@ -55,10 +55,12 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         "from   {input} ({}, {n_layer} layers)",
         first.format
     ));
+    let mut assumed = is_assumed(first.format, first.model(), model.as_ref());
     let mut tuned_on = first.model().map(str::to_string);
     let state = match &options.mix {
         Some((path, share)) => {
             let other = open(path, options, model.as_ref())?;
+            assumed |= is_assumed(other.format, other.model(), model.as_ref());
             let what = || format!("cannot mix {input} with {}", path.display());
             if let (Some(model), OtherModel::Refuse) = (&tuned_on, options.other_model) {
                 other.check_model(model).with_context(what)?;
@@ -84,6 +86,13 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         .as_ref()
         .map(Rwkv::fingerprint)
         .or(tuned_on.as_deref());
+    if assumed || is_assumed(options.to, fingerprint, None) {
+        console.line(&format!(
+            "note   the matrices of {} are taken as RWKV-5's, [key, value]; RWKV-7's are [value, \
+             key]: name the model with {MODEL}",
+            Format::RWKV_LIVE
+        ));
+    }
     let is_computed = options.fold || options.mix.is_some() || options.scale != 1.0;
     let element = if is_computed {
         Element::F32
@@ -103,7 +112,19 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     }
     .with_context(|| format!("cannot write {output}"))?;
     console.line(&format!("to     {output} ({})", options.to));
+    let generation = fingerprint.map(Generation::of_fingerprint);
+    if options.to == Format::MODEL && generation == Some(Generation::Seven) {
+        console.line(&format!(
+            "note   the rwkv package ignores a state in an RWKV-7 model; hand it one of {TO} {}",
+            Format::RWKV_LIVE
+        ));
+    }
     Ok(())
+}
+
+/// Whether a file's matrices could stand the other way round, for all that is known of its model.
+fn is_assumed(format: Format, tuned_on: Option<&str>, model: Option<&Rwkv>) -> bool {
+    format.depends_on_generation() && tuned_on.is_none() && model.is_none()
 }
 
 /// Where the output goes, links followed. Errors when it is an input, is there already, or cannot

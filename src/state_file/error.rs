@@ -1,5 +1,6 @@
 //! Why a state could not be read or written.
 
+use crate::model::Generation;
 use crate::setting;
 use crate::tensors::{self, Dtype};
 
@@ -96,6 +97,15 @@ pub enum Error {
         expected: String,
     },
     /// Training has diverged, or a number is beyond what the type of the file can hold.
+    #[error(
+        "it was tuned on an {found} model, and this is an {expected} model, whose matrices mean \
+         something else; give a state of this model, or {FORCE} to use it all the same",
+        FORCE = setting::FORCE
+    )]
+    OtherGeneration {
+        found: Generation,
+        expected: Generation,
+    },
     #[error(
         "its {part} holds a number that is not finite, or too large for the file's type; tune it \
          with a lower {LEARNING_RATE}",

@@ -9,7 +9,7 @@ use super::error::Error;
 use super::format::{Format, Likeness};
 use super::table::FORMATS;
 use super::tag::{self, Tag};
-use crate::model::{Config, Rwkv, State};
+use crate::model::{Config, Generation, Rwkv, State};
 use crate::tensors::{self, Element, TensorFile};
 
 /// A state as a file holds it. Shifts that a format does not have are zeros, which is what its
@@ -43,13 +43,17 @@ impl StateFile {
 
     /// Errors when the file says that it was tuned on another model.
     pub fn check_model(&self, fingerprint: &str) -> Result<(), Error> {
-        match self.model() {
-            Some(model) if model != fingerprint => Err(Error::OtherModel {
-                found: model.to_string(),
-                expected: fingerprint.to_string(),
-            }),
-            _ => Ok(()),
+        let Some(model) = self.model().filter(|model| *model != fingerprint) else {
+            return Ok(());
+        };
+        let [found, expected] = [model, fingerprint].map(Generation::of_fingerprint);
+        if found != expected {
+            return Err(Error::OtherGeneration { found, expected });
         }
+        Err(Error::OtherModel {
+            found: model.to_string(),
+            expected: fingerprint.to_string(),
+        })
     }
 
     /// Errors when the state's shapes are not the model's.
@@ -78,6 +82,15 @@ fn check(part: &'static str, found: &Tensor, expected: &[usize]) -> Result<(), E
 /// Reads a state. `format` is what the user says it is; what the file shows clearly must not
 /// contradict it.
 pub fn open(path: &Path, format: Option<Format>) -> Result<StateFile, Error> {
+    open_of(path, format, None)
+}
+
+/// As [`open`], for a state whose model is of this `generation`, unless its tag says another.
+fn open_of(
+    path: &Path,
+    format: Option<Format>,
+    generation: Option<Generation>,
+) -> Result<StateFile, Error> {
     let file = match TensorFile::open_with_note(path, tag::NAME) {
         Err(tensors::Error::Safetensors(error)) => {
             let error = anyhow::Error::from(error);
@@ -106,7 +119,9 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<StateFile, Error> {
         return Err(Error::Unclear { dtype });
     }
     let element = raw.element()?;
-    let state = found.turned(&raw.state()?)?;
+    let tagged = tag.as_ref().and_then(|tag| tag.model.as_deref());
+    let generation = tagged.map(Generation::of_fingerprint).or(generation);
+    let state = found.turned(&raw.state()?, generation)?;
     match format {
         Some(wanted) if wanted != found => Err(Error::OtherFormat {
             found: found.name(),
@@ -143,7 +158,7 @@ pub fn open_for(
     format: Option<Format>,
     other: OtherModel,
 ) -> Result<StateFile, Error> {
-    let found = open(path, format)?;
+    let found = open_of(path, format, Some(model.config().version.generation()))?;
     if other == OtherModel::Refuse {
         found.check_model(model.fingerprint())?;
     }
@@ -153,7 +168,7 @@ pub fn open_for(
 
 /// Reads a state of any format and holds it against the model's shapes.
 pub fn read(path: &Path, config: &Config) -> Result<State, Error> {
-    let found = open(path, None)?;
+    let found = open_of(path, None, Some(config.version.generation()))?;
     found.check_shapes(config)?;
     Ok(found.state)
 }

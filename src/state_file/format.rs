@@ -6,7 +6,7 @@ use std::fmt;
 use super::candidate::Candidate;
 use super::error::Error;
 use super::raw::RawState;
-use crate::model::{Group, State};
+use crate::model::{Generation, Group, State};
 use crate::tensors::{Content, Element};
 
 /// A way in which programs keep a state in a file.
@@ -34,6 +34,8 @@ pub struct Layout {
 pub enum Orientation {
     KeyValue,
     ValueKey,
+    /// As the model's own running state does: \[key, value\] for RWKV-5, \[value, key\] for RWKV-7.
+    OfGeneration,
 }
 
 /// Whether a file is of a format, as far as its content shows.
@@ -78,15 +80,36 @@ impl Format {
         Ok(kept)
     }
 
-    /// What a file of this format holds for a state.
-    pub(super) fn content(self, state: &State, element: Element) -> Result<Content, Error> {
-        (self.0.write)(&self.turned(state)?, element)
+    /// Whether its matrices stand one way for one generation of models and the other for another,
+    /// which nothing in a file tells but its tag.
+    pub fn depends_on_generation(self) -> bool {
+        self.0.orientation == Orientation::OfGeneration
+    }
+
+    /// What a file of this format holds for a state, whose model is of this generation.
+    pub(super) fn content(
+        self,
+        state: &State,
+        element: Element,
+        generation: Option<Generation>,
+    ) -> Result<Content, Error> {
+        (self.0.write)(&self.turned(state, generation)?, element)
     }
 
     /// A state whose matrices stand as they do in the file, from one as it is in memory; or back.
-    pub(super) fn turned(self, state: &State) -> candle_core::Result<State> {
+    /// An unknown generation is taken for RWKV-5.
+    pub(super) fn turned(
+        self,
+        state: &State,
+        generation: Option<Generation>,
+    ) -> candle_core::Result<State> {
+        let is_turned = match self.0.orientation {
+            Orientation::KeyValue => false,
+            Orientation::ValueKey => true,
+            Orientation::OfGeneration => generation == Some(Generation::Seven),
+        };
         let mut turned = state.clone();
-        if self.0.orientation == Orientation::ValueKey {
+        if is_turned {
             turned.wkv = state.wkv.transpose(2, 3)?.contiguous()?;
         }
         Ok(turned)

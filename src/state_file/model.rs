@@ -1,5 +1,5 @@
 //! `model`: a copy of a model with each layer's `time_state` among its tensors, from which the
-//! `rwkv` package starts by itself.
+//! `rwkv` package starts by itself, unless the model is of RWKV-7.
 
 use std::path::Path;
 
@@ -67,6 +67,6 @@ pub(super) fn content(state: &State, model: &Path) -> Result<Content, Error> {
     }
     let suffix = format!(".{MATRIX}");
     pairs.retain(|(name, _)| !matches!(name, Value::Str(name) if name.ends_with(&suffix)));
-    pairs.extend(time_state::pairs(&Format::MODEL.turned(state)?)?);
+    pairs.extend(time_state::pairs(&Format::MODEL.turned(state, None)?)?);
     Ok(Content::Pth(Value::Dict(pairs)))
 }

@@ -17,7 +17,7 @@ impl Format {
     pub const RWKV_LIVE: Self = Self(&Layout {
         name: "rwkv-live",
         keeps: &[Group::Shift, Group::Wkv],
-        orientation: Orientation::KeyValue,
+        orientation: Orientation::OfGeneration,
         recognise,
         read,
         write,

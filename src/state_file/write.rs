@@ -5,7 +5,7 @@ use std::path::Path;
 use super::error::Error;
 use super::format::Format;
 use super::tag::{self, Tag};
-use crate::model::State;
+use crate::model::{Generation, State};
 use crate::tensors::{self, Element};
 
 /// Writes a state, atomically, with a tag that says what it is and which model it was tuned on: the
@@ -20,7 +20,8 @@ pub fn write(
     format: Format,
     model: Option<&str>,
 ) -> Result<(), Error> {
-    let content = format.content(state, element)?;
+    let generation = model.map(Generation::of_fingerprint);
+    let content = format.content(state, element, generation)?;
     let tag = Tag::new(format, model).text();
     Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
 }

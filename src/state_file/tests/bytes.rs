@@ -12,7 +12,7 @@ fn every_format_has_the_bytes_that_it_had() {
         let content = if format == Format::MODEL {
             model::content(&state(true), &from_python(name))
         } else {
-            format.content(&state(true), Element::Bf16)
+            format.content(&state(true), Element::Bf16, None)
         };
         let path = directory.path().join(name);
         // The tag itself names the version.
