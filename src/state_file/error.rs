@@ -96,16 +96,19 @@ pub enum Error {
         /// The fingerprint of the model at hand.
         expected: String,
     },
-    /// Training has diverged, or a number is beyond what the type of the file can hold.
+    /// The matrices of one generation of RWKV mean nothing to another, though shapes may agree.
     #[error(
         "it was tuned on an {found} model, and this is an {expected} model, whose matrices mean \
          something else; give a state of this model, or {FORCE} to use it all the same",
         FORCE = setting::FORCE
     )]
     OtherGeneration {
+        /// The generation that the state was tuned on.
         found: Generation,
+        /// The model's.
         expected: Generation,
     },
+    /// Training has diverged, or a number is beyond what the type of the file can hold.
     #[error(
         "its {part} holds a number that is not finite, or too large for the file's type; tune it \
          with a lower {LEARNING_RATE}",

@@ -59,10 +59,13 @@ pub struct Delta {
 /// What tokens bring, `[N, C]` each. r, k and v are f32 or bf16, the others f32.
 #[derive(Clone, Copy)]
 pub struct DeltaInputs<'a> {
+    /// What reads S.
     pub r: &'a Tensor,
     /// The decay before w0 and its sigmoid.
     pub w: &'a Tensor,
+    /// The key under which a value is added.
     pub k: &'a Tensor,
+    /// The value that is added.
     pub v: &'a Tensor,
     /// The key whose value is replaced.
     pub kk: &'a Tensor,
@@ -73,7 +76,9 @@ pub struct DeltaInputs<'a> {
 /// Whether a caller needs the states that sequences end in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
+    /// To read on from them.
     Return,
+    /// Training, which begins every sequence anew.
     Discard,
 }
 
@@ -92,12 +97,17 @@ pub struct DeltaForward {
 /// Gradients of everything that is not frozen. r and w came from products, which take their
 /// gradients as [`Rows`].
 pub struct DeltaGradients {
+    /// Of r, for the product that gave it.
     pub dr: Rows,
+    /// Of w before w0 and its sigmoid, likewise.
     pub dw: Rows,
-    /// `[N, C]`, f32, as are the next three.
+    /// Of k: `[N, C]`, f32, as are the next three.
     pub dk: Tensor,
+    /// Of v.
     pub dv: Tensor,
+    /// Of kk.
     pub dkk: Tensor,
+    /// Of alpha.
     pub dalpha: Tensor,
     /// Of the learned state: `[H, K, K]` as \[key, value\].
     pub dstate: Tensor,

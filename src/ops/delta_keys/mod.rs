@@ -34,6 +34,7 @@ pub struct DeltaKeys {
     pub share: Tensor,
     /// a0, which every row of a is added to.
     pub rate: Tensor,
+    /// Heads, over each of which kk has length 1.
     pub n_head: usize,
 }
 
@@ -50,8 +51,11 @@ pub struct Keys {
 /// Gradients of [`Keys`], `[N, C]` each.
 #[derive(Clone, Copy)]
 pub struct KeyGradients<'a> {
+    /// Of kk, f32.
     pub dkk: &'a Tensor,
+    /// Of alpha, f32.
     pub dalpha: &'a Tensor,
+    /// Of k, f32.
     pub dk: &'a Tensor,
 }
 

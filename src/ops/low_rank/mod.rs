@@ -23,8 +23,11 @@ use super::linear::{Matrix, Product, Rows};
 /// What becomes of the numbers between the two matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
+    /// They stay as they are.
     None,
+    /// Their hyperbolic tangent.
     Tanh,
+    /// Their logistic function.
     Sigmoid,
 }
 
@@ -35,6 +38,7 @@ pub struct LowRank {
     pub down: Matrix,
     /// B: `[rank, C']`.
     pub up: Matrix,
+    /// Between the two.
     pub activation: Activation,
 }
 

@@ -32,14 +32,19 @@ pub struct ValueResidual {
 /// What a layer's value is mixed of, `[N, C]` each; f32 or bf16, and the gate f32.
 #[derive(Clone, Copy)]
 pub struct ResidualInputs<'a> {
+    /// The layer's own value.
     pub nu: &'a Tensor,
+    /// Layer 0's value.
     pub v_first: &'a Tensor,
+    /// The share of layer 0's before v0 and its sigmoid.
     pub gate: &'a Tensor,
 }
 
 /// Gradients of [`ResidualInputs`], `[N, C]` each. nu and the gate came from products.
 pub struct ResidualGradients {
+    /// Of nu.
     pub dnu: Rows,
+    /// Of the gate.
     pub dgate: Rows,
     /// f32, that of the layers above included.
     pub dv_first: Tensor,
