@@ -1,6 +1,6 @@
 // What every kernel is written in: a small set of names that nvcc knows, and that
-// tools/cuda-emulator gives a meaning on the processor, so that the same text is compiled for GPUs
-// and run in tests where there is none.
+// tools/cuda-emulator defines for the processor, so that the same text is compiled for GPUs and run
+// in tests where there is none.
 //
 // A kernel is KERNEL(threads, name, arguments...) { body }: never more than `threads` a block. What
 // products take and give is stored as T, float or bf16; sums are float always, and so is what

@@ -200,7 +200,8 @@ impl Numbers {
 fn check([_, columns]: [usize; 2]) -> Result<()> {
     if !columns.is_multiple_of(NEIGHBOURS) {
         bail!(
-            "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; use {DEVICE} cpu"
+            "a matrix of {columns} columns: the GPU's kernels take {NEIGHBOURS} neighbours at a time; \
+             use {DEVICE} cpu"
         );
     }
     Ok(())

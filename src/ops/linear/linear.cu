@@ -98,10 +98,11 @@ template <typename T, typename W> __device__ inline void widen(const W& w, T* to
     w.each(first + row, i % w.pieces(), [to](int column, const Eight& values) { put_eight(to, column / 8, values); });
 }
 
-// y = W x + onto for one row x: nothing but reading W costs, and nothing is rounded on the way.
-// Each warp goes through two rows of W at once, so that x is fetched half as often. `onto` may be
-// null. Grid: rows / ROWS_PER_BLOCK blocks of 256.
 constexpr int ROWS_PER_BLOCK = 16;
+
+// y = W x + onto for one row x, summed in f32; reading W is what it costs. Each warp goes through
+// two rows of W at once, so that x is fetched half as often. `onto` may be null. Grid:
+// rows / ROWS_PER_BLOCK blocks of 256.
 template <typename W, typename T, typename Y>
 __device__ inline void row_product(const W& w, const T* x, const Y* onto, Y* y, int rows) {
     static_assert(ROWS_PER_BLOCK == 2 * 256 / 32, "two rows for each warp of a block");

@@ -1,6 +1,5 @@
-// WKV-5 token by token in f32: for f32 models, for sequences too short to be worth chunks (a
-// generated token is a sequence of one row), and as the second opinion on chunked.cu. Maths:
-// mod.rs.
+// WKV-5 token by token in f32: for f32 models, and for sequences too short to be worth chunks (a
+// generated token is a sequence of one row). Maths: mod.rs; in chunks: chunked.cu.
 //
 // y, dr, dk and dv are all one sweep over a sequence that carries a matrix M `[key, value]`, S or
 // G, and sums it, with the token's own outer product under the bonus, over keys or over values:
@@ -45,8 +44,8 @@ template <typename T> struct Sweep {
     const T* key;
     const T* value;
     T* out;
-    // M before and after, `[H, K, K]` and `[sequences, H, K, K]`: null for zeros, and for nobody
-    // asks.
+    // M before, `[H, K, K]`, null for zeros; and M after, `[sequences, H, K, K]`, null where it is
+    // not wanted.
     const float* before;
     float* after;
 };

@@ -16,6 +16,10 @@ use candle_core::DType;
 /// Why a GPU cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
+    #[cfg_attr(
+        feature = "cuda",
+        expect(dead_code, reason = "this build can use GPUs")
+    )]
     #[error("this build computes on the processor only; build with --features cuda")]
     Feature,
     #[error("no NVIDIA driver is installed (there is no libcuda)")]
@@ -25,7 +29,8 @@ pub enum Missing {
     #[error("there is no GPU {number}: the {count} that are visible are numbered from 0")]
     Number { number: usize, count: i32 },
     #[error(
-        "the GPU {name} has compute capability {major}.{minor}, and 8.0 is needed (Ampere, from 2020)"
+        "the GPU {name} has compute capability {major}.{minor}, and 8.0 is needed (Ampere, from \
+         2020)"
     )]
     Capability {
         name: String,
@@ -35,11 +40,13 @@ pub enum Missing {
     #[error("the NVIDIA driver is broken: {0}; install it again")]
     Broken(String),
     #[error(
-        "the NVIDIA driver is older than the CUDA toolkit that this program was built with ({0}); update the driver"
+        "the NVIDIA driver is older than the CUDA toolkit that this program was built with ({0}); \
+         update the driver"
     )]
     Old(String),
     #[error(
-        "the CUDA libraries cannot be used ({0}); install CUDA's runtime, or name its folder in LD_LIBRARY_PATH"
+        "the CUDA libraries cannot be used ({0}); install CUDA's runtime, or name its folder in \
+         LD_LIBRARY_PATH"
     )]
     Libraries(String),
     #[error("the GPU cannot be used: {0}")]

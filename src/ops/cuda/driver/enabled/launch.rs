@@ -66,7 +66,8 @@ pub unsafe fn launch(gpu: &CudaDevice, kernel: &str, grid: Grid, args: &[Arg]) -
                 shared,
             } = grid;
             bail!(
-                "the GPU failed at {kernel} ({blocks:?} blocks of {threads} threads and {shared} bytes): {error}"
+                "the GPU failed at {kernel} ({blocks:?} blocks of {threads} threads and {shared} \
+                 bytes): {error}"
             )
         }
     }
