@@ -58,8 +58,8 @@
 //! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes),
 //!                reference.rs, cpu.rs, and for NVIDIA GPUs cuda.rs with a .cu; beside them cpu/
-//!                (instructions, vectors, memory, threads), cuda/ (kernels found and launched),
-//!                device (which one computes)
+//!                (instructions, vectors, memory, threads), cuda/ (kernels and how they
+//!                are launched; driver/ alone calls NVIDIA's libraries), device (which one computes)
 //! tensors/       files of tensors: what they hold, the types of number, safetensors, PyTorch's zip
 //!                and pickle
 //! tokenizer/     the World vocabulary

@@ -6,7 +6,7 @@ use crate::model::{Group, State};
 use crate::ops::reduce;
 use crate::tensors::Element;
 
-/// Errors as [`super::write`] would for a [`super::Format::STATE`] when a number is not finite, or
+/// Errors as [`super::write()`] would for a [`super::Format::STATE`] when a number is not finite, or
 /// not once it has the file's type. The state may lie on any device: one number of each group is
 /// read from there.
 pub fn check(state: &State, element: Element) -> Result<(), Error> {

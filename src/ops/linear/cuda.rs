@@ -126,8 +126,16 @@ impl Numbers {
             None => output(left, (n, outer), dtype)?,
         };
         for first in (0..rows).step_by(part) {
-            let some = self.widened(first, part.min(rows - first), left)?;
-            gemm(left, &some, first, side, onto.is_some(), &out)?;
+            let w = WidenedRows {
+                rows: self.widened(first, part.min(rows - first), left)?,
+                first,
+            };
+            let sums = match (onto, side) {
+                (None, Side::Forward) => Sums::Replace,
+                (None, Side::Backward) if first == 0 => Sums::Replace,
+                _ => Sums::Add,
+            };
+            gemm(left, &w, side, sums, &out)?;
         }
         cast(&out, dtype)
     }
@@ -242,16 +250,16 @@ pub fn cast(x: &Tensor, dtype: DType) -> Result<Tensor> {
     Ok(out)
 }
 
-/// Adds to `out` what the rows of W from `first` on give, or sets it: forward they give some of its
-/// columns, backward a part of every sum.
-fn gemm(
-    left: &Tensor,
-    w: &Tensor,
+/// Some rows of W, from `first` on, in the type that is multiplied.
+struct WidenedRows {
+    rows: Tensor,
     first: usize,
-    side: Side,
-    onto: bool,
-    out: &Tensor,
-) -> Result<()> {
+}
+
+/// Brings to `out` what some rows of W give: forward they give some of its columns, backward a part
+/// of every sum.
+fn gemm(left: &Tensor, w: &WidenedRows, side: Side, sums: Sums, out: &Tensor) -> Result<()> {
+    let WidenedRows { rows: w, first } = w;
     let ((n, _), (rows, columns)) = (left.dims2()?, w.dims2()?);
     // A matrix, from a column of its first row on.
     let operand = |tensor: &Tensor, column: usize| -> Result<Operand> {
@@ -263,14 +271,13 @@ fn gemm(
             stride,
         })
     };
-    let sums = |add| if add { Sums::Add } else { Sums::Replace };
     let product = match side {
         Side::Forward => Gemm {
             w: operand(w, 0)?,
             transpose: Transpose::Yes,
             left: operand(left, 0)?,
-            out: operand(out, first)?,
-            sums: sums(onto),
+            out: operand(out, *first)?,
+            sums,
             m: rows,
             n,
             inner: columns,
@@ -278,9 +285,9 @@ fn gemm(
         Side::Backward => Gemm {
             w: operand(w, 0)?,
             transpose: Transpose::No,
-            left: operand(left, first)?,
+            left: operand(left, *first)?,
             out: operand(out, 0)?,
-            sums: sums(onto || first > 0),
+            sums,
             m: columns,
             n,
             inner: rows,

@@ -29,7 +29,7 @@ pub fn write(path: &Path, value: &Value) -> Result<(), Error> {
     write_archive(path, value, None)
 }
 
-/// As [`write`], with a further entry, a name and its text, of which `torch.load` takes no notice.
+/// As [`write()`], with a further entry, a name and its text, of which `torch.load` takes no notice.
 pub fn write_with_note(path: &Path, value: &Value, note: (&str, &str)) -> Result<(), Error> {
     write_archive(path, value, Some(note))
 }

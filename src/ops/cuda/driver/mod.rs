@@ -68,7 +68,7 @@ pub struct GpuMemory {
 /// here.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
-    /// The frozen matrix, `[inner, m]`, or `[m, inner]` where it is transposed first.
+    /// The frozen matrix: `[inner, m]` where it is transposed first, else `[m, inner]`.
     pub w: Operand,
     pub transpose: Transpose,
     /// `[inner, n]`.

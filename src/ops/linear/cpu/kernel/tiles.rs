@@ -20,7 +20,7 @@ pub const DEPTH: usize = 384;
 ///
 /// # Safety
 ///
-/// Only while this thread has [`Configured`] tiles, and as `Running::run` demands and checks.
+/// Only while this thread has `Configured` tiles, and as `Running::run` demands and checks.
 pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
     const { assert!(NEXT == 4, "rows that the loop asks for") };
     let stride = factors.stride;
