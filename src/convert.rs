@@ -23,7 +23,7 @@ pub struct Options {
     pub input: PathBuf,
     /// A second state, and its share in the result: 0 is none of it, 1 is nothing else.
     pub mix: Option<(PathBuf, f64)>,
-    /// The file to write, which takes the place of an old one.
+    /// The file to write. Nothing may be there yet.
     pub output: PathBuf,
     /// The format to write.
     pub to: Format,

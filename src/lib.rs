@@ -1,4 +1,5 @@
-//! state-tune: teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
+//! state-tune: teach a frozen RWKV-5 or RWKV-7 model a new manner by learning only the state it starts
+//! from.
 //!
 //! # From Rust
 //!
@@ -83,7 +84,7 @@
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
-//! `main`, `unsafe` only in `ops` and `files`. `tests/layers.rs` holds the source to it.
+//! `main`, `unsafe` only in `ops` and `files`. `tests/layers` holds the source to it.
 
 pub mod cli;
 pub mod console;

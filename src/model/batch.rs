@@ -40,8 +40,8 @@ impl<'a> Sequence<'a> {
         self.tokens.len() - 1 + first_row.before_tokens()
     }
 
-    /// How many predictions are scored: of all tokens in `scored`, less the first token of all when
-    /// nothing stands before it.
+    /// How many predictions are scored: the tokens in `scored`, without the sequence's first token if
+    /// there is no soft prompt to predict it.
     pub fn targets(&self, first_row: FirstRow) -> usize {
         self.predicted(first_row).map(|part| part.len()).sum()
     }

@@ -9,8 +9,8 @@ pub struct Carried {
     /// `[N, C]`, f32.
     pub x: Tensor,
     /// The first layer's value, which every later layer of RWKV-7 takes a part of, `[N, C]`; `None`
-    /// before the first layer, and always in RWKV-5. Its gradient is the sum of what the layers
-    /// above ask of it, and `None` above the last.
+    /// before the first layer, and always in RWKV-5. Its gradient is the sum over all later
+    /// layers; `None` where no later layer has run backward yet.
     pub v_first: Option<Tensor>,
 }
 

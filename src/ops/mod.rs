@@ -1,7 +1,7 @@
 //! The operations that a model is made of, each with a gradient written by hand.
 //!
 //! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the
-//! kernel, `cuda.rs` with a `.cu` is the same for NVIDIA GPUs; `reference.rs` is the same thing
+//! kernel, and `cuda.rs` with a `.cu`, where there is one, the same for NVIDIA GPUs; `reference.rs` is the same thing
 //! slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
 //! float64 and let candle find the gradient, and a bench can time it beside the kernel. All of them
 //! see *flat* activations `[N, C]`: the rows of all sequences one after another, no batch axis and
@@ -9,7 +9,7 @@
 //! [`delta`]), which take [`Offsets`].
 //!
 //! What products take and give, forward and backward, is stored in the product's type ([`linear`]),
-//! f32 or bf16; sums, states, what is learnt, and what goes from layer to layer are f32. So are, on
+//! f32 or bf16; sums, states, what is learnt, and the x that goes from layer to layer are f32. So are, on
 //! a processor and forward, time-mix's r, k, v, gate and y and channel-mix's r.
 
 pub mod adam;

@@ -1,4 +1,4 @@
-//! How fast this machine could be: what the speed of an op is held against, by `benches/ops.rs` and
+//! How fast this machine could be: what the speed of an op is held against, by `benches/ops` and
 //! `scripts/bench-vs-pytorch`. Measured when asked for, since some machines change from minute to
 //! minute.
 

@@ -6,7 +6,7 @@ mod circles;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Rooms from the bottom up; a room uses only rooms of a lower rank.
+/// Modules from the bottom up; a module uses only modules of a lower rank.
 const RANKS: [(&str, usize); 22] = [
     ("files", 0),
     ("system", 0),
@@ -32,7 +32,7 @@ const RANKS: [(&str, usize); 22] = [
     ("lib", 9),
 ];
 
-/// Words that only some rooms may write, and why a program splits at all.
+/// Words that only some modules may write, and why a program splits at all.
 const OWNED: [(&str, &[&str]); 14] = [
     ("clap", &["cli"]),
     ("reqwest", &["fetch"]),
@@ -68,15 +68,15 @@ fn flags_written(text: &str) -> Vec<&str> {
     code.filter(is_flag).collect()
 }
 
-fn rank(room: &str) -> Option<usize> {
+fn rank(module: &str) -> Option<usize> {
     RANKS
         .iter()
-        .find(|(name, _)| *name == room)
+        .find(|(name, _)| *name == module)
         .map(|&(_, rank)| rank)
 }
 
-/// What is wrong with one file of `room`.
-fn offences(room: &str, text: &str) -> Vec<String> {
+/// What is wrong with one file of `module`.
+fn offences(module: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if !text.starts_with("//!") {
         found.push("does not open with what it is".to_string());
@@ -88,7 +88,7 @@ fn offences(room: &str, text: &str) -> Vec<String> {
         .collect();
     for line in &code {
         for (word, owners) in OWNED {
-            if line.contains(word) && !owners.contains(&room) {
+            if line.contains(word) && !owners.contains(&module) {
                 found.push(format!("{word:?} in {line:?}"));
             }
         }
@@ -96,12 +96,12 @@ fn offences(room: &str, text: &str) -> Vec<String> {
     // `use crate::{a, b::c}` may run over lines, so the words are looked at, not the lines.
     let code = code.join(" ");
     for rest in code.split("crate::").skip(1) {
-        for name in rooms_named(rest) {
-            let (Some(below), Some(above)) = (rank(&name), rank(room)) else {
-                found.push(format!("uses {name}, which is no room"));
+        for name in modules_named(rest) {
+            let (Some(below), Some(above)) = (rank(&name), rank(module)) else {
+                found.push(format!("uses {name}, which is no module"));
                 continue;
             };
-            if name != room && below >= above {
+            if name != module && below >= above {
                 found.push(format!("uses {name}, which does not stand below it"));
             }
         }
@@ -109,8 +109,8 @@ fn offences(room: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// The rooms in what follows `crate::`: `a` of `a::b`, `a` and `d` of `{a::{b, c}, d}`.
-fn rooms_named(path: &str) -> Vec<String> {
+/// The modules in what follows `crate::`: `a` of `a::b`, `a` and `d` of `{a::{b, c}, d}`.
+fn modules_named(path: &str) -> Vec<String> {
     let word = |text: &str| -> String {
         text.trim()
             .chars()
@@ -120,7 +120,7 @@ fn rooms_named(path: &str) -> Vec<String> {
     if !path.starts_with('{') {
         return vec![word(path)];
     }
-    let (mut rooms, mut depth) = (Vec::new(), 0);
+    let (mut modules, mut depth) = (Vec::new(), 0);
     for (at, sign) in path.char_indices() {
         match sign {
             '{' => depth += 1,
@@ -130,13 +130,13 @@ fn rooms_named(path: &str) -> Vec<String> {
         if depth == 0 {
             break;
         }
-        // A room's name follows the outer brace and each comma that lies in no inner one.
+        // A module's name follows the outer brace and each comma that lies in no inner one.
         if depth == 1 && matches!(sign, '{' | ',') {
-            rooms.push(word(&path[at + 1..]));
+            modules.push(word(&path[at + 1..]));
         }
     }
-    rooms.retain(|room| !room.is_empty()); // a comma may end the list
-    rooms
+    modules.retain(|module| !module.is_empty()); // a comma may end the list
+    modules
 }
 
 fn sources(directory: &Path, into: &mut Vec<PathBuf>) {
@@ -170,14 +170,17 @@ fn every_file_keeps_to_its_layer() {
     let mut all = Vec::new();
     for (file, path) in program() {
         let first = file.split('/').next().unwrap();
-        let room = first.trim_end_matches(".rs");
-        assert!(rank(room).is_some(), "{room} has no place in the layers");
+        let module = first.trim_end_matches(".rs");
+        assert!(
+            rank(module).is_some(),
+            "{module} has no place in the layers"
+        );
         let text = fs::read_to_string(&path).unwrap();
-        if room != "cli" && !DASHED.iter().any(|(allowed, _)| *allowed == file) {
+        if module != "cli" && !DASHED.iter().any(|(allowed, _)| *allowed == file) {
             let flags = flags_written(&text).into_iter();
             all.extend(flags.map(|line| format!("{file}: writes a flag: {line}")));
         }
-        let found = offences(room, &text).into_iter();
+        let found = offences(module, &text).into_iter();
         all.extend(found.map(|offence| format!("{file}: {offence}")));
     }
     assert!(all.is_empty(), "{}", all.join("\n"));
@@ -191,7 +194,7 @@ fn each_rule_can_be_broken() {
     );
     let ops = "//! x\nuse crate::{ops::{norm, wkv}, tensors};";
     assert_eq!(offences("model", ops), Vec::<String>::new());
-    for (room, text) in [
+    for (module, text) in [
         ("ops", "use crate::files;"),
         ("ops", "//! x\nuse crate::model::State;"),
         ("tensors", "//! x\nuse crate::fetch;"),
@@ -204,15 +207,15 @@ fn each_rule_can_be_broken() {
         ("files", "//! x\nfn f() { crate::tensors::pth::read() }"),
         ("train", "//! x\nuse crate::cellar;"),
     ] {
-        assert!(!offences(room, text).is_empty(), "{room}: {text}");
+        assert!(!offences(module, text).is_empty(), "{module}: {text}");
     }
     let code = "//! --a\nlet a = \"a --b\n  --c\"; // -- d";
     assert_eq!(flags_written(code), ["let a = \"a --b", "--c\"; // -- d"]);
     for (word, owners) in OWNED {
         let text = format!("//! x\n{word}");
-        for (room, _) in RANKS {
-            let free = owners.contains(&room);
-            assert_eq!(offences(room, &text).is_empty(), free, "{room}: {word}");
+        for (module, _) in RANKS {
+            let free = owners.contains(&module);
+            assert_eq!(offences(module, &text).is_empty(), free, "{module}: {word}");
         }
     }
 }

@@ -49,7 +49,7 @@ impl Grid {
         }
     }
 
-    /// One of 256 threads for each of `count` things.
+    /// One thread for each of `count` items, in blocks of 256.
     pub fn each(count: usize) -> Self {
         Self::blocks(count.div_ceil(256))
     }
@@ -66,7 +66,7 @@ pub fn pointer(tensor: &Tensor) -> Result<Arg> {
     address(tensor).map(Arg::Pointer)
 }
 
-/// The same, or 0.
+/// As [`pointer`]; 0 if there is no tensor.
 pub fn pointer_if(tensor: Option<&Tensor>) -> Result<Arg> {
     tensor.map_or(Ok(Arg::Pointer(0)), pointer)
 }

@@ -1,4 +1,4 @@
-//! The norm on a gpu, alone and with the gate that may follow it.
+//! The norm on a GPU, alone and with the gate that may follow it.
 
 use candle_core::{DType, Result, Tensor};
 

@@ -124,7 +124,8 @@ impl ValueResidual {
     }
 }
 
-/// The first layer's dnu `[N, C]`: both parts of its own dv, and what the layers above ask of it.
+/// The first layer's dnu `[N, C]`: both parts of its own dv, and the gradient
+/// from later layers.
 pub fn first_backward(
     dv: [&Tensor; 2],
     dv_first: Option<&Tensor>,

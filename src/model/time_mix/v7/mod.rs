@@ -209,8 +209,8 @@ impl TimeMix {
         Ok(token_shift::last(&self.ln, x, offsets)?)
     }
 
-    /// As [`super::TimeMix::backward`]. What later layers ask of the first layer's value comes with
-    /// `d_out`; the first layer spends it, and every other adds its own part.
+    /// As [`super::TimeMix::backward`]. The gradient of the first layer's value comes with
+    /// `d_out`; the first layer adds it to its value's gradient, every other layer adds its part.
     pub fn backward(
         &self,
         d_out: &Carried,

@@ -44,7 +44,7 @@ pub fn set(_: &Tensor, _: i32) -> Result<()> {
     Err(NotCompiledWithCudaSupport)
 }
 
-/// Of a GPU's memory, no.
+/// Always false: without a GPU its memory cannot be full.
 pub fn is_out_of_memory(_: &(dyn Error + 'static)) -> bool {
     false
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::ops::cpu::vector::{LANES, Vector};
 
-/// A token's gradients by key, and what they are made of in the same places.
+/// A token's gradients per key. Each buffer first holds the sum that its gradient is computed from.
 pub struct KeyedGradients {
     /// S dy, then dr.
     pub dr: Vec<f32>,
