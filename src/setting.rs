@@ -46,7 +46,7 @@ pub fn word<T: PartialEq>(names: &[(&'static str, T)], value: &T) -> &'static st
 macro_rules! settings {
     ($($constant:ident = $name:literal,)*) => {
         $(
-            #[doc = concat!("`", $name, "`, as `--help` describes it.")]
+            #[doc = concat!("`", $name, "`, as the help describes it.")]
             pub const $constant: Setting = Setting::new($name);
         )*
         /// Every setting that a message names, for the test that the command line has it.
