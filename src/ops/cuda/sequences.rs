@@ -6,7 +6,7 @@ use super::constant;
 use crate::ops::offsets::{Offsets, Sequences};
 
 /// Rows of a chunk, in which WKV is computed on the tensor cores.
-const CHUNK: usize = constant(include_str!("../wkv/chunked.cu"), "CHUNK");
+const CHUNK: usize = constant(include_str!("../wkv/strips.cuh"), "CHUNK");
 
 impl Offsets {
     /// On the GPU of `like`.

@@ -1,4 +1,5 @@
-//! WKV on a GPU: token by token (`recurrent.cu`), or in chunks on the tensor cores (`chunked.cu`).
+//! WKV on a GPU: token by token (`recurrent.cu`), or in chunks on the tensor cores
+//! (`chunked.cu`, of `strips.cuh` and `tile.cuh`).
 
 use candle_core::{DType, Result, Tensor, bail};
 use half::bf16;
@@ -19,9 +20,12 @@ const PARTS: usize = constant(RECURRENT, "PARTS");
 /// Tokens that are brought to shared memory at a time.
 const STEP: usize = constant(RECURRENT, "STEP");
 
+const STRIPS: &str = include_str!("strips.cuh");
+/// Rows of a chunk, and of a strip of it.
+const CHUNK: usize = constant(STRIPS, "CHUNK");
+const STRIP: usize = constant(STRIPS, "STRIP");
+
 const CHUNKED: &str = include_str!("chunked.cu");
-const CHUNK: usize = constant(CHUNKED, "CHUNK");
-const STRIP: usize = constant(CHUNKED, "STRIP");
 /// Chunks that a walking block holds at a time, and the values of a head that it carries.
 const STAGES: usize = constant(CHUNKED, "STAGES");
 const WALKED_VALUES: usize = constant(CHUNKED, "WALKED_VALUES");
@@ -169,7 +173,7 @@ fn tile(rows: usize, columns: usize) -> usize {
 }
 
 /// Bytes of the powers of the decay within and across strips, and of the bonus, in shared memory
-/// (`chunked.cu`).
+/// (`strips.cuh`).
 fn scales(size: usize) -> usize {
     ((STRIP + CHUNK / STRIP - 1) * (size + 8) + size) * size_of::<f32>()
 }
