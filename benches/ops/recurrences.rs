@@ -4,7 +4,7 @@
 use candle_core::{Device, Result, Tensor};
 use criterion::Criterion;
 use state_tune::ops::Offsets;
-use state_tune::ops::delta::{self, Delta, Ends};
+use state_tune::ops::delta::{self, Delta};
 use state_tune::ops::linear::Product;
 use state_tune::ops::wkv::{self, Wkv};
 
@@ -77,7 +77,7 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
     let state_var = var(&state)?;
     let (y, q, _) = reference(inputs(vars.each_ref().map(|x| x.as_tensor())), &state_var)?;
     let loss = (loss(&y, &dy)? + loss(&q, &dq)?)?;
-    let sa = op.forward(x, &state, &offsets, Ends::Discard)?.sa;
+    let sa = op.forward(x, &state, &offsets)?.sa;
 
     // A number of S takes nine operations a token: two each in y and sa, five in the next S. A
     // number of G takes thirteen backward, and one of S nine again.
@@ -86,7 +86,7 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
         c,
         "delta, forward",
         Work::Arithmetic(9 * numbers),
-        || op.forward(x, &state, &offsets, Ends::Return),
+        || op.forward(x, &state, &offsets),
         || reference(x, &state),
     );
     compare(

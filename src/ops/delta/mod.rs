@@ -73,15 +73,6 @@ pub struct DeltaInputs<'a> {
     pub alpha: &'a Tensor,
 }
 
-/// Whether a caller needs the states that sequences end in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
-    /// To read on from them.
-    Return,
-    /// Training, which begins every sequence anew.
-    Discard,
-}
-
 /// What [`Delta::forward`] returns.
 pub struct DeltaForward {
     /// `[N, C]`, of r's type.
@@ -90,8 +81,8 @@ pub struct DeltaForward {
     pub q: Tensor,
     /// What the backward pass needs beside the inputs: `[N, C]`, f32.
     pub sa: Tensor,
-    /// The state after each sequence, `[sequences, H, K, K]` as \[key, value\], if asked for.
-    pub ends: Option<Tensor>,
+    /// The state after each sequence, `[sequences, H, K, K]` as \[key, value\].
+    pub ends: Tensor,
 }
 
 /// Gradients of everything that is not frozen. r and w came from products, which take their
@@ -136,19 +127,15 @@ impl Delta {
         x: DeltaInputs,
         state: &Tensor,
         offsets: &Offsets,
-        ends: Ends,
     ) -> Result<DeltaForward> {
         let (n_head, head_size) = self.check(x, state, offsets)?;
-        let made = self.with_views(x, state, offsets, |views| cpu::forward(views, ends))??;
+        let made = self.with_views(x, state, offsets, cpu::forward)??;
         let end_dims = (offsets.sequences(), n_head, head_size, head_size);
         Ok(DeltaForward {
             y: made.y,
             q: tensor(made.q, (offsets.rows(), n_head))?,
             sa: tensor(made.sa, x.r.shape())?,
-            ends: match ends {
-                Ends::Return => Some(tensor(made.ends, end_dims)?),
-                Ends::Discard => None,
-            },
+            ends: tensor(made.ends, end_dims)?,
         })
     }
 

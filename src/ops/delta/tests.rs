@@ -124,7 +124,7 @@ impl Case {
         let all = self.vars().map(|var| f32(var).unwrap());
         let [r, w, k, v, kk, alpha, state] = all.each_ref();
         let (delta, x) = (self.delta()?, inputs([r, w, k, v, kk, alpha]));
-        let made = delta.forward(x, state, &self.offsets, Ends::Return)?;
+        let made = delta.forward(x, state, &self.offsets)?;
         let d = delta.backward(
             [&f32(&self.dy)?, &f32(&self.dq)?],
             x,
@@ -136,7 +136,7 @@ impl Case {
         let rest = [d.dk, d.dv, d.dkk, d.dalpha, d.dstate];
         let [dk, dv, dkk, dalpha, dstate] = rest;
         let gradients = [d.dr.tensor()?, d.dw.tensor()?, dk, dv, dkk, dalpha, dstate];
-        Ok(([made.y, made.q, made.ends.unwrap()], gradients))
+        Ok(([made.y, made.q, made.ends], gradients))
     }
 }
 
@@ -260,15 +260,11 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         ]
         .map(|x| stored(x).unwrap());
         let x = |i: usize| inputs([&r[i], &w, &k[i], &v[i], &kk, &alpha]);
-        let [got, want] = [0, 1].map(|i| {
-            delta
-                .forward(x(i), &state, &case.offsets, Ends::Return)
-                .unwrap()
-        });
+        let [got, want] = [0, 1].map(|i| delta.forward(x(i), &state, &case.offsets).unwrap());
         rounded("y", &got.y, &want.y);
         close("q", &got.q, &want.q, 0.0);
         close("sa", &got.sa, &want.sa, 0.0);
-        close("ends", &got.ends.unwrap(), &want.ends.unwrap(), 0.0);
+        close("ends", &got.ends, &want.ends, 0.0);
 
         let dq = f32(&case.dq)?;
         let backward = |i: usize, product| {
@@ -300,19 +296,6 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
 }
 
 #[test]
-fn only_ends_that_are_asked_for_are_returned() -> Result<()> {
-    let case = Case::new(1, 8, Offsets::from_lengths([3]), Kind::Spread)?;
-    let all = case.vars().map(|var| f32(var).unwrap());
-    let [r, w, k, v, kk, alpha, state] = all.each_ref();
-    let x = inputs([r, w, k, v, kk, alpha]);
-    let made = case
-        .delta()?
-        .forward(x, state, &case.offsets, Ends::Discard)?;
-    assert!(made.ends.is_none());
-    Ok(())
-}
-
-#[test]
 fn shapes_that_disagree_are_refused() -> Result<()> {
     let case = Case::new(2, 8, Offsets::from_lengths([3]), Kind::Spread)?;
     let all = case.vars().map(|var| f32(var).unwrap());
@@ -320,13 +303,9 @@ fn shapes_that_disagree_are_refused() -> Result<()> {
     let delta = case.delta()?;
     let offsets = Offsets::from_lengths([4]);
     let x = inputs([r, w, k, v, kk, alpha]);
-    assert!(delta.forward(x, state, &offsets, Ends::Discard).is_err());
+    assert!(delta.forward(x, state, &offsets).is_err());
     let narrow = w.narrow(1, 0, 8)?;
     let x = inputs([r, &narrow, k, v, kk, alpha]);
-    assert!(
-        delta
-            .forward(x, state, &case.offsets, Ends::Discard)
-            .is_err()
-    );
+    assert!(delta.forward(x, state, &case.offsets).is_err());
     Ok(())
 }

@@ -12,7 +12,7 @@ use self::kept::{LayerValue, LowRankOutput};
 use super::{LN_X_EPS, StartGradients};
 use crate::model::weights::ModelFile;
 use crate::model::{Carried, Config, LayerState, layer_norm, shift_mix};
-use crate::ops::delta::{Delta, DeltaInputs, Ends};
+use crate::ops::delta::{Delta, DeltaInputs};
 use crate::ops::delta_keys::{DeltaKeys, KeyGradients, Keys};
 use crate::ops::delta_output::{self, DeltaOutputInputs};
 use crate::ops::linear::{Matrix, Rows, Weights};
@@ -176,9 +176,8 @@ impl TimeMix {
             kk: &kk,
             alpha: &alpha,
         };
-        let made = self.delta.forward(x, &start.wkv, offsets, Ends::Return)?;
-        let ends = made.ends.context("ends were asked for")?;
-        let (y, q, sa) = (made.y, made.q, made.sa);
+        let made = self.delta.forward(x, &start.wkv, offsets)?;
+        let (y, q, sa, ends) = (made.y, made.q, made.sa, made.ends);
         let x = DeltaOutputInputs {
             y: &y,
             q: &q,

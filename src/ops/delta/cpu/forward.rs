@@ -18,14 +18,14 @@ pub struct ForwardParts<'a> {
 }
 
 vectorised! {
-    /// Some columns of y and sa, and of S after the last token if there is an `end` for it.
+    /// Some columns of y and sa, and of S after the last token into `end`.
     pub fn forward<V: Vector>(
         level: Level,
         x: &DeltaViews<'_>,
         task: &DeltaTask<'_>,
         columns: Range<usize>,
         out: &ForwardParts<'_>,
-        end: Option<&OutputParts<'_>>,
+        end: &OutputParts<'_>,
     ) {
         if V::HAS_MANY {
             forward_by::<V, 2>(x, task, columns, out, end);
@@ -41,7 +41,7 @@ fn forward_by<V: Vector, const N: usize>(
     task: &DeltaTask,
     columns: Range<usize>,
     out: &ForwardParts,
-    end: Option<&OutputParts>,
+    end: &OutputParts,
 ) {
     let size = task.size;
     let mut s = DeltaMatrix::<V, N>::new(task.state, size, columns.clone(), StoredOrder::RowMajor);
@@ -94,10 +94,8 @@ fn forward_by<V: Vector, const N: usize>(
             unsafe { write(&out.q, task.number(t), &[score::<V>(r, k, task.bonus)]) };
         }
     }
-    if let Some(end) = end {
-        // SAFETY: no other share has these columns.
-        s.write(|at, values| unsafe { write(end, at.start, values) });
-    }
+    // SAFETY: no other share has these columns.
+    s.write(|at, values| unsafe { write(end, at.start, values) });
 }
 
 /// The sum of r k r_k.

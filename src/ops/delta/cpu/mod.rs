@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use self::backward::{BackwardPass, FirstSweep, backwards, forwards};
 use self::task::DeltaTask;
-use super::{DeltaViews, Ends};
+use super::DeltaViews;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::Output;
@@ -30,11 +30,11 @@ pub struct PlainForward {
     pub q: Vec<f32>,
     /// `[N, C]`.
     pub sa: Vec<f32>,
-    /// `[sequences, H, K, K]`, or nothing.
+    /// `[sequences, H, K, K]`.
     pub ends: Vec<f32>,
 }
 
-pub fn forward(x: &DeltaViews, ends: Ends) -> Result<PlainForward> {
+pub fn forward(x: &DeltaViews) -> Result<PlainForward> {
     let level = Level::current();
     let (rows, channels) = (x.offsets.rows(), x.n_head * x.head_size);
     let mut y = ActivationsOutput::new(x.r.dtype(), rows * channels)?;
@@ -45,16 +45,11 @@ pub fn forward(x: &DeltaViews, ends: Ends) -> Result<PlainForward> {
         sa: sa.parts(),
         q: q.parts(),
     };
-    let size = match ends {
-        Ends::Return => x.head_size * x.head_size,
-        Ends::Discard => 0,
-    };
     let ends: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
-            let mut end = Output::new(size);
+            let mut end = Output::new(x.head_size * x.head_size);
             let parts = end.parts();
-            let end_parts = (size > 0).then_some(&parts);
-            task.shares(|columns| forward::forward(level, x, &task, columns, &out, end_parts));
+            task.shares(|columns| forward::forward(level, x, &task, columns, &out, &parts));
             // SAFETY: the shares' columns are the whole.
             unsafe { end.finish() }
         })
