@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use state_tune::model::{ModelFile, Reader, Rwkv, State};
 use state_tune::ops::device::{DeviceChoice, gpu_name};
-use state_tune::ops::linear::{Product, Weights};
+use state_tune::ops::linear::{ProductType, Weights};
 use state_tune::ops::wkv::Wkv;
 use state_tune::ops::{Compute, Offsets};
 
@@ -51,8 +51,12 @@ struct Times {
 
 fn main() -> Result<()> {
     let options = parse(std::env::args().skip(1))?;
-    let compute =
-        Compute::fastest(DeviceChoice::Cuda(0), Some(Product::Bf16), Weights::File)?.compute;
+    let compute = Compute::fastest(
+        DeviceChoice::Cuda(0),
+        Some(ProductType::Bf16),
+        Weights::File,
+    )?
+    .compute;
     let name = gpu_name(&compute.device)?;
     println!("{}", json!({"what": "gpu", "name": name}));
     if let Some(path) = &options.decode {
@@ -140,7 +144,7 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
         Ok(())
     })?;
     let backward = seconds(device, times, || {
-        op.backward(&dy, rkv, &state, &offsets, Product::Bf16)?;
+        op.backward(&dy, rkv, &state, &offsets, ProductType::Bf16)?;
         Ok(())
     })?;
     // r, k, v and y; and r, k, v, dy, dr, dk and dv.
@@ -179,7 +183,7 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
     // What the program does unless it is told otherwise comes first.
     for (product, weights) in [
         (None, Weights::File),
-        (Some(Product::Bf16), Weights::File),
+        (Some(ProductType::Bf16), Weights::File),
         (None, Weights::Int8),
         (None, Weights::Nf4),
     ] {

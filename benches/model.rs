@@ -16,7 +16,7 @@ use state_tune::data::template::Template;
 use state_tune::data::{Formats, example};
 use state_tune::model::{Batch, FirstRow, Intermediates, ModelFile, Rwkv, State};
 use state_tune::ops::cpu::buffers;
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::tokenizer::Tokenizer;
 
 /// `ops::cpu::buffers` says why.
@@ -50,7 +50,7 @@ fn model(c: &mut Criterion) -> Result<()> {
     let mut group = c.benchmark_group("step");
     group.sample_size(20);
     group.throughput(Throughput::Elements(batch.tokens.len() as u64));
-    for product in [Product::F32, Product::Bf16] {
+    for product in [ProductType::F32, ProductType::Bf16] {
         let model = Rwkv::load(&checkpoint, product)?;
         let state = State::zeros(model.config())?;
         for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
@@ -64,7 +64,7 @@ fn model(c: &mut Criterion) -> Result<()> {
     }
     group.finish();
 
-    let model = Rwkv::load(&checkpoint, Product::F32)?;
+    let model = Rwkv::load(&checkpoint, ProductType::F32)?;
     let state = State::zeros(model.config())?;
     let mut group = c.benchmark_group("answer");
     group.throughput(Throughput::Elements(1));

@@ -16,7 +16,7 @@ use state_tune::data::example;
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
 use state_tune::ops::cpu::Processor;
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::tokenizer::Tokenizer;
 use state_tune::train::Options;
 use state_tune::{evaluate, generate, state_file, train};
@@ -51,7 +51,7 @@ fn quickstart() -> Result<()> {
         exit_loss: 0.0,
         max_epochs: 3.0,
         seed: 3,
-        product: Some(Product::F32),
+        product: Some(ProductType::F32),
         ..Options::default()
     };
     options.schedule.learning_rate = 0.1;

@@ -11,7 +11,7 @@ use crate::data::{Example, Formats, example};
 use crate::evaluate;
 use crate::files;
 use crate::model::{Generation, Rwkv, State};
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 use crate::setting::{DATA_PATH, FOLD, MODEL, TO, TUNE};
 use crate::state_file::{self, Format, OtherModel, StateFile};
 use crate::tensors::{Element, pth};
@@ -47,7 +47,7 @@ pub struct Options {
 pub fn run(options: &Options, console: &Console) -> Result<()> {
     let target = check_output(options)?;
     let model = options.model.as_ref();
-    let model = model.map(|path| Rwkv::open(path, Product::F32));
+    let model = model.map(|path| Rwkv::open(path, ProductType::F32));
     let model = model.transpose()?;
     let first = open(&options.input, options, model.as_ref())?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use crate::console::Console;
 use crate::model::{Config, ModelFile, Rwkv};
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 use crate::state_file::{self, Format, StateFile};
 
 /// Says on `console` what a state or a model is. Errors when it is neither, with both reasons.
@@ -34,7 +34,7 @@ pub fn run(path: &Path, console: &Console) -> Result<()> {
 }
 
 fn model(config: &Config, file: &ModelFile, path: &Path, console: &Console) -> Result<()> {
-    let model = Rwkv::load(file, Product::F32)
+    let model = Rwkv::load(file, ProductType::F32)
         .with_context(|| format!("cannot use the model {}", path.display()))?;
     console.line(&format!("model        {config}"));
     console.line(&format!("type         {}", model.element()));

@@ -10,7 +10,7 @@
 //! use state_tune::console::Console;
 //! use state_tune::data::example;
 //! use state_tune::model::{Rwkv, State};
-//! use state_tune::ops::linear::Product;
+//! use state_tune::ops::linear::ProductType;
 //! use state_tune::train::{self, Options};
 //! use state_tune::{evaluate, state_file};
 //!
@@ -27,7 +27,7 @@
 //! options.schedule.learning_rate = 0.1;
 //! train::run(&options, &Console::silent())?;
 //!
-//! let model = Rwkv::open(&options.model, Product::F32)?;
+//! let model = Rwkv::open(&options.model, ProductType::F32)?;
 //! let base = State::zeros(model.config())?;
 //! let tuned = state_file::read(&options.save, model.config())?;
 //! let unseen = example::read("examples/tiny/eval.jsonl".as_ref(), &options.formats)?;

@@ -11,7 +11,7 @@ use state_tune::data::template::Template;
 use state_tune::data::{Formats, example};
 use state_tune::evaluate;
 use state_tune::model::{ModelFile, Rwkv};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::state_file;
 
 fn eval() -> String {
@@ -39,7 +39,7 @@ fn evaluations(dir: &Dir) -> Vec<(u64, f64)> {
 /// The loss of the saved state on the held-out examples, by the library.
 fn loss_of_the_saved(dir: &Dir) -> f64 {
     let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
-    let model = Rwkv::load(&checkpoint, Product::F32).unwrap();
+    let model = Rwkv::load(&checkpoint, ProductType::F32).unwrap();
     let template = |text| Template::parse(text).unwrap();
     let formats = Formats {
         system: template(""),

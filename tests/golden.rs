@@ -17,7 +17,7 @@ use state_tune::generate::{self, Settings};
 use state_tune::model::{Batch, Intermediates, ModelFile, Rwkv, Sequence, State};
 use state_tune::ops::Compute;
 use state_tune::ops::device::DeviceChoice;
-use state_tune::ops::linear::{Product, Weights};
+use state_tune::ops::linear::{ProductType, Weights};
 use state_tune::state_file::{self, Format};
 use state_tune::tensors::Element;
 use state_tune::tokenizer::Tokenizer;
@@ -95,7 +95,7 @@ impl Case {
     }
 
     /// One of each model that the device can compute.
-    fn all(device: DeviceChoice, product: Product) -> impl Iterator<Item = Self> {
+    fn all(device: DeviceChoice, product: ProductType) -> impl Iterator<Item = Self> {
         let opened = Compute::fastest(device, Some(product), Weights::File).unwrap();
         // RWKV-7 has no kernels for a GPU yet.
         let models = MODELS.into_iter();
@@ -198,7 +198,7 @@ const ADAM: Adam = Adam {
 };
 
 fn logits_and_end_state(device: DeviceChoice) {
-    for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
+    for (product, tolerance) in [(ProductType::F32, F32), (ProductType::Bf16, BF16)] {
         for case in Case::all(device, product) {
             let start = case.start();
             let (logits, end) = case.model.logits(&case.ids("ids"), &start).unwrap();
@@ -210,7 +210,7 @@ fn logits_and_end_state(device: DeviceChoice) {
 }
 
 fn the_recurrent_forward_gives_the_same(device: DeviceChoice) {
-    for case in Case::all(device, Product::F32) {
+    for case in Case::all(device, ProductType::F32) {
         let mut state = case.start();
         let mut rows = Vec::new();
         for id in case.ids("ids") {
@@ -224,7 +224,7 @@ fn the_recurrent_forward_gives_the_same(device: DeviceChoice) {
 }
 
 fn loss_and_gradients(device: DeviceChoice) {
-    for (product, tolerance) in [(Product::F32, F32), (Product::Bf16, BF16)] {
+    for (product, tolerance) in [(ProductType::F32, F32), (ProductType::Bf16, BF16)] {
         for case in Case::all(device, product) {
             let examples = case.examples();
             for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
@@ -279,7 +279,8 @@ fn loss_and_gradients(device: DeviceChoice) {
 /// shows in these two alone: without it all others are right, and these a third off.
 #[test]
 fn the_gradients_that_come_back_through_the_first_layers_value() {
-    for case in Case::all(DeviceChoice::Cpu, Product::F32).filter(|case| case.name.starts_with('7'))
+    for case in
+        Case::all(DeviceChoice::Cpu, ProductType::F32).filter(|case| case.name.starts_with('7'))
     {
         let state = case.state(true);
         let batch = Batch::pack(&case.examples(), state.first_row());
@@ -299,7 +300,7 @@ fn the_gradients_that_come_back_through_the_first_layers_value() {
 }
 
 fn the_share_of_tokens_that_a_greedy_choice_hits(device: DeviceChoice) {
-    for case in Case::all(device, Product::F32) {
+    for case in Case::all(device, ProductType::F32) {
         // A text in which some tokens are what the reference's logits call likeliest, and some are
         // not.
         let ids = case.ids("ids");
@@ -337,7 +338,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed(device: DeviceChoice) {
             most_rows: 1,
         },
     ];
-    for case in Case::all(device, Product::F32) {
+    for case in Case::all(device, ProductType::F32) {
         let examples = case.examples();
         for (init, name) in [(Init::Zeros, "zeros"), (Init::Ones, "ones")] {
             let losses: Vec<f64> = case.numbers[&format!("train_{name}_losses")]
@@ -387,7 +388,7 @@ fn twenty_steps_of_training_however_a_batch_is_computed(device: DeviceChoice) {
 #[test]
 fn greedy_answers_from_a_state_that_pytorch_wrote() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
-    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), Product::F32).unwrap();
+    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), ProductType::F32).unwrap();
     let tuned = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     let base = State::zeros(model.config()).unwrap();
     let cases: Vec<serde_json::Value> =
@@ -419,7 +420,7 @@ fn greedy_answers_from_a_state_that_pytorch_wrote() {
 #[test]
 fn a_state_pytorch_wrote_comes_back_as_it_was_when_written_again() {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
-    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), Product::F32).unwrap();
+    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), ProductType::F32).unwrap();
     let state = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.pth");

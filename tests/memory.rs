@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use state_tune::model::{Batch, FirstRow, Intermediates, ModelFile, Rwkv, Sequence, State};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 
 /// The system's allocator, with a count of the bytes that are in use and of the most so far.
 struct Counting;
@@ -56,7 +56,7 @@ fn takes_what_is_planned(path: &str) {
         }],
     };
     let batch = Batch::pack([sequence], FirstRow::Token);
-    for product in [Product::F32, Product::Bf16] {
+    for product in [ProductType::F32, ProductType::Bf16] {
         let model = Rwkv::load(&file, product).unwrap();
         let state = State::zeros(model.config()).unwrap();
         for intermediates in [Intermediates::Keep, Intermediates::Recompute] {

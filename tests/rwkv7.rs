@@ -7,7 +7,7 @@ use std::fs;
 
 use common::{Dir, golden, losses};
 use state_tune::model::{ModelFile, Rwkv, State};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::state_file::{self, FORMATS, Format};
 use state_tune::tensors::Element;
 use state_tune::tensors::pth::{self, Value};
@@ -34,7 +34,7 @@ fn model() -> String {
 fn loaded() -> Rwkv {
     Rwkv::load(
         &ModelFile::open(&golden("model_7.pth")).unwrap(),
-        Product::F32,
+        ProductType::F32,
     )
     .unwrap()
 }

@@ -10,7 +10,7 @@ use common::{Dir, golden, tiny};
 use serde_json::Value;
 use state_tune::generate::{self, FinishReason, Settings, Talk};
 use state_tune::model::{ModelFile, Rwkv, State};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::state_file;
 use state_tune::tokenizer::Tokenizer;
 
@@ -21,7 +21,7 @@ fn tuned_flag() -> String {
 
 fn model() -> Rwkv {
     let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
-    Rwkv::load(&checkpoint, Product::F32).unwrap()
+    Rwkv::load(&checkpoint, ProductType::F32).unwrap()
 }
 
 fn tuned(model: &Rwkv) -> State {

@@ -8,7 +8,7 @@ use state_tune::data::{Example, Formats, example};
 use state_tune::evaluate;
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
-use state_tune::ops::linear::{Product, Weights};
+use state_tune::ops::linear::{ProductType, Weights};
 use state_tune::state_file;
 use state_tune::tensors::pth::{self, Value};
 
@@ -33,7 +33,7 @@ fn losses(weights: Weights) -> [f64; 2] {
     let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
     let compute = Compute {
         weights,
-        ..Product::F32.into()
+        ..ProductType::F32.into()
     };
     let model = Rwkv::load(&checkpoint, compute).unwrap();
     let untuned = State::zeros(model.config()).unwrap();

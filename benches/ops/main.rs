@@ -23,7 +23,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rayon::prelude::*;
 use state_tune::ops::cpu::buffers;
 use state_tune::ops::cpu::threads::with_threads;
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::ops::{cross_entropy, roofs};
 
 /// `ops::cpu::buffers` says why.
@@ -123,7 +123,7 @@ fn losses(c: &mut Criterion) -> Result<()> {
         c,
         "cross-entropy",
         bytes(4 * SCORED * VOCAB, 2 * SCORED * VOCAB),
-        || cross_entropy::loss_and_gradient(&logits, &targets, 1.0, Product::Bf16),
+        || cross_entropy::loss_and_gradient(&logits, &targets, 1.0, ProductType::Bf16),
         || cross_entropy::reference::loss(&logits_var, &targets)?.backward(),
     );
     Ok(())

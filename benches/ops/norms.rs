@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use criterion::Criterion;
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::ops::norm::{self, Norm};
 use state_tune::ops::token_shift::{self, TokenShift};
 use state_tune::ops::{Offsets, gates};
@@ -64,7 +64,7 @@ pub fn norms(c: &mut Criterion) -> Result<()> {
         c,
         "norm and token shift, forward",
         bytes(4 * numbers, 4 * 2 * numbers),
-        || shift.forward(&x, &first, Product::Bf16),
+        || shift.forward(&x, &first, ProductType::Bf16),
         || shifted(&x, &first),
     );
     compare(
@@ -79,7 +79,7 @@ pub fn norms(c: &mut Criterion) -> Result<()> {
 
 /// Each on the way to a product, or from one.
 pub fn all_gates(c: &mut Criterion) -> Result<()> {
-    let product = Product::Bf16;
+    let product = ProductType::Bf16;
     let [a, b, x, dz] = tensors(&[ROWS, N_EMBD])?;
     let (a_var, b_var) = (var(&a)?, var(&b)?);
     let numbers = ROWS * N_EMBD;

@@ -4,13 +4,13 @@ use std::hint::black_box;
 
 use candle_core::{DType, Result, Tensor};
 use criterion::Criterion;
-use state_tune::ops::linear::{self, Matrix, Product, Rows, Weights};
+use state_tune::ops::linear::{self, Matrix, ProductType, Rows, Weights};
 use state_tune::tensors::Element;
 
 use super::{N_EMBD, N_FFN, ROWS, SCORED, VOCAB, Work, bytes, compare, group, random};
 
 /// One matrix of random bf16, as the program and as candle hold it.
-fn matrix(shape: [usize; 2], product: Product) -> Result<(Matrix, Tensor)> {
+fn matrix(shape: [usize; 2], product: ProductType) -> Result<(Matrix, Tensor)> {
     let w = random(&shape)?.to_dtype(DType::BF16)?;
     let numbers: Vec<half::bf16> = w.flatten_all()?.to_vec1()?;
     let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -21,7 +21,7 @@ fn matrix(shape: [usize; 2], product: Product) -> Result<(Matrix, Tensor)> {
 /// The roofline of all that is bound by arithmetic: 4,096 rows and a matrix of 4,096 x 2,048.
 pub fn large_products(c: &mut Criterion) -> Result<()> {
     let [rows, out, inner] = [4096, 4096, 2048];
-    for product in [Product::F32, Product::Bf16] {
+    for product in [ProductType::F32, ProductType::Bf16] {
         let (w, _) = matrix([out, inner], product)?;
         let x = Rows::of(product, &random(&[rows, inner])?)?;
         let work = Work::Arithmetic(2 * rows * out * inner);
@@ -34,7 +34,7 @@ pub fn large_products(c: &mut Criterion) -> Result<()> {
 
 /// The reference multiplies in f32 whatever the product's type, as it does in tests.
 pub fn products(c: &mut Criterion) -> Result<()> {
-    for product in [Product::F32, Product::Bf16] {
+    for product in [ProductType::F32, ProductType::Bf16] {
         for [rows, out, inner] in [
             [ROWS, N_EMBD, N_EMBD],
             [ROWS, N_FFN, N_EMBD],
@@ -62,9 +62,9 @@ pub fn products(c: &mut Criterion) -> Result<()> {
         }
     }
     // Decoding is bound by reading W.
-    let (w, w_plain) = matrix([VOCAB, N_EMBD], Product::Bf16)?;
+    let (w, w_plain) = matrix([VOCAB, N_EMBD], ProductType::Bf16)?;
     let one = random(&[1, N_EMBD])?;
-    let row = Rows::of(Product::Bf16, &one)?;
+    let row = Rows::of(ProductType::Bf16, &one)?;
     compare(
         c,
         "linear Bf16, one row",
@@ -75,9 +75,11 @@ pub fn products(c: &mut Criterion) -> Result<()> {
     for weights in [Weights::File, Weights::Int8, Weights::Nf4] {
         // Few rows: a good part of the time goes to packing W.
         let [rows, out, inner] = [128, N_FFN, N_EMBD];
-        let w = matrix([out, inner], Product::Bf16)?.0.held_as(weights)?;
+        let w = matrix([out, inner], ProductType::Bf16)?
+            .0
+            .held_as(weights)?;
         let [x, dy] = [inner, out]
-            .map(|width| random(&[rows, width]).and_then(|x| Rows::of(Product::Bf16, &x)));
+            .map(|width| random(&[rows, width]).and_then(|x| Rows::of(ProductType::Bf16, &x)));
         let (x_rows, dy_rows) = (x?, dy?);
         let name = format!("linear Bf16 {rows} x {out} x {inner}, weights {weights}");
         let mut products = group(c, &name, Work::Arithmetic(2 * rows * out * inner));
@@ -85,8 +87,10 @@ pub fn products(c: &mut Criterion) -> Result<()> {
         products.bench_function("backward", |b| b.iter(|| black_box(w.backward(&dy_rows))));
         products.finish();
 
-        let w = matrix([VOCAB, N_EMBD], Product::F32)?.0.held_as(weights)?;
-        let row = Rows::of(Product::F32, &one)?;
+        let w = matrix([VOCAB, N_EMBD], ProductType::F32)?
+            .0
+            .held_as(weights)?;
+        let row = Rows::of(ProductType::F32, &one)?;
         group(
             c,
             &format!("linear F32, one row, weights {weights}"),

@@ -5,7 +5,7 @@ use candle_core::{Device, Result, Tensor};
 use criterion::Criterion;
 use state_tune::ops::Offsets;
 use state_tune::ops::delta::{self, Delta};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::ops::wkv::{self, Wkv};
 
 use super::{HEAD_SIZE, N_EMBD, N_HEAD, Work, compare, loss, random, tensors, var};
@@ -42,7 +42,7 @@ pub fn wkv(c: &mut Criterion) -> Result<()> {
         c,
         "wkv, backward",
         Work::Arithmetic(12 * numbers),
-        || op.backward(&dy, [&r, &k, &v], &state, &offsets, Product::F32),
+        || op.backward(&dy, [&r, &k, &v], &state, &offsets, ProductType::F32),
         || loss.backward(),
     );
     Ok(())
@@ -93,7 +93,7 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
         c,
         "delta, backward",
         Work::Arithmetic(22 * numbers),
-        || op.backward([&dy, &dq], x, &sa, &state, &offsets, Product::F32),
+        || op.backward([&dy, &dq], x, &sa, &state, &offsets, ProductType::F32),
         || loss.backward(),
     );
     Ok(())

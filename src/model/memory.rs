@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Batch, FirstRow, ModelFile, Sequence, State, bytes_remembered};
-    use crate::ops::linear::Product;
+    use crate::ops::linear::ProductType;
 
     /// To the byte: a tensor more in a [`Kept`] has to be counted.
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         for version in ["5.0", "5.1", "5.2", "7"] {
             let path = format!("tests/golden/model_{version}.pth");
             let file = ModelFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path))?;
-            for product in [Product::F32, Product::Bf16] {
+            for product in [ProductType::F32, ProductType::Bf16] {
                 let model = Rwkv::load(&file, product)?;
                 let sequence = |tokens| Sequence {
                     tokens,

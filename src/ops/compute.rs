@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 
-use super::linear::{Product, Weights};
+use super::linear::{ProductType, Weights};
 
 /// Where a model computes, and in which numbers.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Compute {
     /// Where activations and learnt numbers lie, and on a GPU the frozen weights too.
     pub device: Device,
     /// The type that both sides of a product with a frozen matrix are rounded to.
-    pub product: Product,
+    pub product: ProductType,
     /// What frozen matrices are held as.
     pub weights: Weights,
 }
@@ -33,8 +33,8 @@ impl Compute {
 }
 
 /// On the processor, with matrices where the file has them.
-impl From<Product> for Compute {
-    fn from(product: Product) -> Self {
+impl From<ProductType> for Compute {
+    fn from(product: ProductType) -> Self {
         Self {
             device: Device::Cpu,
             product,

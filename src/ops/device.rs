@@ -9,7 +9,7 @@ use super::Compute;
 use super::cpu::level::Level;
 pub use super::cuda::driver::GpuMemory;
 use super::cuda::driver::{self, Missing};
-use super::linear::{Product, Weights};
+use super::linear::{ProductType, Weights};
 use super::reduce;
 use crate::setting::DEVICE;
 
@@ -46,13 +46,13 @@ impl Compute {
     /// For training: in the products that are fastest there, unless others are asked for.
     pub fn fastest(
         choice: DeviceChoice,
-        product: Option<Product>,
+        product: Option<ProductType>,
         weights: Weights,
     ) -> Result<Opened> {
         let (device, note) = open(choice)?;
         let fastest = match device {
-            Device::Cpu if !Level::current().has_bf16() => Product::F32,
-            _ => Product::Bf16,
+            Device::Cpu if !Level::current().has_bf16() => ProductType::F32,
+            _ => ProductType::Bf16,
         };
         let product = product.unwrap_or(fastest);
         let compute = Self {
@@ -67,13 +67,13 @@ impl Compute {
     /// what they cost, whatever it is multiplied as.
     pub fn exact(
         choice: DeviceChoice,
-        product: Option<Product>,
+        product: Option<ProductType>,
         weights: Weights,
     ) -> Result<Opened> {
         let (device, note) = open(choice)?;
         let compute = Self {
             device,
-            product: product.unwrap_or(Product::F32),
+            product: product.unwrap_or(ProductType::F32),
             weights,
         };
         Ok(Opened { compute, note })

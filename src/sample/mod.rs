@@ -19,7 +19,7 @@ use crate::model::{Rwkv, State};
 use crate::ops::Compute;
 use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
-use crate::ops::linear::{Product, Weights};
+use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME};
 use crate::state_file::{self, OtherModel};
 use crate::tokenizer::Tokenizer;
@@ -42,7 +42,7 @@ pub struct Options {
     /// The processor, or a GPU.
     pub device: DeviceChoice,
     /// `None` is f32.
-    pub product: Option<Product>,
+    pub product: Option<ProductType>,
     /// How the frozen matrices are stored.
     pub weights: Weights,
     /// What the processor does for the run, which [`Processor::run`] sets up around it.

@@ -10,7 +10,7 @@ use crate::model::{FirstRow, PerGroup};
 use crate::ops::adam::Adam;
 use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
-use crate::ops::linear::{Product, Weights};
+use crate::ops::linear::{ProductType, Weights};
 use crate::setting;
 
 /// A training run, with every default filled in.
@@ -66,7 +66,7 @@ pub struct Options {
     /// The processor, or a GPU.
     pub device: DeviceChoice,
     /// `None` is what is fastest on the device.
-    pub product: Option<Product>,
+    pub product: Option<ProductType>,
     /// What the frozen matrices are held as.
     pub weights: Weights,
     /// Memory or time, in the backward pass.

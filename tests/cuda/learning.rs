@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, Var};
 use state_tune::ops::adam::{Adam, Moments};
 use state_tune::ops::cross_entropy;
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::ops::reduce::{max_abs, sum_of_squares};
 
 use crate::common::close::close;
@@ -19,7 +19,7 @@ fn losses_and_their_gradient() -> Result<()> {
             let [logits, on_gpu] = sides.parameters(&[count, vocab], 85.0, 95.0)?;
             let targets: Vec<u32> = (0..count).map(|row| (row * 31 % vocab) as u32).collect();
             let (losses, gradient) =
-                cross_entropy::loss_and_gradient(&logits, &targets, 0.25, Product::F32)?;
+                cross_entropy::loss_and_gradient(&logits, &targets, 0.25, ProductType::F32)?;
             let (losses_got, gradient_got) =
                 cross_entropy::loss_and_gradient(&on_gpu, &targets, 0.25, store.product)?;
             close("losses", &losses_got, &losses, 1e-6);

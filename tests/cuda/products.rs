@@ -1,7 +1,7 @@
 //! Products with matrices of every kind.
 
 use candle_core::{DType, Device, Result};
-use state_tune::ops::linear::{Matrix, Product, Rows, WIDENED, Weights};
+use state_tune::ops::linear::{Matrix, ProductType, Rows, WIDENED, Weights};
 use state_tune::tensors::Element;
 
 use crate::sides::{STORES, Sides, Store, gpu, stored};
@@ -61,14 +61,14 @@ fn products_of(
     };
     // Exact in main memory; on the GPU both sides of a product are rounded, which for bf16 is no
     // rounding.
-    let exact = matrix(Product::F32)?;
+    let exact = matrix(ProductType::F32)?;
     let on_gpu = matrix(store.product)?.on(gpu)?;
     assert_eq!(
         on_gpu.bytes() < exact.bytes(),
-        element == Element::F32 && store.product == Product::Bf16
+        element == Element::F32 && store.product == ProductType::Bf16
     );
     let what = format!("{store:?} {element:?} {weights} {n} x {out} x {inner}");
-    let left = Rows::of(Product::F32, &x)?;
+    let left = Rows::of(ProductType::F32, &x)?;
     let left_gpu = Rows::of(store.product, &x_gpu)?;
     sides.close(&what, &exact.forward(&left)?, &on_gpu.forward(&left_gpu)?);
     sides.close(
@@ -79,7 +79,7 @@ fn products_of(
     let wide = on_gpu.forward_wide(&left_gpu)?;
     assert_eq!(wide.dtype(), DType::F32);
     sides.close(&what, &exact.forward(&left)?, &wide);
-    let left = Rows::of(Product::F32, &dy)?;
+    let left = Rows::of(ProductType::F32, &dy)?;
     let left_gpu = Rows::of(store.product, &dy_gpu)?;
     sides.close(&what, &exact.backward(&left)?, &on_gpu.backward(&left_gpu)?);
     Ok(())

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use state_tune::model::{Reader, Rwkv, State};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::ops::{Compute, device};
 
 use crate::common::close::close;
@@ -27,7 +27,7 @@ fn reading_on_from_a_state() -> anyhow::Result<()> {
     let gpu = gpu();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model_5.2.pth");
     let model = |device: &Device| {
-        let exact = Compute::from(Product::F32);
+        let exact = Compute::from(ProductType::F32);
         Rwkv::open(
             &model,
             Compute {

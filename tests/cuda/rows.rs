@@ -1,7 +1,7 @@
 //! The ops that go row by row: norms, token shift, gates, and rows taken and put back.
 
 use candle_core::{DType, Device, Result};
-use state_tune::ops::linear::{Matrix, Product};
+use state_tune::ops::linear::{Matrix, ProductType};
 use state_tune::ops::token_shift::{self, TokenShift};
 use state_tune::ops::{gates, rows};
 use state_tune::tensors::Element;
@@ -37,7 +37,7 @@ fn norms() -> Result<()> {
                 &norm.backward(&dy, &x)?,
                 &on_gpu.backward(&dy_gpu, &x_gpu)?,
             );
-            let exact = Product::F32;
+            let exact = ProductType::F32;
             sides.close_rows(
                 &what,
                 &gates::norm_silu(&norm, &x, None, exact)?,
@@ -93,7 +93,7 @@ fn token_shifts() -> Result<()> {
                     mixes: all_gpu.iter().collect(),
                     offsets,
                 };
-                let want = shift.forward(&x, &first, Product::F32)?;
+                let want = shift.forward(&x, &first, ProductType::F32)?;
                 let got = shift_gpu.forward(&x_gpu, &first_gpu, store.product)?;
                 for (want, got) in want.iter().zip(&got) {
                     sides.close_rows(&what, want, got)?;
@@ -125,7 +125,7 @@ fn gates_of_single_numbers() -> Result<()> {
             let [r, r_gpu] = sides.activations(&shape)?;
             let [v, v_gpu] = sides.activations(&shape)?;
             let what = format!("{store:?} {shape:?}");
-            let exact = Product::F32;
+            let exact = ProductType::F32;
             sides.close(
                 &what,
                 &gates::sigmoid_mul_onto(&x, &r, &v)?,
@@ -164,7 +164,7 @@ fn rows_made_taken_and_put_back() -> Result<()> {
         };
         let [soft, soft_gpu] = sides.parameters(&[96], -1.0, 1.0)?;
         let tokens = [None, Some(39), Some(0), None, Some(7)];
-        let exact = table(Product::F32, &Device::Cpu)?;
+        let exact = table(ProductType::F32, &Device::Cpu)?;
         let want = rows::embed(&exact, &tokens, Some(&soft))?;
         let got = rows::embed(&table(store.product, &gpu)?, &tokens, Some(&soft_gpu))?;
         sides.close("embed", &want, &got);

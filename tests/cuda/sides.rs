@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use state_tune::ops::device::DeviceChoice;
-use state_tune::ops::linear::{Product, Rows, Weights};
+use state_tune::ops::linear::{ProductType, Rows, Weights};
 use state_tune::ops::norm::Norm;
 use state_tune::ops::{Compute, Offsets};
 use state_tune::tensors::Element;
@@ -22,19 +22,19 @@ pub fn gpu() -> Device {
 /// mean square.
 #[derive(Clone, Copy, Debug)]
 pub struct Store {
-    pub product: Product,
+    pub product: ProductType,
     pub tolerance: f64,
 }
 
 pub const STORES: [Store; 2] = [
     Store {
-        product: Product::F32,
+        product: ProductType::F32,
         tolerance: 2e-5,
     },
     // A bf16 has eight bits: 4e-3 for what is rounded once, and as much again for what enters
     // rounded.
     Store {
-        product: Product::Bf16,
+        product: ProductType::Bf16,
         tolerance: 1e-2,
     },
 ];

@@ -1,7 +1,7 @@
 //! WKV, by tokens and in chunks.
 
 use candle_core::{Device, Result, Tensor};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::ops::wkv::Wkv;
 
 use crate::common::close::{close, close_by_norm};
@@ -16,8 +16,8 @@ const CHUNKED: f64 = 5e-3;
 #[track_caller]
 fn wkv_close(what: &str, want: &Tensor, got: &Tensor, store: Store) {
     match store.product {
-        Product::F32 => close(what, got, want, store.tolerance),
-        Product::Bf16 => {
+        ProductType::F32 => close(what, got, want, store.tolerance),
+        ProductType::Bf16 => {
             close(what, got, want, CHUNKED_WORST);
             close_by_norm(what, got, want, CHUNKED);
         }
@@ -55,7 +55,7 @@ fn wkv_by_tokens_and_in_chunks() -> Result<()> {
                     on_gpu.forward([&r_gpu, &k_gpu, &v_gpu], &state_gpu, &offsets)?;
                 wkv_close(&format!("y {what}"), &y, &y_got, store);
                 wkv_close(&format!("end {what}"), &end, &end_got, store);
-                let want = wkv.backward(&dy, [&r, &k, &v], &state, &offsets, Product::F32)?;
+                let want = wkv.backward(&dy, [&r, &k, &v], &state, &offsets, ProductType::F32)?;
                 let got = on_gpu.backward(
                     &dy_gpu,
                     [&r_gpu, &k_gpu, &v_gpu],

@@ -15,7 +15,7 @@ use std::process::Command;
 use candle_core::Tensor;
 use common::Dir;
 use state_tune::model::{ModelFile, Rwkv, State};
-use state_tune::ops::linear::Product;
+use state_tune::ops::linear::ProductType;
 use state_tune::state_file::{self, FORMATS, Format};
 use state_tune::tensors::Element;
 use state_tune::tokenizer::Tokenizer;
@@ -35,7 +35,7 @@ fn tuned() -> String {
 
 fn model() -> Rwkv {
     let checkpoint = ModelFile::open(Path::new(&tiny("model.pth"))).unwrap();
-    Rwkv::load(&checkpoint, Product::F32).unwrap()
+    Rwkv::load(&checkpoint, ProductType::F32).unwrap()
 }
 
 /// Runs a tool in the directory: exit code, output, errors.

@@ -7,7 +7,7 @@ use crate::cli::values::{Auto, count, device, one_of, one_of_or_auto, threads};
 use crate::ops::cpu::Processor;
 use crate::ops::cpu::level::Level;
 use crate::ops::device::DeviceChoice;
-use crate::ops::linear::{Product, Weights};
+use crate::ops::linear::{ProductType, Weights};
 use crate::train::{Options, Recompute};
 
 #[derive(Args, Debug)]
@@ -22,9 +22,9 @@ pub struct MachineArgs {
     /// and f32 for answers
     #[arg(
         long, default_value_t = Auto(DEFAULTS.product),
-        value_parser = one_of_or_auto(&Product::NAMES), value_name = "DTYPE"
+        value_parser = one_of_or_auto(&ProductType::NAMES), value_name = "DTYPE"
     )]
-    dtype: Auto<Product>,
+    dtype: Auto<ProductType>,
 
     /// What the frozen weights are held as: as the file has them, or bf16, int8 (half as many bits)
     /// or nf4 (a quarter)

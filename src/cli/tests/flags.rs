@@ -9,7 +9,7 @@ use crate::data::Walk;
 use crate::fetch::Remote;
 use crate::ops::cpu::level::Level;
 use crate::ops::device::DeviceChoice;
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 use crate::ops::linear::Weights;
 use crate::sample::Ask;
 use crate::setting::DATA_URL;
@@ -68,7 +68,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
     ("prompts", "p.jsonl", |c| matches!(asked(c), Ask::Prompts { path, formats } if path == Path::new("p.jsonl") && formats.prompt == template(PROMPT))),
     ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
     ("device", "cuda:1", |c| options(c).device == DeviceChoice::Cuda(1)),
-    ("dtype", "bf16", |c| options(c).product == Some(Product::Bf16)),
+    ("dtype", "bf16", |c| options(c).product == Some(ProductType::Bf16)),
     ("weights", "nf4", |c| options(c).weights == Weights::Nf4),
     ("cpu", "plain", |c| options(c).processor.level == Some(Level::Plain)),
     ("recompute", "always", |c| options(c).recompute == Recompute::Always),

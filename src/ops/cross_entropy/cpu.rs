@@ -7,14 +7,14 @@ use rayon::prelude::*;
 
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::vector::{LANES, exp};
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 
 /// (each row's loss, the gradient of the logits times `scale`).
 pub fn loss_and_gradient(
     logits: &[f32],
     targets: &[u32],
     scale: f32,
-    product: Product,
+    product: ProductType,
 ) -> (Vec<f64>, Packed) {
     let level = Level::current();
     let (rows, vocab) = (targets.len(), logits.len() / targets.len());

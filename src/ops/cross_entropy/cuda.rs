@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use crate::ops::cuda::{
     Arg, Grid, constant, gpu, indices, int, launch, output, pointer, pointer_if,
 };
-use crate::ops::linear::{Product, Rows};
+use crate::ops::linear::{ProductType, Rows};
 
 /// Threads for each row.
 const ROW_THREADS: usize = constant(include_str!("cross_entropy.cu"), "ROW_THREADS");
@@ -14,7 +14,7 @@ pub fn loss_and_gradient(
     logits: &Tensor,
     targets: &[u32],
     scale: f32,
-    product: Product,
+    product: ProductType,
 ) -> Result<(Tensor, Rows)> {
     let gradient = output(logits, logits.shape(), product.dtype())?;
     let (losses, _) = run(logits, targets, scale, Some(&gradient))?;

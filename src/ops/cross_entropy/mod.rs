@@ -16,7 +16,7 @@ pub mod reference;
 use candle_core::{Device, Result, Tensor, bail};
 
 use super::cpu::tensor::borrow;
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 
 /// (the loss of each row of logits `[R, V]` against R target tokens, `[R]` in f64; the logits'
 /// gradient times `scale`, `[R, V]`). On a GPU, nothing waits for the losses before they are read.
@@ -24,7 +24,7 @@ pub fn loss_and_gradient(
     logits: &Tensor,
     targets: &[u32],
     scale: f32,
-    product: Product,
+    product: ProductType,
 ) -> Result<(Tensor, Rows)> {
     check(logits, targets)?;
     if logits.device().is_cuda() {
@@ -84,7 +84,8 @@ mod tests {
         let grads = loss.backward()?;
         let want = (grads.get(&free).unwrap() * (0.25 / 5.0))?;
 
-        let (losses, gradient) = loss_and_gradient(&f32(&logits)?, &targets, 0.25, Product::F32)?;
+        let (losses, gradient) =
+            loss_and_gradient(&f32(&logits)?, &targets, 0.25, ProductType::F32)?;
         let got: f64 = losses.to_vec1::<f64>()?.iter().sum();
         let want_loss = loss.to_scalar::<f64>()?;
         // The logits themselves are rounded to f32 at about 100: 4e-6 each, in the exponent.
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn a_target_outside_the_vocabulary_is_refused() -> Result<()> {
         let logits = f32(&uniform(1, &[2, 4], -1.0, 1.0)?)?;
-        assert!(loss_and_gradient(&logits, &[1, 4], 1.0, Product::F32).is_err());
+        assert!(loss_and_gradient(&logits, &[1, 4], 1.0, ProductType::F32).is_err());
         Ok(())
     }
 }

@@ -45,7 +45,7 @@ use candle_core::{Result, Tensor, bail};
 use super::Offsets;
 use super::cpu::activations::Activations;
 use super::cpu::tensor::{borrow, tensor};
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 
 /// The frozen parameters of a layer's recurrence.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ impl Delta {
         sa: &Tensor,
         state: &Tensor,
         offsets: &Offsets,
-        product: Product,
+        product: ProductType,
     ) -> Result<DeltaGradients> {
         let (n_head, _) = self.check(x, state, offsets)?;
         let rows = x.r.shape();

@@ -131,7 +131,7 @@ impl Case {
             &made.sa,
             state,
             &self.offsets,
-            Product::F32,
+            ProductType::F32,
         )?;
         let rest = [d.dk, d.dv, d.dkk, d.dalpha, d.dstate];
         let [dk, dv, dkk, dalpha, dstate] = rest;
@@ -271,7 +271,7 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
             let d = [&dy[i], &dq];
             delta.backward(d, x(i), &want.sa, &state, &case.offsets, product)
         };
-        let [got, want] = [0, 1].map(|i| backward(i, Product::F32).unwrap());
+        let [got, want] = [0, 1].map(|i| backward(i, ProductType::F32).unwrap());
         for (name, got, want) in [
             ("dr", got.dr.tensor()?, want.dr.tensor()?),
             ("dw", got.dw.tensor()?, want.dw.tensor()?),
@@ -285,8 +285,8 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         }
         // Gradients go to products rounded, and numbers of a head begin and end within what is
         // written at once.
-        let wide = backward(0, Product::F32)?;
-        let narrow = backward(0, Product::Bf16)?;
+        let wide = backward(0, ProductType::F32)?;
+        let narrow = backward(0, ProductType::Bf16)?;
         for (name, got, want) in [("dr", narrow.dr, wide.dr), ("dw", narrow.dw, wide.dw)] {
             let want = want.tensor()?.to_dtype(DType::BF16)?;
             close(name, &got.tensor()?, &want, 0.0);

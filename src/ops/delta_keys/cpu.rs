@@ -6,7 +6,7 @@ use super::KeyViews;
 use crate::ops::cpu::activations::{Activations, ActivationsParts};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::vector::{Vector, dot, sigmoid};
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 
 /// Rows that a task takes at once.
 const PIECE: usize = 32;
@@ -38,7 +38,7 @@ pub fn forward(x: &KeyViews, outs: &[ActivationsParts; 3]) {
 }
 
 /// [dkappa, da] from dkk, dalpha and dk.
-pub fn backward(d: [Activations; 3], x: &KeyViews, product: Product) -> [Packed; 2] {
+pub fn backward(d: [Activations; 3], x: &KeyViews, product: ProductType) -> [Packed; 2] {
     let (channels, level) = (x.rate.len(), Level::current());
     let dims = [x.a.len() / channels, channels];
     let made = Packed::fill(product, dims, 2, |range, writer| {

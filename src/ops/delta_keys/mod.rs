@@ -23,7 +23,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::cpu::activations::{Activations, ActivationsOutput};
 use super::cpu::tensor::borrow;
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 
 /// The frozen parameters of a layer's keys, `[C]` each.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ impl DeltaKeys {
         d: KeyGradients,
         kappa: &Tensor,
         a: &Tensor,
-        product: Product,
+        product: ProductType,
     ) -> Result<[Rows; 2]> {
         self.check([kappa, a])?;
         self.check([d.dkk, d.dalpha])?;

@@ -54,7 +54,7 @@ fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
                 close(name, got, want, F32);
             }
             let d32 = [f32(&d[0])?, f32(&d[1])?, f32(&d[2])?];
-            let [d_kappa, da] = op.backward(given(&d32), &kappa32, &a32, Product::F32)?;
+            let [d_kappa, da] = op.backward(given(&d32), &kappa32, &a32, ProductType::F32)?;
             close(
                 "dkappa",
                 &d_kappa.tensor()?,
@@ -85,7 +85,7 @@ fn a_head_of_zeros_gets_no_gradient_through_its_length() -> Result<()> {
         let zeros = Tensor::zeros((3, 8), DType::F32, &Device::Cpu)?;
         close("kk", &got.kk.narrow(1, 0, 8)?, &zeros, 0.0);
         let d = [one, a.clone(), a.clone()];
-        let [d_kappa, _] = op.backward(given(&d), &kappa, &a, Product::F32)?;
+        let [d_kappa, _] = op.backward(given(&d), &kappa, &a, ProductType::F32)?;
         let d_kappa = d_kappa.tensor()?;
         close("dkappa", &d_kappa.narrow(1, 0, 8)?, &zeros, 0.0);
         let other = d_kappa
@@ -113,7 +113,8 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         rounded("k", &got.k, &want.k);
         let [got, want] = [0, 1].map(|i| {
             let d = [dkk[i].clone(), dalpha[i].clone(), dk[i].clone()];
-            op.backward(given(&d), &kappa[i], &a, Product::F32).unwrap()
+            op.backward(given(&d), &kappa[i], &a, ProductType::F32)
+                .unwrap()
         });
         for (got, want) in got.iter().zip(&want) {
             close("gradient", &got.tensor()?, &want.tensor()?, 0.0);

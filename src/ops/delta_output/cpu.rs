@@ -5,10 +5,10 @@ use crate::ops::cpu::activations::{Activations, ActivationsParts};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::{Output, cleared};
 use crate::ops::cpu::vector::dot;
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 use crate::ops::norm;
 
-pub fn forward(x: &DeltaOutputViews, product: Product) -> Packed {
+pub fn forward(x: &DeltaOutputViews, product: ProductType) -> Packed {
     let (channels, heads, level) = (x.norm.weight.len(), x.norm.groups, Level::current());
     let mut made = Packed::fill(
         product,
@@ -40,7 +40,7 @@ pub fn backward(
     dz: Activations,
     x: &DeltaOutputViews,
     [dy_out, dv_out]: [&ActivationsParts; 2],
-    product: Product,
+    product: ProductType,
 ) -> (Vec<f32>, Packed) {
     let (channels, heads, level) = (x.norm.weight.len(), x.norm.groups, Level::current());
     let rows = x.y.len() / channels;

@@ -16,7 +16,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::cpu::activations::{Activations, ActivationsOutput};
 use super::cpu::tensor::{borrow, tensor};
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 use super::norm::{Norm, Params};
 
 /// f32 or bf16, and q f32.
@@ -54,7 +54,7 @@ pub(crate) struct DeltaOutputViews<'a> {
 }
 
 /// z `[N, C]`; the norm has a group for each head.
-pub fn forward(norm: &Norm, x: DeltaOutputInputs, product: Product) -> Result<Rows> {
+pub fn forward(norm: &Norm, x: DeltaOutputInputs, product: ProductType) -> Result<Rows> {
     check(norm, x)?;
     Ok(with_views(norm, x, |views| cpu::forward(views, product))?.into())
 }
@@ -64,7 +64,7 @@ pub fn backward(
     norm: &Norm,
     dz: &Tensor,
     x: DeltaOutputInputs,
-    product: Product,
+    product: ProductType,
 ) -> Result<DeltaOutputGradients> {
     check(norm, x)?;
     if dz.shape() != x.y.shape() {
@@ -159,11 +159,11 @@ mod tests {
                 let x = inputs(&x);
                 close(
                     "z",
-                    &forward(&norm, x, Product::F32)?.tensor()?,
+                    &forward(&norm, x, ProductType::F32)?.tensor()?,
                     &want,
                     2.0 * F32,
                 );
-                let d = backward(&norm, &f32(&dz)?, x, Product::F32)?;
+                let d = backward(&norm, &f32(&dz)?, x, ProductType::F32)?;
                 close("dy", &d.dy, gradients.get(&y).unwrap(), 4.0 * F32);
                 close("dq", &d.dq, gradients.get(&q).unwrap(), 2.0 * F32);
                 close("dv", &d.dv, gradients.get(&v).unwrap(), 2.0 * F32);
@@ -193,10 +193,10 @@ mod tests {
             let [y, v, gate, dz] = [1, 2, 3, 7]
                 .map(|seed| stored(&uniform(seed, &shape, -1.0, 1.0).unwrap()).unwrap());
             let x = [0, 1].map(|i| [y[i].clone(), q.clone(), v[i].clone(), gate[i].clone()]);
-            let [z, z32] = [0, 1].map(|i| forward(&norm, inputs(&x[i]), Product::F32).unwrap());
+            let [z, z32] = [0, 1].map(|i| forward(&norm, inputs(&x[i]), ProductType::F32).unwrap());
             close("z", &z.tensor()?, &z32.tensor()?, 0.0);
             let [got, want] =
-                [0, 1].map(|i| backward(&norm, &dz[i], inputs(&x[i]), Product::F32).unwrap());
+                [0, 1].map(|i| backward(&norm, &dz[i], inputs(&x[i]), ProductType::F32).unwrap());
             rounded("dy", &got.dy, &want.dy);
             rounded("dv", &got.dv, &want.dv);
             close("dq", &got.dq, &want.dq, 0.0);

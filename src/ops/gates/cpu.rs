@@ -6,7 +6,7 @@ use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::rows;
 use crate::ops::cpu::vector::sigmoid;
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 use crate::ops::norm::{self, Params};
 
 /// Elements that a task takes at once: enough to outweigh its hand-over.
@@ -19,7 +19,7 @@ pub fn norm_silu(
     norm: Params,
     y: Activations,
     gate: Option<Activations>,
-    product: Product,
+    product: ProductType,
 ) -> Packed {
     let (channels, level) = (norm.weight.len(), Level::current());
     let dims = [y.len() / channels, channels];
@@ -47,7 +47,7 @@ pub fn norm_silu_backward(
     norm: Params,
     [dz, y, gate]: [Activations; 3],
     dtype: DType,
-    product: Product,
+    product: ProductType,
 ) -> Result<(Tensor, Packed)> {
     let (channels, level) = (norm.weight.len(), Level::current());
     let dims = [y.len() / channels, channels];
@@ -95,7 +95,7 @@ pub fn sigmoid_mul_backward(
     r: Activations,
     v: Activations,
     channels: usize,
-    product: Product,
+    product: ProductType,
 ) -> [Packed; 2] {
     let level = Level::current();
     let dims = [dz.len() / channels, channels];
@@ -115,7 +115,7 @@ pub fn sigmoid_mul_backward(
 }
 
 /// max(k, 0)^2, rows of `channels`.
-pub fn relu_squared(k: Activations, channels: usize, product: Product) -> Packed {
+pub fn relu_squared(k: Activations, channels: usize, product: ProductType) -> Packed {
     let level = Level::current();
     let mut made = Packed::fill(
         product,
@@ -138,7 +138,7 @@ pub fn relu_squared_backward(
     dz: Activations,
     k: Activations,
     channels: usize,
-    product: Product,
+    product: ProductType,
 ) -> Packed {
     let level = Level::current();
     let mut made = Packed::fill(

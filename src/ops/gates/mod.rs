@@ -18,11 +18,16 @@ pub mod reference;
 use candle_core::{Result, Tensor, bail};
 
 use super::cpu::tensor::{Borrowed, borrow, tensor};
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 use super::norm::Norm;
 
 /// norm(y) * silu(g), or norm(y) alone without a gate; y, g `[N, C]`.
-pub fn norm_silu(norm: &Norm, y: &Tensor, gate: Option<&Tensor>, product: Product) -> Result<Rows> {
+pub fn norm_silu(
+    norm: &Norm,
+    y: &Tensor,
+    gate: Option<&Tensor>,
+    product: ProductType,
+) -> Result<Rows> {
     norm.check(y)?;
     if y.device().is_cuda() {
         return Ok(Rows::Gpu(super::norm::cuda::forward(
@@ -51,7 +56,7 @@ pub fn norm_silu_backward(
     dz: &Tensor,
     y: &Tensor,
     gate: &Tensor,
-    product: Product,
+    product: ProductType,
 ) -> Result<(Tensor, Rows)> {
     norm.check(y)?;
     check(dz, y)?;
@@ -85,7 +90,7 @@ pub fn sigmoid_mul_backward(
     dz: &Tensor,
     r: &Tensor,
     v: &Tensor,
-    product: Product,
+    product: ProductType,
 ) -> Result<[Rows; 2]> {
     check(dz, r)?;
     check(r, v)?;
@@ -99,7 +104,7 @@ pub fn sigmoid_mul_backward(
 }
 
 /// max(k, 0)^2, `[N, F]`.
-pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
+pub fn relu_squared(k: &Tensor, product: ProductType) -> Result<Rows> {
     if k.device().is_cuda() {
         return cuda::relu_squared(k);
     }
@@ -108,7 +113,7 @@ pub fn relu_squared(k: &Tensor, product: Product) -> Result<Rows> {
 }
 
 /// dk of [`relu_squared`].
-pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: Product) -> Result<Rows> {
+pub fn relu_squared_backward(dz: &Tensor, k: &Tensor, product: ProductType) -> Result<Rows> {
     check(dz, k)?;
     if k.device().is_cuda() {
         return cuda::relu_squared_backward(dz, k);
@@ -154,7 +159,7 @@ mod tests {
         let x = var(4, &shape)?;
         let dz = uniform(3, &shape, -1.0, 1.0)?;
         let (a32, b32, x32, dz32) = (f32(&a)?, f32(&b)?, f32(&x)?, f32(&dz)?);
-        let product = Product::F32;
+        let product = ProductType::F32;
 
         let (weight, bias) = (
             uniform(5, &shape[1..], 0.5, 1.5)?,
@@ -229,7 +234,7 @@ mod tests {
                 close(what, &got.tensor()?, &want.tensor()?, 0.0);
                 Ok(())
             };
-            let p = Product::F32;
+            let p = ProductType::F32;
             same(
                 "norm_silu",
                 [0, 1].map(|i| norm_silu(&norm, &a[i], Some(&b[i]), p).unwrap()),
@@ -262,7 +267,7 @@ mod tests {
     fn far_out_values_stay_finite() -> Result<()> {
         let far = Tensor::new(&[[-1e4f32, -100.0, 100.0, 1e4]], &candle_core::Device::Cpu)?;
         let one = far.ones_like()?;
-        let [dr, dv] = sigmoid_mul_backward(&one, &far, &one, Product::F32)?;
+        let [dr, dv] = sigmoid_mul_backward(&one, &far, &one, ProductType::F32)?;
         for t in [
             sigmoid_mul_onto(&one, &far, &one)?,
             numbers(&dr)?,

@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
-use super::{Product, Side, To, WIDENED};
+use super::{ProductType, Side, To, WIDENED};
 use crate::ops::cuda::driver::{self, Gemm, Operand, Sums, Transpose};
 use crate::ops::cuda::{
     Arg, Grid, address, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
@@ -52,17 +52,17 @@ impl Numbers {
         data: &[u8],
         element: Element,
         dims: [usize; 2],
-        product: Product,
+        product: ProductType,
         device: &Device,
     ) -> Result<Self> {
         check(dims)?;
         let tensor = match (element, product) {
             (Element::Bf16, _) => upload(data, device)?,
-            (element, Product::Bf16) => {
+            (element, ProductType::Bf16) => {
                 let numbers = element.decode(data).into_iter().map(bf16::from_f32);
                 Tensor::from_iter(numbers, device)?
             }
-            (element, Product::F32) => Tensor::from_iter(element.decode(data), device)?,
+            (element, ProductType::F32) => Tensor::from_iter(element.decode(data), device)?,
         };
         Ok(Self::Plain(tensor.reshape(dims.to_vec())?))
     }

@@ -9,7 +9,7 @@ use super::cpu::unit::PARTS;
 use super::cuda;
 use super::quantised::{Form, Quantised};
 use super::row_part::RowPart;
-use super::{Product, Weights};
+use super::{ProductType, Weights};
 use crate::files::Bytes;
 use crate::ops::cpu::vector::Plain;
 use crate::tensors::Element;
@@ -21,7 +21,7 @@ pub struct Matrix {
     pub(super) element: Element,
     pub(super) rows: usize,
     pub(super) columns: usize,
-    pub(super) product: Product,
+    pub(super) product: ProductType,
 }
 
 /// How a matrix's numbers are held.
@@ -39,7 +39,7 @@ impl Matrix {
         data: Bytes,
         element: Element,
         [rows, columns]: [usize; 2],
-        product: Product,
+        product: ProductType,
     ) -> Result<Self> {
         let needed = rows
             .checked_mul(columns)
@@ -135,7 +135,7 @@ impl Matrix {
     }
 
     /// What the two sides of its products are rounded to.
-    pub fn product(&self) -> Product {
+    pub fn product(&self) -> ProductType {
         self.product
     }
 

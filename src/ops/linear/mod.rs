@@ -7,7 +7,7 @@
 //!
 //! W never gets a gradient. Its bytes lie in the mapped checkpoint as bf16, f16 or f32, or in
 //! memory as a [`quantised::Quantised`] copy; a part at a time is packed and multiplied, so that no
-//! wider copy of it exists. A GPU gets its own copy. With [`Product::Bf16`] both sides of a
+//! wider copy of it exists. A GPU gets its own copy. With [`ProductType::Bf16`] both sides of a
 //! product are rounded to bf16 first, as a matrix unit takes them, and summed in f32.
 
 pub(super) mod cpu;
@@ -29,7 +29,7 @@ pub use self::cpu::packed::{Packed, PackedOutput, PackedParts, Writer};
 use self::cpu::unit::Unit;
 use self::matrix::Held;
 pub use self::matrix::Matrix;
-pub use self::product::Product;
+pub use self::product::ProductType;
 pub use self::rows::Rows;
 pub use self::weights::Weights;
 use super::cpu::tensor::{Borrowed, borrow};

@@ -8,7 +8,7 @@ use crate::setting;
 
 /// The type that the two sides of a product are rounded to before they are multiplied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Product {
+pub enum ProductType {
     /// Nothing is rounded. Where bf16 tiles multiply it, each number is the sum of a few bf16, and
     /// every sum has f32's digits.
     F32,
@@ -16,7 +16,7 @@ pub enum Product {
     Bf16,
 }
 
-impl Product {
+impl ProductType {
     /// The type that activations are stored in.
     pub fn dtype(self) -> DType {
         match self {
@@ -26,12 +26,12 @@ impl Product {
     }
 }
 
-impl Product {
+impl ProductType {
     /// Each with its word.
     pub const NAMES: [(&'static str, Self); 2] = [("f32", Self::F32), ("bf16", Self::Bf16)];
 }
 
-impl fmt::Display for Product {
+impl fmt::Display for ProductType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(setting::word(&Self::NAMES, self))
     }

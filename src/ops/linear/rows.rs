@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::cuda;
-use super::{Packed, Product};
+use super::{Packed, ProductType};
 use crate::ops::cpu::tensor::tensor;
 
 /// A matrix `[rows, columns]` of activations or of their gradients on the left of a product,
@@ -25,7 +25,7 @@ impl Rows {
     }
 
     /// The numbers of a tensor `[N, C]`.
-    pub fn of(product: Product, x: &Tensor) -> Result<Self> {
+    pub fn of(product: ProductType, x: &Tensor) -> Result<Self> {
         if x.device().is_cuda() {
             return Ok(Self::Gpu(cuda::cast(x, product.dtype())?));
         }

@@ -28,7 +28,7 @@ fn rounded(x: &Tensor, element: Element) -> Result<Tensor> {
 fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
     at_each_level(|level| {
         for element in [Element::Bf16, Element::F16, Element::F32] {
-            for product in [Product::F32, Product::Bf16] {
+            for product in [ProductType::F32, ProductType::Bf16] {
                 for sizes in [
                     [1, 5, 3],
                     [1, 130, 257],
@@ -65,9 +65,9 @@ fn f32_products_have_the_digits_of_f32() -> Result<()> {
             let [n, rows, columns] = [33, 70, 500];
             let w = rounded(&uniform(3, &[rows, columns], -1.0, 1.0)?, element)?;
             let bytes = stored(&w, element)?.into();
-            let matrix = Matrix::new(bytes, element, [rows, columns], Product::F32)?;
+            let matrix = Matrix::new(bytes, element, [rows, columns], ProductType::F32)?;
             let x = rounded(&uniform(1, &[n, columns], -1.0, 1.0)?, Element::F32)?;
-            let got = matrix.forward(&Rows::of(Product::F32, &f32(&x)?)?)?;
+            let got = matrix.forward(&Rows::of(ProductType::F32, &f32(&x)?)?)?;
             let want = reference::forward(&x, &w)?;
             close_by_norm(&format!("{level} {element}"), &got, &want, 5e-7);
         }
@@ -80,7 +80,7 @@ fn f32_products_have_the_digits_of_f32() -> Result<()> {
 fn held_in_fewer_bits_a_matrix_is_what_its_codes_stand_for() -> Result<()> {
     at_each_level(|level| {
         for weights in [Weights::Bf16, Weights::Int8, Weights::Nf4] {
-            for product in [Product::F32, Product::Bf16] {
+            for product in [ProductType::F32, ProductType::Bf16] {
                 for [n, rows, columns] in [
                     [1, 5, 3],
                     [1, 130, 257],
@@ -129,8 +129,8 @@ fn check(what: &str, n: usize, matrix: &Matrix, w: &Tensor) -> Result<()> {
     let to = uniform(4, &[n, rows], -1.0, 1.0)?;
     let (x32, dy32) = (f32(&x)?, f32(&dy)?);
     let [x, dy, w] = match product {
-        Product::F32 => [x, dy, w.clone()],
-        Product::Bf16 => [
+        ProductType::F32 => [x, dy, w.clone()],
+        ProductType::Bf16 => [
             rounded(&x32, Element::Bf16)?,
             rounded(&dy32, Element::Bf16)?,
             rounded(&w.to_dtype(DType::F32)?, Element::Bf16)?,
@@ -156,8 +156,8 @@ fn check(what: &str, n: usize, matrix: &Matrix, w: &Tensor) -> Result<()> {
         &matrix.backward(&dy32)?,
         &reference::backward(&dy, &w)?,
         match product {
-            Product::F32 => 10.0 * F32,
-            Product::Bf16 => BF16,
+            ProductType::F32 => 10.0 * F32,
+            ProductType::Bf16 => BF16,
         },
     );
     Ok(())
@@ -166,7 +166,14 @@ fn check(what: &str, n: usize, matrix: &Matrix, w: &Tensor) -> Result<()> {
 #[test]
 fn what_is_held_in_fewer_bits_takes_less_and_is_not_quantised_twice() -> Result<()> {
     let bytes = vec![0; 2 * 10 * 100];
-    let matrix = || Matrix::new(bytes.clone().into(), Element::Bf16, [10, 100], Product::F32);
+    let matrix = || {
+        Matrix::new(
+            bytes.clone().into(),
+            Element::Bf16,
+            [10, 100],
+            ProductType::F32,
+        )
+    };
     for (weights, want) in [
         (Weights::File, 2000),
         (Weights::Bf16, 2000),
@@ -188,9 +195,9 @@ fn what_is_held_in_fewer_bits_takes_less_and_is_not_quantised_twice() -> Result<
 fn a_matrix_must_fill_its_bytes() {
     for shape in [[2, 3], [2, 5], [usize::MAX, 2], [0, 4]] {
         assert!(
-            Matrix::new(vec![0; 16].into(), Element::Bf16, shape, Product::F32).is_err(),
+            Matrix::new(vec![0; 16].into(), Element::Bf16, shape, ProductType::F32).is_err(),
             "{shape:?}"
         );
     }
-    assert!(Matrix::new(vec![0; 16].into(), Element::Bf16, [2, 4], Product::F32).is_ok());
+    assert!(Matrix::new(vec![0; 16].into(), Element::Bf16, [2, 4], ProductType::F32).is_ok());
 }

@@ -4,10 +4,15 @@
 use super::Activation;
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::vector::sigmoid;
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 
 /// act(h) of h, which is `dims`.
-pub fn activate(activation: Activation, h: &[f32], dims: [usize; 2], product: Product) -> Packed {
+pub fn activate(
+    activation: Activation,
+    h: &[f32],
+    dims: [usize; 2],
+    product: ProductType,
+) -> Packed {
     let level = Level::current();
     Packed::each(product, dims, |t, out| {
         let h = &h[t * dims[1]..][..dims[1]];
@@ -20,7 +25,7 @@ pub fn activate_backward(
     activation: Activation,
     [d, h]: [&[f32]; 2],
     dims: [usize; 2],
-    product: Product,
+    product: ProductType,
 ) -> Packed {
     let level = Level::current();
     Packed::each(product, dims, |t, out| {

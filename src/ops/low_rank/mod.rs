@@ -18,7 +18,7 @@ pub mod reference;
 use candle_core::{Result, Tensor, bail};
 
 use super::cpu::tensor::borrow;
-use super::linear::{Matrix, Product, Rows};
+use super::linear::{Matrix, ProductType, Rows};
 
 /// What becomes of the numbers between the two matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl LowRank {
     }
 
     /// What its products round to.
-    pub fn product(&self) -> Product {
+    pub fn product(&self) -> ProductType {
         self.down.product()
     }
 }
@@ -91,7 +91,7 @@ mod tests {
     const ALL: [Activation; 3] = [Activation::None, Activation::Tanh, Activation::Sigmoid];
 
     /// A matrix of bf16, and its numbers.
-    fn matrix(seed: u64, dims: [usize; 2], product: Product) -> Result<(Matrix, Tensor)> {
+    fn matrix(seed: u64, dims: [usize; 2], product: ProductType) -> Result<(Matrix, Tensor)> {
         let w = uniform(seed, &dims, -0.5, 0.5)?.to_dtype(DType::BF16)?;
         let numbers: Vec<half::bf16> = w.flatten_all()?.to_vec1()?;
         let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -110,8 +110,8 @@ mod tests {
             ] {
                 for activation in ALL {
                     let what = format!("{level} {rows} x {channels} x {rank}, {activation:?}");
-                    let (down, a) = matrix(1, [channels, rank], Product::F32)?;
-                    let (up, b) = matrix(2, [rank, out], Product::F32)?;
+                    let (down, a) = matrix(1, [channels, rank], ProductType::F32)?;
+                    let (up, b) = matrix(2, [rank, out], ProductType::F32)?;
                     let low_rank = LowRank {
                         down,
                         up,
@@ -121,9 +121,9 @@ mod tests {
                     let dy = uniform(4, &[rows, out], -1.0, 1.0)?;
                     let want = reference::forward(&x, &a, &b, activation)?;
                     let gradients = (&want * &dy)?.sum_all()?.backward()?;
-                    let (y, kept) = low_rank.forward(&Rows::of(Product::F32, &f32(&x)?)?)?;
+                    let (y, kept) = low_rank.forward(&Rows::of(ProductType::F32, &f32(&x)?)?)?;
                     close(&format!("y, {what}"), &y, &want, 10.0 * F32);
-                    let dy = Rows::of(Product::F32, &f32(&dy)?)?;
+                    let dy = Rows::of(ProductType::F32, &f32(&dy)?)?;
                     let dx = low_rank.backward(&dy, &kept)?;
                     let want = gradients.get(&x).unwrap();
                     close(&format!("dx, {what}"), &dx, want, 10.0 * F32);
@@ -140,15 +140,15 @@ mod tests {
             let [rows, channels, rank] = [9, 64, 33];
             let round = |x: &Tensor| x.to_dtype(DType::BF16)?.to_dtype(DType::F64);
             for activation in ALL {
-                let (down, a) = matrix(1, [channels, rank], Product::Bf16)?;
-                let (up, b) = matrix(2, [rank, channels], Product::Bf16)?;
+                let (down, a) = matrix(1, [channels, rank], ProductType::Bf16)?;
+                let (up, b) = matrix(2, [rank, channels], ProductType::Bf16)?;
                 let low_rank = LowRank {
                     down,
                     up,
                     activation,
                 };
                 let x = f32(&uniform(3, &[rows, channels], -1.0, 1.0)?)?;
-                let (y, kept) = low_rank.forward(&Rows::of(Product::Bf16, &x)?)?;
+                let (y, kept) = low_rank.forward(&Rows::of(ProductType::Bf16, &x)?)?;
                 assert_eq!((y.dtype(), kept.dtype()), (DType::F32, DType::F32));
                 let what = format!("{level} {activation:?}");
                 close(
@@ -159,7 +159,7 @@ mod tests {
                 );
                 let want = reference::forward(&round(&x)?, &a, &b, activation)?;
                 close(&format!("y, {what}"), &y, &want, BF16);
-                let dx = low_rank.backward(&Rows::of(Product::Bf16, &y)?, &kept)?;
+                let dx = low_rank.backward(&Rows::of(ProductType::Bf16, &y)?, &kept)?;
                 assert_eq!(dx.dtype(), DType::BF16);
             }
             Ok(())
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn far_out_values_stay_finite() {
         let (far, one) = ([-1e4, -60.0, 60.0, 1e4], [1.0; 4]);
-        let (dims, product) = ([1, 4], Product::F32);
+        let (dims, product) = ([1, 4], ProductType::F32);
         for (activation, want) in [
             (Activation::Tanh, [-1.0, -1.0, 1.0, 1.0]),
             (Activation::Sigmoid, [0.0, 0.0, 1.0, 1.0]),

@@ -88,7 +88,7 @@ fn check(x: &Tensor, rows: &[u32]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::linear::Product;
+    use super::super::linear::ProductType;
     use super::super::testing::{F32, close, f32, uniform};
     use super::*;
     use crate::tensors::Element;
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn tokens_and_the_soft_prompt_become_rows() -> Result<()> {
         let numbers: Vec<u8> = (0..6u16).flat_map(|i| (i << 7).to_le_bytes()).collect();
-        let table = Matrix::new(numbers.into(), Element::Bf16, [3, 2], Product::F32)?;
+        let table = Matrix::new(numbers.into(), Element::Bf16, [3, 2], ProductType::F32)?;
         let soft = tensor(vec![7.0, 8.0], 2)?;
         let got = embed(&table, &[None, Some(2), Some(0)], Some(&soft))?;
         let bf16 = |i: u32| f32::from_bits(i << 23);

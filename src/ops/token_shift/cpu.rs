@@ -7,7 +7,7 @@ use super::Offsets;
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::rows;
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 use crate::ops::norm::{self, Params};
 
 /// Rows that a backward task takes at once.
@@ -22,7 +22,7 @@ pub struct Shift<'a> {
 
 impl Shift<'_> {
     /// One mixed copy of x's normal rows for each mix.
-    pub fn forward(&self, x: &[f32], first: &[f32], product: Product) -> Vec<Packed> {
+    pub fn forward(&self, x: &[f32], first: &[f32], product: ProductType) -> Vec<Packed> {
         let &Self {
             norm,
             mixes,

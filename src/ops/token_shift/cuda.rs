@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::TokenShift;
 use crate::ops::cuda::{Arg, Grid, constant, gpu, int, launch, output, pointer, suffix};
-use crate::ops::linear::{Product, Rows};
+use crate::ops::linear::{ProductType, Rows};
 
 const SOURCE: &str = include_str!("token_shift.cu");
 /// Rows that a block goes through.
@@ -16,7 +16,7 @@ pub fn forward(
     shift: &TokenShift,
     x: &Tensor,
     first: &Tensor,
-    product: Product,
+    product: ProductType,
 ) -> Result<Vec<Rows>> {
     let TokenShift {
         norm,
@@ -49,8 +49,8 @@ pub fn forward(
         ..Grid::blocks(rows.div_ceil(RUN))
     };
     let kernel = match product {
-        Product::F32 => "token_shift_f32",
-        Product::Bf16 => "token_shift_bf16",
+        ProductType::F32 => "token_shift_f32",
+        ProductType::Bf16 => "token_shift_bf16",
     };
     // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
     unsafe { launch(gpu(x)?, kernel, grid, &args)? };

@@ -22,7 +22,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::Offsets;
 use super::cpu::tensor::{Borrowed, borrow, tensor};
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 use super::norm::Norm;
 
 /// The frozen parameters of a token shift, and the sequences that it goes through.
@@ -37,7 +37,7 @@ pub struct TokenShift<'a> {
 
 impl TokenShift<'_> {
     /// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each mix; `first` is `[C]`.
-    pub fn forward(&self, x: &Tensor, first: &Tensor, product: Product) -> Result<Vec<Rows>> {
+    pub fn forward(&self, x: &Tensor, first: &Tensor, product: ProductType) -> Result<Vec<Rows>> {
         let Self {
             norm,
             mixes,
@@ -218,7 +218,7 @@ mod tests {
             mixes: mixes.iter().collect(),
             offsets,
         };
-        let got = shift.forward(&x32, &first32, Product::F32)?;
+        let got = shift.forward(&x32, &first32, ProductType::F32)?;
         for (got, want) in got.iter().zip(&wanted) {
             close("x", &got.tensor()?, want, F32);
         }

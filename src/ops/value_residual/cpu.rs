@@ -7,7 +7,7 @@ use crate::ops::cpu::activations::{Activations, ActivationsParts};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::{Output, cleared};
 use crate::ops::cpu::vector::sigmoid;
-use crate::ops::linear::{Packed, Product};
+use crate::ops::linear::{Packed, ProductType};
 
 /// Rows that a task takes at once.
 const PIECE: usize = 32;
@@ -34,7 +34,7 @@ pub fn backward(
     dv: [Activations; 2],
     above: Option<&[f32]>,
     x: &ResidualViews,
-    product: Product,
+    product: ProductType,
 ) -> ([Packed; 2], Vec<f32>) {
     let (channels, level) = (x.bias.len(), Level::current());
     let dims = [x.gate.len() / channels, channels];
@@ -76,7 +76,7 @@ pub fn first_backward(
     dv: [Activations; 2],
     above: Option<&[f32]>,
     channels: usize,
-    product: Product,
+    product: ProductType,
 ) -> Packed {
     let level = Level::current();
     let dims = [dv[0].len() / channels, channels];

@@ -20,7 +20,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::cpu::activations::{Activations, ActivationsOutput};
 use super::cpu::tensor::{Borrowed, borrow, tensor};
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 
 /// The frozen parameter of a layer's value residual.
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl ValueResidual {
         dv: [&Tensor; 2],
         dv_first: Option<&Tensor>,
         x: ResidualInputs,
-        product: Product,
+        product: ProductType,
     ) -> Result<ResidualGradients> {
         self.check(x)?;
         check_gradients(dv, dv_first, x.nu)?;
@@ -129,7 +129,7 @@ impl ValueResidual {
 pub fn first_backward(
     dv: [&Tensor; 2],
     dv_first: Option<&Tensor>,
-    product: Product,
+    product: ProductType,
 ) -> Result<Rows> {
     check_gradients(dv, dv_first, dv[0])?;
     let (_, channels) = dv[0].dims2()?;
@@ -187,7 +187,7 @@ mod tests {
                 let dv = [f32(&dv[0])?, f32(&dv[1])?];
                 let above32 = f32(&above)?;
                 for above in [None, Some(&above32)] {
-                    let d = residual.backward(dv.each_ref(), above, x, Product::F32)?;
+                    let d = residual.backward(dv.each_ref(), above, x, ProductType::F32)?;
                     close(
                         "dnu",
                         &d.dnu.tensor()?,
@@ -207,7 +207,7 @@ mod tests {
                         first = (first + above)?;
                     }
                     close("dv_first", &d.dv_first, &want, 2.0 * F32);
-                    let got = first_backward(dv.each_ref(), above, Product::F32)?;
+                    let got = first_backward(dv.each_ref(), above, ProductType::F32)?;
                     close("the first layer's dnu", &got.tensor()?, &first, F32);
                 }
             }
@@ -232,7 +232,7 @@ mod tests {
             let [got, want] = [0, 1].map(|i| {
                 let dv = [&one[i], &other[i]];
                 residual
-                    .backward(dv, None, inputs(&x[i]), Product::F32)
+                    .backward(dv, None, inputs(&x[i]), ProductType::F32)
                     .unwrap()
             });
             close("dnu", &got.dnu.tensor()?, &want.dnu.tensor()?, 0.0);

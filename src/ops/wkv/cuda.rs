@@ -8,7 +8,7 @@ use super::{GPU_HEAD_SIZES, Wkv, WkvGradients};
 use crate::ops::cuda::{
     Arg, Grid, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
 };
-use crate::ops::linear::{Product, Rows};
+use crate::ops::linear::{ProductType, Rows};
 use crate::ops::offsets::{Offsets, Sequences};
 
 /// The mean number of rows of a sequence from which chunks are used: below it, most of a chunk's
@@ -86,7 +86,7 @@ pub fn backward(
     rkv: [&Tensor; 3],
     state: &Tensor,
     offsets: &Offsets,
-    product: Product,
+    product: ProductType,
 ) -> Result<WkvGradients> {
     let run = Run::new(wkv, rkv, state, offsets)?;
     let [r, k, v] = rkv;

@@ -28,7 +28,7 @@ use candle_core::{Result, Tensor, bail};
 use super::Offsets;
 use super::cpu::activations::Activations;
 use super::cpu::tensor::{borrow, tensor};
-use super::linear::{Product, Rows};
+use super::linear::{ProductType, Rows};
 
 /// The head sizes that the GPU kernels are compiled for.
 pub const GPU_HEAD_SIZES: [usize; 3] = [32, 64, 128];
@@ -93,7 +93,7 @@ impl Wkv {
         rkv: [&Tensor; 3],
         state: &Tensor,
         offsets: &Offsets,
-        product: Product,
+        product: ProductType,
     ) -> Result<WkvGradients> {
         self.check([dy, dy, dy], state, offsets)?;
         if state.device().is_cuda() {
@@ -196,7 +196,7 @@ mod tests {
             });
             rounded("y", &y, &y32);
             close("end", &end, &end32, 0.0);
-            let product = Product::F32;
+            let product = ProductType::F32;
             let [got, want] = [0, 1].map(|i| {
                 wkv.backward(&dy[i], [&r[i], &k[i], &v[i]], &state, &offsets, product)
                     .unwrap()
@@ -209,7 +209,7 @@ mod tests {
             // written at once.
             let round =
                 |x: &Rows| -> Result<Tensor> { x.tensor()?.to_dtype(candle_core::DType::BF16) };
-            let product = Product::Bf16;
+            let product = ProductType::Bf16;
             let got = wkv.backward(&dy[1], [&r[1], &k[1], &v[1]], &state, &offsets, product)?;
             close("dr", &round(&got.dr)?, &round(&want.dr)?, 0.0);
             close("dk", &round(&got.dk)?, &round(&want.dk)?, 0.0);
@@ -270,7 +270,7 @@ mod tests {
         close("y", &got, &y, F32_LONG);
         close("end", &got_end, &end, F32_LONG);
         let rkv = [&r32, &k32, &v32];
-        let got = wkv.backward(&f32(&dy)?, rkv, &state32, &offsets, Product::F32)?;
+        let got = wkv.backward(&f32(&dy)?, rkv, &state32, &offsets, ProductType::F32)?;
         close("dr", &got.dr.tensor()?, grads.get(&r).unwrap(), F32_LONG);
         close("dk", &got.dk.tensor()?, grads.get(&k).unwrap(), F32_LONG);
         close("dv", &got.dv.tensor()?, grads.get(&v).unwrap(), F32_LONG);

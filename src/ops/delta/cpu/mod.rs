@@ -20,7 +20,7 @@ use super::DeltaViews;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::Output;
-use crate::ops::linear::{Packed, PackedOutput, Product};
+use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// What a forward pass makes.
 pub struct PlainForward {
@@ -80,7 +80,7 @@ pub fn backward(
     dq: &[f32],
     sa: &[f32],
     x: &DeltaViews,
-    product: Product,
+    product: ProductType,
 ) -> PlainGradients {
     let (size, level) = (x.head_size, Level::current());
     let dims @ [rows, channels] = [x.offsets.rows(), x.n_head * size];

@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use crate::ops::cpu::bf16::round;
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::cleared;
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 
 /// Units in a cache line, and in a step of the widest kernel.
 pub const LINE: usize = 16;
@@ -35,12 +35,12 @@ pub const PARTS: usize = 3;
 
 impl Unit {
     /// The unit in which a level multiplies a product.
-    pub fn of(product: Product, level: Level) -> Self {
+    pub fn of(product: ProductType, level: Level) -> Self {
         match product {
-            Product::F32 if level == Level::Amx => Self::Split,
-            Product::F32 => Self::F32,
-            Product::Bf16 if level.has_bf16() => Self::Pair,
-            Product::Bf16 => Self::Rounded,
+            ProductType::F32 if level == Level::Amx => Self::Split,
+            ProductType::F32 => Self::F32,
+            ProductType::Bf16 if level.has_bf16() => Self::Pair,
+            ProductType::Bf16 => Self::Rounded,
         }
     }
 

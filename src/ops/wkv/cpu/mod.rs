@@ -34,7 +34,7 @@ use self::values::values;
 use super::Inputs;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
-use crate::ops::linear::{Packed, PackedOutput, Product};
+use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// (y `[N, C]` as r's type, end states `[sequences, H, K, K]`).
 pub fn forward(x: &Inputs) -> Result<(Tensor, Vec<f32>)> {
@@ -55,7 +55,7 @@ pub fn forward(x: &Inputs) -> Result<(Tensor, Vec<f32>)> {
 }
 
 /// dr, dk, dv `[N, C]` and the learned state's gradient `[H, K, K]`.
-pub fn backward(dy: Activations, x: &Inputs, product: Product) -> ([Packed; 3], Vec<f32>) {
+pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 3], Vec<f32>) {
     let (size, level) = (x.head_size, Level::current());
     let dims = [x.offsets.rows(), x.n_head * size];
     let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));

@@ -1,7 +1,7 @@
 //! How a packed matrix lies in memory.
 
 use crate::ops::cpu::level::Level;
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 use crate::ops::linear::cpu::kernel::HEIGHT;
 use crate::ops::linear::cpu::unit::{LINE, Unit};
 
@@ -23,7 +23,7 @@ pub struct PackedLayout {
 
 impl PackedLayout {
     /// Of a matrix `[rows, columns]`, for the current level.
-    pub fn new(product: Product, [rows, columns]: [usize; 2]) -> Self {
+    pub fn new(product: ProductType, [rows, columns]: [usize; 2]) -> Self {
         let level = Level::current();
         let unit = Unit::of(product, level);
         let run = columns.div_ceil(unit.numbers()).div_ceil(LINE);

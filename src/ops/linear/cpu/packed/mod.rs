@@ -16,7 +16,7 @@ use super::unit::{LINE, Line, Unit};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::Output;
 use crate::ops::cpu::tensor::borrow;
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 
 /// A matrix `[rows, columns]` on the left of a product, as the kernels of a processor take it.
 pub struct Packed {
@@ -28,7 +28,7 @@ impl Packed {
     /// `count` matrices of one shape. `fill` is called in parallel with ranges of rows, and puts
     /// every row of its range into every matrix, in order.
     pub fn fill(
-        product: Product,
+        product: ProductType,
         dims: [usize; 2],
         count: usize,
         fill: impl Fn(Range<usize>, &mut Writer) + Sync,
@@ -64,7 +64,7 @@ impl Packed {
 
     /// One matrix, each row computed by itself.
     pub fn each(
-        product: Product,
+        product: ProductType,
         [rows, columns]: [usize; 2],
         row: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Self {
@@ -79,7 +79,7 @@ impl Packed {
     }
 
     /// The numbers of a tensor `[N, C]`.
-    pub fn of(product: Product, x: &Tensor) -> Result<Self> {
+    pub fn of(product: ProductType, x: &Tensor) -> Result<Self> {
         let (rows, columns) = x.dims2()?;
         let (values, level) = (borrow(x)?, Level::current());
         let values = values.get();

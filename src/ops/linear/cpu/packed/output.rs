@@ -8,7 +8,7 @@ use super::Packed;
 use super::layout::{PIECE, PackedLayout};
 use crate::ops::cpu::bf16::round;
 use crate::ops::cpu::output::{Output, OutputParts, cleared, prefetch_for_writing};
-use crate::ops::linear::Product;
+use crate::ops::linear::ProductType;
 use crate::ops::linear::cpu::unit::{LINE, Line, Unit};
 
 /// Numbers that are taken apart at once.
@@ -22,7 +22,7 @@ pub struct PackedOutput {
 
 impl PackedOutput {
     /// Memory for a matrix of shape `dims`, zero where no number is.
-    pub fn new(product: Product, dims: [usize; 2]) -> Self {
+    pub fn new(product: ProductType, dims: [usize; 2]) -> Self {
         let layout = PackedLayout::new(product, dims);
         let mut lines = Output::new(layout.len());
         let used = layout.columns / (LINE * layout.unit.numbers());
