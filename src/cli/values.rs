@@ -8,7 +8,7 @@ use crate::data::template::Template;
 use crate::model::Group;
 use crate::ops::device::DeviceChoice;
 use crate::state_file::OtherModel;
-use crate::train::Tune;
+use crate::train::{MOST_EXAMPLES, Tune};
 
 /// One of some words, and what each stands for.
 pub fn one_of<T: Copy + Send + Sync>(
@@ -196,7 +196,7 @@ pub fn seed(text: &str) -> Result<u64, String> {
 
 /// A step holds its whole batch in memory as a list.
 pub fn batch_size(text: &str) -> Result<usize, String> {
-    between(text, 1, 1_000_000)
+    between(text, 1, MOST_EXAMPLES)
 }
 
 pub fn threads(text: &str) -> Result<usize, String> {

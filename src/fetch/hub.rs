@@ -16,7 +16,7 @@ use url::Url;
 use self::environment::{is_set, token};
 use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::failure::{self, Advice};
-use super::retry::{Delays, Next, RetryPolicy};
+use super::retry::{AfterFailure, Delays, RetryPolicy};
 use super::web::{self, Request};
 use crate::console::Console;
 
@@ -207,7 +207,8 @@ impl Hub {
                 Err(HFError::RateLimited { retry_after, .. }) => *retry_after,
                 _ => None,
             };
-            let Some(Next::TryAfter(delay)) = asked.map(|asked| delays.next(Some(asked))) else {
+            let Some(AfterFailure::TryAfter(delay)) = asked.map(|asked| delays.next(Some(asked)))
+            else {
                 return answer;
             };
             self.console.line(&format!(

@@ -38,7 +38,7 @@ pub struct Delays {
 }
 
 /// What follows a try that failed.
-pub enum Next {
+pub enum AfterFailure {
     TryAfter(Duration),
     /// All tries are used up.
     GiveUp,
@@ -65,13 +65,13 @@ impl Delays {
     }
 
     /// What follows a try that failed, where the server may have asked to wait for so long.
-    pub fn next(&mut self, asked: Option<Duration>) -> Next {
+    pub fn next(&mut self, asked: Option<Duration>) -> AfterFailure {
         let Some(delay) = self.left.next() else {
-            return Next::GiveUp;
+            return AfterFailure::GiveUp;
         };
         match asked.map_or(delay, |asked| asked.max(delay)) {
-            delay if delay > LONGEST => Next::TooLong(delay),
-            delay => Next::TryAfter(delay),
+            delay if delay > LONGEST => AfterFailure::TooLong(delay),
+            delay => AfterFailure::TryAfter(delay),
         }
     }
 }

@@ -10,7 +10,7 @@ use reqwest::blocking::Client;
 use super::failure::{self, Failure};
 use super::origin::Digest;
 use super::part::Part;
-use super::retry::{Delays, Next, RetryPolicy};
+use super::retry::{AfterFailure, Delays, RetryPolicy};
 use super::web::{self, Reply, Request};
 use crate::console::{Console, DecimalBytes, Transfer};
 
@@ -121,12 +121,12 @@ impl Download<'_> {
             };
             let kept = part.what_is_kept();
             match delays.next(after) {
-                Next::TryAfter(delay) => {
+                AfterFailure::TryAfter(delay) => {
                     self.say(&format!("{why}; trying again in {delay:.0?}"));
                     thread::sleep(delay);
                 }
-                Next::GiveUp => bail!("{why}; gave up after {tries} tries{kept}"),
-                Next::TooLong(delay) => bail!(
+                AfterFailure::GiveUp => bail!("{why}; gave up after {tries} tries{kept}"),
+                AfterFailure::TooLong(delay) => bail!(
                     "{why} and asks to wait for {} minutes; start again then{kept}",
                     delay.as_secs().div_ceil(60)
                 ),

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 use super::Options;
 use super::learner::named;
 use super::memory_plan::Plan;
+use super::options::MOST_EXAMPLES;
 use super::run_state::{Best, RunState};
 use super::settings::{Change, RunSettings};
 use super::step::RunContext;
@@ -30,9 +31,6 @@ use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors};
 /// The key of the file's note, which tells a checkpoint from other safetensors files; its value
 /// names the program that wrote it.
 const TAG: &str = "state-tune-checkpoint";
-
-/// The most examples that a step may draw: `--batchsize` allows no more.
-const MOST_DRAWN: usize = 1_000_000;
 
 /// What a run learns, and from what: a checkpoint can be resumed only by a run that has the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -256,7 +254,7 @@ impl Checkpoint {
             record.history.steps.len()
         );
         ensure!(
-            record.drawn <= record.steps.saturating_mul(MOST_DRAWN) && record.seconds >= 0.0,
+            record.drawn <= record.steps.saturating_mul(MOST_EXAMPLES) && record.seconds >= 0.0,
             "it tells of {} examples drawn in {} steps of {} seconds",
             record.drawn,
             record.steps,

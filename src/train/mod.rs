@@ -30,7 +30,7 @@ use anyhow::{Context, Result};
 
 pub use learner::Learner;
 pub use limits::Stop;
-pub use options::{Evaluation, HeldOut, Init, Keep, Options, Recompute, Tune};
+pub use options::{Evaluation, HeldOut, Init, Keep, MOST_EXAMPLES, Options, Recompute, Tune};
 pub use schedule::Schedule;
 
 use self::checkpoint::{Checkpoints, Identity};

@@ -13,6 +13,9 @@ use crate::ops::device::DeviceChoice;
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting;
 
+/// The most examples that a step may draw.
+pub const MOST_EXAMPLES: usize = 1_000_000;
+
 /// A training run, with every default filled in.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -16,7 +16,7 @@ use crate::ops::cpu::Processor;
 use crate::setting::{INIT, SEED, Setting, TUNE};
 
 /// Defines [`RunSettings`], and its fields as a list.
-macro_rules! settings {
+macro_rules! run_settings {
     ($($name:ident: $kind:ty,)*) => {
         /// What decides a run's course and what it writes. Words stand for choices, as the command
         /// line has them; an empty text is a file that was not asked for. Addresses are left out,
@@ -33,7 +33,7 @@ macro_rules! settings {
     };
 }
 
-settings! {
+run_settings! {
     learningrate: f64,
     batchsize: usize,
     exit_loss: f64,

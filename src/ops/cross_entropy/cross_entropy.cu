@@ -8,15 +8,15 @@
 constexpr int ROW_THREADS = 512;
 
 // What a part of a row comes to; `at` is the first place of its largest logit.
-struct Part {
+struct PartSum {
     float max;
     int at;
     double sum;
 };
 
-__device__ inline Part joined(Part a, Part b) {
+__device__ inline PartSum joined(PartSum a, PartSum b) {
     bool first = a.max > b.max || (a.max == b.max && a.at < b.at);
-    Part larger = first ? a : b, smaller = first ? b : a;
+    PartSum larger = first ? a : b, smaller = first ? b : a;
     // An empty part has a largest logit of -inf; two of them make no NaN.
     double scale = smaller.sum == 0.0 ? 0.0 : exp(static_cast<double>(smaller.max) - larger.max);
     return {larger.max, larger.at, larger.sum + smaller.sum * scale};
@@ -28,7 +28,7 @@ __device__ inline Part joined(Part a, Part b) {
 template <typename T>
 __device__ inline void cross_entropy(const float* logits, const int* targets, float scale, T* gradient, double* losses,
                                      int* hits, int vocab) {
-    __shared__ Part parts[ROW_THREADS];
+    __shared__ PartSum parts[ROW_THREADS];
     long long row = blockIdx.x;
     logits += row * vocab;
     int target = targets[row];
@@ -50,7 +50,7 @@ __device__ inline void cross_entropy(const float* logits, const int* targets, fl
         if (threadIdx.x < half) parts[threadIdx.x] = joined(parts[threadIdx.x], parts[threadIdx.x + half]);
     }
     __syncthreads();
-    Part whole = parts[0];
+    PartSum whole = parts[0];
     if (threadIdx.x == 0) {
         losses[row] = log(whole.sum) - (static_cast<double>(logits[target]) - whole.max);
         hits[row] = whole.at == target;

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
 use super::{ProductType, Side, To, WIDENED};
-use crate::ops::cuda::driver::{self, Gemm, Operand, Sums, Transpose};
+use crate::ops::cuda::driver::{self, Gemm, GemmOutput, Operand, Transpose};
 use crate::ops::cuda::{
     Arg, Grid, address, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
 };
@@ -131,9 +131,9 @@ impl Numbers {
                 first,
             };
             let sums = match (onto, side) {
-                (None, Side::Forward) => Sums::Replace,
-                (None, Side::Backward) if first == 0 => Sums::Replace,
-                _ => Sums::Add,
+                (None, Side::Forward) => GemmOutput::Replace,
+                (None, Side::Backward) if first == 0 => GemmOutput::Replace,
+                _ => GemmOutput::Add,
             };
             gemm(left, &w, side, sums, &out)?;
         }
@@ -258,7 +258,7 @@ struct WidenedRows {
 
 /// Brings to `out` what some rows of W give: forward they give some of its columns, backward a part
 /// of every sum.
-fn gemm(left: &Tensor, w: &WidenedRows, side: Side, sums: Sums, out: &Tensor) -> Result<()> {
+fn gemm(left: &Tensor, w: &WidenedRows, side: Side, sums: GemmOutput, out: &Tensor) -> Result<()> {
     let WidenedRows { rows: w, first } = w;
     let ((n, _), (rows, columns)) = (left.dims2()?, w.dims2()?);
     // A matrix, from a column of its first row on.

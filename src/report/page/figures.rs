@@ -7,7 +7,7 @@ use crate::report::chart::number::{count, figure};
 use crate::report::{Eval, History};
 
 /// A number in large type, and what it is to be compared with.
-struct Tile {
+struct Figure {
     name: &'static str,
     value: String,
     beside: String,
@@ -29,31 +29,31 @@ pub fn tiles(history: &History) -> Markup {
     }
 }
 
-fn of_steps(history: &History) -> Vec<Tile> {
+fn of_steps(history: &History) -> Vec<Figure> {
     let (Some(first), Some(last)) = (history.steps.first(), history.steps.last()) else {
         return Vec::new();
     };
     let steps = history.steps.len();
     let tokens: usize = history.steps.iter().map(|step| step.tokens_seen).sum();
     let mut tiles = vec![
-        Tile {
+        Figure {
             name: "Loss, last step",
             value: figure(last.loss),
             beside: format!("{} at first", figure(first.loss)),
         },
-        Tile {
+        Figure {
             name: "Steps",
             value: count(steps),
             beside: format!("pass {} over the data", count(last.epoch)),
         },
-        Tile {
+        Figure {
             name: "Time",
             value: duration(last.seconds),
             beside: format!("{} s a step", figure(last.seconds / steps as f64)),
         },
     ];
     if last.seconds > 0.0 {
-        tiles.push(Tile {
+        tiles.push(Figure {
             name: "Tokens a second",
             value: count((tokens as f64 / last.seconds).round() as usize),
             beside: format!("{} tokens in all", count(tokens)),
@@ -62,7 +62,7 @@ fn of_steps(history: &History) -> Vec<Tile> {
     tiles
 }
 
-fn of_evals(evals: &[Eval]) -> Vec<Tile> {
+fn of_evals(evals: &[Eval]) -> Vec<Figure> {
     let tile = |name, best: Option<&Eval>, text: fn(&Eval) -> String| {
         let (first, best) = (evals.first()?, best?);
         let beside = match first.step == best.step {
@@ -73,7 +73,7 @@ fn of_evals(evals: &[Eval]) -> Vec<Tile> {
                 text(first)
             ),
         };
-        Some(Tile {
+        Some(Figure {
             name,
             value: text(best),
             beside,

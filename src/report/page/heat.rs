@@ -9,6 +9,13 @@ use crate::report::chart::number::figure;
 /// With more heads than this, numbers in the cells would not be readable.
 const ROOMY: usize = 12;
 
+/// What a cell shows beside its colour.
+#[derive(Clone, Copy, PartialEq)]
+enum Cells {
+    Numbered,
+    Empty,
+}
+
 /// The norms from the palest colour to the strongest.
 struct Shades {
     low: f64,
@@ -28,7 +35,7 @@ impl Shades {
         ((norm - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
     }
 
-    fn cell(&self, layer: usize, what: &str, norm: Option<f64>, number: bool) -> Markup {
+    fn cell(&self, layer: usize, what: &str, norm: Option<f64>, cells: Cells) -> Markup {
         let Some(norm) = norm.filter(|norm| norm.is_finite()) else {
             return html! { td title={ "layer " (layer) ", " (what) ": none" } { "–" } };
         };
@@ -38,7 +45,7 @@ impl Shades {
             td class=[(share > 0.58).then_some("deep")] style={ "--share:" (format!("{:.1}%", share * 100.0)) }
                 title={ "layer " (layer) ", " (what) ": " (figure(norm)) }
             {
-                @if number { (format!("{norm:.decimals$}")) }
+                @if cells == Cells::Numbered { (format!("{norm:.decimals$}")) }
             }
         }
     }
@@ -58,14 +65,17 @@ pub fn map(layers: &[LayerNorms]) -> Option<Markup> {
         return None;
     }
     let heads = layers.iter().map(|l| l.wkv.len()).max().unwrap_or(0);
-    let roomy = heads <= ROOMY;
+    let cells = match heads <= ROOMY {
+        true => Cells::Numbered,
+        false => Cells::Empty,
+    };
     Some(html! {
         p.legend {
             @if let Some(shades) = &shifts { (shades.legend("shifts")) }
             @if let Some(shades) = &wkv { (shades.legend("heads")) }
         }
         div.scroll tabindex="0" role="region" aria-label="Norms by layer" {
-            table class=(if roomy { "heat" } else { "heat dense" }) {
+            table class=(if cells == Cells::Numbered { "heat" } else { "heat dense" }) {
                 thead {
                     tr {
                         th scope="col" rowspan="2" { "layer" }
@@ -84,12 +94,12 @@ pub fn map(layers: &[LayerNorms]) -> Option<Markup> {
                         tr {
                             th scope="row" { (i) }
                             @if let Some(shades) = &shifts {
-                                (shades.cell(i, "att shift", Some(layer.att_shift), roomy))
-                                (shades.cell(i, "ffn shift", Some(layer.ffn_shift), roomy))
+                                (shades.cell(i, "att shift", Some(layer.att_shift), cells))
+                                (shades.cell(i, "ffn shift", Some(layer.ffn_shift), cells))
                             }
                             @if let Some(shades) = &wkv {
                                 @for head in 0..heads {
-                                    (shades.cell(i, &format!("head {head}"), layer.wkv.get(head).copied(), roomy))
+                                    (shades.cell(i, &format!("head {head}"), layer.wkv.get(head).copied(), cells))
                                 }
                             }
                         }

@@ -22,14 +22,14 @@ pub fn run(code: &[u8], storages: Storages) -> Result<Value, Error> {
         marks: Vec::new(),
         memo: HashMap::new(),
     };
-    while machine.step()? == Next::Continue {}
+    while machine.step()? == Execution::Continue {}
     let result = machine.pop()?;
     machine.objects.into_value(result)
 }
 
 /// Whether the program has more instructions.
 #[derive(PartialEq)]
-enum Next {
+enum Execution {
     Continue,
     Stop,
 }
@@ -45,10 +45,10 @@ struct Machine<'p, 'a> {
 }
 
 impl<'p> Machine<'p, '_> {
-    fn step(&mut self) -> Result<Next, Error> {
+    fn step(&mut self) -> Result<Execution, Error> {
         self.code.begin();
         match self.code.byte()? {
-            opcode::STOP => return Ok(Next::Stop),
+            opcode::STOP => return Ok(Execution::Stop),
             opcode::PROTO => match self.code.byte()? {
                 0..=5 => {}
                 other => return Err(Error::Protocol(other)),
@@ -185,7 +185,7 @@ impl<'p> Machine<'p, '_> {
                 });
             }
         }
-        Ok(Next::Continue)
+        Ok(Execution::Continue)
     }
 
     fn wants(&self, wanted: &'static str) -> Error {

@@ -75,7 +75,7 @@ pub struct Gemm {
     pub left: Operand,
     /// `[m, n]`.
     pub out: Operand,
-    pub sums: Sums,
+    pub sums: GemmOutput,
     pub m: usize,
     pub n: usize,
     pub inner: usize,
@@ -99,7 +99,7 @@ pub enum Transpose {
 
 /// What becomes of the numbers that a product's output has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sums {
+pub enum GemmOutput {
     /// The product replaces them.
     Replace,
     /// The product is added to them.

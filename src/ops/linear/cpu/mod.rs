@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use self::kernel::{Kernel, WIDTH};
 use self::multiplication::Multiplication;
 use self::packed::Packed;
-use self::panels::{Panels, Right};
+use self::panels::{Panels, RightSide};
 use self::single_row::single;
 use super::{Matrix, Side};
 use crate::ops::cpu::output::Output;
@@ -48,7 +48,7 @@ pub struct Sums<'a> {
 pub fn multiply(left: &Packed, w: &Matrix, side: Side, sums: Sums) -> Result<Tensor> {
     let [rows, _] = left.dims();
     let (unit, level) = (left.unit(), left.level());
-    let right = Right { w, side, unit };
+    let right = RightSide { w, side, unit };
     let (_, columns) = side.dims(w);
     if rows == 0 {
         return Tensor::zeros((0, columns), sums.dtype, &Device::Cpu);

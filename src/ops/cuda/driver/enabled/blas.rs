@@ -7,7 +7,7 @@ use candle_core::cuda_backend::cudarc::cublas::sys::{
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result};
 use candle_core::{CudaDevice, DType, Error, Result, bail};
 
-use crate::ops::cuda::driver::{Gemm, Sums, Transpose};
+use crate::ops::cuda::driver::{Gemm, GemmOutput, Transpose};
 
 /// Multiplies, with sums in f32: tf32 is not asked for.
 ///
@@ -32,8 +32,8 @@ pub unsafe fn gemm(gpu: &CudaDevice, product: &Gemm) -> Result<()> {
     };
     let alpha = 1.0f32;
     let beta = match sums {
-        Sums::Replace => 0.0f32,
-        Sums::Add => 1.0,
+        GemmOutput::Replace => 0.0f32,
+        GemmOutput::Add => 1.0,
     };
     let narrow =
         |n: usize| i32::try_from(n).map_err(|_| Error::Msg(format!("{n} is too large for cuBLAS")));

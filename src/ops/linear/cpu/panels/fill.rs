@@ -17,13 +17,13 @@ use crate::tensors::Element;
 
 /// The right side of a product.
 #[derive(Clone, Copy)]
-pub struct Right<'a> {
+pub struct RightSide<'a> {
     pub w: &'a Matrix,
     pub side: Side,
     pub unit: Unit,
 }
 
-impl Right<'_> {
+impl RightSide<'_> {
     /// How many bf16 each of its numbers is the sum of, where they are taken apart.
     pub fn parts(self) -> usize {
         match self.unit {
@@ -86,7 +86,7 @@ struct Start {
 }
 
 /// Sixteen units of each of 32 rows of W at a time, transposed.
-fn forward(level: Level, right: Right, from: Start, out: &mut [u32]) {
+fn forward(level: Level, right: RightSide, from: Start, out: &mut [u32]) {
     let (w, per_unit) = (right.w, right.unit.numbers());
     let rows = from.column..(from.column + WIDTH).min(w.rows);
     let mut block = [[0; LINE]; WIDTH];
@@ -111,7 +111,7 @@ vectorised! {
     /// The units of some columns of some rows of W, zero beyond their end.
     fn load_block<V: Vector>(
         level: Level,
-        right: Right<'_>,
+        right: RightSide<'_>,
         part: usize,
         rows: Range<usize>,
         columns: Range<usize>,
@@ -134,7 +134,7 @@ fn transpose(block: &[[u32; LINE]; LINE], out: &mut [u32]) {
 
 vectorised! {
     /// One or two rows of W a unit.
-    fn backward<V: Vector>(level: Level, right: Right<'_>, from: Start, out: &mut [u32]) {
+    fn backward<V: Vector>(level: Level, right: RightSide<'_>, from: Start, out: &mut [u32]) {
         const ZEROS: [u8; 2 * WIDTH] = [0; 2 * WIDTH];
         let (w, unit) = (right.w, right.unit);
         let columns = from.column..(from.column + WIDTH).min(w.columns);

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use self::fill::Right;
+pub use self::fill::RightSide;
 use super::kernel::{Pass, WIDTH};
 use super::unit::{LINE, Line, PARTS, Unit};
 use crate::ops::cpu::level::Level;
@@ -38,7 +38,7 @@ impl Panels {
     /// Packs some panels over some units of the right side, in blocks of `depth` units.
     pub fn pack(
         level: Level,
-        right: Right,
+        right: RightSide,
         panels: Range<usize>,
         units: Range<usize>,
         depth: usize,
