@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use state_tune::data::template::Template;
-use state_tune::data::{Formats, example};
+use state_tune::data::{Formats, dataset};
 use state_tune::model::{Batch, FirstRow, Intermediates, ModelFile, Rwkv, State};
 use state_tune::ops::cpu::buffers;
 use state_tune::ops::linear::ProductType;
@@ -35,15 +34,7 @@ fn all(c: &mut Criterion) {
 }
 
 fn model(c: &mut Criterion) -> Result<()> {
-    let formats = Formats {
-        system: Template::parse("system: {system}\n\n")?,
-        prompt: Template::parse("user: {input}\n\nassistant:")?,
-        response: Template::parse(" {output}")?,
-        end: String::new(),
-        prompt_cutoff: None,
-        completion_cutoff: None,
-    };
-    let examples = example::read(&tiny("train.jsonl"), &formats)?;
+    let examples = dataset::read(&tiny("train.jsonl"), &Formats::default())?.examples;
     let batch = Batch::pack(&examples[..64], FirstRow::Token);
     let checkpoint = ModelFile::open(&tiny("model.pth"))?;
 

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use state_tune::console::Console;
-use state_tune::data::example;
+use state_tune::data::dataset;
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
 use state_tune::ops::cpu::Processor;
@@ -81,7 +81,7 @@ fn quickstart() -> Result<()> {
         );
     }
 
-    let unseen = example::read(&tiny.join("eval.jsonl"), &options.formats)?;
+    let unseen = dataset::read(&tiny.join("eval.jsonl"), &options.formats)?.examples;
     let loss = |state: &State| evaluate::score(&model, &unseen, state).map(|score| score.loss());
     println!(
         "\nloss on {} unseen examples: {:.4} before, {:.4} after",

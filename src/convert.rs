@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::console::Console;
-use crate::data::{Example, Formats, example};
+use crate::data::{Example, Formats, dataset};
 use crate::evaluate;
 use crate::files;
 use crate::model::{Generation, Rwkv, State};
@@ -184,7 +184,7 @@ fn tell_losses(
         ));
         return Ok(());
     };
-    let mut examples = example::read(data, &options.formats)?;
+    let mut examples = dataset::read(data, &options.formats)?.examples;
     // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing
     // to compare it with.
     examples.retain(Example::has_lead);

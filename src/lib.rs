@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use state_tune::console::Console;
-//! use state_tune::data::example;
+//! use state_tune::data::dataset;
 //! use state_tune::model::{Rwkv, State};
 //! use state_tune::ops::linear::ProductType;
 //! use state_tune::train::{self, Options};
@@ -30,7 +30,7 @@
 //! let model = Rwkv::open(&options.model, ProductType::F32)?;
 //! let base = State::zeros(model.config())?;
 //! let tuned = state_file::read(&options.save, model.config())?;
-//! let unseen = example::read("examples/tiny/eval.jsonl".as_ref(), &options.formats)?;
+//! let unseen = dataset::read("examples/tiny/eval.jsonl".as_ref(), &options.formats)?.examples;
 //! let loss = |state: &State| evaluate::score(&model, &unseen, state).map(|score| score.loss());
 //! assert!(loss(&tuned)? < loss(&base)?);
 //! # Ok(())
@@ -56,7 +56,9 @@
 //! model/         the RWKV model: config (read off tensor shapes), weights, batch (sequences packed
 //!                flat), block (time_mix, channel_mix, each with a file a version), head, state
 //!                (its groups are named and mapped over), memory
-//! data/          jsonl, chat, template, example (tokens and which are learnt), survey, walk
+//! data/          jsonl, format/ (shapes of rows, one file each), formats (rows as text), template,
+//!                example (tokens and which are learnt), dataset (a file), notes and survey (what is
+//!                told of it), walk
 //! ops/           one folder for each op with its own gradient: mod.rs (maths, shapes),
 //!                reference.rs, cpu.rs, and for NVIDIA GPUs cuda.rs with a .cu; beside them cpu/
 //!                (instructions, vectors, memory, threads), cuda/ (kernels and how they

@@ -67,6 +67,7 @@ settings! {
     EVAL_SPLIT = "eval_split",
     PATIENCE = "patience",
     RESUME = "resume",
+    DATA_FORMAT = "data_format",
     PROMPT_FORMATTER = "prompt_formatter",
     RESPONSE_FORMATTER = "response_formatter",
     PROMPT_CUTOFF = "prompt_cutoff",

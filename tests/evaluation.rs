@@ -7,8 +7,7 @@ use std::fs;
 
 use common::{Dir, tiny};
 use serde_json::Value;
-use state_tune::data::template::Template;
-use state_tune::data::{Formats, example};
+use state_tune::data::{Formats, dataset};
 use state_tune::evaluate;
 use state_tune::model::{ModelFile, Rwkv};
 use state_tune::ops::linear::ProductType;
@@ -40,18 +39,11 @@ fn evaluations(dir: &Dir) -> Vec<(u64, f64)> {
 fn loss_of_the_saved(dir: &Dir) -> f64 {
     let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
     let model = Rwkv::load(&checkpoint, ProductType::F32).unwrap();
-    let template = |text| Template::parse(text).unwrap();
-    let formats = Formats {
-        system: template(""),
-        prompt: template("user: {input}\n\nassistant:"),
-        response: template(" {output}"),
-        end: String::new(),
-        prompt_cutoff: None,
-        completion_cutoff: None,
-    };
-    let examples = example::read(&tiny("eval.jsonl"), &formats).unwrap();
+    let data = dataset::read(&tiny("eval.jsonl"), &Formats::default()).unwrap();
     let state = state_file::read(&dir.path("state.pth"), model.config()).unwrap();
-    evaluate::score(&model, &examples, &state).unwrap().loss()
+    evaluate::score(&model, &data.examples, &state)
+        .unwrap()
+        .loss()
 }
 
 #[test]

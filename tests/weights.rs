@@ -3,8 +3,7 @@
 mod common;
 
 use common::{Dir, golden, tiny};
-use state_tune::data::template::Template;
-use state_tune::data::{Example, Formats, example};
+use state_tune::data::{Example, Formats, dataset};
 use state_tune::evaluate;
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::Compute;
@@ -17,16 +16,8 @@ const INT8: f64 = 0.01;
 const NF4: f64 = 0.03;
 
 fn held_out() -> Vec<Example> {
-    let template = |text| Template::parse(text).unwrap();
-    let formats = Formats {
-        system: template(""),
-        prompt: template("user: {input}\n\nassistant:"),
-        response: template(" {output}"),
-        end: String::new(),
-        prompt_cutoff: None,
-        completion_cutoff: None,
-    };
-    example::read(&tiny("eval.jsonl"), &formats).unwrap()
+    let data = dataset::read(&tiny("eval.jsonl"), &Formats::default()).unwrap();
+    data.examples
 }
 
 fn losses(weights: Weights) -> [f64; 2] {

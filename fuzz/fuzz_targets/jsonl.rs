@@ -8,20 +8,14 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use state_tune::data::jsonl::Row;
-use state_tune::data::template::Template;
 use state_tune::data::{Example, Formats};
 use state_tune::model::{Batch, FirstRow, Sequence};
 use state_tune::tokenizer::Tokenizer;
 
 static FORMATS: LazyLock<[Formats; 2]> = LazyLock::new(|| {
-    let template = |text| Template::parse(text).unwrap();
     let whole = Formats {
-        system: template("system: {system}\n\n"),
-        prompt: template("user: {input}\n\nassistant:"),
-        response: template(" {output}"),
         end: "\n\n".into(),
-        prompt_cutoff: None,
-        completion_cutoff: None,
+        ..Formats::default()
     };
     let cut = Formats {
         prompt_cutoff: Some(3),

@@ -1,7 +1,8 @@
-//! Conversations: the messages of a line, who speaks when, and what each says.
+//! Conversations: the messages of a row, who speaks when, and what each says.
 //!
 //! The order is the one that most models' own templates demand: system messages first, then a
-//! user's and an assistant's in turn.
+//! user's and an assistant's in turn. A message says who speaks under `role` and what under
+//! `content`, or under `from` and `value`, as ShareGPT's do.
 
 use std::collections::BTreeMap;
 
@@ -16,60 +17,130 @@ pub struct Chat {
     /// What stands before the first question.
     pub system: Vec<String>,
     /// Each question of the user with the assistant's answer.
-    pub turns: Vec<(String, String)>,
+    pub turns: Vec<Turn>,
     /// A last question without an answer.
     pub question: Option<String>,
+    /// How many messages follow the last answer and were not looked at.
+    pub left_out: usize,
+}
+
+/// A question and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What the user says.
+    pub question: String,
+    /// What the assistant says.
+    pub answer: String,
+    /// What the answer is for.
+    pub role: AnswerRole,
+}
+
+/// What an answer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerRole {
+    /// It is learnt.
+    Learnt,
+    /// It is only read, as a prompt is.
+    Read,
+}
+
+/// Which messages count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// Those up to the last answer: what follows it teaches nothing.
+    LastAnswer,
+    /// All of them.
+    All,
 }
 
 impl Chat {
-    /// Reads the JSON array `messages` of a line, with the line's number for errors.
-    pub fn parse(line: usize, json: &str) -> Result<Self, DataError> {
-        let not_json = |error: serde_json::Error| DataError::NotJson {
-            line,
-            column: error.column(),
-            reason: error.to_string(),
-        };
+    /// Adds the messages of a JSON array; `line` is the row's number, for errors.
+    pub fn add(
+        &mut self,
+        line: usize,
+        json: &str,
+        extent: Extent,
+        role: AnswerRole,
+    ) -> Result<(), DataError> {
         // Raw values, one level at a time: no nesting can exhaust the stack.
-        let messages: Vec<&RawValue> = serde_json::from_str(json).map_err(not_json)?;
-        let mut chat = Self::default();
-        for (number, message) in (1..).zip(messages) {
-            chat.add(message.get())
+        let messages: Vec<&RawValue> =
+            serde_json::from_str(json).map_err(|error| DataError::NotJson {
+                line,
+                column: error.column(),
+                reason: error.to_string(),
+            })?;
+        let mut count = messages.len();
+        if extent == Extent::LastAnswer {
+            let last = messages.iter().rposition(|raw| is_answer(raw.get()));
+            // Without any answer, all are looked at: one may be faulty.
+            count = last.map_or(count, |last| last + 1);
+            self.left_out += messages.len() - count;
+        }
+        for (number, message) in (self.messages() + 1..).zip(&messages[..count]) {
+            self.add_message(message.get(), role)
                 .map_err(|reason| DataError::Message {
                     line,
                     number,
                     reason,
                 })?;
         }
-        Ok(chat)
+        Ok(())
+    }
+
+    /// How many messages it holds.
+    pub fn messages(&self) -> usize {
+        self.system.len() + 2 * self.turns.len() + usize::from(self.question.is_some())
     }
 
     /// Puts one message in its place.
-    fn add(&mut self, json: &str) -> Result<(), MessageError> {
+    fn add_message(&mut self, json: &str, role: AnswerRole) -> Result<(), MessageError> {
         let object = Members::parse(json).ok_or(MessageError::NotObject(kind(json)))?;
-        let role = object.get("role").ok_or(MessageError::Missing("role"))?;
-        let content = object
-            .get("content")
-            .ok_or(MessageError::Missing("content"));
-        match string(role).as_deref() {
-            Ok("system") if self.turns.is_empty() && self.question.is_none() => {
-                self.system.push(text(content?)?);
+        let speaker = object.speaker()?;
+        match speaker {
+            Speaker::System if self.turns.is_empty() && self.question.is_none() => {
+                self.system.push(object.text()?);
             }
-            Ok("system") => return Err(MessageError::LateSystem),
-            Ok("user") if self.question.is_none() => self.question = Some(text(content?)?),
-            Ok("user") => return Err(MessageError::NoAnswer),
-            Ok("assistant") => {
+            Speaker::System => return Err(MessageError::LateSystem),
+            Speaker::User if self.question.is_none() => self.question = Some(object.text()?),
+            Speaker::User => return Err(MessageError::NoAnswer),
+            Speaker::Assistant => {
                 let question = self.question.take().ok_or(MessageError::AnswerToNothing)?;
-                self.turns.push((question, text(content?)?));
+                let answer = object.text()?;
+                self.turns.push(Turn {
+                    question,
+                    answer,
+                    role,
+                });
             }
-            // Shortened, since it may be anything.
-            Ok(other) => {
-                let start: String = other.chars().take(40).collect();
-                return Err(MessageError::Role(format!("{start:?}")));
-            }
-            Err(found) => return Err(MessageError::Role((*found).to_owned())),
         }
         Ok(())
     }
+}
+
+/// Who says a message.
+enum Speaker {
+    System,
+    User,
+    Assistant,
+}
+
+impl Speaker {
+    /// By the words that data sets use; OpenAI calls the system the developer, too.
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "system" | "developer" => Some(Self::System),
+            "user" | "human" => Some(Self::User),
+            "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "bing" | "bard" => {
+                Some(Self::Assistant)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn is_answer(json: &str) -> bool {
+    let speaker = Members::parse(json).map(|object| object.speaker());
+    matches!(speaker, Some(Ok(Speaker::Assistant)))
 }
 
 /// A JSON object whose values are still JSON. Of equal keys the last counts.
@@ -84,15 +155,46 @@ impl<'a> Members<'a> {
     fn get(&self, key: &str) -> Option<&'a str> {
         self.0.get(key).map(|raw| raw.get())
     }
+
+    /// The first of some keys that there is, with its value.
+    fn first(&self, keys: [&'static str; 2]) -> Result<(&'static str, &'a str), MessageError> {
+        let found = keys.into_iter().find_map(|key| Some((key, self.get(key)?)));
+        found.ok_or(MessageError::Missing(keys[0]))
+    }
+
+    fn speaker(&self) -> Result<Speaker, MessageError> {
+        let (key, word) = self.first(["role", "from"])?;
+        let found = match string(word) {
+            Ok(word) => match Speaker::named(&word) {
+                Some(speaker) => return Ok(speaker),
+                // Shortened, since it may be anything.
+                None => format!("{:?}", word.chars().take(40).collect::<String>()),
+            },
+            Err(found) => found.to_owned(),
+        };
+        Err(match key {
+            "from" => MessageError::From(found),
+            _ => MessageError::Role(found),
+        })
+    }
+
+    /// What it says: its content, or that of its parts, one after the other.
+    fn text(&self) -> Result<String, MessageError> {
+        let (key, content) = self.first(["content", "value"])?;
+        if content.starts_with('[') {
+            return parts(content);
+        }
+        string(content).map_err(|found| MessageError::Content { key, found })
+    }
 }
 
-/// A message's text: its content, or that of its parts, one after the other.
-fn text(content: &str) -> Result<String, MessageError> {
-    if !content.starts_with('[') {
-        return string(content).map_err(MessageError::Content);
-    }
-    let parts: Vec<&RawValue> =
-        serde_json::from_str(content).map_err(|_| MessageError::Content("an array"))?;
+/// The text of a content of several parts.
+fn parts(content: &str) -> Result<String, MessageError> {
+    let not_parts = |_| MessageError::Content {
+        key: "content",
+        found: "an array",
+    };
+    let parts: Vec<&RawValue> = serde_json::from_str(content).map_err(not_parts)?;
     let part = |part: &RawValue| {
         let object = Members::parse(part.get())?;
         let is_text = string(object.get("type")?).is_ok_and(|kind| kind == "text");

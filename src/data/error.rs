@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::setting::Setting;
+use crate::setting::{DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_FORMATTER, Setting};
 
 /// What can be wrong with a data file. The caller knows the path and adds it.
 #[derive(Debug, Error)]
@@ -82,29 +82,89 @@ pub enum DataError {
         /// What is wrong with it.
         reason: MessageError,
     },
+    /// The format that was asked for needs a key that an object lacks.
+    #[error(
+        "line {line}: {DATA_FORMAT} {format} needs the key `{key}`, but the line has {present}",
+        present = list(.keys)
+    )]
+    NotOfFormat {
+        /// The object's line, from 1.
+        line: usize,
+        /// The format.
+        format: String,
+        /// The key that it needs.
+        key: &'static str,
+        /// The keys that the object has.
+        keys: Vec<String>,
+    },
+    /// What should be a conversation in JSON, as a text, is none.
+    #[error(
+        "line {line}: `{key}` is a text that holds no JSON array: {reason}; make it an array of messages"
+    )]
+    EncodedNotJson {
+        /// The object's line, from 1.
+        line: usize,
+        /// The key.
+        key: &'static str,
+        /// What the parser says.
+        reason: String,
+    },
     /// A conversation has nothing that could be learnt.
     #[error(
-        "line {line}: no message of the assistant in its `messages`, so there is nothing to learn \
+        "line {line}: no message of the assistant in its `{key}`, so there is nothing to learn \
          from it; add one, or \
          remove the line"
     )]
     NoAnswer {
         /// Its line, from 1.
         line: usize,
+        /// The key of the conversation.
+        key: &'static str,
     },
-    /// A conversation's texts go into the templates by fixed keys, and a template lacks its own.
+    /// A completion has no token.
     #[error(
-        "line {line} has `messages`, but {setting} has no {{{key}}} where they could stand; put \
+        "line {line}: the completion is empty, so there is nothing to learn from it; remove the \
+         line, or let {RESPONSE_FORMATTER} add something"
+    )]
+    EmptyCompletion {
+        /// The object's line, from 1.
+        line: usize,
+    },
+    /// A text has no part that could be learnt.
+    #[error(
+        "line {line}: no paragraph of its `text` begins with \"Assistant:\" (or Answer, Response, \
+         A, Alice, Bot), so it does not show what to learn; all of it is learnt with \
+         {PROMPT_FORMATTER} \"\" and {RESPONSE_FORMATTER} \"{{text}}\""
+    )]
+    NoMarkedAnswer {
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// A format's texts go into the templates by fixed keys, and a template lacks its own.
+    #[error(
+        "line {line} has `{has}`, but {setting} has no {{{key}}} where they could stand; put \
          {{{key}}} into it"
     )]
     NoPlace {
-        /// The conversation's line, from 1.
+        /// The object's line, from 1.
         line: usize,
+        /// The key by which the format was recognised.
+        has: &'static str,
         /// The setting that holds the template.
         setting: Setting,
         /// The key that it must have.
         key: &'static str,
     },
+}
+
+impl DataError {
+    /// Whether a row has nothing under a key, which harms only where a text needs it.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::MissingKey { .. } | Self::NotText { found: "null", .. }
+        )
+    }
 }
 
 fn list(keys: &[String]) -> String {
@@ -127,9 +187,19 @@ pub enum MessageError {
     /// Its role, quoted, or the kind of JSON that stands in its place.
     #[error("its `role` is {0}; use \"system\", \"user\" or \"assistant\", or remove the line")]
     Role(String),
+    /// The same, as ShareGPT calls it.
+    #[error("its `from` is {0}; use \"system\", \"human\" or \"gpt\", or remove the line")]
+    From(String),
     /// Its content is JSON of this kind, or an array with something else than objects.
-    #[error("its `content` is {0}; it must be a string, or an array of parts of the type \"text\"")]
-    Content(&'static str),
+    #[error(
+        "its `{key}` is {found}; it must be a string, or an array of parts of the type \"text\""
+    )]
+    Content {
+        /// The key that has it.
+        key: &'static str,
+        /// Its kind, with its article.
+        found: &'static str,
+    },
     /// A content of several parts has one that is not text, such as an image.
     #[error(
         "part {number} of its `content` is no {{\"type\": \"text\", \"text\": \"...\"}}; only \

@@ -15,7 +15,6 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
-use super::chat::Chat;
 use super::error::DataError;
 use super::json::{kind, not_json, string};
 
@@ -24,18 +23,15 @@ use super::json::{kind, not_json, string};
 pub struct Row {
     line: usize,
     values: BTreeMap<String, Field>,
-    /// The array under [`MESSAGES`], as JSON: what is wrong in it matters only where it is used.
-    messages: Option<String>,
 }
-
-/// The key of a conversation.
-const MESSAGES: &str = "messages";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
     /// As a template inserts it.
     Text(String),
-    /// What it is, in words, for the error when a template uses it.
+    /// An array or an object, as JSON: what is wrong in it matters only where it is used.
+    Json(String),
+    /// What else it is, in words, for the error when a template uses it.
     NotText(&'static str),
 }
 
@@ -54,19 +50,11 @@ impl Row {
         }
         // The parser skips over raw values without recursion, so no nesting can exhaust the stack.
         let raw: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(not_json)?;
-        let messages = raw.get(MESSAGES).map(|raw| raw.get());
-        let messages = messages
-            .filter(|json| json.starts_with('['))
-            .map(str::to_owned);
         let values = raw
             .into_iter()
             .map(|(key, raw)| (key, value(raw.get())))
             .collect();
-        Ok(Row {
-            line,
-            values,
-            messages,
-        })
+        Ok(Row { line, values })
     }
 
     /// A row of one value that comes from no file.
@@ -74,7 +62,6 @@ impl Row {
         Row {
             line: 1,
             values: BTreeMap::from([(key.to_owned(), Field::Text(text))]),
-            messages: None,
         }
     }
 
@@ -93,18 +80,48 @@ impl Row {
                 key: key.to_owned(),
                 found,
             }),
+            Some(Field::Json(json)) => Err(DataError::NotText {
+                line,
+                key: key.to_owned(),
+                found: kind(json),
+            }),
             None => Err(DataError::MissingKey {
                 line,
                 key: key.to_owned(),
-                keys: self.values.keys().cloned().collect(),
+                keys: self.keys().map(str::to_owned).collect(),
             }),
         }
     }
 
-    /// The conversation under the key `messages`; `None` if there is no array.
-    pub fn chat(&self) -> Result<Option<Chat>, DataError> {
-        let parse = |json: &String| Chat::parse(self.line, json);
-        self.messages.as_ref().map(parse).transpose()
+    /// Whether the value of a key can stand in a template.
+    pub fn has_text(&self, key: &str) -> bool {
+        self.text_of(key).is_some()
+    }
+
+    /// The value of a key as a template inserts it, if it can stand in one.
+    pub fn text_of(&self, key: &str) -> Option<&str> {
+        match self.values.get(key) {
+            Some(Field::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a value under a key; null is none.
+    pub fn has(&self, key: &str) -> bool {
+        !matches!(self.values.get(key), None | Some(Field::NotText("null")))
+    }
+
+    /// The array under a key, as JSON.
+    pub fn array(&self, key: &str) -> Option<&str> {
+        match self.values.get(key) {
+            Some(Field::Json(json)) if json.starts_with('[') => Some(json),
+            _ => None,
+        }
+    }
+
+    /// The keys that the row has.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
     }
 }
 
@@ -176,6 +193,7 @@ fn value(json: &str) -> Field {
         Some(b'-' | b'0'..=b'9') => {
             python_number(json).map_or(Field::NotText(kind(json)), Field::Text)
         }
+        Some(b'[' | b'{') => Field::Json(json.to_owned()),
         _ => Field::NotText(kind(json)),
     }
 }

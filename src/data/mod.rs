@@ -1,20 +1,27 @@
 //! From a file of prompts and answers to token ids, and in which order they are learnt.
 //!
-//! [`jsonl`] reads lines, `json` their values and [`chat`] the conversations in them, [`template`]
-//! makes prompts and completions of each, [`example`] tokenises them, [`survey`] tells what they
-//! are like, [`held_out`] puts some aside, and [`walk`] chooses which come next. [`error`] is what
-//! can be wrong with a file.
+//! [`jsonl`] reads rows and `json` their values; [`format`] knows the shapes that rows have, with
+//! the conversations in them ([`chat`]); [`formats`] makes prompts and completions of a row, by
+//! [`template`]s, and [`example`] tokenises them. [`dataset`] does all that for a file, and keeps
+//! what there is to say of it; [`survey`] tells what the examples are like, [`held_out`] puts some
+//! aside, and [`walk`] chooses which come next. [`error`] is what can be wrong with a row.
 
 pub mod chat;
+pub mod dataset;
 pub mod error;
 pub mod example;
+pub mod format;
+pub mod formats;
 pub mod held_out;
 mod json;
 pub mod jsonl;
+pub mod notes;
 pub mod survey;
 pub mod template;
 pub mod walk;
 
-pub use example::{Example, Formats};
+pub use dataset::Dataset;
+pub use example::Example;
+pub use formats::Formats;
 pub use survey::Survey;
 pub use walk::{Walk, Walker};

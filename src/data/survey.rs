@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::Example;
+use super::{Dataset, Example};
 use crate::tokenizer::Tokenizer;
 
 /// The most characters that are shown of each part of the first example.
@@ -38,7 +38,7 @@ pub struct Survey {
     pub whole: Lengths,
     /// How many prompts and how many completions the cutoffs shortened.
     pub cut: (usize, usize),
-    /// Lines without an example: blank ones.
+    /// Blank lines.
     pub blank: usize,
     /// The first example's parts: what is read, and what is learnt after it.
     pub first: Vec<(String, String)>,
@@ -61,9 +61,10 @@ impl Lengths {
 }
 
 impl Survey {
-    /// Looks at the examples of a file, in the file's order; `None` if there are none.
-    pub fn of(examples: &[Example]) -> Option<Self> {
-        let (first, last) = (examples.first()?, examples.last()?);
+    /// Looks at the examples of a file; `None` if there are none.
+    pub fn of(data: &Dataset) -> Option<Self> {
+        let examples = &data.examples;
+        let first = examples.first()?;
         let text = |tokens: &[u32]| {
             let bytes = Tokenizer::world().decode(tokens);
             String::from_utf8_lossy(&bytes).into_owned()
@@ -87,7 +88,7 @@ impl Survey {
                 examples.iter().map(|e| e.cut.0).sum(),
                 examples.iter().map(|e| e.cut.1).sum(),
             ),
-            blank: last.line - examples.len(),
+            blank: data.blank,
             first: first.learnt.iter().map(&mut parts).collect(),
         })
     }
@@ -199,14 +200,19 @@ mod tests {
             example("user: é", " x", 2, (1, 0)),
             example("user: x", " y", 5, (1, 1)),
         ];
-        let survey = Survey::of(&examples).unwrap();
+        let data = |examples: Vec<Example>| Dataset {
+            examples,
+            blank: 2,
+            ..Dataset::default()
+        };
+        let survey = Survey::of(&data(examples.to_vec())).unwrap();
         assert_eq!((survey.cut, survey.blank), ((2, 1), 2));
         let shown = survey.to_string();
         assert!(
             shown.contains("first  [[user: hi\\n\\nassistant:]] hello\n"),
             "{shown}"
         );
-        assert_eq!(Survey::of(&[]), None);
+        assert_eq!(Survey::of(&Dataset::default()), None);
 
         // One token, then two a turn, of which the second is learnt.
         let chat = |turns: usize| Example {
@@ -215,11 +221,11 @@ mod tests {
             line: 1,
             cut: (0, 0),
         };
-        let shown = Survey::of(&[chat(2)]).unwrap().to_string();
+        let shown = Survey::of(&data(vec![chat(2)])).unwrap().to_string();
         let lengths = "tokens prompt 3/3/3/3, completion 2/2/2/2, both 5/5/5/5 ";
         assert!(shown.contains(lengths), "{shown}");
         assert!(shown.contains("first  [[aa]]a[[a]]a\n"), "{shown}");
-        let shown = Survey::of(&[chat(6)]).unwrap().to_string();
+        let shown = Survey::of(&data(vec![chat(6)])).unwrap().to_string();
         assert!(shown.contains("[[a]]a... and 2 turns more\n"), "{shown}");
     }
 

@@ -5,8 +5,12 @@
 //! do more (`{}`, `{0}`, `{a.b}`, `{a[0]}`, `{a!r}`, `{a:>3}`), which no data set needs. That, and
 //! a brace without its partner, is an error that says where and what to do, because such text is
 //! nearly always JSON or code whose braces were meant as they stand.
+//!
+//! One thing Python has not: `{?text {key} text}` is left out where the row has nothing under the
+//! key, as Alpaca's rows often have no input.
 
 use std::fmt;
+use std::iter::Peekable;
 
 use thiserror::Error;
 
@@ -35,6 +39,15 @@ pub enum TemplateError {
     #[error("character {at}: a `{{` inside {{...}}; write {{{{ and }}}} for braces as they stand")]
     BraceInKey {
         /// Where it stands.
+        at: usize,
+    },
+    /// A part that may be left out names no key that would decide it.
+    #[error(
+        "character {at}: {{?...}} is a part that is left out where its key has no text, and it names \
+         no key; write {{?text {{key}} text}}"
+    )]
+    NoKeyInside {
+        /// Where its `{` stands.
         at: usize,
     },
     /// Python's `{}` takes the next of several values, and a row's have no order.
@@ -82,42 +95,30 @@ pub struct Template {
 enum Piece {
     Text(String),
     Key(String),
+    /// Left out unless there is text under each of its keys. Holds no other such part.
+    Optional(Vec<Piece>),
 }
 
 impl Template {
     /// Reads a template. A two-character `\n` means nothing here: whoever takes text from the user
     /// has resolved it.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
-        let mut pieces = Vec::new();
-        let mut plain = String::new();
         let mut characters = (1..).zip(text.chars()).peekable();
-        while let Some((at, character)) = characters.next() {
-            match character {
-                '{' | '}' if characters.next_if(|&(_, next)| next == character).is_some() => {
-                    plain.push(character)
-                }
-                '{' => {
-                    if !plain.is_empty() {
-                        pieces.push(Piece::Text(std::mem::take(&mut plain)));
-                    }
-                    pieces.push(Piece::Key(parse_key(at, &mut characters)?));
-                }
-                '}' => return Err(TemplateError::Unopened { at }),
-                _ => plain.push(character),
-            }
-        }
-        if !plain.is_empty() {
-            pieces.push(Piece::Text(plain));
-        }
+        let pieces = parse_pieces(&mut characters, None)?;
         Ok(Template { pieces })
     }
 
     /// The keys it uses, in their order.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Key(key) => Some(key.as_str()),
-            Piece::Text(_) => None,
+        self.pieces.iter().flat_map(|piece| match piece {
+            Piece::Optional(inner) => keys(inner),
+            piece => keys(std::slice::from_ref(piece)),
         })
+    }
+
+    /// The keys without which a row does not fit.
+    pub fn required_keys(&self) -> impl Iterator<Item = &str> {
+        keys(&self.pieces)
     }
 
     /// The text with a row's values in it; values are inserted as they are, braces and all.
@@ -138,26 +139,111 @@ impl Template {
         let mut text = String::new();
         for piece in &self.pieces {
             match piece {
-                Piece::Text(plain) => text.push_str(plain),
-                Piece::Key(key) => text.push_str(value(key)?),
+                Piece::Optional(inner) => {
+                    let mut is_there = true;
+                    for key in keys(inner) {
+                        is_there &= match value(key) {
+                            Ok(value) => !value.trim().is_empty(),
+                            Err(error) if error.is_absence() => false,
+                            Err(error) => return Err(error),
+                        };
+                    }
+                    if is_there {
+                        fill_plain(inner, &value, &mut text)?;
+                    }
+                }
+                piece => fill_plain(std::slice::from_ref(piece), &value, &mut text)?,
             }
         }
         Ok(text)
     }
 }
 
+/// The keys that stand in some pieces themselves, not in an optional part.
+fn keys(pieces: &[Piece]) -> impl Iterator<Item = &str> {
+    pieces.iter().filter_map(|piece| match piece {
+        Piece::Key(key) => Some(key.as_str()),
+        Piece::Text(_) | Piece::Optional(_) => None,
+    })
+}
+
+/// Writes pieces of which none is optional.
+fn fill_plain<'a>(
+    pieces: &[Piece],
+    value: impl Fn(&str) -> Result<&'a str, DataError>,
+    text: &mut String,
+) -> Result<(), DataError> {
+    for piece in pieces {
+        match piece {
+            Piece::Text(plain) => text.push_str(plain),
+            Piece::Key(key) => text.push_str(value(key)?),
+            Piece::Optional(_) => {}
+        }
+    }
+    Ok(())
+}
+
 /// The text that [`Template::parse`] reads as this template.
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for piece in &self.pieces {
-            match piece {
-                Piece::Text(plain) => {
-                    f.write_str(&plain.replace('{', "{{").replace('}', "}}"))?;
-                }
-                Piece::Key(key) => write!(f, "{{{key}}}")?,
+        self.pieces.iter().try_for_each(|piece| piece.fmt(f))
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(plain) => f.write_str(&plain.replace('{', "{{").replace('}', "}}")),
+            Self::Key(key) => write!(f, "{{{key}}}"),
+            Self::Optional(inner) => {
+                f.write_str("{?")?;
+                inner.iter().try_for_each(|piece| piece.fmt(f))?;
+                f.write_str("}")
             }
         }
-        Ok(())
+    }
+}
+
+/// Reads pieces up to the text's end, or up to the brace that closes the optional part which began
+/// at `open`.
+fn parse_pieces(
+    characters: &mut Peekable<impl Iterator<Item = (usize, char)>>,
+    open: Option<usize>,
+) -> Result<Vec<Piece>, TemplateError> {
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut is_closed = false;
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '{' | '}' if characters.next_if(|&(_, next)| next == character).is_some() => {
+                plain.push(character)
+            }
+            '{' => {
+                if !plain.is_empty() {
+                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                }
+                let is_optional =
+                    open.is_none() && characters.next_if(|&(_, next)| next == '?').is_some();
+                pieces.push(match is_optional {
+                    true => Piece::Optional(parse_pieces(characters, Some(at))?),
+                    false => Piece::Key(parse_key(at, characters)?),
+                });
+            }
+            '}' if open.is_none() => return Err(TemplateError::Unopened { at }),
+            '}' => {
+                is_closed = true;
+                break;
+            }
+            _ => plain.push(character),
+        }
+    }
+    if !plain.is_empty() {
+        pieces.push(Piece::Text(plain));
+    }
+    match open {
+        Some(at) if !is_closed => Err(TemplateError::Unclosed { at }),
+        Some(at) if keys(&pieces).next().is_none() => Err(TemplateError::NoKeyInside { at }),
+        _ => Ok(pieces),
     }
 }
 
@@ -188,131 +274,4 @@ fn parse_key(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn row(json: &str) -> Row {
-        Row::parse(1, json.as_bytes()).expect("a row")
-    }
-
-    #[test]
-    fn renders_as_format_map_does() {
-        let row = row(r#"{"a": "x", "b c": "{y}", "é": 1, "-1": true, "a]": ""}"#);
-        let cases = [
-            ("", ""),
-            ("plain\n", "plain\n"),
-            ("{a}", "x"),
-            ("{a}{a}", "xx"),
-            ("<{b c}>", "<{y}>"),
-            ("{é} {-1}", "1 True"),
-            ("{a]}", ""),
-            ("{{a}}", "{a}"),
-            ("{{{a}}}", "{x}"),
-            ("{{{{", "{{"),
-            ("{{}}", "{}"),
-            ("}}{{", "}{"),
-            ("{a}}}", "x}"),
-        ];
-        for (template, text) in cases {
-            let parsed = Template::parse(template).unwrap();
-            assert_eq!(parsed.render(&row).unwrap(), text, "{template}");
-            assert_eq!(parsed.to_string(), template);
-        }
-    }
-
-    #[test]
-    fn a_missing_key_is_the_rows_error() {
-        let template = Template::parse("{b}").unwrap();
-        assert!(matches!(
-            template.render(&row("{}")),
-            Err(DataError::MissingKey { line: 1, .. })
-        ));
-    }
-
-    #[test]
-    fn says_where_a_template_is_wrong() {
-        use TemplateError::*;
-        let cases = [
-            ("é{", Unclosed { at: 2 }),
-            ("{a", Unclosed { at: 1 }),
-            ("{{{", Unclosed { at: 3 }),
-            ("a}", Unopened { at: 2 }),
-            ("{a}}", Unopened { at: 4 }),
-            ("}}}", Unopened { at: 3 }),
-            ("{a{b}}", BraceInKey { at: 3 }),
-            ("{}", EmptyKey { at: 1 }),
-            (
-                "ab{0}",
-                Position {
-                    at: 3,
-                    key: "0".into(),
-                },
-            ),
-            (
-                "{a.b}",
-                BeyondKey {
-                    at: 3,
-                    sign: '.',
-                    meaning: "an attribute",
-                },
-            ),
-            (
-                "{a[0]}",
-                BeyondKey {
-                    at: 3,
-                    sign: '[',
-                    meaning: "an item of a list",
-                },
-            ),
-            (
-                "{a!r}",
-                BeyondKey {
-                    at: 3,
-                    sign: '!',
-                    meaning: "a conversion",
-                },
-            ),
-            (
-                "{\"a\": 1}",
-                BeyondKey {
-                    at: 5,
-                    sign: ':',
-                    meaning: "a format",
-                },
-            ),
-        ];
-        for (template, error) in cases {
-            assert_eq!(Template::parse(template), Err(error), "{template}");
-        }
-    }
-
-    #[test]
-    fn messages_show_single_and_double_braces() {
-        let message = |template| Template::parse(template).unwrap_err().to_string();
-        assert_eq!(
-            message("}"),
-            "character 1: this `}` has no `{`; write }} for a brace as it stands"
-        );
-        assert_eq!(
-            message("{}"),
-            "character 1: {} names no key; write {key}, or {{}} for two braces as they stand"
-        );
-        assert!(message("{0}").starts_with("character 1: {0} is a position"));
-    }
-
-    proptest! {
-        #[test]
-        fn doubled_braces_give_any_text_back(text in any::<String>(), braces in "[{}a]{0,9}") {
-            let text = text + &braces;
-            let template = text.replace('{', "{{").replace('}', "}}");
-            prop_assert_eq!(Template::parse(&template).unwrap().render(&row("{}")).unwrap(), text);
-        }
-
-        #[test]
-        fn never_panics(text in "[{}a0.\\[!:é]{0,12}") {
-            let _ = Template::parse(&text);
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
 use crate::console::Console;
-use crate::data::{Example, Formats, Survey, example, held_out};
+use crate::data::{Dataset, Example, Survey, dataset, held_out};
 use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::{Config, FirstRow, Rwkv, Sequence};
 use crate::ops::Compute;
@@ -47,23 +47,12 @@ pub fn device(options: &Options, console: &Console) -> Result<Compute> {
 /// like.
 pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
     obtain(options, console)?;
-    let examples = example::read(&options.data, &options.formats)?;
-    if let Some(survey) = Survey::of(&examples) {
+    let data = dataset::read(&options.data, &options.formats)?;
+    console.line(&data.notes.to_string());
+    if let Some(survey) = Survey::of(&data) {
         console.line(&survey.to_string());
     }
-    let held_out = &options.evaluation.examples;
-    let data = hold_out(examples, held_out, &options.formats)?;
-    let count = data.held_out.len();
-    match held_out {
-        HeldOut::None => {}
-        HeldOut::File(path) => {
-            console.line(&format!("eval   {count} examples of {}", path.display()))
-        }
-        HeldOut::Share(_) => console.line(&format!(
-            "eval   {count} of the examples, which are not learnt from"
-        )),
-    }
-    Ok(data)
+    hold_out(data, options, console)
 }
 
 /// Fetches the data if it is not there.
@@ -88,16 +77,30 @@ fn obtain(options: &Options, console: &Console) -> Result<()> {
     )
 }
 
-/// The examples to learn from and those to evaluate on.
-fn hold_out(examples: Vec<Example>, held_out: &HeldOut, formats: &Formats) -> Result<TrainingData> {
-    let (examples, held_out) = match held_out {
+/// The examples to learn from and those to evaluate on. Says on `console` where the latter are from.
+fn hold_out(data: Dataset, options: &Options, console: &Console) -> Result<TrainingData> {
+    let examples = data.examples;
+    let (examples, held_out) = match &options.evaluation.examples {
         HeldOut::None => (examples, Vec::new()),
-        HeldOut::File(path) => (examples, example::read(path, formats).context(EVAL_PATH)?),
+        HeldOut::File(path) => {
+            let held_out = dataset::read(path, &options.formats).context(EVAL_PATH)?;
+            let count = held_out.examples.len();
+            console.line(&format!("eval   {count} examples of {}", path.display()));
+            if held_out.notes != data.notes {
+                console.line(&held_out.notes.to_string());
+            }
+            (examples, held_out.examples)
+        }
         HeldOut::Share(share) => {
             let all = examples.len();
-            held_out::put_aside(examples, *share).with_context(|| {
+            let (examples, held_out) = held_out::put_aside(examples, *share).with_context(|| {
                 format!("{EVAL_SPLIT} {share} of {all} examples leaves none to learn from; give a smaller share or more data")
-            })?
+            })?;
+            let count = held_out.len();
+            console.line(&format!(
+                "eval   {count} of the examples, which are not learnt from"
+            ));
+            (examples, held_out)
         }
     };
     Ok(TrainingData { examples, held_out })

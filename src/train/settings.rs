@@ -56,6 +56,7 @@ run_settings! {
     keep: String,
     patience: usize,
     save_every: f64,
+    data_format: String,
     prompt_formatter: String,
     response_formatter: String,
     system_formatter: String,
@@ -125,6 +126,7 @@ impl RunSettings {
             processor,
         } = options;
         let Formats {
+            format,
             system,
             prompt,
             response,
@@ -185,6 +187,7 @@ impl RunSettings {
             keep: keep.to_string(),
             patience: *patience,
             save_every: *save_every,
+            data_format: format.map_or_else(auto, |format| format.to_string()),
             prompt_formatter: prompt.to_string(),
             response_formatter: response.to_string(),
             system_formatter: system.to_string(),

@@ -3,8 +3,11 @@
 use clap::Args;
 
 use super::DEFAULTS;
-use crate::cli::values::{Cutoff, completion_cutoff, prompt_cutoff, template, text, typed};
+use crate::cli::values::{
+    Auto, Cutoff, completion_cutoff, one_of_or_auto, prompt_cutoff, template, text, typed,
+};
 use crate::data::Formats;
+use crate::data::format::DataFormat;
 use crate::data::template::Template;
 use crate::train::Options;
 
@@ -33,7 +36,16 @@ pub struct DataArgs {
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case")]
 pub struct Formatters {
-    /// The prompt's text; {key} is that key's value in the line of data
+    /// What the keys of a row mean: template (those of the formatters), messages, sharegpt, alpaca,
+    /// prompt_completion, text; auto goes by the keys of each row
+    #[arg(
+        long, default_value_t = Auto(DEFAULTS.formats.format),
+        value_parser = one_of_or_auto(&DataFormat::NAMES), value_name = "FORMAT"
+    )]
+    data_format: Auto<DataFormat>,
+
+    /// The prompt's text; {key} is that key's value in the line of data, and {?text {key} text} is
+    /// left out where it has none
     #[arg(
         long, default_value = typed(&DEFAULTS.formats.prompt), value_parser = template,
         allow_hyphen_values = true, value_name = "TEXT"
@@ -82,12 +94,14 @@ impl Formatters {
     /// Formats that cut nothing.
     pub fn formats(self) -> Formats {
         let Self {
+            data_format: Auto(format),
             prompt_formatter,
             response_formatter,
             system_formatter,
             response_end,
         } = self;
         Formats {
+            format,
             system: system_formatter,
             prompt: prompt_formatter,
             response: response_formatter,

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::files::{address, dataset};
 use super::*;
 use crate::data::Walk;
+use crate::data::format::{self, DataFormat};
 use crate::fetch::Remote;
 use crate::ops::cpu::level::Level;
 use crate::ops::device::DeviceChoice;
@@ -25,7 +26,7 @@ use crate::train::schedule::Shape;
 type Arrives = fn(&Command) -> bool;
 
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 49] = [
     ("learningrate", "1e-2", |c| options(c).schedule.learning_rate == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -47,6 +48,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 48] = [
     ("eval_every", "0", |c| options(c).evaluation.every == 0),
     ("resume", "true", |c| options(c).resume),
     ("save_every", "0", |c| options(c).save_every == 0.0),
+    ("data_format", "alpaca", |c| options(c).formats.format == Some(DataFormat::Shape(format::Shape::Alpaca))),
     ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
     ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
     ("system_formatter", "{system}\\n", |c| options(c).formats.system == template("{system}\n")),

@@ -5,7 +5,13 @@ use proptest::prelude::*;
 use super::*;
 
 fn chat(json: &str) -> Result<Chat, DataError> {
-    Chat::parse(4, json)
+    read(json, Extent::All)
+}
+
+fn read(json: &str, extent: Extent) -> Result<Chat, DataError> {
+    let mut chat = Chat::default();
+    chat.add(4, json, extent, AnswerRole::Learnt)?;
+    Ok(chat)
 }
 
 fn message(json: &str) -> String {
@@ -27,8 +33,12 @@ fn messages(spoken: &[(char, &str)]) -> String {
     format!("[{}]", spoken.join(", "))
 }
 
-fn pair(question: &str, answer: &str) -> (String, String) {
-    (question.to_owned(), answer.to_owned())
+fn pair(question: &str, answer: &str) -> Turn {
+    Turn {
+        question: question.to_owned(),
+        answer: answer.to_owned(),
+        role: AnswerRole::Learnt,
+    }
 }
 
 #[test]
@@ -43,6 +53,7 @@ fn questions_meet_their_answers_and_the_last_may_wait_for_one() {
         ('u', "?"),
     ];
     let read = chat(&messages(&whole)).unwrap();
+    assert_eq!(read.left_out, 0);
     assert_eq!(read.system, ["be kind", "be short"]);
     assert_eq!(read.turns, [pair("hi", "hello"), pair("bye", "")]);
     assert_eq!(read.question.as_deref(), Some("?"));
@@ -53,6 +64,61 @@ fn parts_of_text_are_joined_and_other_keys_do_no_harm() {
     let json = r#" [ {"content": [ {"type":"text", "text":"a"},{"text" :"\u0062", "x": [1], "type": "text"} ],
         "name": null, "role": "tool", "role" : "user"}, {"role":"assistant","content": [] } ] "#;
     assert_eq!(chat(json).unwrap().turns, [pair("ab", "")]);
+}
+
+#[test]
+fn what_follows_the_last_answer_may_be_anything_where_only_answers_count() {
+    for (signs, turns, left_out) in [
+        ("ua", 1, 0),
+        ("uauu", 1, 2),
+        ("uauts", 1, 3),
+        ("suauaut", 2, 2),
+    ] {
+        let spoken: Vec<(char, &str)> = signs.chars().map(|sign| (sign, "x")).collect();
+        let read = read(&messages(&spoken), Extent::LastAnswer).unwrap();
+        assert_eq!(
+            (read.turns.len(), read.left_out),
+            (turns, left_out),
+            "{signs}"
+        );
+        assert_eq!(read.question, None);
+    }
+    let nothing =
+        r#"[{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}, 7, {}]"#;
+    assert_eq!(read(nothing, Extent::LastAnswer).unwrap().left_out, 2);
+    // Before it, and where there is no answer at all, everything counts.
+    let error = |signs: &str| {
+        let spoken: Vec<(char, &str)> = signs.chars().map(|sign| (sign, "x")).collect();
+        read(&messages(&spoken), Extent::LastAnswer)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(error("uua").starts_with("line 4, message 2: a second message of the user"));
+    assert!(error("uu").starts_with("line 4, message 2: a second message of the user"));
+}
+
+#[test]
+fn speakers_have_the_names_that_data_sets_give_them() {
+    let say =
+        |key: &str, text: &str, who: &str| format!(r#"{{"{key}": "{who}", "{text}": "{who}!"}}"#);
+    let sharegpt = [("system", "human", "gpt"), ("developer", "user", "chatgpt")];
+    for (system, user, assistant) in sharegpt {
+        for (key, text) in [("from", "value"), ("role", "content"), ("from", "content")] {
+            let spoken = [system, user, assistant].map(|who| say(key, text, who));
+            let read = chat(&format!("[{}]", spoken.join(","))).unwrap();
+            assert_eq!(read.system, [format!("{system}!")]);
+            assert_eq!(
+                read.turns,
+                [pair(&format!("{user}!"), &format!("{assistant}!"))]
+            );
+        }
+    }
+    assert_eq!(
+        message(&format!("[{}]", say("from", "value", "observation"))),
+        "line 4, message 1: its `from` is \"observation\"; use \"system\", \"human\" or \"gpt\", or \
+         remove the line"
+    );
+    assert!(message(r#"[{"from": "human", "value": 7}]"#).contains("its `value` is a number; it"));
 }
 
 #[test]
@@ -89,6 +155,10 @@ fn the_wrong_order_is_told_by_message() {
 fn a_message_that_says_nothing_is_an_error() {
     use MessageError::*;
     let part = Part { number: 2 };
+    let content = |found| Content {
+        key: "content",
+        found,
+    };
     for (json, expected) in [
         ("7", NotObject("a number")),
         ("[]", NotObject("an array")),
@@ -99,9 +169,9 @@ fn a_message_that_says_nothing_is_an_error() {
             r#"{"role": "User\n", "content": "x"}"#,
             Role(r#""User\n""#.to_owned()),
         ),
-        (r#"{"role": "user", "content": null}"#, Content("null")),
-        (r#"{"role": "user", "content": 7}"#, Content("a number")),
-        (r#"{"role": "user", "content": {}}"#, Content("an object")),
+        (r#"{"role": "user", "content": null}"#, content("null")),
+        (r#"{"role": "user", "content": 7}"#, content("a number")),
+        (r#"{"role": "user", "content": {}}"#, content("an object")),
         (
             r#"{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url", "text": "x"}]}"#,
             part,

@@ -1,20 +1,23 @@
 //! What of a line is read and what is learnt, shown as text: what stands in [[ ]] is read.
 
+mod shapes;
+
+use std::path::Path;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::data::dataset;
+use crate::data::template::Template;
 use crate::model::{FirstRow, Sequence};
 
 fn formats(prompt: &str, response: &str) -> Formats {
     let template = |text| Template::parse(text).unwrap();
     Formats {
-        system: template("system: {system}\n\n"),
         prompt: template(prompt),
         response: template(response),
-        end: String::new(),
-        prompt_cutoff: None,
-        completion_cutoff: None,
+        ..Formats::default()
     }
 }
 
@@ -23,7 +26,7 @@ fn default() -> Formats {
     formats("user: {input}\n\nassistant:", " {output}")
 }
 
-fn example(json: &str, formats: &Formats) -> Result<Example> {
+fn example(json: &str, formats: &Formats) -> Result<Example, DataError> {
     Example::new(
         &Row::parse(7, json.as_bytes())?,
         formats,
@@ -194,7 +197,9 @@ fn an_empty_completion_is_an_error_that_names_the_line() {
 #[test]
 fn a_file_may_hold_lines_of_both_kinds() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    let examples = read(&data.join("chat.jsonl"), &default()).unwrap();
+    let examples = dataset::read(&data.join("chat.jsonl"), &default())
+        .unwrap()
+        .examples;
     assert_eq!(
         (&examples[0].tokens, &examples[0].learnt),
         (&examples[1].tokens, &examples[1].learnt)
@@ -206,7 +211,7 @@ fn a_file_may_hold_lines_of_both_kinds() {
          [[\n\nuser: And the sea?\n\nassistant:]] Wet."
     );
     // As pyarrow writes a Parquet file's column of messages.
-    let error = read(&data.join("pyarrow.jsonl"), &default()).unwrap_err();
+    let error = dataset::read(&data.join("pyarrow.jsonl"), &default()).unwrap_err();
     let error = format!("{error:#}");
     assert!(
         error.contains("line 1, message 2: its `content` is null"),

@@ -1,0 +1,29 @@
+//! Alpaca's rows: an `instruction`, an `input` that it is about (often empty, or not there), and the
+//! `output`.
+
+use super::Purpose;
+use crate::data::chat::{AnswerRole, Chat, Turn};
+use crate::data::error::DataError;
+use crate::data::jsonl::Row;
+
+/// One question, the input on a line after the instruction.
+pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
+    let mut question = row.text("instruction")?.to_owned();
+    let input = row.text_of("input").unwrap_or_default();
+    if !input.trim().is_empty() {
+        if !question.is_empty() {
+            question.push('\n');
+        }
+        question.push_str(input);
+    }
+    let mut chat = Chat::default();
+    match purpose {
+        Purpose::Answer => chat.question = Some(question),
+        Purpose::Learn => chat.turns.push(Turn {
+            question,
+            answer: row.text("output")?.to_owned(),
+            role: AnswerRole::Learnt,
+        }),
+    }
+    Ok(chat)
+}

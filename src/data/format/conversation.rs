@@ -1,0 +1,49 @@
+//! Rows that hold a conversation under one key: an array of messages, or, as some data sets have
+//! it, such an array written out as JSON in a string.
+
+use serde_json::value::RawValue;
+
+use super::Purpose;
+use crate::data::chat::{AnswerRole, Chat, Extent};
+use crate::data::error::DataError;
+use crate::data::json::kind;
+use crate::data::jsonl::Row;
+
+/// Whether there is a conversation under `key`.
+pub fn fits(row: &Row, key: &str) -> bool {
+    // Any text may begin with a bracket, but hardly with a bracket and a brace.
+    let is_encoded = |text: &str| {
+        let inside = text.trim_start().strip_prefix('[');
+        inside.is_some_and(|inside| inside.trim_start().starts_with('{'))
+    };
+    row.array(key).is_some() || row.text_of(key).is_some_and(is_encoded)
+}
+
+/// The conversation under `key`.
+pub fn read(row: &Row, key: &'static str, purpose: Purpose) -> Result<Chat, DataError> {
+    let line = row.line();
+    let array = match row.array(key) {
+        Some(array) => array,
+        None => decoded(row.text(key)?).map_err(|reason| DataError::EncodedNotJson {
+            line,
+            key,
+            reason,
+        })?,
+    };
+    let extent = match purpose {
+        Purpose::Learn => Extent::LastAnswer,
+        Purpose::Answer => Extent::All,
+    };
+    let mut chat = Chat::default();
+    chat.add(line, array, extent, AnswerRole::Learnt)?;
+    Ok(chat)
+}
+
+/// The array that a text holds as JSON, or why it holds none.
+fn decoded(text: &str) -> Result<&str, String> {
+    let value: &RawValue = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    match value.get().starts_with('[') {
+        true => Ok(value.get()),
+        false => Err(format!("{} where an array is needed", kind(value.get()))),
+    }
+}

@@ -1,0 +1,149 @@
+//! What the keys of a row mean: the user's own, which the templates name, or those of a shape that
+//! is common in the field. One file a shape says how it is recognised, and what of it is asked and
+//! what answered.
+
+mod alpaca;
+mod conversation;
+mod prompt_completion;
+mod text;
+
+use std::fmt;
+
+pub use self::text::Script;
+
+use super::chat::Chat;
+use super::error::DataError;
+use super::jsonl::Row;
+use crate::setting;
+
+/// What the keys of a row mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DataFormat {
+    /// They are those of the templates.
+    Template,
+    /// They are those of a shape that others have, too.
+    Shape(Shape),
+}
+
+/// A shape of rows that is common in the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shape {
+    /// A conversation under `messages`.
+    Messages,
+    /// A conversation under `conversations`, as ShareGPT's.
+    ShareGpt,
+    /// An `instruction`, an `input` where it needs one, and an `output`.
+    Alpaca,
+    /// A `prompt` and a `completion`, each a text or a list of messages.
+    PromptCompletion,
+    /// A `text` that says itself who speaks, as in RWKV's own data.
+    Text,
+}
+
+/// What a row is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its answers are learnt.
+    Learn,
+    /// It is a prompt, to be answered.
+    Answer,
+}
+
+/// What a row of some shape holds.
+pub enum Content {
+    /// Questions and answers, which go through the templates.
+    Chat(Chat),
+    /// A text that stands as it is.
+    Script(Script),
+}
+
+impl DataFormat {
+    /// Each with its word.
+    pub const NAMES: [(&'static str, Self); 6] = [
+        ("template", Self::Template),
+        ("messages", Self::Shape(Shape::Messages)),
+        ("sharegpt", Self::Shape(Shape::ShareGpt)),
+        ("alpaca", Self::Shape(Shape::Alpaca)),
+        ("prompt_completion", Self::Shape(Shape::PromptCompletion)),
+        ("text", Self::Shape(Shape::Text)),
+    ];
+
+    /// How such a row is read, in words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Template => "the keys are those of the formatters",
+            Self::Shape(Shape::Messages) => "a conversation under `messages`",
+            Self::Shape(Shape::ShareGpt) => "a conversation under `conversations`",
+            Self::Shape(Shape::Alpaca) => {
+                "`instruction`, with `input` where there is one, is {input}, `output` is {output}"
+            }
+            Self::Shape(Shape::PromptCompletion) => "`prompt` is {input}, `completion` is {output}",
+            Self::Shape(Shape::Text) => "`text` stands as it is, without the formatters",
+        }
+    }
+}
+
+impl fmt::Display for DataFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(setting::word(&Self::NAMES, self))
+    }
+}
+
+impl Shape {
+    /// In the order in which a row is tried.
+    pub const ALL: [Self; 5] = [
+        Self::Messages,
+        Self::ShareGpt,
+        Self::Alpaca,
+        Self::PromptCompletion,
+        Self::Text,
+    ];
+
+    /// The keys by which it is known, the first one above all. What it shares with the default
+    /// templates is not among them.
+    pub fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Messages => &["messages"],
+            Self::ShareGpt => &["conversations"],
+            Self::Alpaca => &["instruction"],
+            Self::PromptCompletion => &["prompt", "completion"],
+            Self::Text => &["text"],
+        }
+    }
+
+    /// Whether a row has this shape.
+    pub fn fits(self, row: &Row, purpose: Purpose) -> bool {
+        let has = |key| row.has_text(key) || row.array(key).is_some();
+        match self {
+            Self::Messages | Self::ShareGpt => conversation::fits(row, self.keys()[0]),
+            Self::Alpaca => {
+                row.has_text("instruction") && (purpose == Purpose::Answer || row.has("output"))
+            }
+            Self::PromptCompletion => {
+                has("prompt") && (purpose == Purpose::Answer || has("completion"))
+            }
+            Self::Text => row.has_text("text"),
+        }
+    }
+
+    /// What a row of this shape holds.
+    pub fn read(self, row: &Row, purpose: Purpose) -> Result<Content, DataError> {
+        let key = self.keys()[0];
+        if !row.has(key) {
+            return Err(DataError::NotOfFormat {
+                line: row.line(),
+                format: DataFormat::Shape(self).to_string(),
+                key,
+                keys: row.keys().map(str::to_owned).collect(),
+            });
+        }
+        Ok(match self {
+            Self::Messages | Self::ShareGpt => {
+                Content::Chat(conversation::read(row, key, purpose)?)
+            }
+            Self::Alpaca => Content::Chat(alpaca::read(row, purpose)?),
+            Self::PromptCompletion => Content::Chat(prompt_completion::read(row, purpose)?),
+            Self::Text => Content::Script(Script::read(row)?),
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! Rows of a `prompt` and a `completion`: texts, as OpenAI's older files have them, or lists of
+//! messages, as TRL has them, too. Answers among the prompt's messages are read and not learnt.
+
+use super::Purpose;
+use crate::data::chat::{AnswerRole, Chat, Extent, Turn};
+use crate::data::error::{DataError, MessageError};
+use crate::data::jsonl::Row;
+
+/// The prompt as a conversation's last question, and the completion as its answer.
+pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
+    let line = row.line();
+    let mut chat = Chat::default();
+    match row.array("prompt") {
+        Some(messages) => chat.add(line, messages, Extent::All, AnswerRole::Read)?,
+        None => chat.question = Some(row.text("prompt")?.to_owned()),
+    }
+    if purpose == Purpose::Answer {
+        return Ok(chat);
+    }
+    let before = chat.turns.len();
+    match row.array("completion") {
+        Some(messages) => chat.add(line, messages, Extent::LastAnswer, AnswerRole::Learnt)?,
+        None => {
+            let answer = row.text("completion")?.to_owned();
+            let no_question = DataError::Message {
+                line,
+                number: chat.messages() + 1,
+                reason: MessageError::AnswerToNothing,
+            };
+            let question = chat.question.take().ok_or(no_question)?;
+            chat.turns.push(Turn {
+                question,
+                answer,
+                role: AnswerRole::Learnt,
+            });
+        }
+    }
+    match chat.turns.len() == before {
+        true => Err(DataError::NoAnswer {
+            line,
+            key: "completion",
+        }),
+        false => Ok(chat),
+    }
+}

@@ -1,0 +1,91 @@
+//! RWKV's own rows: a `text` in which paragraphs begin with who speaks,
+//! `User: ...\n\nAssistant: ...`. It stands as it is; what the assistant says is learnt.
+
+use crate::data::error::DataError;
+use crate::data::jsonl::Row;
+
+/// Who answers, and whose paragraphs are read. The first pair of which a text has the answer counts.
+const SPEAKERS: [(&str, &[&str]); 6] = [
+    ("Assistant", &["User", "Human", "System"]),
+    ("Answer", &["Question"]),
+    ("Response", &["Instruction", "Input"]),
+    ("Alice", &["Bob"]),
+    ("Bot", &["User", "Human", "System"]),
+    ("A", &["Q"]),
+];
+
+/// A text, taken apart where an answer begins and ends.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Script {
+    /// What is read, up to the colon after who answers, and the answer. What stands between two
+    /// turns, a blank line, is in neither.
+    pub turns: Vec<(String, String)>,
+    /// What follows the last answer, with who answers written after it; or nothing.
+    pub open: Option<String>,
+}
+
+impl Script {
+    /// Takes the text of a row apart.
+    pub fn read(row: &Row) -> Result<Self, DataError> {
+        let text = row.text("text")?;
+        let line = row.line();
+        SPEAKERS
+            .iter()
+            .find_map(|(answer, others)| Self::of(text, answer, others))
+            .ok_or(DataError::NoMarkedAnswer { line })
+    }
+
+    /// `None` if nobody of the name `answer` speaks.
+    fn of(text: &str, answer: &str, others: &[&str]) -> Option<Self> {
+        let mut script = Self::default();
+        let mut mark = None;
+        // Where what is read now began, and where an answer did, if one is being read.
+        let (mut start, mut answer_start) = (0, None);
+        for at in paragraphs(text) {
+            if let Some(name) = speaker(&text[at..], &[answer]) {
+                // A second answer in a row is one more paragraph of the first.
+                if answer_start.is_none() {
+                    answer_start = Some(at + name.len() + 1);
+                    mark = Some(name);
+                }
+            } else if speaker(&text[at..], others).is_some()
+                && let Some(from) = answer_start.take()
+            {
+                let answer = text[from..at].trim_end_matches(['\n', '\r']);
+                script.turns.push((text[start..from].into(), answer.into()));
+                start = at;
+            }
+        }
+        let mark = mark?;
+        match answer_start {
+            Some(from) => {
+                let turn = (text[start..from].to_owned(), text[from..].to_owned());
+                script.turns.push(turn);
+            }
+            None => {
+                let question = text[start..].trim_end_matches(['\n', '\r']);
+                script.open = Some(format!("{question}\n\n{mark}:"));
+            }
+        }
+        Some(script)
+    }
+}
+
+/// Where the paragraphs of a text begin: at its start, and after a blank line.
+fn paragraphs(text: &str) -> impl Iterator<Item = usize> {
+    let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
+    let begins = move |&at: &usize| {
+        let before = &text[..at];
+        before.ends_with("\n\n") || before.ends_with("\n\r\n")
+    };
+    std::iter::once(0).chain(breaks.filter(begins))
+}
+
+/// The name at the start of a paragraph, as it stands there, if it is one of `names`.
+fn speaker<'a>(paragraph: &'a str, names: &[&str]) -> Option<&'a str> {
+    names.iter().find_map(|name| {
+        let (start, rest) = paragraph.split_at_checked(name.len())?;
+        let is_named = start.eq_ignore_ascii_case(name) && rest.starts_with(':');
+        is_named.then_some(start)
+    })
+}
