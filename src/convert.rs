@@ -184,7 +184,9 @@ fn tell_losses(
         ));
         return Ok(());
     };
-    let mut examples = dataset::read(data, &options.formats)?.examples;
+    let read = dataset::read(data, &options.formats)?;
+    console.line(&read.notes.to_string());
+    let mut examples = read.examples;
     // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing
     // to compare it with.
     examples.retain(Example::has_lead);

@@ -68,6 +68,8 @@ settings! {
     PATIENCE = "patience",
     RESUME = "resume",
     DATA_FORMAT = "data_format",
+    SKIP_BAD = "skip_bad",
+    KEEP_CR = "keep_cr",
     PROMPT_FORMATTER = "prompt_formatter",
     RESPONSE_FORMATTER = "response_formatter",
     PROMPT_CUTOFF = "prompt_cutoff",

@@ -120,7 +120,9 @@ fn locked(writer: &Mutex<dyn Write + Send>) -> MutexGuard<'_, dyn Write + Send +
     writer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn harmless(line: &str) -> String {
+/// A text of a file as it may be shown: what would break the line or speak to the terminal is
+/// escaped, and of a very long one only the start is left.
+pub fn harmless(line: &str) -> String {
     const MOST: usize = 2000;
     let mut text = String::new();
     for c in line.chars().take(MOST) {

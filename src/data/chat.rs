@@ -4,12 +4,13 @@
 //! user's and an assistant's in turn. A message says who speaks under `role` and what under
 //! `content`, or under `from` and `value`, as ShareGPT's do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
 use super::error::{DataError, MessageError};
-use super::json::{kind, string};
+use super::json::{holds_text, kind, string};
+use super::line_ends::LineEnds;
 
 /// Messages in the order in which they are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Chat {
     pub question: Option<String>,
     /// How many messages follow the last answer and were not looked at.
     pub left_out: usize,
+    /// Keys of messages with text that is no part of what is said.
+    pub unused: BTreeSet<String>,
 }
 
 /// A question and its answer.
@@ -44,6 +47,21 @@ pub enum AnswerRole {
     Read,
 }
 
+impl AnswerRole {
+    /// By a number or a boolean, as a template writes it, that says whether to learn.
+    pub fn by_weight(text: &str) -> Option<Self> {
+        match text {
+            "True" => Some(Self::Learnt),
+            "False" => Some(Self::Read),
+            number => match number.parse() {
+                Ok(0.0) => Some(Self::Read),
+                Ok(1.0) => Some(Self::Learnt),
+                _ => None,
+            },
+        }
+    }
+}
+
 /// Which messages count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -52,6 +70,12 @@ pub enum Extent {
     /// All of them.
     All,
 }
+
+/// Keys of a message that are read.
+const READ: [&str; 4] = ["role", "from", "content", "value"];
+
+/// Keys by which data sets say whether an answer is learnt: 0 and false, it is not.
+const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
 
 impl Chat {
     /// Adds the messages of a JSON array; `line` is the row's number, for errors.
@@ -77,7 +101,7 @@ impl Chat {
             self.left_out += messages.len() - count;
         }
         for (number, message) in (self.messages() + 1..).zip(&messages[..count]) {
-            self.add_message(message.get(), role)
+            self.add_message(message.get(), extent, role)
                 .map_err(|reason| DataError::Message {
                     line,
                     number,
@@ -92,9 +116,23 @@ impl Chat {
         self.system.len() + 2 * self.turns.len() + usize::from(self.question.is_some())
     }
 
+    /// Gives all that is said the line ends that it is to have, and says whether that changed it.
+    pub fn change_line_ends(&mut self, line_ends: LineEnds) -> bool {
+        let said = self.turns.iter_mut();
+        let said = said.flat_map(|turn| [&mut turn.question, &mut turn.answer]);
+        let said = said.chain(&mut self.system).chain(&mut self.question);
+        said.fold(false, |changed, text| line_ends.apply(text) | changed)
+    }
+
     /// Puts one message in its place.
-    fn add_message(&mut self, json: &str, role: AnswerRole) -> Result<(), MessageError> {
+    fn add_message(
+        &mut self,
+        json: &str,
+        extent: Extent,
+        role: AnswerRole,
+    ) -> Result<(), MessageError> {
         let object = Members::parse(json).ok_or(MessageError::NotObject(kind(json)))?;
+        self.unused.extend(object.unused().map(str::to_owned));
         let speaker = object.speaker()?;
         match speaker {
             Speaker::System if self.turns.is_empty() && self.question.is_none() => {
@@ -105,7 +143,14 @@ impl Chat {
             Speaker::User => return Err(MessageError::NoAnswer),
             Speaker::Assistant => {
                 let question = self.question.take().ok_or(MessageError::AnswerToNothing)?;
+                object.check_no_call()?;
                 let answer = object.text()?;
+                let role = object.role(role)?;
+                // Where answers are learnt, it would teach to say nothing.
+                let is_learnt = extent == Extent::LastAnswer && role == AnswerRole::Learnt;
+                if is_learnt && answer.trim().is_empty() {
+                    return Err(MessageError::Empty);
+                }
                 self.turns.push(Turn {
                     question,
                     answer,
@@ -160,6 +205,44 @@ impl<'a> Members<'a> {
     fn first(&self, keys: [&'static str; 2]) -> Result<(&'static str, &'a str), MessageError> {
         let found = keys.into_iter().find_map(|key| Some((key, self.get(key)?)));
         found.ok_or(MessageError::Missing(keys[0]))
+    }
+
+    /// Keys with text that is no part of what is said.
+    fn unused(&self) -> impl Iterator<Item = &str> {
+        let unused = |(key, raw): &(&String, &&RawValue)| {
+            !READ.contains(&key.as_str()) && holds_text(raw.get())
+        };
+        let unused = self.0.iter().filter(unused);
+        unused.map(|(key, _)| key.as_str())
+    }
+
+    /// A call of a tool has no text, and what surrounds it makes no sense without it.
+    fn check_no_call(&self) -> Result<(), MessageError> {
+        for key in ["tool_calls", "function_call"] {
+            if self.get(key).is_some_and(holds_text) {
+                return Err(MessageError::Call(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an answer that is otherwise for `role` is learnt.
+    fn role(&self, role: AnswerRole) -> Result<AnswerRole, MessageError> {
+        let mut all = role;
+        for key in WEIGHTS {
+            let weight = match self.get(key) {
+                None | Some("null") => continue,
+                Some("true") => Some(AnswerRole::Learnt),
+                Some("false") => Some(AnswerRole::Read),
+                Some(json) => AnswerRole::by_weight(json),
+            };
+            match weight {
+                Some(AnswerRole::Learnt) => {}
+                Some(AnswerRole::Read) => all = AnswerRole::Read,
+                None => return Err(MessageError::Weight(key)),
+            }
+        }
+        Ok(all)
     }
 
     fn speaker(&self) -> Result<Speaker, MessageError> {

@@ -121,6 +121,29 @@ pub enum DataError {
         /// The key of the conversation.
         key: &'static str,
     },
+    /// An answer has no text, which would teach to say nothing.
+    #[error(
+        "line {line}: the answer in `{key}` is empty, so there is nothing to learn from it; write \
+         one, or remove the line"
+    )]
+    EmptyAnswer {
+        /// The object's line, from 1.
+        line: usize,
+        /// The key that has it.
+        key: String,
+    },
+    /// The row, or each of its answers, says that it is not learnt.
+    #[error("line {line}: its weight says that there is nothing to learn from it")]
+    NothingLearnt {
+        /// The object's line, from 1.
+        line: usize,
+    },
+    /// A prompt has no text.
+    #[error("line {line}: the prompt is empty; give the model something to answer")]
+    EmptyPrompt {
+        /// The row's line, from 1.
+        line: usize,
+    },
     /// A completion has no token.
     #[error(
         "line {line}: the completion is empty, so there is nothing to learn from it; remove the \
@@ -133,7 +156,7 @@ pub enum DataError {
     /// A text has no part that could be learnt.
     #[error(
         "line {line}: no paragraph of its `text` begins with \"Assistant:\" (or Answer, Response, \
-         A, Alice, Bot), so it does not show what to learn; all of it is learnt with \
+         A, Alice, Bot), so it does not show who answers; all of it is learnt with \
          {PROMPT_FORMATTER} \"\" and {RESPONSE_FORMATTER} \"{{text}}\""
     )]
     NoMarkedAnswer {
@@ -210,6 +233,19 @@ pub enum MessageError {
         /// Which part, from 1.
         number: usize,
     },
+    /// An answer has no text, which would teach to say nothing.
+    #[error(
+        "its text is empty, so there is nothing to learn from it; write one, or remove the line"
+    )]
+    Empty,
+    /// An answer calls a tool, under this key.
+    #[error("it has `{0}`, and only text can be learnt; leave that out, or remove the line")]
+    Call(&'static str),
+    /// What says whether it is learnt, under this key, says something else.
+    #[error(
+        "its `{0}` is neither 0 nor 1, false nor true; write 0 to have it read, 1 to have it learnt"
+    )]
+    Weight(&'static str),
     /// A system message follows another message.
     #[error("a system message behind others; put it first, or remove it")]
     LateSystem,

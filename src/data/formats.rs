@@ -1,12 +1,15 @@
 //! How a row of data becomes prompts and completions: which of the formats it is of, and the
 //! templates that its texts go through.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
+use super::bad_rows::OnBadRow;
 use super::chat::{AnswerRole, Chat, Turn};
 use super::error::DataError;
 use super::format::{Content, DataFormat, Purpose, Script, Shape};
 use super::jsonl::Row;
+use super::line_ends::LineEnds;
 use super::template::Template;
 use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
 
@@ -35,6 +38,10 @@ pub struct Formats {
     pub prompt_cutoff: Option<usize>,
     /// Keep only so many of each completion's first tokens.
     pub completion_cutoff: Option<usize>,
+    /// What becomes of line ends inside values.
+    pub line_ends: LineEnds,
+    /// What becomes of a file with rows that cannot be used.
+    pub on_bad_row: OnBadRow,
 }
 
 impl Default for Formats {
@@ -49,6 +56,8 @@ impl Default for Formats {
             end: String::new(),
             prompt_cutoff: None,
             completion_cutoff: None,
+            line_ends: LineEnds::Unify,
+            on_bad_row: OnBadRow::Refuse,
         }
     }
 }
@@ -57,8 +66,18 @@ impl Default for Formats {
 pub struct Rendered {
     /// What its keys were taken for.
     pub format: DataFormat,
-    /// At least one.
+    /// At least one, of which at least one is learnt.
     pub turns: Vec<RenderedTurn>,
+    /// How many messages follow the last answer.
+    pub left_out: usize,
+    /// Keys of its messages with text that goes nowhere.
+    pub unused_in_messages: BTreeSet<String>,
+    /// Whether its own `system` is the system message.
+    has_system: bool,
+    /// Whether line ends in it were changed.
+    pub has_new_line_ends: bool,
+    /// Whether its weight says neither that it is learnt nor that it is not.
+    pub has_odd_weight: bool,
 }
 
 /// A prompt and its completion.
@@ -72,38 +91,122 @@ pub struct RenderedTurn {
 }
 
 impl Formats {
+    /// Reads a row, with the line ends that its values are to have.
+    pub fn row(&self, line: usize, bytes: &[u8]) -> Result<Row, DataError> {
+        let mut row = Row::parse(line, bytes)?;
+        row.change_line_ends(self.line_ends);
+        Ok(row)
+    }
+
     /// The prompts and completions of a row. A conversation's last question is nothing to learn
     /// from unless it is answered.
     pub fn render(&self, row: &Row) -> Result<Rendered, DataError> {
-        let format = self.format_of(row, Purpose::Learn);
-        let turns = match format {
-            DataFormat::Template => vec![RenderedTurn {
-                prompt: self.prompt.render(row)?,
-                completion: self.response.render(row)?,
-                role: AnswerRole::Learnt,
-            }],
-            DataFormat::Shape(shape) => match shape.read(row, Purpose::Learn)? {
-                Content::Chat(chat) => self.turns(row, shape, &chat)?,
-                Content::Script(script) => self.lines(script),
-            },
+        let line = row.line();
+        let mut rendered = Rendered {
+            format: self.format_of(row, Purpose::Learn),
+            turns: Vec::new(),
+            left_out: 0,
+            unused_in_messages: BTreeSet::new(),
+            has_system: false,
+            has_new_line_ends: row.has_new_line_ends(),
+            has_odd_weight: false,
         };
-        match (turns.is_empty(), format) {
-            (true, DataFormat::Shape(shape)) => Err(DataError::NoAnswer {
+        for key in ["weight", "train"] {
+            match row.text_of(key) {
+                Some(text) if !self.uses(key, &rendered) => match AnswerRole::by_weight(text) {
+                    Some(AnswerRole::Learnt) => {}
+                    Some(AnswerRole::Read) => return Err(DataError::NothingLearnt { line }),
+                    // A word is no weight; it is told as a text that is not used.
+                    None => rendered.has_odd_weight |= !row.has_string(key),
+                },
+                _ => {}
+            }
+        }
+        let DataFormat::Shape(shape) = rendered.format else {
+            rendered.turns.push(self.plain(row)?);
+            return Ok(rendered);
+        };
+        match shape.read(row, Purpose::Learn)? {
+            Content::Chat(mut chat) => {
+                rendered.has_new_line_ends |= chat.change_line_ends(self.line_ends);
+                rendered.has_system = system_of(row, &chat).is_some();
+                rendered.turns = self.turns(row, shape, &chat)?;
+                rendered.left_out = chat.left_out;
+                rendered.unused_in_messages = chat.unused;
+            }
+            Content::Script(script) => {
+                rendered.left_out = usize::from(script.open.is_some());
+                rendered.turns = self.lines(script);
+                let is_empty = |turn: &RenderedTurn| turn.completion.trim().is_empty();
+                if rendered.turns.iter().any(is_empty) {
+                    return Err(DataError::EmptyAnswer {
+                        line,
+                        key: "text".to_owned(),
+                    });
+                }
+            }
+        }
+        let key = shape.keys()[0];
+        if rendered.turns.is_empty() {
+            return Err(DataError::NoAnswer { line, key });
+        }
+        match rendered
+            .turns
+            .iter()
+            .all(|turn| turn.role == AnswerRole::Read)
+        {
+            true => Err(DataError::NothingLearnt { line }),
+            false => Ok(rendered),
+        }
+    }
+
+    /// The only turn of a row that has the templates' keys.
+    fn plain(&self, row: &Row) -> Result<RenderedTurn, DataError> {
+        let turn = RenderedTurn {
+            prompt: self.prompt.render(row)?,
+            completion: self.response.render(row)?,
+            role: AnswerRole::Learnt,
+        };
+        let is_blank = |key: &str| row.text_of(key).is_none_or(|text| text.trim().is_empty());
+        // A response without a key may be what is wanted.
+        match self.response.keys().next() {
+            Some(key) if self.response.keys().all(is_blank) => Err(DataError::EmptyAnswer {
                 line: row.line(),
-                key: shape.keys()[0],
+                key: key.to_owned(),
             }),
-            _ => Ok(Rendered { format, turns }),
+            _ => Ok(turn),
+        }
+    }
+
+    /// Whether the value of a key went into what was rendered of its row.
+    pub fn uses(&self, key: &str, rendered: &Rendered) -> bool {
+        let names = |template: &Template| template.keys().any(|named| named == key);
+        match rendered.format {
+            DataFormat::Template => names(&self.prompt) || names(&self.response),
+            DataFormat::Shape(shape) if shape.reads(key) => true,
+            DataFormat::Shape(Shape::Text) => false,
+            // Of these, what is said takes the place.
+            DataFormat::Shape(_) => match key {
+                "system" => rendered.has_system,
+                "input" | "output" => false,
+                _ => [&self.system, &self.prompt, &self.response]
+                    .into_iter()
+                    .any(names),
+            },
         }
     }
 
     /// The texts of a row up to where it is to be answered: its prompt, or its conversation up to
-    /// the last question. They are tokenised one by one, as in training.
-    pub fn prompt(&self, row: &Row) -> Result<Vec<String>, DataError> {
+    /// the last question. They are tokenised one by one, as in training. Also whether line ends in
+    /// it were changed.
+    pub fn prompt(&self, row: &Row) -> Result<(Vec<String>, bool), DataError> {
+        let mut is_changed = row.has_new_line_ends();
         let DataFormat::Shape(shape) = self.format_of(row, Purpose::Answer) else {
-            return Ok(vec![self.prompt.render(row)?]);
+            return Ok((vec![self.prompt.render(row)?], is_changed));
         };
         let turns = match shape.read(row, Purpose::Answer)? {
             Content::Chat(mut chat) => {
+                is_changed |= chat.change_line_ends(self.line_ends);
                 // An open question is the prompt of an answer to come.
                 chat.turns.extend(chat.question.take().map(open));
                 self.turns(row, shape, &chat)?
@@ -129,7 +232,7 @@ impl Formats {
                 line: row.line(),
                 key: shape.keys()[0],
             }),
-            false => Ok(texts),
+            false => Ok((texts, is_changed)),
         }
     }
 
@@ -178,13 +281,9 @@ impl Formats {
                 });
             }
         }
-        let of_row = row.text_of("system").filter(|text| !text.trim().is_empty());
-        let system = match chat.system.is_empty() {
-            true => of_row.into_iter().collect(),
-            false => chat.system.iter().map(String::as_str).collect::<Vec<_>>(),
-        };
         let mut lead = String::new();
-        for system in system {
+        let own = chat.system.iter().map(String::as_str);
+        for system in system_of(row, chat).into_iter().chain(own) {
             lead += &self.system.render_with(row, "system", system)?;
         }
         let turn = |turn: &Turn| {
@@ -213,6 +312,12 @@ impl Formats {
         };
         script.turns.into_iter().map(turn).collect()
     }
+}
+
+/// The system message that a row has beside a conversation without one.
+fn system_of<'a>(row: &'a Row, chat: &Chat) -> Option<&'a str> {
+    let text = row.text_of("system").filter(|_| chat.system.is_empty());
+    text.filter(|text| !text.trim().is_empty())
 }
 
 /// A question whose answer is to come.

@@ -12,6 +12,15 @@ pub fn string(json: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Whether a JSON value is a text that is not blank, or has one or a key inside.
+pub fn holds_text(json: &str) -> bool {
+    match json.as_bytes().first() {
+        Some(b'"') => !json.trim_matches('"').trim().is_empty(),
+        Some(b'[' | b'{') => json.contains('"'),
+        _ => false,
+    }
+}
+
 /// What a JSON value is, in words.
 pub fn kind(json: &str) -> &'static str {
     match json.trim_start().as_bytes().first() {

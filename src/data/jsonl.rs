@@ -16,19 +16,23 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::error::DataError;
-use super::json::{kind, not_json, string};
+use super::json::{holds_text, kind, not_json, string};
+use super::line_ends::LineEnds;
 
 /// One line's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     line: usize,
     values: BTreeMap<String, Field>,
+    has_new_line_ends: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Field {
-    /// As a template inserts it.
+    /// A string.
     Text(String),
+    /// A number or a boolean, as a template inserts it.
+    Scalar(String),
     /// An array or an object, as JSON: what is wrong in it matters only where it is used.
     Json(String),
     /// What else it is, in words, for the error when a template uses it.
@@ -54,7 +58,11 @@ impl Row {
             .into_iter()
             .map(|(key, raw)| (key, value(raw.get())))
             .collect();
-        Ok(Row { line, values })
+        Ok(Row {
+            line,
+            values,
+            has_new_line_ends: false,
+        })
     }
 
     /// A row of one value that comes from no file.
@@ -62,6 +70,7 @@ impl Row {
         Row {
             line: 1,
             values: BTreeMap::from([(key.to_owned(), Field::Text(text))]),
+            has_new_line_ends: false,
         }
     }
 
@@ -74,7 +83,7 @@ impl Row {
     pub fn text(&self, key: &str) -> Result<&str, DataError> {
         let line = self.line;
         match self.values.get(key) {
-            Some(Field::Text(text)) => Ok(text),
+            Some(Field::Text(text) | Field::Scalar(text)) => Ok(text),
             Some(Field::NotText(found)) => Err(DataError::NotText {
                 line,
                 key: key.to_owned(),
@@ -98,10 +107,15 @@ impl Row {
         self.text_of(key).is_some()
     }
 
+    /// Whether the value of a key is a string.
+    pub fn has_string(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some(Field::Text(_)))
+    }
+
     /// The value of a key as a template inserts it, if it can stand in one.
     pub fn text_of(&self, key: &str) -> Option<&str> {
         match self.values.get(key) {
-            Some(Field::Text(text)) => Some(text),
+            Some(Field::Text(text) | Field::Scalar(text)) => Some(text),
             _ => None,
         }
     }
@@ -117,6 +131,31 @@ impl Row {
             Some(Field::Json(json)) if json.starts_with('[') => Some(json),
             _ => None,
         }
+    }
+
+    /// Gives the texts the line ends that they are to have.
+    pub fn change_line_ends(&mut self, line_ends: LineEnds) {
+        for value in self.values.values_mut() {
+            if let Field::Text(text) = value {
+                self.has_new_line_ends |= line_ends.apply(text);
+            }
+        }
+    }
+
+    /// Whether that changed any.
+    pub fn has_new_line_ends(&self) -> bool {
+        self.has_new_line_ends
+    }
+
+    /// The keys under which there is a string that is not blank, or something with strings in it.
+    pub fn keys_of_texts(&self) -> impl Iterator<Item = &str> {
+        let has_text = |(_, value): &(&String, &Field)| match value {
+            Field::Text(text) => !text.trim().is_empty(),
+            Field::Json(json) => holds_text(json),
+            Field::Scalar(_) | Field::NotText(_) => false,
+        };
+        let some = self.values.iter().filter(has_text);
+        some.map(|(key, _)| key.as_str())
     }
 
     /// The keys that the row has.
@@ -188,10 +227,10 @@ fn utf8(line: usize, bytes: &[u8]) -> Result<&str, DataError> {
 fn value(json: &str) -> Field {
     match json.as_bytes().first() {
         Some(b'"') => string(json).map_or_else(Field::NotText, Field::Text),
-        Some(b't') => Field::Text("True".to_owned()),
-        Some(b'f') => Field::Text("False".to_owned()),
+        Some(b't') => Field::Scalar("True".to_owned()),
+        Some(b'f') => Field::Scalar("False".to_owned()),
         Some(b'-' | b'0'..=b'9') => {
-            python_number(json).map_or(Field::NotText(kind(json)), Field::Text)
+            python_number(json).map_or(Field::NotText(kind(json)), Field::Scalar)
         }
         Some(b'[' | b'{') => Field::Json(json.to_owned()),
         _ => Field::NotText(kind(json)),

@@ -1,23 +1,67 @@
-//! How the rows of a file were read, for a person to see before it counts.
+//! How the rows of a file were read, and what of them is not used: all that a person should see
+//! before it counts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::bad_rows::{BadRows, counted, shortened};
+use super::chat::AnswerRole;
 use super::format::DataFormat;
-use super::formats::Rendered;
+use super::formats::{Formats, Rendered};
+use super::jsonl::Row;
+use crate::console;
+use crate::setting::KEEP_CR;
+
+/// How many keys are named, and how many are told apart: a file may have one for every row.
+const NAMED: usize = 10;
+const KNOWN: usize = 1000;
+
+/// The most characters of a key.
+const LONGEST: usize = 40;
 
 /// What there is to say of a file's rows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Notes {
     /// How many rows are of each format, and the line of the first.
     formats: BTreeMap<DataFormat, (usize, usize)>,
+    /// Keys of rows with text that goes nowhere.
+    unused: Keys,
+    /// The same of messages.
+    unused_in_messages: Keys,
+    /// Rows in which line ends were changed.
+    line_ends: usize,
+    /// Answers that are read and not learnt.
+    only_read: usize,
+    /// Rows of which nothing is to be learnt.
+    pub not_learnt: usize,
+    /// Rows whose weight says nothing.
+    odd_weights: usize,
+    /// Messages after a last answer.
+    left_out: usize,
+    /// Rows that could not be used.
+    pub bad: BadRows,
 }
 
 impl Notes {
-    /// Takes in the row on a line.
-    pub fn add(&mut self, line: usize, row: &Rendered) {
-        let (count, _) = self.formats.entry(row.format).or_insert((0, line));
+    /// Takes in a row that was rendered.
+    pub fn add(&mut self, row: &Row, formats: &Formats, rendered: &Rendered) {
+        let (count, _) = self
+            .formats
+            .entry(rendered.format)
+            .or_insert((0, row.line()));
         *count += 1;
+        row.keys_of_texts()
+            .filter(|key| !formats.uses(key, rendered))
+            .for_each(|key| self.unused.add(key));
+        for key in &rendered.unused_in_messages {
+            self.unused_in_messages.add(key);
+        }
+        let turns = rendered.turns.iter();
+        self.only_read += turns.filter(|turn| turn.role == AnswerRole::Read).count();
+        self.line_ends += usize::from(rendered.has_new_line_ends);
+        self.odd_weights += usize::from(rendered.has_odd_weight);
+        self.left_out += rendered.left_out;
     }
 }
 
@@ -26,12 +70,91 @@ impl fmt::Display for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines = Vec::new();
         for (format, (count, first)) in &self.formats {
-            let mut from = String::new();
+            let mut some = String::new();
             if self.formats.len() > 1 {
-                from = format!(" of {count} rows, from line {first} on");
+                some = format!(" in {}, from line {first} on", counted(*count, "row"));
             }
-            lines.push(format!("format {format}{from}: {}", format.meaning()));
+            lines.push(format!("format {format}{some}: {}", format.meaning()));
         }
+        let mut note = |count: usize, text: String| {
+            if count > 0 {
+                lines.push(format!("note   {text}"));
+            }
+        };
+        let unused: Vec<String> = [
+            self.unused.named(""),
+            self.unused_in_messages.named(" of messages"),
+        ]
+        .concat();
+        note(unused.len(), format!("not used: {}", unused.join(", ")));
+        note(
+            self.line_ends,
+            format!(
+                "CR LF and CR became LF in {}; {KEEP_CR} keeps them",
+                counted(self.line_ends, "row")
+            ),
+        );
+        note(
+            self.only_read,
+            format!(
+                "{} read and not learnt, as the data say",
+                counted(self.only_read, "answer")
+            ),
+        );
+        note(
+            self.not_learnt,
+            format!(
+                "{} not learnt from, as their weight says",
+                counted(self.not_learnt, "row")
+            ),
+        );
+        note(
+            self.odd_weights,
+            format!(
+                "`weight` or `train` is neither 0 nor 1 in {}: learnt like all others",
+                counted(self.odd_weights, "row")
+            ),
+        );
+        note(
+            self.left_out,
+            format!(
+                "{} left out, after the last answer of a conversation",
+                counted(self.left_out, "message")
+            ),
+        );
+        note(self.bad.count(), self.bad.left_out());
         f.write_str(&lines.join("\n"))
+    }
+}
+
+/// Keys, and how many rows have each.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Keys(BTreeMap<String, usize>);
+
+impl Keys {
+    fn add(&mut self, key: &str) {
+        if let Some(count) = self.0.get_mut(key) {
+            *count += 1;
+        } else if self.0.len() < KNOWN {
+            self.0.insert(key.to_owned(), 1);
+        }
+    }
+
+    /// Each with its count, those of the most rows first, and of many only some.
+    fn named(&self, of: &str) -> Vec<String> {
+        let mut keys: Vec<_> = self.0.iter().collect();
+        keys.sort_by_key(|(_, count)| Reverse(**count));
+        let name = |(key, count): &(&String, &usize)| {
+            format!(
+                "`{}`{of} in {}",
+                console::harmless(&shortened(key, LONGEST)),
+                counted(**count, "row")
+            )
+        };
+        let mut named: Vec<String> = keys.iter().take(NAMED).map(name).collect();
+        if keys.len() > NAMED {
+            named.push(format!("and other keys{of}"));
+        }
+        named
     }
 }

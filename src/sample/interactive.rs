@@ -6,11 +6,11 @@ use std::io::{self, BufRead, Read};
 
 use anyhow::{Context, Result};
 
-use super::{Loaded, show};
+use super::{Loaded, Options, show};
 use crate::console::Console;
 use crate::data::jsonl::Row;
 use crate::data::template::Template;
-use crate::generate::{FinishReason, Settings, Talk};
+use crate::generate::{FinishReason, Talk};
 use crate::tokenizer::Tokenizer;
 
 /// The key of a typed line in `--prompt_formatter`.
@@ -30,9 +30,10 @@ const COMMANDS: &str = "/reset (begin anew), /base and /tuned (who answers), /qu
 pub fn run(
     loaded: &Loaded,
     formatter: &Template,
-    settings: &Settings,
+    options: &Options,
     console: &Console,
 ) -> Result<()> {
+    let settings = &options.settings;
     let tokenizer = Tokenizer::world();
     let mut input = io::stdin().lock();
     let begin = |state| Talk::new(&loaded.model, state, settings);
@@ -74,7 +75,9 @@ pub fn run(
             }
             _ => {}
         }
-        let prompt = formatter.render(&Row::of(KEY, line))?;
+        let mut row = Row::of(KEY, line);
+        row.change_line_ends(options.line_ends);
+        let prompt = formatter.render(&row)?;
         // Tokenised by itself, as the prompt is in training.
         let turn = [between, Some(prompt.as_str())].into_iter().flatten();
         let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();

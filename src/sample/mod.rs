@@ -12,6 +12,7 @@ pub use self::interactive::KEY;
 
 use crate::console::Console;
 use crate::data::Formats;
+use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
 use crate::fetch::{self, Remote, RetryPolicy, Wanted};
 use crate::generate::{FinishReason, Settings, Talk};
@@ -20,7 +21,9 @@ use crate::ops::Compute;
 use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
-use crate::setting::{MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME};
+use crate::setting::{
+    KEEP_CR, MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME,
+};
 use crate::state_file::{self, OtherModel};
 use crate::tokenizer::Tokenizer;
 
@@ -35,6 +38,8 @@ pub struct Options {
     pub state: PathBuf,
     /// What is answered.
     pub ask: Ask,
+    /// What becomes of line ends in a prompt that is typed.
+    pub line_ends: LineEnds,
     /// How a token is drawn, and what ends an answer.
     pub settings: Settings,
     /// Whether the state may have been tuned on another model of the same shape.
@@ -90,17 +95,25 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
                 !prompt.is_empty(),
                 "{PROMPT} is empty; give the model something to answer"
             );
-            show_both(&load(options, console)?, prompt, settings, console)
+            let mut prompt = prompt.clone();
+            if options.line_ends.apply(&mut prompt) {
+                console.line(&format!(
+                    "note   CR LF and CR became LF in {PROMPT}; {KEEP_CR} keeps them"
+                ));
+            }
+            show_both(&load(options, console)?, &prompt, settings, console)
         }
         Ask::Prompts { path, formats } => {
-            let prompts = prompts::read(path, formats)?;
-            // Lines about a model that is fetched are no JSON.
-            let loaded = load(options, &console.beside_output())?;
+            // Lines about the prompts, or a model that is fetched, are no JSON.
+            let beside = console.beside_output();
+            let prompts = prompts::read(path, formats, &beside)?;
+            let loaded = load(options, &beside)?;
             prompts::answer(&loaded, &prompts, settings, console)
                 .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))
         }
         Ask::Interactive { formatter } => {
-            interactive::run(&load(options, console)?, formatter, settings, console)
+            let loaded = load(options, console)?;
+            interactive::run(&loaded, formatter, options, console)
         }
     }
 }

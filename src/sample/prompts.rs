@@ -2,15 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::Loaded;
 use crate::console::Console;
 use crate::data::Formats;
-use crate::data::jsonl::{self, Row};
+use crate::data::bad_rows::{self, counted};
+use crate::data::error::DataError;
+use crate::data::jsonl;
 use crate::generate::{self, FinishReason, Settings};
-use crate::setting::{PROMPT_FORMATTER, PROMPTS};
+use crate::setting::{KEEP_CR, PROMPT_FORMATTER, PROMPTS};
 use crate::tokenizer::Tokenizer;
 
 /// A prompt, and the line of its file that it stands on.
@@ -31,31 +33,40 @@ struct Answered {
     tuned_end: FinishReason,
 }
 
-/// Reads the prompts: an object is put through the formats, a string stands as it is.
-pub fn read(path: &Path, formats: &Formats) -> Result<Vec<Prompt>> {
-    let parse = |line, bytes: &[u8]| {
-        let texts = match jsonl::string_line(line, bytes)? {
-            Some(text) => vec![text],
-            None => formats.prompt(&Row::parse(line, bytes)?)?,
+/// Reads the prompts: an object is put through the formats, a string stands as it is. Says on
+/// `console` what of them is not as it stands in the file.
+pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Prompt>> {
+    let mut new_line_ends = 0;
+    let parse = |line: usize, bytes: &[u8]| {
+        let (texts, is_changed) = match jsonl::string_line(line, bytes)? {
+            Some(mut text) => {
+                let is_changed = formats.line_ends.apply(&mut text);
+                (vec![text], is_changed)
+            }
+            None => formats.prompt(&formats.row(line, bytes)?)?,
         };
-        Ok(Prompt { line, texts })
-    };
-    let read = || -> Result<Vec<Prompt>> {
-        let prompts = jsonl::read_as(path, parse)?;
-        for Prompt { line, texts } in &prompts {
-            ensure!(
-                texts.iter().any(|text| !text.is_empty()),
-                "line {line}: the prompt is empty; give the model something to answer"
-            );
+        if texts.iter().all(String::is_empty) {
+            return Err(DataError::EmptyPrompt { line });
         }
-        Ok(prompts)
+        new_line_ends += usize::from(is_changed);
+        Ok(Some(Prompt { line, texts }))
     };
-    read().with_context(|| {
+    let rows = bad_rows::read(path, formats.on_bad_row, parse).with_context(|| {
         format!(
             "cannot use {PROMPTS} {} (each line an object for {PROMPT_FORMATTER}, or a string)",
             path.display()
         )
-    })
+    })?;
+    if new_line_ends > 0 {
+        console.line(&format!(
+            "note   CR LF and CR became LF in {}; {KEEP_CR} keeps them",
+            counted(new_line_ends, "prompt")
+        ));
+    }
+    if rows.bad.count() > 0 {
+        console.line(&format!("note   {}", rows.bad.left_out()));
+    }
+    Ok(rows.used)
 }
 
 /// Answers each prompt from both states, and shows the answers before it goes on to the next

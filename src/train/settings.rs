@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Evaluation, HeldOut, Options, Schedule};
 use crate::data::Formats;
+use crate::data::bad_rows::OnBadRow;
+use crate::data::line_ends::LineEnds;
 use crate::fetch::Remote;
 use crate::model::Group;
 use crate::ops::adam::Adam;
@@ -57,6 +59,8 @@ run_settings! {
     patience: usize,
     save_every: f64,
     data_format: String,
+    skip_bad: bool,
+    keep_cr: bool,
     prompt_formatter: String,
     response_formatter: String,
     system_formatter: String,
@@ -133,6 +137,8 @@ impl RunSettings {
             end,
             prompt_cutoff,
             completion_cutoff,
+            line_ends,
+            on_bad_row,
         } = formats;
         let Evaluation {
             examples,
@@ -188,6 +194,8 @@ impl RunSettings {
             patience: *patience,
             save_every: *save_every,
             data_format: format.map_or_else(auto, |format| format.to_string()),
+            skip_bad: *on_bad_row == OnBadRow::Skip,
+            keep_cr: *line_ends == LineEnds::Keep,
             prompt_formatter: prompt.to_string(),
             response_formatter: response.to_string(),
             system_formatter: system.to_string(),

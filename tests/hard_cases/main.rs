@@ -7,6 +7,7 @@ mod data;
 mod models;
 mod numbers;
 mod outputs;
+mod rows;
 mod signals;
 
 use std::path::Path;

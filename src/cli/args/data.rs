@@ -7,7 +7,9 @@ use crate::cli::values::{
     Auto, Cutoff, completion_cutoff, one_of_or_auto, prompt_cutoff, template, text, typed,
 };
 use crate::data::Formats;
+use crate::data::bad_rows::OnBadRow;
 use crate::data::format::DataFormat;
+use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
 use crate::train::Options;
 
@@ -43,6 +45,24 @@ pub struct Formatters {
         value_parser = one_of_or_auto(&DataFormat::NAMES), value_name = "FORMAT"
     )]
     data_format: Auto<DataFormat>,
+
+    /// Leave rows out that cannot be used, instead of refusing the file
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL"
+    )]
+    skip_bad: bool,
+
+    /// Keep CR LF and CR inside texts, which otherwise become LF
+    #[arg(
+        long,
+        num_args = 0..=1, default_missing_value = "true", default_value = "false",
+        value_parser = clap::builder::BoolishValueParser::new(),
+        value_name = "BOOL"
+    )]
+    keep_cr: bool,
 
     /// The prompt's text; {key} is that key's value in the line of data, and {?text {key} text} is
     /// left out where it has none
@@ -95,6 +115,8 @@ impl Formatters {
     pub fn formats(self) -> Formats {
         let Self {
             data_format: Auto(format),
+            skip_bad,
+            keep_cr,
             prompt_formatter,
             response_formatter,
             system_formatter,
@@ -108,6 +130,14 @@ impl Formatters {
             end: response_end,
             prompt_cutoff: None,
             completion_cutoff: None,
+            line_ends: match keep_cr {
+                true => LineEnds::Keep,
+                false => LineEnds::Unify,
+            },
+            on_bad_row: match skip_bad {
+                true => OnBadRow::Skip,
+                false => OnBadRow::Refuse,
+            },
         }
     }
 }

@@ -85,6 +85,7 @@ impl TestingArgs {
             model_remote: run.model_remote.clone(),
             state: run.save.clone(),
             ask,
+            line_ends: run.formats.line_ends,
             settings: Settings {
                 max_tokens,
                 temperature,

@@ -6,7 +6,9 @@ use std::path::Path;
 use super::files::{address, dataset};
 use super::*;
 use crate::data::Walk;
+use crate::data::bad_rows::OnBadRow;
 use crate::data::format::{self, DataFormat};
+use crate::data::line_ends::LineEnds;
 use crate::fetch::Remote;
 use crate::ops::cpu::level::Level;
 use crate::ops::device::DeviceChoice;
@@ -26,7 +28,7 @@ use crate::train::schedule::Shape;
 type Arrives = fn(&Command) -> bool;
 
 #[rustfmt::skip] // one flag a line
-const EVERY_FLAG: [(&str, &str, Arrives); 49] = [
+const EVERY_FLAG: [(&str, &str, Arrives); 51] = [
     ("learningrate", "1e-2", |c| options(c).schedule.learning_rate == 0.01),
     ("batchsize", "3", |c| options(c).batch_size == 3),
     ("exit_loss", "-1", |c| options(c).exit_loss == -1.0),
@@ -49,6 +51,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 49] = [
     ("resume", "true", |c| options(c).resume),
     ("save_every", "0", |c| options(c).save_every == 0.0),
     ("data_format", "alpaca", |c| options(c).formats.format == Some(DataFormat::Shape(format::Shape::Alpaca))),
+    ("skip_bad", "true", |c| options(c).formats.on_bad_row == OnBadRow::Skip),
+    ("keep_cr", "true", |c| options(c).formats.line_ends == LineEnds::Keep),
     ("prompt_formatter", "-{q}\\n", |c| options(c).formats.prompt == template("-{q}\n")),
     ("response_formatter", "--{a}\\n", |c| options(c).formats.response == template("--{a}\n")),
     ("system_formatter", "{system}\\n", |c| options(c).formats.system == template("{system}\n")),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::data::line_ends::LineEnds;
 use crate::generate::Settings;
 use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
@@ -20,6 +21,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         model_remote,
         state,
         ask,
+        line_ends,
         settings,
         other_model,
         device,
@@ -32,6 +34,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     assert_eq!(model_remote, None);
     assert_eq!(state, Path::new("state.pth"));
     assert_eq!(ask, Ask::Prompt("Hi".into()));
+    assert_eq!(line_ends, LineEnds::Unify);
     let defaults = Settings {
         max_tokens: 50,
         temperature: 0.0,

@@ -219,11 +219,16 @@ fn a_file_may_hold_lines_of_both_kinds() {
     );
 }
 
+/// Any text that is not blank.
+fn said() -> impl Strategy<Value = String> {
+    any::<String>().prop_filter("an answer says something", |text| !text.trim().is_empty())
+}
+
 proptest! {
     #[test]
     fn one_turn_of_a_conversation_is_a_plain_line(
         question in any::<String>(),
-        answer in any::<String>(),
+        answer in said(),
         end in "[\n.]{0,3}",
         prompt_cutoff in prop::option::of(0..9usize),
         completion_cutoff in prop::option::of(1..9usize),
@@ -238,7 +243,7 @@ proptest! {
 
     #[test]
     fn what_is_learnt_is_the_answers_and_nothing_else(
-        turns in prop::collection::vec((any::<String>(), any::<String>()), 1..5),
+        turns in prop::collection::vec((any::<String>(), said()), 1..5),
         end in "[\n.]{0,3}",
     ) {
         let formats = Formats { end: end.clone(), ..default() };
@@ -264,6 +269,7 @@ fn what_is_to_be_answered_is_read_as_in_training() {
         formats
             .prompt(&Row::parse(1, json.as_bytes()).unwrap())
             .unwrap()
+            .0
             .concat()
     };
     let open = prompt(CHAT, &default());

@@ -1,7 +1,7 @@
 //! Alpaca's rows: an `instruction`, an `input` that it is about (often empty, or not there), and the
 //! `output`.
 
-use super::Purpose;
+use super::{Purpose, answer};
 use crate::data::chat::{AnswerRole, Chat, Turn};
 use crate::data::error::DataError;
 use crate::data::jsonl::Row;
@@ -9,7 +9,10 @@ use crate::data::jsonl::Row;
 /// One question, the input on a line after the instruction.
 pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
     let mut question = row.text("instruction")?.to_owned();
-    let input = row.text_of("input").unwrap_or_default();
+    let input = match row.has("input") {
+        true => row.text("input")?,
+        false => "",
+    };
     if !input.trim().is_empty() {
         if !question.is_empty() {
             question.push('\n');
@@ -21,7 +24,7 @@ pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
         Purpose::Answer => chat.question = Some(question),
         Purpose::Learn => chat.turns.push(Turn {
             question,
-            answer: row.text("output")?.to_owned(),
+            answer: answer(row, "output")?,
             role: AnswerRole::Learnt,
         }),
     }

@@ -89,6 +89,17 @@ impl fmt::Display for DataFormat {
     }
 }
 
+/// The answer under a key. A blank one is an error: it would teach to say nothing.
+fn answer(row: &Row, key: &str) -> Result<String, DataError> {
+    match row.text(key)? {
+        text if text.trim().is_empty() => Err(DataError::EmptyAnswer {
+            line: row.line(),
+            key: key.to_owned(),
+        }),
+        text => Ok(text.to_owned()),
+    }
+}
+
 impl Shape {
     /// In the order in which a row is tried.
     pub const ALL: [Self; 5] = [
@@ -111,6 +122,12 @@ impl Shape {
         }
     }
 
+    /// Whether the value of a key goes into the questions and answers of such a row.
+    pub fn reads(self, key: &str) -> bool {
+        let is_alpacas = self == Self::Alpaca && ["input", "output"].contains(&key);
+        is_alpacas || self.keys().contains(&key)
+    }
+
     /// Whether a row has this shape.
     pub fn fits(self, row: &Row, purpose: Purpose) -> bool {
         let has = |key| row.has_text(key) || row.array(key).is_some();
@@ -122,7 +139,7 @@ impl Shape {
             Self::PromptCompletion => {
                 has("prompt") && (purpose == Purpose::Answer || has("completion"))
             }
-            Self::Text => row.has_text("text"),
+            Self::Text => row.has_string("text"),
         }
     }
 

@@ -21,7 +21,7 @@ pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
     match row.array("completion") {
         Some(messages) => chat.add(line, messages, Extent::LastAnswer, AnswerRole::Learnt)?,
         None => {
-            let answer = row.text("completion")?.to_owned();
+            let answer = super::answer(row, "completion")?;
             let no_question = DataError::Message {
                 line,
                 number: chat.messages() + 1,

@@ -1,0 +1,158 @@
+//! Rows that cannot be used: all of a file's are found before it is refused, or they are left out.
+
+use std::error::Error;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::error::DataError;
+use super::jsonl;
+use crate::console;
+use crate::setting::SKIP_BAD;
+
+/// How many are named.
+const NAMED: usize = 10;
+
+/// The most characters of a reason.
+const LONGEST: usize = 170;
+
+/// What becomes of a file with rows that cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBadRow {
+    /// It is refused, and the rows are named.
+    Refuse,
+    /// The rows are left out, which is told.
+    Skip,
+}
+
+/// How many rows cannot be used, and the first of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BadRows {
+    count: usize,
+    /// Lines with what is wrong with them.
+    named: Vec<(usize, String)>,
+}
+
+/// What the rows of a file came to.
+pub struct Rows<T> {
+    /// One for each row that is used.
+    pub used: Vec<T>,
+    /// Those that cannot be.
+    pub bad: BadRows,
+    /// Blank lines.
+    pub blank: usize,
+}
+
+/// Reads a file row by row with `parse`, which gives `None` for a row that is left out on purpose.
+/// Errors when the file cannot be read, when there are bad rows that are not to be skipped, or when
+/// there are no others.
+pub fn read<T>(
+    path: &Path,
+    on_bad_row: OnBadRow,
+    mut parse: impl FnMut(usize, &[u8]) -> Result<Option<T>, DataError>,
+) -> Result<Rows<T>> {
+    let mut rows = Rows {
+        used: Vec::new(),
+        bad: BadRows::default(),
+        blank: 0,
+    };
+    let (mut count, mut last) = (0, 0);
+    let each = |line: usize, bytes: &[u8]| {
+        (count, last) = (count + 1, line);
+        match parse(line, bytes) {
+            Ok(row) => rows.used.extend(row),
+            Err(error) => rows.bad.add(line, &error),
+        }
+        Ok(())
+    };
+    jsonl::read_as(path, each)?;
+    rows.blank = last - count;
+    let is_refused = on_bad_row == OnBadRow::Refuse || rows.bad.count == count;
+    if is_refused && rows.bad.count > 0 {
+        return Err(rows.bad.into());
+    }
+    Ok(rows)
+}
+
+impl BadRows {
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    fn add(&mut self, line: usize, error: &DataError) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            // The line is told once, for all rows that have the same fault.
+            let reason = error.to_string();
+            let reason = reason
+                .strip_prefix(&format!("line {line}"))
+                .unwrap_or(&reason);
+            self.named.push((line, reason.to_owned()));
+        }
+    }
+
+    /// What is said where they were left out.
+    pub fn left_out(&self) -> String {
+        let rows = counted(self.count, "row");
+        format!("{rows} left out ({SKIP_BAD}): {}", self.faults())
+    }
+
+    /// Lines with the same fault together.
+    fn faults(&self) -> String {
+        let mut faults: Vec<(&str, Vec<String>)> = Vec::new();
+        for (line, reason) in &self.named {
+            match faults.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, lines)) => lines.push(line.to_string()),
+                None => faults.push((reason, vec![line.to_string()])),
+            }
+        }
+        let fault = |(reason, lines): &(&str, Vec<String>)| {
+            let word = if lines.len() == 1 { "line" } else { "lines" };
+            let reason = console::harmless(&shortened(reason, LONGEST));
+            format!("{word} {}{reason}", lines.join(", "))
+        };
+        let mut text = faults.iter().map(fault).collect::<Vec<_>>().join("; ");
+        if self.count > self.named.len() {
+            text += &format!("; and {} more", self.count - self.named.len());
+        }
+        text
+    }
+}
+
+/// So many of a thing, in words.
+pub fn counted(count: usize, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
+/// A text, or its first characters.
+pub fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// The error that they are.
+impl fmt::Display for BadRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.named.as_slice() {
+            [(line, reason)] => write!(f, "line {line}{reason}; {SKIP_BAD} leaves such rows out"),
+            _ => write!(
+                f,
+                "{} rows cannot be used ({SKIP_BAD} leaves them out): {}",
+                self.count,
+                self.faults()
+            ),
+        }
+    }
+}
+
+impl Error for BadRows {}
+
+#[cfg(test)]
+mod tests;
