@@ -35,9 +35,9 @@ pub use weights::ModelFile;
 use self::block::Block;
 use self::carried::Carried;
 use self::head::Head;
+use crate::ops::cuda::HEAD_SIZES;
 use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
-use crate::ops::wkv::GPU_HEAD_SIZES;
 use crate::ops::{Compute, Offsets, device, rows};
 use crate::setting::{DEVICE, WEIGHTS};
 use crate::tensors::Element;
@@ -103,8 +103,8 @@ impl Rwkv {
             "RWKV-7 models are computed on the processor alone so far; use {DEVICE} cpu"
         );
         ensure!(
-            compute.device.is_cpu() || GPU_HEAD_SIZES.contains(&config.head_size),
-            "its heads have {} channels, and the GPU's kernels take {GPU_HEAD_SIZES:?}; use {DEVICE} cpu",
+            compute.device.is_cpu() || HEAD_SIZES.contains(&config.head_size),
+            "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES:?}; use {DEVICE} cpu",
             config.head_size
         );
         // A few of its rows are read, and none of them multiplied: it stays as it is.

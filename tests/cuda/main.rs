@@ -7,9 +7,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod delta;
 mod learning;
 mod products;
 mod reading;
 mod rows;
+mod seven;
 mod sides;
 mod wkv;

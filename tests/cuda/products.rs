@@ -82,5 +82,8 @@ fn products_of(
     let left = Rows::of(ProductType::F32, &dy)?;
     let left_gpu = Rows::of(store.product, &dy_gpu)?;
     sides.close(&what, &exact.backward(&left)?, &on_gpu.backward(&left_gpu)?);
+    let wide = on_gpu.backward_wide(&left_gpu)?;
+    assert_eq!(wide.dtype(), DType::F32);
+    sides.close(&what, &exact.backward(&left)?, &wide);
     Ok(())
 }

@@ -64,7 +64,7 @@ fn token_shifts() -> Result<()> {
     let gpu = gpu();
     for store in STORES {
         for offsets in batches() {
-            for (channels, mixes) in [(64, 2), (2080, 3), (96, 4)] {
+            for (channels, mixes) in [(64, 1), (2080, 3), (96, 4), (64, 7)] {
                 let mut sides = Sides::new(&gpu, store);
                 let shape = [offsets.rows(), channels];
                 let [norm, on_gpu] = sides.norm(channels, 1)?;

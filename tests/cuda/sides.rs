@@ -74,6 +74,11 @@ impl<'a> Sides<'a> {
     /// The same of what is f32 on both sides.
     pub fn parameters(&mut self, shape: &[usize], low: f32, high: f32) -> Result<[Tensor; 2]> {
         let numbers = self.numbers(shape, low, high)?;
+        self.both(&numbers)
+    }
+
+    /// The same numbers on both sides.
+    pub fn both(&self, numbers: &Tensor) -> Result<[Tensor; 2]> {
         Ok([numbers.clone(), numbers.to_device(self.gpu)?])
     }
 

@@ -16,8 +16,20 @@ mod sequences;
 
 pub use constants::constant;
 pub use driver::{address, launch};
+pub use sequences::sum_over_sequences;
 
 use candle_core::{CudaDevice, DType, Result, Shape, Tensor, bail};
+
+/// The head sizes that kernels are compiled for.
+pub const HEAD_SIZES: [usize; 3] = [32, 64, 128];
+
+/// An error unless there are kernels for heads of this size.
+pub fn check_head_size(size: usize) -> Result<()> {
+    if !HEAD_SIZES.contains(&size) {
+        bail!("heads of {size} channels on a GPU, and not {HEAD_SIZES:?}");
+    }
+    Ok(())
+}
 
 /// A kernel's argument.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +76,14 @@ pub fn gpu(tensor: &Tensor) -> Result<&CudaDevice> {
 /// on a GPU.
 pub fn pointer(tensor: &Tensor) -> Result<Arg> {
     address(tensor).map(Arg::Pointer)
+}
+
+/// As [`pointer`], of a tensor of this type: kernels do not see what type their arguments have.
+pub fn pointer_of(dtype: DType, tensor: &Tensor) -> Result<Arg> {
+    if tensor.dtype() != dtype {
+        bail!("a kernel takes {dtype:?} and got {:?}", tensor.dtype());
+    }
+    pointer(tensor)
 }
 
 /// As [`pointer`]; 0 if there is no tensor.

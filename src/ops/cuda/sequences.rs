@@ -1,8 +1,8 @@
-//! Where a batch's sequences begin and end, copied to the GPU.
+//! Where a batch's sequences begin and end, copied to the GPU; and what all of them give.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
-use super::constant;
+use super::{Grid, constant, gpu, int, launch, output, pointer};
 use crate::ops::offsets::{Offsets, Sequences};
 
 /// Rows of a chunk, in which WKV is computed on the tensor cores.
@@ -28,6 +28,25 @@ impl Offsets {
         };
         Ok(self.on_gpu.get_or_init(|| sequences))
     }
+}
+
+/// The sum over the first dimension of f32 `[sequences, ...]`: the gradient of what every sequence
+/// starts from.
+pub fn sum_over_sequences(starts: &Tensor) -> Result<Tensor> {
+    let [sequences, rest @ ..] = starts.dims() else {
+        unreachable!("a tensor of each sequence's");
+    };
+    let sums = output(starts, rest, DType::F32)?;
+    let count = sums.elem_count();
+    let args = [
+        pointer(starts)?,
+        pointer(&sums)?,
+        int(*sequences)?,
+        int(count)?,
+    ];
+    // SAFETY: the kernel's arguments; it writes the sums, which nobody has seen.
+    unsafe { launch(gpu(starts)?, "sum_over_sequences", Grid::each(count), &args)? };
+    Ok(sums)
 }
 
 /// (first row and number of rows of each chunk; the first chunk of each sequence, and how many

@@ -28,13 +28,15 @@
 //! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. The
 //! last two lines follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a
 //! third product with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at
-//! most. All sums and S are f32, whatever is stored.
+//! most. (A GPU goes through them from the end, where E is 0.) All sums and S are f32, whatever is
+//! stored.
 //!
 //! The op takes kk and alpha rather than a and b, since it needs both anyway to return their
 //! gradients. It takes w before its sigmoid, which costs less time here than another tensor.
 //! (Peng et al. 2025, "RWKV-7 Goose", for the forward.)
 
 mod cpu;
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 #[cfg(test)]
@@ -129,6 +131,9 @@ impl Delta {
         offsets: &Offsets,
     ) -> Result<DeltaForward> {
         let (n_head, head_size) = self.check(x, state, offsets)?;
+        if state.device().is_cuda() {
+            return cuda::forward(self, x, state, offsets);
+        }
         let made = self.with_views(x, state, offsets, cpu::forward)??;
         let end_dims = (offsets.sequences(), n_head, head_size, head_size);
         Ok(DeltaForward {
@@ -159,6 +164,9 @@ impl Delta {
                 dq.shape(),
                 sa.shape()
             );
+        }
+        if state.device().is_cuda() {
+            return cuda::backward(self, [dy, dq], x, sa, state, offsets);
         }
         let (dy, dq, sa) = (borrow(dy)?, borrow(dq)?, borrow(sa)?);
         let (dq, sa) = (dq.f32()?, sa.f32()?);

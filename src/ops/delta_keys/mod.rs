@@ -14,6 +14,7 @@
 //! PyTorch's gradient of a head of zeros is dkk * 1e12; 0 trains on.
 
 mod cpu;
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 #[cfg(test)]
@@ -73,6 +74,9 @@ impl DeltaKeys {
     /// From kappa `[N, C]`, f32 or bf16, and a `[N, C]`, f32.
     pub fn forward(&self, kappa: &Tensor, a: &Tensor) -> Result<Keys> {
         self.check([kappa, a])?;
+        if kappa.device().is_cuda() {
+            return cuda::forward(self, kappa, a);
+        }
         let count = kappa.elem_count();
         let mut outs = [
             ActivationsOutput::new(DType::F32, count)?,
@@ -102,6 +106,9 @@ impl DeltaKeys {
         self.check([kappa, a])?;
         self.check([d.dkk, d.dalpha])?;
         self.check([kappa, d.dk])?;
+        if kappa.device().is_cuda() {
+            return cuda::backward(self, d, kappa, a);
+        }
         let (dkk, dalpha, dk) = (borrow(d.dkk)?, borrow(d.dalpha)?, borrow(d.dk)?);
         let d = [dkk.get(), dalpha.get(), dk.get()];
         let made = self.with_views(kappa, a, |views| cpu::backward(d, views, product))?;

@@ -9,6 +9,7 @@
 //! ```
 
 mod cpu;
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
@@ -56,6 +57,9 @@ pub(crate) struct DeltaOutputViews<'a> {
 /// z `[N, C]`; the norm has a group for each head.
 pub fn forward(norm: &Norm, x: DeltaOutputInputs, product: ProductType) -> Result<Rows> {
     check(norm, x)?;
+    if x.y.device().is_cuda() {
+        return cuda::forward(norm, x);
+    }
     Ok(with_views(norm, x, |views| cpu::forward(views, product))?.into())
 }
 
@@ -69,6 +73,9 @@ pub fn backward(
     check(norm, x)?;
     if dz.shape() != x.y.shape() {
         bail!("a delta output of {:?} with {:?}", x.y.shape(), dz.shape());
+    }
+    if x.y.device().is_cuda() {
+        return cuda::backward(norm, dz, x);
     }
     let d = borrow(dz)?;
     let [mut dy, mut dv] = [

@@ -1,4 +1,4 @@
-//! Products on a GPU: cuBLAS, and a kernel of our own for a single row, which is decoding.
+//! Products on a GPU: cuBLAS, and kernels of our own for a single row, which is decoding.
 //!
 //! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought
 //! to that first, some rows at a time.
@@ -16,10 +16,12 @@ use crate::setting::DEVICE;
 use crate::tensors::Element;
 
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
-const NEIGHBOURS: usize = 8;
+pub const NEIGHBOURS: usize = 8;
 const SOURCE: &str = include_str!("linear.cu");
 /// Rows of W that a block of the single row's kernel takes.
 const ROWS_PER_BLOCK: usize = constant(SOURCE, "ROWS_PER_BLOCK");
+/// Columns of W that a block takes of the product that sums over rows.
+const COLUMNS_PER_BLOCK: usize = constant(SOURCE, "COLUMNS_PER_BLOCK");
 const _: () = assert!(
     BLOCK == constant(SOURCE, "QUANTISED_BLOCK"),
     "kernels read quantised numbers in the blocks that they are stored in"
@@ -109,10 +111,18 @@ impl Numbers {
             To::Onto(onto) => Some(onto),
             To::New | To::Wide => None,
         };
-        if n == 1 && side == Side::Forward {
-            let out = output(left, (1, outer), dtype)?;
-            self.row_product(left, onto, &out)?;
-            return Ok(out);
+        match (n, side, self) {
+            (1, Side::Forward, _) => {
+                let out = output(left, (1, outer), dtype)?;
+                self.row_product(left, onto, &out)?;
+                return Ok(out);
+            }
+            (1, Side::Backward, Self::Plain(w)) if onto.is_none() => {
+                let out = output(left, (1, outer), dtype)?;
+                column_product(w, left, &out)?;
+                return Ok(out);
+            }
+            _ => {}
         }
         let part = match self {
             Self::Plain(w) if w.dtype() == left.dtype() => rows,
@@ -202,6 +212,27 @@ impl Numbers {
             Self::Quantised(_) => bail!("an embedding is not quantised"),
         }
     }
+}
+
+/// One row x times W, in f32 whatever the types.
+fn column_product(w: &Tensor, x: &Tensor, y: &Tensor) -> Result<()> {
+    let (rows, columns) = w.dims2()?;
+    let args = [
+        pointer(w)?,
+        pointer(x)?,
+        pointer(y)?,
+        int(rows)?,
+        int(columns)?,
+    ];
+    let kernel = format!(
+        "column_product_{}_{}_{}",
+        suffix(w)?,
+        suffix(x)?,
+        suffix(y)?
+    );
+    let grid = Grid::blocks(columns.div_ceil(COLUMNS_PER_BLOCK));
+    // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
+    unsafe { launch(gpu(x)?, &kernel, grid, &args) }
 }
 
 /// What the kernels can read.

@@ -129,10 +129,43 @@ __device__ inline void row_product(const W& w, const T* x, const Y* onto, Y* y, 
     if (other > row) from_float(y[other], other_sum + (onto ? to_float(onto[other]) : 0.0f));
 }
 
-#define ROW_PRODUCT(W, FROM, T, BY, Y, TO)                                                                                \
+constexpr int COLUMNS_PER_BLOCK = 16;
+
+// y = x W for one row x, summed in f32: what the low-rank matrices of RWKV-7 give, which stand the
+// other way round. Two neighbouring threads take sixteen columns of a row, so that what memory gives
+// at once is used up, and every 128th row. Grid: columns / COLUMNS_PER_BLOCK blocks of 256.
+template <typename W, typename T, typename Y>
+__device__ inline void column_product(const W* weights, const T* x, Y* y, int rows, int columns) {
+    constexpr int EIGHTS = COLUMNS_PER_BLOCK / 8;
+    __shared__ __align__(16) float parts[256 / 32][COLUMNS_PER_BLOCK];
+    int piece = blockIdx.x * EIGHTS + threadIdx.x % EIGHTS;
+    Eight sums = {};
+    if (piece < columns / 8) {
+#pragma unroll 4
+        for (int row = threadIdx.x / EIGHTS; row < rows; row += 256 / EIGHTS) {
+            Eight values = eight_at(weights + static_cast<long long>(row) * columns, piece);
+            float factor = to_float(x[row]);
+            for (int j = 0; j < 8; j++) sums.at[j] += factor * values.at[j];
+        }
+    }
+    for (int j = 0; j < 8; j++)
+        for (int lane = 16; lane >= EIGHTS; lane /= 2) sums.at[j] += __shfl_xor_sync(0xffffffffu, sums.at[j], lane);
+    if (threadIdx.x % 32 < EIGHTS) put_eight(parts[threadIdx.x / 32], threadIdx.x % 32, sums);
+    __syncthreads();
+    int column = blockIdx.x * COLUMNS_PER_BLOCK + threadIdx.x;
+    if (threadIdx.x >= COLUMNS_PER_BLOCK || column >= columns) return;
+    float sum = 0.0f;
+    for (int warp = 0; warp < 256 / 32; warp++) sum += parts[warp][threadIdx.x];
+    from_float(y[column], sum);
+}
+
+#define PLAIN_PRODUCTS(W, FROM, T, BY, Y, TO)                                                                                \
     KERNEL(256, row_product_##FROM##_##BY##_##TO, const W* weights, const T* x, const Y* onto, Y* y, int rows,            \
            int columns) {                                                                                                 \
         row_product(Plain<W>{weights, columns}, x, onto, y, rows);                                                        \
+    }                                                                                                                     \
+    KERNEL(256, column_product_##FROM##_##BY##_##TO, const W* weights, const T* x, Y* y, int rows, int columns) {         \
+        column_product(weights, x, y, rows, columns);                                                                     \
     }
 
 // Dynamic shared memory of those for nf4: 64 bytes.
@@ -160,10 +193,10 @@ KERNEL(256, convert_bf16_f32, const bf16* from, float* to, long long count) { co
 KERNEL(256, convert_f32_bf16, const float* from, bf16* to, long long count) { convert<float, bf16>(from, to, count); }
 WIDEN(float, f32)
 WIDEN(bf16, bf16)
-ROW_PRODUCT(float, f32, float, f32, float, f32)
-ROW_PRODUCT(bf16, bf16, float, f32, float, f32)
-ROW_PRODUCT(bf16, bf16, bf16, bf16, bf16, bf16)
-ROW_PRODUCT(bf16, bf16, bf16, bf16, float, f32)
+PLAIN_PRODUCTS(float, f32, float, f32, float, f32)
+PLAIN_PRODUCTS(bf16, bf16, float, f32, float, f32)
+PLAIN_PRODUCTS(bf16, bf16, bf16, bf16, bf16, bf16)
+PLAIN_PRODUCTS(bf16, bf16, bf16, bf16, float, f32)
 QUANTISED_ROW_PRODUCT(float, f32, float, f32)
 QUANTISED_ROW_PRODUCT(bf16, bf16, bf16, bf16)
 QUANTISED_ROW_PRODUCT(bf16, bf16, float, f32)

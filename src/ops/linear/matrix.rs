@@ -90,6 +90,29 @@ impl Matrix {
         })
     }
 
+    /// The same numbers, and zeros after each row and after the last one. What is quantised cannot
+    /// be padded.
+    pub fn padded(self, [rows, columns]: [usize; 2]) -> Result<Self> {
+        let Held::Stored(data) = &self.held else {
+            bail!("a padded matrix of what is quantised or on a GPU");
+        };
+        if rows < self.rows || columns < self.columns {
+            bail!(
+                "{} x {} padded to {rows} x {columns}",
+                self.rows,
+                self.columns
+            );
+        }
+        let size = self.element.size();
+        let mut bytes = Vec::with_capacity(rows * columns * size);
+        for row in data.chunks_exact(self.columns * size) {
+            bytes.extend_from_slice(row);
+            bytes.resize(bytes.len() + (columns - self.columns) * size, 0);
+        }
+        bytes.resize(rows * columns * size, 0);
+        Self::new(bytes.into(), self.element, [rows, columns], self.product)
+    }
+
     /// The same matrix on a device. A GPU gets a copy.
     pub fn on(self, device: &Device) -> Result<Self> {
         match device {

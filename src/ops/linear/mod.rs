@@ -27,6 +27,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 pub use self::cpu::packed::{Packed, PackedOutput, PackedParts, Writer};
 use self::cpu::unit::Unit;
+pub(crate) use self::cuda::NEIGHBOURS;
 use self::matrix::Held;
 pub use self::matrix::Matrix;
 pub use self::product::ProductType;

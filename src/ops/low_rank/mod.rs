@@ -12,13 +12,14 @@
 //! added to y belongs to the op that takes it, which adds it in f32.
 
 mod cpu;
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 
 use super::cpu::tensor::borrow;
-use super::linear::{Matrix, ProductType, Rows};
+use super::linear::{Matrix, NEIGHBOURS, ProductType, Rows};
 
 /// What becomes of the numbers between the two matrices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +44,32 @@ pub struct LowRank {
 }
 
 impl LowRank {
+    /// The same on a device. A GPU gets a copy, whose rank is a multiple of what kernels take at
+    /// once: the channels beyond it meet zeros in both matrices.
+    pub fn on(self, device: &Device) -> Result<Self> {
+        if device.is_cpu() {
+            return Ok(self);
+        }
+        let ([channels, rank], [_, out]) = (self.down.dims(), self.up.dims());
+        let rank = rank.next_multiple_of(NEIGHBOURS);
+        Ok(Self {
+            down: self.down.padded([channels, rank])?.on(device)?,
+            up: self.up.padded([rank, out])?.on(device)?,
+            activation: self.activation,
+        })
+    }
+
     /// x `[N, C]` to y `[N, C']` and what [`Self::backward`] needs, `[N, rank]`, both f32.
     pub fn forward(&self, x: &Rows) -> Result<(Tensor, Tensor)> {
         let inner = self.down.backward_wide(x)?;
-        let dims = inner.dims2()?.into();
-        let active = cpu::activate(
-            self.activation,
-            borrow(&inner)?.f32()?,
-            dims,
-            self.product(),
-        );
-        Ok((self.up.backward_wide(&active.into())?, inner))
+        let (activation, product) = (self.activation, self.product());
+        let active = if inner.device().is_cuda() {
+            cuda::activate(activation, &inner, product)?
+        } else {
+            let (numbers, dims) = (borrow(&inner)?, inner.dims2()?.into());
+            cpu::activate(activation, numbers.f32()?, dims, product).into()
+        };
+        Ok((self.up.backward_wide(&active)?, inner))
     }
 
     /// dx `[N, C]` from dy `[N, C']` and what the forward pass left.
@@ -66,11 +82,14 @@ impl LowRank {
                 inner.shape()
             );
         }
-        let dims = inner.dims2()?.into();
-        let (d, h) = (borrow(&d_active)?, borrow(inner)?);
-        let inputs = [d.f32()?, h.f32()?];
-        let d_inner = cpu::activate_backward(self.activation, inputs, dims, self.product());
-        self.down.forward(&d_inner.into())
+        let (activation, product) = (self.activation, self.product());
+        let d_inner = if inner.device().is_cuda() {
+            cuda::activate_backward(activation, [&d_active, inner], product)?
+        } else {
+            let (d, h, dims) = (borrow(&d_active)?, borrow(inner)?, inner.dims2()?.into());
+            cpu::activate_backward(activation, [d.f32()?, h.f32()?], dims, product).into()
+        };
+        self.down.forward(&d_inner)
     }
 
     /// What its products round to.

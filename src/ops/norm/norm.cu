@@ -6,17 +6,6 @@
 // that of z and the gate.
 #include "norm.cuh"
 
-// Which group a thread works for: groups beyond the last are given the last one, and write nothing.
-struct Group {
-    long long number;
-    bool exists;
-};
-
-template <int LANES> __device__ inline Group group_of_thread(long long groups) {
-    long long number = static_cast<long long>(blockIdx.x) * (blockDim.x / LANES) + threadIdx.x / LANES;
-    return {number < groups ? number : groups - 1, number < groups};
-}
-
 // `rows` picks rows of x, null is all of them; gate may be null.
 template <typename X, typename Z, int LANES>
 __device__ inline void norm_gate(const X* x, const int* rows, const Z* gate, const float* weight, const float* bias, Z* z,

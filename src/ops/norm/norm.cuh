@@ -1,7 +1,18 @@
-// The moments of a group of numbers, computed by the threads that share it, for norm.cu and
-// token_shift.cu.
+// Groups of neighbouring numbers of a row, as the heads are, each of which some threads share; and
+// the moments of one.
 #pragma once
 #include "../cuda/common.cuh"
+
+// Which group a thread works for: groups beyond the last are given the last one, and write nothing.
+struct Group {
+    long long number;
+    bool exists;
+};
+
+template <int LANES> __device__ inline Group group_of_thread(long long groups) {
+    long long number = static_cast<long long>(blockIdx.x) * (blockDim.x / LANES) + threadIdx.x / LANES;
+    return {number < groups ? number : groups - 1, number < groups};
+}
 
 // Mean of a group and 1 / sqrt(variance + eps), the variance from the deviations, not from squares.
 template <typename X, int LANES>

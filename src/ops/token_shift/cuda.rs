@@ -1,6 +1,6 @@
 //! Token shift on a GPU.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::TokenShift;
 use crate::ops::cuda::{Arg, Grid, constant, gpu, int, launch, output, pointer, suffix};
@@ -35,8 +35,8 @@ pub fn forward(
         pointer(&norm.weight)?,
         pointer(&norm.bias)?,
     ];
-    args.extend(four(mixes.iter().copied())?);
-    args.extend(four(&mixed)?);
+    args.extend(padded(mixes.iter().copied())?);
+    args.extend(padded(&mixed)?);
     args.extend([
         pointer(starts)?,
         int(offsets.sequences())?,
@@ -75,8 +75,8 @@ pub fn backward(
     let (gpu, suffix) = (gpu(x)?, suffix(&d_mixed[0])?);
 
     let mut args = vec![pointer(x)?, pointer(d_out)?, pointer(&norm.weight)?];
-    args.extend(four(mixes.iter().copied())?);
-    args.extend(four(d_mixed)?);
+    args.extend(padded(mixes.iter().copied())?);
+    args.extend(padded(d_mixed)?);
     args.extend([
         pointer(&dx)?,
         pointer(starts)?,
@@ -93,8 +93,8 @@ pub fn backward(
     unsafe { launch(gpu, &format!("token_shift_backward_{suffix}"), grid, &args)? };
 
     let mut args = Vec::new();
-    args.extend(four(mixes.iter().copied())?);
-    args.extend(four(d_mixed)?);
+    args.extend(padded(mixes.iter().copied())?);
+    args.extend(padded(d_mixed)?);
     args.extend([
         pointer(&dfirst)?,
         pointer(starts)?,
@@ -113,11 +113,15 @@ pub fn backward(
     Ok((dx, dfirst))
 }
 
-/// The addresses of up to four tensors, then zeros.
-fn four<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<[Arg; MIXES]> {
+/// The addresses of up to [`MIXES`] tensors, then zeros.
+fn padded<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<[Arg; MIXES]> {
     let mut all = [Arg::Pointer(0); MIXES];
-    for (arg, tensor) in all.iter_mut().zip(tensors) {
-        *arg = pointer(tensor)?;
+    let mut places = all.iter_mut();
+    for tensor in tensors {
+        let Some(place) = places.next() else {
+            bail!("the GPU's kernels take {MIXES} mixes at most");
+        };
+        *place = pointer(tensor)?;
     }
     Ok(all)
 }

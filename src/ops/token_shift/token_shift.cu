@@ -7,9 +7,10 @@
 #include "../norm/norm.cuh"
 
 constexpr int RUN = 8;
-constexpr int MIXES = 4;
+// As many as a time-mix of RWKV-7 has gradients of.
+constexpr int MIXES = 7;
 
-// Up to four mixes, those beyond `count` null.
+// Mixes, and null beyond the last.
 template <typename T> struct Mixed {
     const float* mix[MIXES];
     T* rows[MIXES];
@@ -117,23 +118,24 @@ __device__ inline void token_shift_first(Mixed<const T> from, float* dfirst, con
     dfirst[c] = sum;
 }
 
+#define MIX_ARGUMENTS                                                                                                     \
+    const float *mix0, const float *mix1, const float *mix2, const float *mix3, const float *mix4, const float *mix5,     \
+        const float *mix6
+#define ROWS_ARGUMENTS(T) T *rows0, T *rows1, T *rows2, T *rows3, T *rows4, T *rows5, T *rows6
+#define MIXED {{mix0, mix1, mix2, mix3, mix4, mix5, mix6}, {rows0, rows1, rows2, rows3, rows4, rows5, rows6}}
+
 #define TOKEN_SHIFT(T, NAME)                                                                                              \
-    KERNEL(256, token_shift_##NAME, const float* x, const float* first, const float* weight, const float* bias,               \
-           const float* mix0, const float* mix1, const float* mix2, const float* mix3, T* to0, T* to1, T* to2, T* to3,    \
-           const int* offsets, int sequences, int rows, int channels, float eps) {                                        \
-        token_shift<T>(x, first, weight, bias, {{mix0, mix1, mix2, mix3}, {to0, to1, to2, to3}}, offsets, sequences,      \
-                       rows, channels, eps);                                                                              \
+    KERNEL(256, token_shift_##NAME, const float* x, const float* first, const float* weight, const float* bias,           \
+           MIX_ARGUMENTS, ROWS_ARGUMENTS(T), const int* offsets, int sequences, int rows, int channels, float eps) {      \
+        token_shift<T>(x, first, weight, bias, MIXED, offsets, sequences, rows, channels, eps);                           \
     }                                                                                                                     \
-    KERNEL(256, token_shift_backward_##NAME, const float* x, const float* d_out, const float* weight, const float* mix0,          \
-           const float* mix1, const float* mix2, const float* mix3, const T* d0, const T* d1, const T* d2, const T* d3,   \
-           float* dx, const int* offsets, int sequences, int rows, int channels, float eps) {                                 \
-        token_shift_backward<T>(x, d_out, weight, {{mix0, mix1, mix2, mix3}, {d0, d1, d2, d3}}, dx, offsets, sequences,   \
-                                rows, channels, eps);                                                                     \
+    KERNEL(256, token_shift_backward_##NAME, const float* x, const float* d_out, const float* weight, MIX_ARGUMENTS,      \
+           ROWS_ARGUMENTS(const T), float* dx, const int* offsets, int sequences, int rows, int channels, float eps) {    \
+        token_shift_backward<T>(x, d_out, weight, MIXED, dx, offsets, sequences, rows, channels, eps);                    \
     }                                                                                                                     \
-    KERNEL(256, token_shift_first_##NAME, const float* mix0, const float* mix1, const float* mix2, const float* mix3,     \
-           const T* d0, const T* d1, const T* d2, const T* d3, float* dfirst, const int* offsets, int sequences,          \
-           int channels) {                                                                                                \
-        token_shift_first<T>({{mix0, mix1, mix2, mix3}, {d0, d1, d2, d3}}, dfirst, offsets, sequences, channels);         \
+    KERNEL(256, token_shift_first_##NAME, MIX_ARGUMENTS, ROWS_ARGUMENTS(const T), float* dfirst, const int* offsets,      \
+           int sequences, int channels) {                                                                                 \
+        token_shift_first<T>(MIXED, dfirst, offsets, sequences, channels);                                                \
     }
 
 TOKEN_SHIFT(float, f32)

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! v reaches a layer's output in two ways ([`super::delta`], [`super::delta_output`]), so that dv
-//! comes in two parts.
+//! comes in two parts: the first, by the recurrence, is f32.
 
 mod cpu;
+mod cuda;
 #[doc(hidden)]
 pub mod reference;
 
@@ -62,6 +63,9 @@ impl ValueResidual {
     /// v `[N, C]`, of nu's type.
     pub fn forward(&self, x: ResidualInputs) -> Result<Tensor> {
         self.check(x)?;
+        if x.nu.device().is_cuda() {
+            return cuda::forward(self, x);
+        }
         let mut v = ActivationsOutput::new(x.nu.dtype(), x.nu.elem_count())?;
         self.with_views(x, |views| cpu::forward(views, &v.parts()))?;
         // SAFETY: the kernel writes every row.
@@ -78,6 +82,9 @@ impl ValueResidual {
     ) -> Result<ResidualGradients> {
         self.check(x)?;
         check_gradients(dv, dv_first, x.nu)?;
+        if x.nu.device().is_cuda() {
+            return cuda::backward(self, dv, dv_first, x);
+        }
         let parts = [borrow(dv[0])?, borrow(dv[1])?];
         let above = dv_first.map(borrow).transpose()?;
         let above = above.as_ref().map(Borrowed::f32).transpose()?;
@@ -132,6 +139,9 @@ pub fn first_backward(
     product: ProductType,
 ) -> Result<Rows> {
     check_gradients(dv, dv_first, dv[0])?;
+    if dv[0].device().is_cuda() {
+        return cuda::first_backward(dv, dv_first, product);
+    }
     let (_, channels) = dv[0].dims2()?;
     let parts = [borrow(dv[0])?, borrow(dv[1])?];
     let above = dv_first.map(borrow).transpose()?;

@@ -48,7 +48,7 @@
 // was kept
 //           wkv_state_gradients(r, dy, decay, chunks, first_chunk, H, gradients, starts)
 //           wkv_gradients(r, k, v, dy, decay, bonus, states, gradients, chunks, H, dr, dk, dv)
-//           wkv_sum_starts(starts, dstate, sequences, H K K), of recurrent.cu
+//           sum_over_sequences(starts, dstate, sequences, H K K)
 //
 // r, k, v, dy, y, dr, dk, dv bf16 `[N, H K]`; decay, bonus f32 `[H, K]`; state f32 `[H, K, K]`;
 // end, starts f32 `[sequences, H, K, K]`; scratch: states, gradients bf16 `[chunks, H, K, K]`. All

@@ -1,12 +1,13 @@
 //! WKV on a GPU: token by token (`recurrent.cu`), or in chunks on the tensor cores
 //! (`chunked.cu`, of `strips.cuh` and `tile.cuh`).
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor};
 use half::bf16;
 
-use super::{GPU_HEAD_SIZES, Wkv, WkvGradients};
+use super::{Wkv, WkvGradients};
 use crate::ops::cuda::{
-    Arg, Grid, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
+    Arg, Grid, check_head_size, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
+    sum_over_sequences,
 };
 use crate::ops::linear::{ProductType, Rows};
 use crate::ops::offsets::{Offsets, Sequences};
@@ -91,7 +92,7 @@ pub fn backward(
     let run = Run::new(wkv, rkv, state, offsets)?;
     let [r, k, v] = rkv;
     let like = |x: &Tensor| output(x, x.shape(), x.dtype());
-    let (dr, dk, dv, dstate) = (like(r)?, like(k)?, like(v)?, like(state)?);
+    let (dr, dk, dv) = (like(r)?, like(k)?, like(v)?);
     let starts = output(r, run.starts_shape(), DType::F32)?;
     if run.is_chunked {
         let states = run.states(k, v, state, None)?;
@@ -150,20 +151,11 @@ pub fn backward(
         ];
         run.recurrent("wkv_backward_recurrent", 3, &args)?;
     }
-    let count = state.elem_count();
-    let args = [
-        pointer(&starts)?,
-        pointer(&dstate)?,
-        int(offsets.sequences())?,
-        int(count)?,
-    ];
-    // SAFETY: the kernel's arguments; it writes dstate, which nobody has seen.
-    unsafe { launch(gpu(state)?, "wkv_sum_starts", Grid::each(count), &args)? };
     Ok(WkvGradients {
         dr: Rows::of(product, &dr)?,
         dk: Rows::of(product, &dk)?,
         dv: Rows::of(product, &dv)?,
-        dstate,
+        dstate: sum_over_sequences(&starts)?,
     })
 }
 
@@ -198,9 +190,7 @@ impl<'a> Run<'a> {
         offsets: &'a Offsets,
     ) -> Result<Self> {
         let (n_head, head_size, _) = state.dims3()?;
-        if !GPU_HEAD_SIZES.contains(&head_size) {
-            bail!("heads of {head_size} channels on a GPU, and not {GPU_HEAD_SIZES:?}");
-        }
+        check_head_size(head_size)?;
         let sequences = offsets.on_gpu(r)?;
         Ok(Self {
             wkv,

@@ -30,9 +30,6 @@ use super::cpu::activations::Activations;
 use super::cpu::tensor::{borrow, tensor};
 use super::linear::{ProductType, Rows};
 
-/// The head sizes that the GPU kernels are compiled for.
-pub const GPU_HEAD_SIZES: [usize; 3] = [32, 64, 128];
-
 /// The frozen decay and bonus of a layer's heads.
 #[derive(Clone, Debug)]
 pub struct Wkv {

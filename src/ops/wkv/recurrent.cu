@@ -21,10 +21,9 @@
 //     kernel                             grid               block   dynamic shared bytes
 //     wkv_forward_recurrent_{T}_{K}      (sequences, H)     4 K     192 K
 //     wkv_backward_recurrent_{T}_{K}     (sequences, H, 3)  4 K     192 K
-//     wkv_sum_starts                     (ceil(n / 256))    256     0            n = H K K
 //
-// The backward writes G at each sequence's start, `starts` `[sequences, H, K, K]`; wkv_sum_starts
-// makes dstate of it.
+// The backward writes G at each sequence's start, `starts` `[sequences, H, K, K]`;
+// sum_over_sequences makes dstate of it.
 #include "../cuda/common.cuh"
 
 namespace {
@@ -147,12 +146,3 @@ RECURRENT(float, f32, 128)
 RECURRENT(bf16, bf16, 32)
 RECURRENT(bf16, bf16, 64)
 RECURRENT(bf16, bf16, 128)
-
-// dstate `[n]` of starts `[sequences, n]`, in order, so that the same batch gives the same sum.
-KERNEL(256, wkv_sum_starts, const float* starts, float* dstate, int sequences, int n) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n) return;
-    float sum = 0.0f;
-    for (int sequence = 0; sequence < sequences; sequence++) sum += starts[static_cast<long long>(sequence) * n + i];
-    dstate[i] = sum;
-}

@@ -1,0 +1,234 @@
+//! The ops of RWKV-7 that go row by row.
+
+use candle_core::{DType, Device, Result, Tensor};
+use state_tune::ops::delta_keys::{DeltaKeys, KeyGradients};
+use state_tune::ops::delta_output::{self, DeltaOutputInputs};
+use state_tune::ops::linear::{Matrix, ProductType, Rows};
+use state_tune::ops::low_rank::{Activation, LowRank};
+use state_tune::ops::value_residual::{self, ResidualInputs, ValueResidual};
+use state_tune::tensors::Element;
+
+use crate::sides::{STORES, Sides, Store, gpu, stored};
+
+/// (rows, heads, head size).
+const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 32), (7, 3, 32), (33, 2, 64), (5, 1, 128)];
+
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn keys_of_rwkv_7() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        for (rows, n_head, size) in SHAPES {
+            let mut sides = Sides::new(&gpu, store);
+            let shape = [rows, n_head * size];
+            let removal = sides.parameters(&shape[1..], 0.4, 1.1)?;
+            let share = sides.parameters(&shape[1..], 0.6, 1.2)?;
+            let rate = sides.parameters(&shape[1..], -1.0, 1.0)?;
+            let [keys, on_gpu] = [0, 1].map(|i| DeltaKeys {
+                removal: removal[i].clone(),
+                share: share[i].clone(),
+                rate: rate[i].clone(),
+                n_head,
+            });
+            let [kappa, kappa_gpu] = sides.activations(&shape)?;
+            // Wide enough that both ends of the logistic function are met.
+            let [a, a_gpu] = sides.parameters(&shape, -15.0, 15.0)?;
+            let what = format!("{store:?} {rows} x {n_head} x {size}");
+            let (want, got) = (
+                keys.forward(&kappa, &a)?,
+                on_gpu.forward(&kappa_gpu, &a_gpu)?,
+            );
+            sides.close(&what, &want.kk, &got.kk);
+            sides.close(&what, &want.alpha, &got.alpha);
+            sides.close(&what, &want.k, &got.k);
+
+            let dkk = sides.parameters(&shape, -1.0, 1.0)?;
+            let dalpha = sides.parameters(&shape, -1.0, 1.0)?;
+            let dk = sides.parameters(&shape, -1.0, 1.0)?;
+            let [d, d_gpu] = [0, 1].map(|i| KeyGradients {
+                dkk: &dkk[i],
+                dalpha: &dalpha[i],
+                dk: &dk[i],
+            });
+            let want = keys.backward(d, &kappa, &a, ProductType::F32)?;
+            let got = on_gpu.backward(d_gpu, &kappa_gpu, &a_gpu, store.product)?;
+            for (want, got) in want.iter().zip(&got) {
+                sides.close_rows(&what, want, got)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A head of zeros has no direction: it gets no gradient through its length.
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn a_key_of_zeros_beside_one_that_is_none() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        let mut sides = Sides::new(&gpu, store);
+        let [keys, on_gpu] = sides.parameters(&[64], 1.0, 1.1)?.map(|vector| DeltaKeys {
+            removal: vector.clone(),
+            share: vector.clone(),
+            rate: vector,
+            n_head: 2,
+        });
+        let [kappa, kappa_gpu] = sides.activations(&[3, 64])?;
+        let mask = Tensor::cat(
+            &[
+                Tensor::zeros(32, DType::F32, &Device::Cpu)?,
+                Tensor::ones(32, DType::F32, &Device::Cpu)?,
+            ],
+            0,
+        )?;
+        let kappa = kappa.broadcast_mul(&mask)?;
+        let kappa_gpu = kappa.to_dtype(kappa_gpu.dtype())?.to_device(&gpu)?;
+        let [d, d_gpu] = sides.parameters(&[3, 64], -1.0, 1.0)?;
+        let (want, got) = (
+            keys.forward(&kappa, &d)?,
+            on_gpu.forward(&kappa_gpu, &d_gpu)?,
+        );
+        sides.close("kk", &want.kk, &got.kk);
+        let given = |d| KeyGradients {
+            dkk: d,
+            dalpha: d,
+            dk: d,
+        };
+        let want = keys.backward(given(&d), &kappa, &d, ProductType::F32)?;
+        let got = on_gpu.backward(given(&d_gpu), &kappa_gpu, &d_gpu, store.product)?;
+        for (want, got) in want.iter().zip(&got) {
+            sides.close_rows("gradients", want, got)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn output_of_the_delta_rule() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        for (rows, n_head, size) in SHAPES {
+            let mut sides = Sides::new(&gpu, store);
+            let shape = [rows, n_head * size];
+            let [norm, norm_gpu] = sides.norm(shape[1], n_head)?;
+            let y = sides.activations(&shape)?;
+            let q = sides.parameters(&[rows, n_head], -1.0, 1.0)?;
+            let v = sides.activations(&shape)?;
+            let gate = sides.parameters(&shape, -1.0, 1.0)?;
+            let [dz, dz_gpu] = sides.activations(&shape)?;
+            let [x, x_gpu] = [0, 1].map(|i| DeltaOutputInputs {
+                y: &y[i],
+                q: &q[i],
+                v: &v[i],
+                gate: &gate[i],
+            });
+            let what = format!("{store:?} {rows} x {n_head} x {size}");
+            let want = delta_output::forward(&norm, x, ProductType::F32)?;
+            let got = delta_output::forward(&norm_gpu, x_gpu, store.product)?;
+            sides.close_rows(&format!("z {what}"), &want, &got)?;
+            let want = delta_output::backward(&norm, &dz, x, ProductType::F32)?;
+            let got = delta_output::backward(&norm_gpu, &dz_gpu, x_gpu, store.product)?;
+            sides.close(&format!("dy {what}"), &want.dy, &got.dy);
+            sides.close(&format!("dq {what}"), &want.dq, &got.dq);
+            sides.close(&format!("dv {what}"), &want.dv, &got.dv);
+            sides.close_rows(&format!("dgate {what}"), &want.dgate, &got.dgate)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn value_residuals() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        for shape in [[1, 32], [7, 200], [300, 64]] {
+            let mut sides = Sides::new(&gpu, store);
+            let [residual, on_gpu] = sides
+                .parameters(&shape[1..], -1.0, 1.0)?
+                .map(|bias| ValueResidual { bias });
+            let nu = sides.activations(&shape)?;
+            let v_first = sides.activations(&shape)?;
+            let gate = sides.parameters(&shape, -15.0, 15.0)?;
+            let [x, x_gpu] = [0, 1].map(|i| ResidualInputs {
+                nu: &nu[i],
+                v_first: &v_first[i],
+                gate: &gate[i],
+            });
+            let what = format!("{store:?} {shape:?}");
+            sides.close(&what, &residual.forward(x)?, &on_gpu.forward(x_gpu)?);
+            let recurrence = sides.parameters(&shape, -1.0, 1.0)?;
+            let output = sides.activations(&shape)?;
+            let [dv, dv_gpu] = [0, 1].map(|i| [&recurrence[i], &output[i]]);
+            let [above, above_gpu] = sides.parameters(&shape, -1.0, 1.0)?;
+            let exact = ProductType::F32;
+            for (above, above_gpu) in [(None, None), (Some(&above), Some(&above_gpu))] {
+                let want = residual.backward(dv, above, x, exact)?;
+                let got = on_gpu.backward(dv_gpu, above_gpu, x_gpu, store.product)?;
+                sides.close_rows(&format!("dnu {what}"), &want.dnu, &got.dnu)?;
+                sides.close_rows(&format!("dgate {what}"), &want.dgate, &got.dgate)?;
+                sides.close(&format!("dv_first {what}"), &want.dv_first, &got.dv_first);
+                let want = value_residual::first_backward(dv, above, exact)?;
+                let got = value_residual::first_backward(dv_gpu, above_gpu, store.product)?;
+                sides.close_rows(&format!("the first dnu {what}"), &want, &got)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ranks that kernels take as they are, and ranks that are filled up; one row is decoding.
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn products_of_low_rank() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        for element in [Element::Bf16, Element::F16, Element::F32] {
+            for activation in [Activation::None, Activation::Tanh, Activation::Sigmoid] {
+                for sizes in [[1, 64, 33], [7, 32, 12], [1, 512, 96], [20, 96, 64]] {
+                    low_rank(&gpu, store, element, activation, sizes)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn low_rank(
+    gpu: &Device,
+    store: Store,
+    element: Element,
+    activation: Activation,
+    [rows, channels, rank]: [usize; 3],
+) -> Result<()> {
+    let mut sides = Sides::new(gpu, store);
+    let a = sides.numbers(&[channels, rank], -0.1, 0.1)?;
+    let b = sides.numbers(&[rank, channels], -0.1, 0.1)?;
+    let of = |product| -> Result<LowRank> {
+        let matrix =
+            |numbers, dims| Matrix::new(stored(numbers, element)?.into(), element, dims, product);
+        Ok(LowRank {
+            down: matrix(&a, [channels, rank])?,
+            up: matrix(&b, [rank, channels])?,
+            activation,
+        })
+    };
+    let (exact, on_gpu) = (of(ProductType::F32)?, of(store.product)?.on(gpu)?);
+    let [x, x_gpu] = sides.activations(&[rows, channels])?;
+    let [dy, dy_gpu] = sides.activations(&[rows, channels])?;
+    let what = format!("{store:?} {element:?} {activation:?} {rows} x {channels} x {rank}");
+    let (y, inner) = exact.forward(&Rows::of(ProductType::F32, &x)?)?;
+    let (y_got, inner_got) = on_gpu.forward(&Rows::of(store.product, &x_gpu)?)?;
+    assert_eq!((y_got.dtype(), inner_got.dtype()), (DType::F32, DType::F32));
+    sides.close(
+        &format!("inner {what}"),
+        &inner,
+        &inner_got.narrow(1, 0, rank)?,
+    );
+    sides.close(&format!("y {what}"), &y, &y_got);
+    let dx = exact.backward(&Rows::of(ProductType::F32, &dy)?, &inner)?;
+    let got = on_gpu.backward(&Rows::of(store.product, &dy_gpu)?, &inner_got)?;
+    sides.close(&format!("dx {what}"), &dx, &got);
+    Ok(())
+}
