@@ -94,14 +94,12 @@ impl Case {
         }
     }
 
-    /// One of each model that the device can compute.
+    /// One of each model.
     fn all(device: DeviceChoice, product: ProductType) -> impl Iterator<Item = Self> {
         let opened = Compute::fastest(device, Some(product), Weights::File).unwrap();
-        // RWKV-7 has no kernels for a GPU yet.
-        let models = MODELS.into_iter();
-        let models =
-            models.filter(move |(name, _)| device == DeviceChoice::Cpu || !name.starts_with('7'));
-        models.map(move |model| Self::load(model, &opened.compute))
+        MODELS
+            .into_iter()
+            .map(move |model| Self::load(model, &opened.compute))
     }
 
     fn device(&self) -> &Device {

@@ -99,10 +99,6 @@ impl Rwkv {
     pub fn load(file: &ModelFile, compute: impl Into<Compute>) -> Result<Self> {
         let (config, compute) = (Config::of(file)?, compute.into());
         ensure!(
-            compute.device.is_cpu() || config.version != Version::V7,
-            "RWKV-7 models are computed on the processor alone so far; use {DEVICE} cpu"
-        );
-        ensure!(
             compute.device.is_cpu() || HEAD_SIZES.contains(&config.head_size),
             "its heads have {} channels, and the GPU's kernels take {HEAD_SIZES:?}; use {DEVICE} cpu",
             config.head_size

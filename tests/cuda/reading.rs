@@ -1,13 +1,12 @@
 //! The GPU's own figures, and a text that is read token by token.
 
-use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use state_tune::model::{Reader, Rwkv, State};
 use state_tune::ops::linear::ProductType;
 use state_tune::ops::{Compute, device};
 
 use crate::common::close::close;
+use crate::common::golden;
 use crate::sides::gpu;
 
 #[test]
@@ -24,8 +23,13 @@ fn a_gpu_tells_of_itself() {
 #[test]
 #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
 fn reading_on_from_a_state() -> anyhow::Result<()> {
+    reads_on("model_5.2.pth")?;
+    reads_on("model_7.pth")
+}
+
+fn reads_on(file: &str) -> anyhow::Result<()> {
     let gpu = gpu();
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/model_5.2.pth");
+    let model = golden(file);
     let model = |device: &Device| {
         let exact = Compute::from(ProductType::F32);
         Rwkv::open(
@@ -53,7 +57,7 @@ fn reading_on_from_a_state() -> anyhow::Result<()> {
         let (want, got) = (want.read(tokens)?, got.read(tokens)?);
         let tensor = |row: Vec<f32>| Tensor::new(row, &Device::Cpu);
         close(
-            &format!("after {tokens:?}"),
+            &format!("{file} after {tokens:?}"),
             &tensor(got)?,
             &tensor(want)?,
             1e-4,

@@ -5,7 +5,7 @@
 mod kept;
 
 use anyhow::{Context, Result};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 pub use self::kept::Kept;
 use self::kept::{LayerValue, LowRankOutput};
@@ -329,14 +329,16 @@ fn low_rank(
         Weights::Int8 | Weights::Nf4 => Weights::File,
         weights @ (Weights::File | Weights::Bf16) => weights,
     };
-    let compute = Compute {
+    let in_main_memory = Compute {
         weights,
+        device: Device::Cpu,
         ..compute.clone()
     };
     let [_, rank] = file.matrix_shape(down)?;
-    Ok(LowRank {
-        down: file.matrix(down, [n_embd, rank], &compute)?,
-        up: file.matrix(up, [rank, n_embd], &compute)?,
+    let matrices = LowRank {
+        down: file.matrix(down, [n_embd, rank], &in_main_memory)?,
+        up: file.matrix(up, [rank, n_embd], &in_main_memory)?,
         activation,
-    })
+    };
+    Ok(matrices.on(&compute.device)?)
 }
