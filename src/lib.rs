@@ -71,7 +71,8 @@
 //! console/       what a person sees: lines, progress bars, messages; handed to whoever has
 //!                something to say
 //! setting        the names by which messages call what a user can set
-//! table          tables (Parquet, CSV, JSON) as JSON lines
+//! container      files of rows (JSON, CSV, Parquet, compressed or not), recognised and read row by
+//!                row
 //! files, system  the memory map and atomic replacement; this machine's processor, memory and
 //!                signals
 //! ```
@@ -82,7 +83,7 @@
 //!
 //! ```text
 //! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file >
-//!     model, data > ops > tensors, tokenizer, fetch > console, files, setting, system, table
+//!     model, data > ops > tensors, tokenizer, fetch > console, container, files, setting, system
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
@@ -90,6 +91,7 @@
 
 pub mod cli;
 pub mod console;
+pub mod container;
 pub mod convert;
 pub mod data;
 pub mod evaluate;
@@ -104,7 +106,6 @@ pub mod sample;
 pub mod setting;
 pub mod state_file;
 pub mod system;
-pub mod table;
 pub mod tensors;
 pub mod tokenizer;
 pub mod train;

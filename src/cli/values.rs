@@ -1,8 +1,9 @@
 //! How the values of flags are read, and how defaults are shown: as they would be typed.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 
 use crate::data::template::Template;
 use crate::model::Group;
@@ -71,6 +72,14 @@ pub fn other_model(force: bool) -> OtherModel {
         true => OtherModel::Accept,
         false => OtherModel::Refuse,
     }
+}
+
+/// A file of rows; `-` is standard input.
+pub fn rows_file() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().map(|path| match path.as_os_str() == "-" {
+        true => "/dev/stdin".into(),
+        false => path,
+    })
 }
 
 /// A text unless it is empty, which many flags take for none.

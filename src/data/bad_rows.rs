@@ -42,6 +42,8 @@ pub struct Rows<T> {
     pub bad: BadRows,
     /// Blank lines.
     pub blank: usize,
+    /// What a user should be told of the file, a line each.
+    pub notes: Vec<String>,
 }
 
 /// Reads a file row by row with `parse`, which gives `None` for a row that is left out on purpose.
@@ -56,9 +58,10 @@ pub fn read<T>(
         used: Vec::new(),
         bad: BadRows::default(),
         blank: 0,
+        notes: Vec::new(),
     };
     let (mut count, mut last) = (0, 0);
-    let each = |line: usize, bytes: &[u8]| {
+    let take = |line: usize, bytes: &[u8]| {
         (count, last) = (count + 1, line);
         match parse(line, bytes) {
             Ok(row) => rows.used.extend(row),
@@ -66,11 +69,15 @@ pub fn read<T>(
         }
         Ok(())
     };
-    jsonl::read_as(path, each)?;
+    rows.notes = jsonl::each(path, take)?;
     rows.blank = last - count;
     let is_refused = on_bad_row == OnBadRow::Refuse || rows.bad.count == count;
     if is_refused && rows.bad.count > 0 {
-        return Err(rows.bad.into());
+        let error = anyhow::Error::from(rows.bad);
+        return Err(match rows.notes.into_iter().next() {
+            Some(note) => error.context(note),
+            None => error,
+        });
     }
     Ok(rows)
 }

@@ -47,6 +47,7 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Dataset> {
         context()
     );
     notes.bad = rows.bad;
+    notes.of_file = rows.notes;
     Ok(Dataset {
         examples: rows.used,
         blank: rows.blank,

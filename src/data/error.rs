@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::container::ContainerError;
 use crate::setting::{DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_FORMATTER, Setting};
 
 /// What can be wrong with a data file. The caller knows the path and adds it.
@@ -12,6 +13,17 @@ pub enum DataError {
     /// The file cannot be opened, or a read failed.
     #[error("the file cannot be read")]
     Read(#[from] io::Error),
+    /// The file's rows cannot be told from each other.
+    #[error(transparent)]
+    Container(ContainerError),
+    /// What is wrong with a file that is no plain JSON lines.
+    #[error("{note}")]
+    In {
+        /// What the file is read as.
+        note: String,
+        /// What is wrong.
+        source: Box<DataError>,
+    },
     /// Every line is blank, or there is none.
     #[error(
         "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \
@@ -187,6 +199,15 @@ impl DataError {
             self,
             Self::MissingKey { .. } | Self::NotText { found: "null", .. }
         )
+    }
+}
+
+impl From<ContainerError> for DataError {
+    fn from(error: ContainerError) -> Self {
+        match error {
+            ContainerError::Read(error) => Self::Read(error),
+            error => Self::Container(error),
+        }
     }
 }
 

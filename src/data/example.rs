@@ -79,6 +79,7 @@ impl Example {
         }
         // Nothing can be learnt from what follows the last answer that is.
         tokens.truncate(learnt.last().map_or(0, |last| last.end));
+        tokens.shrink_to_fit();
         Ok(Self {
             tokens,
             learnt,

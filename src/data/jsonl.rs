@@ -1,4 +1,4 @@
-//! Reads a JSONL file: one JSON object a line, each an example.
+//! The rows of a file: one JSON object each, however the file holds them.
 //!
 //! Templates insert values the way the original program did, which is Python's
 //! `"{}".format(value)`: a number must not turn from `1.0` into `1`. So values are read as raw JSON
@@ -9,8 +9,6 @@
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -18,6 +16,7 @@ use serde_json::value::RawValue;
 use super::error::DataError;
 use super::json::{holds_text, kind, not_json, string};
 use super::line_ends::LineEnds;
+use crate::container::{Beside, Container};
 
 /// One line's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,44 +175,51 @@ pub fn string_line(line: usize, bytes: &[u8]) -> Result<Option<String>, DataErro
         .map_err(|error| not_json(line, text, &error))
 }
 
-/// Reads all rows of a file. A byte order mark, CRLF line ends and blank lines do no harm; line
-/// numbers count every line.
-pub fn read(path: &Path) -> Result<Vec<Row>, DataError> {
-    read_as(path, Row::parse)
-}
-
-/// As [`read`], with what `parse` makes of each line's number and bytes.
-pub fn read_as<T>(
+/// Gives each row of a file to `take` as it comes: its number and its JSON. Returns what a user
+/// should be told of the file, a line each.
+pub fn each(
     path: &Path,
-    parse: impl FnMut(usize, &[u8]) -> Result<T, DataError>,
-) -> Result<Vec<T>, DataError> {
-    read_from(BufReader::new(File::open(path)?), parse)
+    take: impl FnMut(usize, &[u8]) -> Result<(), DataError>,
+) -> Result<Vec<String>, DataError> {
+    let file = Container::open(path)?;
+    let name = path.display();
+    let mut notes = Vec::new();
+    if !file.is_plain() {
+        let numbers = match file.is_numbered_by_line() {
+            true => "",
+            false => "; a line in messages means one of its rows",
+        };
+        notes.push(format!("{name} is read as {file}{numbers}"));
+    }
+    let beside = each_of(file, take).map_err(|error| match notes.first() {
+        Some(note) => DataError::In {
+            note: note.clone(),
+            source: Box::new(error),
+        },
+        None => error,
+    })?;
+    if !beside.keys.is_empty() {
+        let keys = beside.keys.join("`, `");
+        notes.push(format!(
+            "{name} holds `{}` beside its rows, which is not used",
+            keys.escape_debug()
+        ));
+    }
+    Ok(notes)
 }
 
-fn read_from<T>(
-    mut reader: impl BufRead,
-    mut parse: impl FnMut(usize, &[u8]) -> Result<T, DataError>,
-) -> Result<Vec<T>, DataError> {
-    let mut rows = Vec::new();
-    let mut buffer = Vec::new();
-    for line in 1.. {
-        buffer.clear();
-        if reader.read_until(b'\n', &mut buffer)? == 0 {
-            break;
-        }
-        let mut bytes = buffer.as_slice();
-        if line == 1 {
-            bytes = bytes.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(bytes);
-        }
-        let bytes = bytes.trim_ascii_end();
-        if !bytes.is_empty() {
-            rows.push(parse(line, bytes)?);
-        }
-    }
-    if rows.is_empty() {
-        Err(DataError::Empty)
-    } else {
-        Ok(rows)
+fn each_of(
+    file: Container,
+    mut take: impl FnMut(usize, &[u8]) -> Result<(), DataError>,
+) -> Result<Beside, DataError> {
+    let mut is_empty = true;
+    let beside = file.each(|number, json| {
+        is_empty = false;
+        take(number, json)
+    })?;
+    match is_empty {
+        true => Err(DataError::Empty),
+        false => Ok(beside),
     }
 }
 

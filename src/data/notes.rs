@@ -23,6 +23,8 @@ const LONGEST: usize = 40;
 /// What there is to say of a file's rows.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Notes {
+    /// What the file is, a line each, if it is no plain JSON lines.
+    pub of_file: Vec<String>,
     /// How many rows are of each format, and the line of the first.
     formats: BTreeMap<DataFormat, (usize, usize)>,
     /// Keys of rows with text that goes nowhere.
@@ -68,7 +70,11 @@ impl Notes {
 /// One line or more, without the last one's end.
 impl fmt::Display for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = self
+            .of_file
+            .iter()
+            .map(|note| format!("note   {note}"))
+            .collect();
         for (format, (count, first)) in &self.formats {
             let mut some = String::new();
             if self.formats.len() > 1 {

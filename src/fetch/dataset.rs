@@ -2,14 +2,16 @@
 //! [`layout`] chooses the files.
 
 mod layout;
+mod table_format;
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
 use super::address::{Address, HubFile, MAIN, RepoKind};
@@ -18,7 +20,7 @@ use super::hub::Hub;
 use super::part::Part;
 use super::retry::RetryPolicy;
 use crate::console::Console;
-use crate::table::{self, TableFormat};
+use crate::container::Container;
 
 /// `owner/name[:config][@revision]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,9 +122,7 @@ pub fn fetch(
         .with_context(|| format!("cannot write {}", part.path().display()))?;
     let mut out = BufWriter::new(&mut part);
     for (path, shard) in &shards {
-        let format = TableFormat::of(path).ok_or_else(|| anyhow!("{path} is no table"))?;
-        let read = File::open(shard).with_context(|| format!("cannot read {}", shard.display()))?;
-        match table::to_lines(format, read, &mut out) {
+        match write_rows(shard, &mut out) {
             Ok(more) => rows += more,
             Err(error) if is_disk_full(&error) => bail!(
                 "the disk is full; make room and start again (what was fetched is kept in {})",
@@ -148,6 +148,26 @@ pub fn fetch(
     ensure!(rows > 0, "the split {split} of {dataset} has no rows");
     console.line(&format!("fetch  {}: {rows} rows", target.display()));
     Ok(())
+}
+
+/// Writes each row of a file on a line. Returns how many there were.
+fn write_rows(path: &Path, out: &mut impl Write) -> Result<u64> {
+    let file = Container::open(path)?;
+    let place = match file.is_numbered_by_line() {
+        true => "line",
+        false => "row",
+    };
+    let mut rows = 0;
+    file.each(|number, row| -> Result<()> {
+        let row = row.trim_ascii_start();
+        ensure!(row.starts_with(b"{"), "{place} {number} is no JSON object");
+        serde_json::from_slice::<IgnoredAny>(row).with_context(|| format!("{place} {number}"))?;
+        out.write_all(row)?;
+        out.write_all(b"\n")?;
+        rows += 1;
+        Ok(())
+    })?;
+    Ok(rows)
 }
 
 /// The directory where a dataset's files lie until they are rows: `data.jsonl.shards`.

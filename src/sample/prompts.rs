@@ -57,6 +57,9 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
             path.display()
         )
     })?;
+    for note in rows.notes {
+        console.line(&format!("note   {note}"));
+    }
     if new_line_ends > 0 {
         console.line(&format!(
             "note   CR LF and CR became LF in {}; {KEEP_CR} keeps them",

@@ -23,7 +23,7 @@ pub struct Options {
     pub model: PathBuf,
     /// Where the model is downloaded from if it is not on disk.
     pub model_remote: Option<Remote>,
-    /// The JSONL file of examples.
+    /// The file of examples, of any kind that [`crate::container`] knows.
     pub data: PathBuf,
     /// Where the data is downloaded from if it is not on disk.
     pub data_remote: Option<Remote>,
@@ -163,7 +163,7 @@ pub struct Evaluation {
 pub enum HeldOut {
     /// All of the data is learnt from, and nothing is evaluated.
     None,
-    /// All of this JSONL file.
+    /// All of this file.
     File(PathBuf),
     /// This share of the data.
     Share(f64),

@@ -163,8 +163,9 @@ fn arrays_and_tables_become_lines() {
         .file("datasets/me/mine/train.csv", table)
         .serve();
     let flags = ["--prompt_formatter={n}", "--response_formatter={output}"];
-    let wanted = "{\"input\":\"a, \\\"b\\\"\\nc\",\"output\":\"ü\",\"n\":1,\"x\":0.5,\"day\":\"2024-01-01\"}\n\
-                  {\"input\":null,\"output\":\"d\",\"n\":2,\"x\":null,\"day\":\"x\"}\n";
+    // Values are the texts they are.
+    let wanted = "{\"input\":\"a, \\\"b\\\"\\nc\",\"output\":\"ü\",\"n\":\"1\",\"x\":\"0.5\",\"day\":\"2024-01-01\"}\n\
+                  {\"input\":\"NA\",\"output\":\"d\",\"n\":\"2\",\"x\":\"\",\"day\":\"x\"}\n";
     becomes(&server, "me/mine", &flags, wanted);
     let server = Shelf::default()
         .file("datasets/me/mine/train.tsv", "input\toutput\na,b\tc\n")
@@ -175,6 +176,31 @@ fn arrays_and_tables_become_lines() {
         &[],
         "{\"input\":\"a,b\",\"output\":\"c\"}\n",
     );
+    // As many large datasets are.
+    let server = Shelf::default()
+        .file(
+            "datasets/me/mine/train.jsonl.gz",
+            include_bytes!("../data/rows/data.jsonl.gz"),
+        )
+        .serve();
+    let lines = include_str!("../data/rows/data.jsonl");
+    becomes(&server, "me/mine", &[], lines);
+}
+
+#[test]
+fn hostile_parquet_is_refused() {
+    for (parquet, word) in [
+        (&include_bytes!("../data/nested.parquet")[..], "levels deep"),
+        (
+            include_bytes!("../data/dictionary_bomb.parquet"),
+            "dictionary",
+        ),
+    ] {
+        let server = Shelf::default()
+            .file("datasets/me/mine/train.parquet", parquet)
+            .serve();
+        refuses(&server, "me/mine", &[], &["train.parquet of me/mine", word]);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ const RANKS: [(&str, usize); 22] = [
     ("system", 0),
     ("console", 0),
     ("setting", 0),
-    ("table", 0),
+    ("container", 0),
     ("tensors", 1),
     ("tokenizer", 1),
     ("fetch", 1),

@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::DEFAULTS;
-use crate::cli::values::{not_negative, one_of, part, steps};
+use crate::cli::values::{not_negative, one_of, part, rows_file, steps};
 use crate::cli::{Exit, usage};
 use crate::train::{Evaluation, HeldOut, Keep, Options};
 
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", next_help_heading = "Evaluation")]
 pub struct EvaluationArgs {
-    /// Examples that are not learnt from, to see how well they are predicted; JSON lines as
-    /// --data_path
-    #[arg(long, value_name = "FILE", conflicts_with = "eval_split")]
+    /// Examples that are not learnt from, to see how well they are predicted; a file as --data_path
+    #[arg(
+        long, value_parser = rows_file(), value_name = "FILE", conflicts_with = "eval_split"
+    )]
     eval_path: Option<PathBuf>,
 
     /// Put this share of the data aside for that instead, such as 0.1

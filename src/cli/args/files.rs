@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::DEFAULTS;
-use crate::cli::values::not_empty;
+use crate::cli::values::{not_empty, rows_file};
 use crate::cli::{Exit, usage};
 use crate::fetch::{Dataset, Remote};
 use crate::setting::{DATA_URL, MODEL_URL, Setting};
@@ -24,8 +24,12 @@ pub struct FileArgs {
     #[arg(long, default_value = "", value_name = "URL")]
     model_url: String,
 
-    /// The data, one JSON object a line
-    #[arg(long, default_value_os_t = DEFAULTS.data.clone(), value_name = "FILE")]
+    /// The data: JSON lines, a JSON array, CSV or Parquet, or gzip or zstd of these; - is standard
+    /// input
+    #[arg(
+        long, default_value_os_t = DEFAULTS.data.clone(), value_parser = rows_file(),
+        value_name = "FILE"
+    )]
     data_path: PathBuf,
 
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::values::{count, not_empty, other_model, prompt, temperature, top_p};
+use crate::cli::values::{count, not_empty, other_model, prompt, rows_file, temperature, top_p};
 use crate::cli::{Exit, usage};
 use crate::data::template::Template;
 use crate::generate::Settings;
@@ -20,7 +20,7 @@ pub struct TestingArgs {
 
     /// Answer each line of this file instead, an object as in the data or a string, and write JSON
     /// lines
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_parser = rows_file(), value_name = "FILE")]
     prompts: Option<PathBuf>,
 
     /// Talk with the tuned state instead, a line a turn; --prompt_formatter takes what is typed as

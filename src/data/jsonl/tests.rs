@@ -1,11 +1,19 @@
 //! One test per kind of error, and Python's text for every kind of number.
 
+use std::io::Cursor;
+
 use proptest::prelude::*;
 
 use super::*;
 
 fn rows(file: &[u8]) -> Result<Vec<Row>, DataError> {
-    read_from(file, Row::parse)
+    let file = Container::from_reader(Cursor::new(file.to_vec()))?;
+    let mut rows = Vec::new();
+    each_of(file, |line, json| {
+        rows.push(Row::parse(line, json)?);
+        Ok(())
+    })?;
+    Ok(rows)
 }
 
 fn message<T: std::fmt::Debug>(result: Result<T, DataError>) -> String {
@@ -16,8 +24,13 @@ fn message<T: std::fmt::Debug>(result: Result<T, DataError>) -> String {
 fn reads_a_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"a\": \"x\\ty\"}\n{\"a\": 1}").unwrap();
-    let rows = read(file.path()).unwrap();
-    assert_eq!(rows.len(), 2);
+    let mut rows = Vec::new();
+    let notes = each(file.path(), |line, json| {
+        rows.push(Row::parse(line, json)?);
+        Ok(())
+    });
+    let notes = notes.unwrap();
+    assert_eq!((rows.len(), notes), (2, Vec::new()));
     assert_eq!(rows[0].text("a").unwrap(), "x\ty");
     assert_eq!(rows[1].text("a").unwrap(), "1");
 }
@@ -26,7 +39,7 @@ fn reads_a_file() {
 fn a_file_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(
-        read(&folder.path().join("none")),
+        each(&folder.path().join("none"), |_, _| Ok(())),
         Err(DataError::Read(_))
     ));
 }
@@ -70,7 +83,7 @@ fn not_utf8() {
 
 #[test]
 fn not_json() {
-    let cases: [(&str, usize, &str); 8] = [
+    let cases: [(&str, usize, &str); 7] = [
         ("hello", 1, "expected value"),
         ("{\"é\": 1,}", 9, "trailing comma"),
         ("{\"a\": 1} {", 10, "trailing characters"),
@@ -78,7 +91,6 @@ fn not_json() {
         ("{\"a\": 01}", 8, "invalid number"),
         ("{", 1, "EOF while parsing an object"),
         ("{\"a\": \"b", 8, "EOF while parsing a string"),
-        ("[1", 2, "EOF while parsing a list"),
     ];
     for (text, at, why) in cases {
         match rows(format!("\n{text}\n").as_bytes()) {
@@ -101,7 +113,7 @@ fn not_json() {
 #[test]
 fn not_an_object() {
     let cases = [
-        ("[{}]", "an array"),
+        ("[[{}]]", "an array"),
         ("\"{}\"", "a string"),
         ("-1", "a number"),
         (" true", "a boolean"),

@@ -12,10 +12,10 @@ use hf_hub::repository::DatasetInfo;
 use serde_json::Value;
 
 use super::Dataset;
+use super::table_format::TableFormat;
 use crate::fetch::address::MAIN;
 use crate::fetch::hub::{CONVERTED, Hub};
 use crate::setting::DATASET_SPLIT;
-use crate::table::TableFormat;
 
 /// Paths by configuration and split, in the order in which their rows come.
 type Layout = BTreeMap<String, BTreeMap<String, Vec<String>>>;

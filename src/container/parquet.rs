@@ -1,0 +1,255 @@
+//! Parquet: each row as a JSON object with all of its columns.
+//!
+//! The reader trusts what a file says of itself, and some files are hostile: so how deep a schema
+//! is, and how large a dictionary unpacks to, is looked at before it begins, and its panics are
+//! errors.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
+use std::thread;
+
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_json::writer::{LineDelimited, WriterBuilder};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
+use parquet::schema::types::Type;
+
+use super::Take;
+use super::bounded::LONGEST_ROW;
+use super::error::ContainerError;
+
+/// Rows held in memory at once.
+const BATCH: usize = 32;
+
+/// The deepest schema. A list in a structure is three levels; each costs some kilobytes of stack.
+const DEEPEST: usize = 100;
+
+/// The most bytes that a batch's values of one dictionary may take.
+const BATCH_BYTES: usize = 128 << 20;
+
+/// Gives each row to `take`, as JSON.
+pub fn each<E: From<ContainerError>>(file: File, take: Take<'_, E>) -> Result<(), E> {
+    let mut rows = guarded(|| open(&file))?;
+    let schema = Arc::new(widened(&rows.schema()));
+    let mut count = 0;
+    while let Some(lines) =
+        guarded(|| rows.next().map(|batch| lines(&batch?, &schema)).transpose())?
+    {
+        for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            count += 1;
+            if line.len() > LONGEST_ROW {
+                return Err(ContainerError::TooLong { row: count }.into());
+            }
+            take(count, line)?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks at what the file says of itself, and begins to read.
+fn open(file: &File) -> Result<impl RecordBatchReader + use<>, ContainerError> {
+    let metadata = Arc::new(metadata(file)?);
+    let dictionary = largest_dictionary(file, &metadata)?;
+    let batch = BATCH.min(BATCH_BYTES / dictionary.max(1)).max(1);
+    let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata);
+    Ok(builder.with_batch_size(batch).build()?)
+}
+
+/// What the file says of itself, if its schema is not too deep.
+///
+/// Schemas are read, and dropped, by recursion. A level takes five bytes of the file's end or more
+/// and less than two kilobytes of stack, so this happens on a thread whose stack suffices.
+fn metadata(mut file: &File) -> Result<ParquetMetaData, ContainerError> {
+    let mut end = [0; 8];
+    let all = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    if all < end.len() {
+        return Err(ContainerError::DamagedParquet);
+    }
+    file.seek(SeekFrom::End(-8))?;
+    file.read_exact(&mut end)?;
+    let [a, b, c, d, ..] = end;
+    let len = all.min(u32::from_le_bytes([a, b, c, d]) as usize);
+    let read = || -> Result<ParquetMetaData, ContainerError> {
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(file)?;
+        let depth = depth(metadata.file_metadata().schema());
+        match depth > DEEPEST {
+            true => {
+                let what = format!("schema is {depth} levels deep; at most {DEEPEST} are read");
+                Err(ContainerError::HostileParquet { what })
+            }
+            false => Ok(metadata),
+        }
+    };
+    thread::scope(|scope| {
+        let stack = (8 << 20) + len.saturating_mul(400);
+        let reading = thread::Builder::new()
+            .stack_size(stack)
+            .spawn_scoped(scope, || guarded(read))?;
+        reading
+            .join()
+            .unwrap_or_else(|_| Err(ContainerError::DamagedParquet))
+    })
+}
+
+fn depth(schema: &Type) -> usize {
+    let inner = match schema.is_group() {
+        true => schema.get_fields().iter().map(|field| depth(field)).max(),
+        false => None,
+    };
+    1 + inner.unwrap_or(0)
+}
+
+/// The bytes of the largest dictionary, unpacked. Each row may be any value of it, so that a batch
+/// may be as many times as large.
+fn largest_dictionary(file: &File, metadata: &ParquetMetaData) -> Result<usize, ContainerError> {
+    let mut largest = 0;
+    for column in metadata
+        .row_groups()
+        .iter()
+        .flat_map(|group| group.columns())
+    {
+        let size = dictionary(file, column)?;
+        if size > LONGEST_ROW {
+            let what = format!(
+                "column {} has a dictionary of {size} bytes, which may repeat in every row; write \
+                 the file again without dictionaries",
+                column.column_path()
+            );
+            return Err(ContainerError::HostileParquet { what });
+        }
+        largest = largest.max(size);
+    }
+    Ok(largest)
+}
+
+/// The bytes of a column's dictionary, unpacked; 0 if there is none. Its page comes first, and a
+/// page's header begins with two numbers: what kind of page it is, and its size when unpacked.
+fn dictionary(mut file: &File, column: &ColumnChunkMetaData) -> Result<usize, ContainerError> {
+    /// In Thrift's compact protocol: the next field is a 32-bit integer.
+    const NEXT_IS_I32: u8 = 0x15;
+    const DICTIONARY_PAGE: u64 = 2;
+    let at = column
+        .dictionary_page_offset()
+        .unwrap_or(column.data_page_offset());
+    let mut header = [0; 12];
+    file.seek(SeekFrom::Start(at.unsigned_abs()))?;
+    // Less is there only in a damaged file, which the reader refuses.
+    let read = file.read(&mut header)?;
+    let mut bytes = header[..read].iter().copied();
+    let mut next = || -> Option<u64> {
+        (bytes.next()? == NEXT_IS_I32).then_some(())?;
+        let mut number = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = bytes.next()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number >> 1); // of numbers that are not negative
+            }
+        }
+        None
+    };
+    Ok(match (next(), next()) {
+        (Some(DICTIONARY_PAGE), Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
+        _ => 0,
+    })
+}
+
+thread_local! {
+    /// Whether a panic on this thread is expected, and says nothing.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` with the Parquet reader, which panics on some damaged files: that is an error here.
+fn guarded<T>(work: impl FnOnce() -> Result<T, ContainerError>) -> Result<T, ContainerError> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    // Nothing of what `work` held is used again: the error ends the reading.
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(false);
+    done.unwrap_or_else(|_| Err(ContainerError::DamagedParquet))
+}
+
+/// A batch as lines of JSON.
+fn lines(batch: &RecordBatch, schema: &Arc<Schema>) -> Result<Vec<u8>, ContainerError> {
+    let mut lines = Vec::new();
+    let mut writer = WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(&mut lines);
+    writer.write(&widen(batch, schema)?)?;
+    writer.finish()?;
+    drop(writer);
+    Ok(lines)
+}
+
+/// Floats of 16 and 32 bits as 64 bits, as Python reads them: 0.1 of 32 bits is
+/// 0.10000000149011612. Dictionaries as their values.
+fn widened(schema: &Schema) -> Schema {
+    let fields: Vec<FieldRef> = schema.fields().iter().map(wide_field).collect();
+    Schema::new(fields)
+}
+
+fn wide_field(field: &FieldRef) -> FieldRef {
+    let wide = wide(field.data_type());
+    Arc::new(Field::new(field.name(), wide, true))
+}
+
+fn wide(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Float16 | DataType::Float32 => DataType::Float64,
+        DataType::Dictionary(_, values) => wide(values),
+        // As texts: then an impossible date becomes null, and not the text of an error.
+        DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => DataType::Utf8,
+        DataType::List(item) => DataType::List(wide_field(item)),
+        DataType::LargeList(item) => DataType::LargeList(wide_field(item)),
+        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(wide_field(item), *n),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(wide_field).collect()),
+        other => other.clone(),
+    }
+}
+
+fn widen(batch: &RecordBatch, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns: Result<Vec<_>, _> = columns
+        .map(|(column, field)| arrow_cast::cast(column, field.data_type()))
+        .collect();
+    RecordBatch::try_new(Arc::clone(schema), columns?)
+}
+
+impl From<ParquetError> for ContainerError {
+    fn from(error: ParquetError) -> Self {
+        Self::Parquet(error.to_string())
+    }
+}
+
+impl From<ArrowError> for ContainerError {
+    fn from(error: ArrowError) -> Self {
+        Self::Parquet(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_reader_is_an_error() {
+        let error = guarded::<()>(|| panic!("as the reader does")).unwrap_err();
+        assert_eq!(error.to_string(), "the Parquet file is damaged");
+    }
+}
