@@ -76,7 +76,11 @@ fn parquet_comes_first_then_the_hubs_conversion_then_other_tables() {
         "datasets/me/mine@refs/convert/parquet/default/train/0000.parquet",
         PARQUET,
     );
-    let templates = ["--prompt_formatter={text}", "--response_formatter=x{text}"];
+    let templates = [
+        "--prompt_formatter={text}",
+        "--response_formatter=x{text}",
+        "--skip_bad", // one text is empty
+    ];
     becomes(
         &converted.clone().serve(),
         "me/mine",
@@ -413,7 +417,11 @@ fn pyarrow_in_python_says_the_same_of_many_rows() {
         .file("datasets/me/mine/train.parquet", parquet)
         .serve();
     let wanted = fs::read_to_string(dir.path("l")).unwrap();
-    let flags = ["--prompt_formatter={i64}", "--response_formatter=x{text}"];
+    let flags = [
+        "--prompt_formatter={i64}",
+        "--response_formatter=x{text}",
+        "--skip_bad",
+    ];
     becomes(&server, "me/mine", &flags, &wanted);
 }
 
