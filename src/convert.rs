@@ -14,7 +14,7 @@ use crate::model::{Generation, Rwkv, State};
 use crate::ops::linear::ProductType;
 use crate::setting::{DATA_PATH, FOLD, MODEL, TO, TUNE};
 use crate::state_file::{self, Format, OtherModel, StateFile};
-use crate::tensors::{Element, pth};
+use crate::tensors::Element;
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
@@ -49,6 +49,16 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     let model = options.model.as_ref();
     let model = model.map(|path| Rwkv::open(path, ProductType::F32));
     let model = model.transpose()?;
+    if let Some(model) = &model {
+        if let Some(unused) = model.unused() {
+            console.line(&format!("note   {unused}"));
+        }
+        if model.has_state() {
+            console.line(
+                "note   the model has a state of its own (time_state), whose place this one takes",
+            );
+        }
+    }
     let first = open(&options.input, options, model.as_ref())?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
     console.line(&format!(
@@ -104,8 +114,6 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         let (Some(path), Some(fingerprint)) = (&options.model, fingerprint) else {
             bail!("{TO} model puts the state into a copy of a model; name the model with {MODEL}")
         };
-        pth::read(path)
-            .with_context(|| format!("{TO} model needs a .pth, not {}", path.display()))?;
         state_file::write_into_model(&target, &state, path, fingerprint)
     } else {
         state_file::write(&target, &state, element, options.to, fingerprint)

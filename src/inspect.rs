@@ -40,6 +40,9 @@ fn model(config: &Config, file: &ModelFile, path: &Path, console: &Console) -> R
     console.line(&format!("type         {}", model.element()));
     console.line(&format!("tensors      {}", file.names().count()));
     console.line(&format!("fingerprint  {}", model.fingerprint()));
+    for note in model.notes() {
+        console.line(&format!("note         {note}"));
+    }
     Ok(())
 }
 

@@ -64,7 +64,7 @@
 //!                (instructions, vectors, memory, threads), cuda/ (kernels and how they
 //!                are launched; driver/ alone calls NVIDIA's libraries), device (which one computes)
 //! tensors/       files of tensors: what they hold, the types of number, safetensors, PyTorch's zip
-//!                and pickle
+//!                and pickle, models in several files; names (other programs' as RWKV's own)
 //! tokenizer/     the World vocabulary
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module
 //!                that touches the network

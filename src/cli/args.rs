@@ -104,6 +104,7 @@ impl Args {
         checkpoints.put_into(&mut options);
         data.put_into(&mut options);
         machine.put_into(&mut options);
+        options.other_model = testing.other_model();
         let source = files.put_into(&mut options)?;
         if let Some(options) = testing.options(&options)? {
             if dry_run {

@@ -9,7 +9,7 @@ use crate::data::template::Template;
 use crate::model::Group;
 use crate::ops::device::DeviceChoice;
 use crate::state_file::OtherModel;
-use crate::train::{MOST_EXAMPLES, Tune};
+use crate::train::{Init, MOST_EXAMPLES, Tune};
 
 /// One of some words, and what each stands for.
 pub fn one_of<T: Copy + Send + Sync>(
@@ -28,9 +28,9 @@ pub fn one_of_or_auto<T: Copy + Send + Sync>(
         .map(|chosen| Auto(value_of(names, &chosen)))
 }
 
-fn value_of<T: Copy>(names: &[(&str, T)], chosen: &str) -> Option<T> {
-    let found = names.iter().find(|&&(name, _)| name == chosen);
-    found.map(|&(_, value)| value)
+fn value_of<T: Clone>(names: &[(&str, T)], chosen: &str) -> Option<T> {
+    let found = names.iter().find(|(name, _)| *name == chosen);
+    found.map(|(_, value)| value.clone())
 }
 
 const AUTO: &str = "auto";
@@ -116,6 +116,19 @@ pub fn tune(text: &str) -> Result<Tune, String> {
         }
     }
     Ok(tune)
+}
+
+/// One of the words, or the file of a state, which has a dot or a slash in its name: a word that is
+/// typed wrong is no file.
+pub fn init() -> impl TypedValueParser<Value = Init> {
+    PathBufValueParser::new().try_map(|path| {
+        let text = path.to_string_lossy();
+        match value_of(&Init::NAMES, &text) {
+            Some(word) => Ok(word),
+            None if text.contains(['.', '/']) => Ok(Init::File(path)),
+            None => Err("use zeros, ones, random, model, or a state's file, such as ./state.pth"),
+        }
+    })
 }
 
 pub fn number(text: &str) -> Result<f64, String> {

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use anyhow::{Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 use super::{ModelFile, other_models};
 
@@ -18,7 +17,7 @@ pub enum Generation {
 }
 
 /// What a fingerprint of an RWKV-7 model begins with; those of RWKV-5 models are the hash alone.
-const SEVEN: &str = "rwkv7-";
+pub(super) const SEVEN: &str = "rwkv7-";
 
 impl Generation {
     /// The generation of a model that has this fingerprint.
@@ -164,29 +163,6 @@ fn version_of_five(file: &ModelFile) -> Result<(Version, usize)> {
         (shape, true) => (Version::V5_1, shape.iter().product()),
         (shape, false) => (Version::V5_0, shape.iter().product()),
     })
-}
-
-/// A hash, in hexadecimal, of the sizes and of every layer's decays and norms (and RWKV-7's bonus):
-/// little to read, and training changes all of them. RWKV-7's begins with its generation.
-pub fn fingerprint(file: &ModelFile, config: &Config) -> Result<String> {
-    let (prefix, names): (_, &[_]) = match config.version.generation() {
-        Generation::Five => ("", &["att.time_decay", "ln1.weight", "ln1.bias"]),
-        Generation::Seven => (SEVEN, &["att.w0", "att.r_k", "ln1.weight", "ln1.bias"]),
-    };
-    let mut hasher = Sha256::new();
-    hasher.update(config.to_string());
-    for i in 0..config.n_layer {
-        for name in names {
-            let name = format!("blocks.{i}.{name}");
-            let count = file.shape(&name)?.iter().product();
-            for number in file.numbers(&name, count)? {
-                hasher.update(number.to_le_bytes());
-            }
-        }
-    }
-    let hash = hasher.finalize();
-    let hash: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("{prefix}{hash}"))
 }
 
 /// The number in `blocks.N.rest`.

@@ -1,6 +1,6 @@
 //! How many bytes a model needs, from which a run plans how much of a batch is computed at once.
 
-use super::{Block, Carried, Config, Intermediates, Rwkv, Version, head};
+use super::{Block, Carried, Config, Intermediates, Remembered, Rwkv, Version, bytes, head};
 use crate::ops::linear::WIDENED;
 
 impl Rwkv {
@@ -63,6 +63,12 @@ impl Rwkv {
     }
 }
 
+/// Bytes of what is remembered of all blocks, of which the last gave `out`.
+pub(super) fn bytes_remembered(remembered: &[Remembered], out: &Carried) -> usize {
+    let v_first = out.v_first.as_ref().map_or(0, bytes);
+    remembered.iter().map(Remembered::bytes).sum::<usize>() + v_first
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -70,7 +76,7 @@ mod tests {
     use anyhow::Result;
 
     use super::*;
-    use crate::model::{Batch, FirstRow, ModelFile, Sequence, State, bytes_remembered};
+    use crate::model::{Batch, FirstRow, ModelFile, Sequence, State};
     use crate::ops::linear::ProductType;
 
     /// To the byte: a tensor more in a [`Kept`] has to be counted.

@@ -10,11 +10,14 @@ mod block;
 mod carried;
 mod channel_mix;
 mod config;
+mod fingerprint;
 mod group;
 mod head;
 mod memory;
+mod notes;
 mod other_models;
 mod reader;
+mod start;
 mod state;
 mod time_mix;
 pub mod weights;
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, FirstRow, Sequence, split};
 pub use config::{Config, Generation, Version};
+pub use fingerprint::is_same_model;
 pub use group::{Group, PerGroup};
 pub use reader::Reader;
 pub use state::{LayerState, State};
@@ -35,6 +39,7 @@ pub use weights::ModelFile;
 use self::block::Block;
 use self::carried::Carried;
 use self::head::Head;
+use self::memory::bytes_remembered;
 use crate::ops::cuda::HEAD_SIZES;
 use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
@@ -78,6 +83,9 @@ pub struct Rwkv {
     ln0: Norm,
     blocks: Vec<Block>,
     head: Head,
+    /// What is merged into it.
+    merged: Option<State>,
+    unused: Option<String>,
 }
 
 impl Rwkv {
@@ -114,13 +122,18 @@ impl Rwkv {
         let blocks = (0..config.n_layer)
             .map(|i| Block::load(file, &config, i, &compute))
             .collect::<Result<_>>()?;
+        let head = Head::load(file, &config, &compute)?;
+        let merged = start::merged(file, &config)?;
+        let fingerprint = fingerprint::fingerprint(file, &config, merged.as_ref())?;
         Ok(Self {
             config,
-            fingerprint: config::fingerprint(file, &config)?,
+            fingerprint,
             embedding,
             ln0,
             blocks,
-            head: Head::load(file, &config, &compute)?,
+            head,
+            merged,
+            unused: notes::unused(file, &config)?,
             compute,
         })
     }
@@ -311,12 +324,6 @@ impl Rwkv {
         let embedded = rows::embed(&self.embedding, tokens, state.soft_prompt.as_ref())?;
         Ok(Carried::of(self.ln0.forward(&embedded)?))
     }
-}
-
-/// Bytes of what is remembered of all blocks, of which the last gave `out`.
-fn bytes_remembered(remembered: &[Remembered], out: &Carried) -> usize {
-    let v_first = out.v_first.as_ref().map_or(0, bytes);
-    remembered.iter().map(Remembered::bytes).sum::<usize>() + v_first
 }
 
 /// Bytes of a tensor's numbers.

@@ -1,9 +1,12 @@
 //! Models that look like those that can be used, and are not: told apart by the names of their
 //! tensors, and refused by what they are.
 
+use std::fmt;
+
 use anyhow::{Result, bail, ensure};
 
 use super::ModelFile;
+use crate::tensors::shown;
 
 /// The tensor `[H, K]` that only RWKV-7 has.
 pub const HEADS_OF_SEVEN: &str = "blocks.0.att.r_k";
@@ -15,7 +18,7 @@ pub fn is_seven(file: &ModelFile) -> bool {
 }
 
 /// The rest of `blocks.N.rest`.
-fn in_layer(name: &str) -> Option<&str> {
+pub fn in_layer(name: &str) -> Option<&str> {
     let (_, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
     Some(rest)
 }
@@ -61,12 +64,39 @@ fn is_unknown_to_seven(part: &str) -> bool {
     }
 }
 
+/// Whether a tensor is one of LoRA's, as PEFT, RWKV-PEFT or web-rwkv's converter name it.
+fn is_lora(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.split('.')
+        .any(|word| word == "lora" || word.starts_with("lora_"))
+}
+
+/// The error for a model with a tensor in it that is not computed with.
+pub fn no_model_has(name: &str, generation: impl fmt::Display) -> String {
+    format!(
+        "it has {}, which no {generation} model that state-tune knows has: its output would be wrong \
+         without",
+        shown(name)
+    )
+}
+
 /// Errors when a file holds a model that this program does not know, or none, and says which.
 pub fn refuse(file: &ModelFile) -> Result<()> {
     let other = |version: &str| -> Result<()> {
         bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2) and RWKV-7")
     };
     let has = |name: &str| file.has(&format!("blocks.0.att.{name}"));
+    if let Some(name) = file.names().find(|name| is_lora(name)) {
+        let name = shown(name);
+        ensure!(
+            file.has("emb.weight"),
+            "it has {name}: it is a LoRA and no model; merge it into its model, and give the result"
+        );
+        bail!(
+            "it has {name}: a LoRA that is not merged, without which the model computes something \
+             else; merge it into the model's own tensors, and give the result"
+        );
+    }
     if is_seven(file) {
         ensure!(
             file.has("emb.weight"),
@@ -79,25 +109,30 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
         if parts().any(|part| part.starts_with("ffn.s")) {
             return other("7a (DeepEmbed)");
         }
-        return match file
-            .names()
-            .find(|name| in_layer(name).is_some_and(is_unknown_to_seven))
-        {
-            Some(name) => bail!(
-                "it has {name}, which no RWKV-7 model that state-tune knows has: its output would be \
-                 wrong without"
-            ),
+        let unknown = |name: &&str| in_layer(name).is_some_and(is_unknown_to_seven);
+        return match file.names().find(unknown) {
+            Some(name) => bail!(no_model_has(name, "RWKV-7")),
             None => Ok(()),
         };
     }
-    if has("time_maa_x") || has("time_maa_w1") || has("time_decay_w1") {
+    // web-rwkv's converter calls a time_maa a time_mix.
+    if [
+        "time_maa_x",
+        "time_maa_w1",
+        "time_decay_w1",
+        "time_mix_x",
+        "time_mix_w1",
+    ]
+    .into_iter()
+    .any(has)
+    {
         return other("6");
     }
     if has("time_mix_k") && !has("ln_x.weight") {
         return other("4");
     }
     if !file.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
-        let some: Vec<&str> = file.names().take(3).collect();
+        let some: Vec<String> = file.names().take(3).map(shown).collect();
         bail!(
             "this is not an RWKV model: it has {} tensors, but no emb.weight and blocks.0.att.* among them{}",
             file.names().count(),

@@ -1,26 +1,43 @@
 //! The tensors of a model file by name, whichever format the file has, still in the file's memory
-//! map.
+//! map; and which of them nobody asked for. What a file holds and the model does not compute with is
+//! never passed over in silence.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use crate::ops::Compute;
 use crate::ops::linear::Matrix;
-use crate::tensors::{Element, Error, Stored, TensorFile};
+use crate::tensors::{Element, Error, Named, Stored, TensorFile};
 
-/// A `.pth` or `.safetensors` file of named tensors.
+/// A `.pth` or `.safetensors` file of named tensors, or several that make up one model.
 pub struct ModelFile {
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, Entry>,
+    /// The keys of what else the file holds.
+    beside: Vec<String>,
+}
+
+struct Entry {
+    stored: Stored,
+    /// Whether its numbers were asked for.
+    is_used: AtomicBool,
 }
 
 impl ModelFile {
     /// Opens a file by what it contains, not by what it is called.
     pub fn open(path: &Path) -> Result<Self> {
-        let read = || match TensorFile::open(path)?.content.into_tensors() {
-            Ok(tensors) => Ok(Self { tensors }),
+        let read = || match TensorFile::open(path)?.content.named() {
+            Ok(Named { tensors, beside }) => {
+                let entry = |(name, stored)| {
+                    let is_used = AtomicBool::new(false);
+                    (name, Entry { stored, is_used })
+                };
+                let tensors = tensors.into_iter().map(entry).collect();
+                Ok(Self { tensors, beside })
+            }
             Err(error @ Error::NoDictionary) => bail!("{error}; is it a state instead of a model?"),
             Err(error) => Err(error.into()),
         };
@@ -35,6 +52,18 @@ impl ModelFile {
     /// Whether the file has a tensor of this name, whatever its shape.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// The names of the tensors whose numbers were not asked for.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let tensors = self.tensors.iter();
+        let unused = tensors.filter(|(_, entry)| !entry.is_used.load(Ordering::Relaxed));
+        unused.map(|(name, _)| name.as_str())
+    }
+
+    /// The keys of what the file holds beside the dictionary of the model's tensors.
+    pub fn beside(&self) -> &[String] {
+        &self.beside
     }
 
     /// The shape of a tensor that must be there.
@@ -84,13 +113,19 @@ impl ModelFile {
     }
 
     fn get(&self, name: &str) -> Result<&Stored> {
+        Ok(&self.entry(name)?.stored)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry> {
         self.tensors.get(name).with_context(|| {
             format!("the model lacks the tensor {name}: the checkpoint is incomplete")
         })
     }
 
     fn floating(&self, name: &str) -> Result<(&Stored, Element)> {
-        let tensor = self.get(name)?;
+        let Entry { stored, is_used } = self.entry(name)?;
+        let tensor = stored;
+        is_used.store(true, Ordering::Relaxed);
         match Element::of(tensor.dtype) {
             Some(element) => Ok((tensor, element)),
             None => bail!(

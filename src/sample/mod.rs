@@ -135,12 +135,20 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
         console.line(&format!("note   {note}"));
     }
     let model = Rwkv::open(&options.model, &compute)?;
+    for note in model.notes() {
+        console.line(&format!("note   {note}"));
+    }
+    if model.has_state() {
+        console.line(
+            "note   the model has a state of its own (time_state), from which its base answers start",
+        );
+    }
     let state = &options.state;
     let tuned = state_file::open_for(&model, state, None, options.other_model)
         .with_context(|| format!("cannot use the state {SAVE_FILENAME} {}", state.display()))?
         .state;
     Ok(Loaded {
-        base: State::zeros(model.config())?.to_device(&compute.device)?,
+        base: model.start()?.to_device(&compute.device)?,
         tuned: tuned.to_device(&compute.device)?,
         model,
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use crate::tensors::pth::Value;
-use crate::tensors::{Content, Stored};
+use crate::tensors::{self, Content, Named, Stored};
 
 /// A file's content, sorted into the three kinds that formats have.
 pub enum Candidate {
@@ -23,9 +23,17 @@ impl Candidate {
             Content::Pth(Value::List(items) | Value::Tuple(items)) => Ok(Self::List(items)),
             Content::Pth(Value::Tensor(_)) => Err(Error::not_a_state("a single tensor")),
             Content::Pth(Value::Dict(_)) | Content::Safetensors(_) => {
-                let tensors = content
-                    .into_tensors()
-                    .map_err(|_| Error::not_a_state("a dictionary of other things than tensors"))?;
+                let Named { tensors, beside } = content.named().map_err(|error| match error {
+                    tensors::Error::NotATensor { .. } => {
+                        Error::not_a_state("a dictionary of other things than tensors")
+                    }
+                    other => other.into(),
+                })?;
+                let tensors: BTreeMap<_, _> = tensors.into_iter().collect();
+                // A model says what of its file is not used; a state has no place for that.
+                if !beside.is_empty() && !is_model(&tensors) {
+                    return Err(tensors::Error::Beside { beside }.into());
+                }
                 Ok(if is_safetensors {
                     Self::Safetensors(tensors)
                 } else {
@@ -41,7 +49,7 @@ impl Candidate {
         Error::not_a_state(match self {
             Self::Dictionary(tensors) if is_model(tensors) => "a model without a state",
             Self::Dictionary(_) => "a dictionary of other tensors",
-            Self::Safetensors(tensors) if is_model(tensors) => "a model",
+            Self::Safetensors(tensors) if is_model(tensors) => "a model without a state",
             Self::Safetensors(_) => "a dictionary that lacks some of its parts",
             Self::List(_) => "a list of other things",
         })

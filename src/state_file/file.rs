@@ -9,7 +9,7 @@ use super::error::Error;
 use super::format::{Format, Likeness};
 use super::table::FORMATS;
 use super::tag::{self, Tag};
-use crate::model::{Config, Generation, Rwkv, State};
+use crate::model::{Config, Generation, Rwkv, State, is_same_model};
 use crate::tensors::{self, Element, TensorFile};
 
 /// A state as a file holds it. Shifts that a format does not have are zeros, which is what its
@@ -43,7 +43,8 @@ impl StateFile {
 
     /// Errors when the file says that it was tuned on another model.
     pub fn check_model(&self, fingerprint: &str) -> Result<(), Error> {
-        let Some(model) = self.model().filter(|model| *model != fingerprint) else {
+        let other = |tuned_on: &&str| !is_same_model(tuned_on, fingerprint);
+        let Some(model) = self.model().filter(other) else {
             return Ok(());
         };
         let [found, expected] = [model, fingerprint].map(Generation::of_fingerprint);

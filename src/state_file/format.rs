@@ -54,14 +54,19 @@ impl Format {
         self.0.name
     }
 
+    /// Whether it has a place for this part of a state.
+    pub fn keeps(self, group: Group) -> bool {
+        self.0.keeps.contains(&group)
+    }
+
     /// What of a state a file of this format would lose, in words.
     pub fn loses(self, state: &State) -> candle_core::Result<Vec<&'static str>> {
         let mut lost = Vec::new();
-        if state.soft_prompt.is_some() && !self.0.keeps.contains(&Group::SoftPrompt) {
+        if state.soft_prompt.is_some() && !self.keeps(Group::SoftPrompt) {
             lost.push("the soft prompt");
         }
         let has_shifts = state.shifts.abs()?.max_all()?.to_scalar::<f32>()? > 0.0;
-        if has_shifts && !self.0.keeps.contains(&Group::Shift) {
+        if has_shifts && !self.keeps(Group::Shift) {
             lost.push("the token shifts");
         }
         Ok(lost)
@@ -71,10 +76,10 @@ impl Format {
     /// lost.
     pub fn kept(self, state: &State) -> candle_core::Result<State> {
         let mut kept = state.clone();
-        if !self.0.keeps.contains(&Group::SoftPrompt) {
+        if !self.keeps(Group::SoftPrompt) {
             kept.soft_prompt = None;
         }
-        if !self.0.keeps.contains(&Group::Shift) {
+        if !self.keeps(Group::Shift) {
             kept.shifts = state.shifts.zeros_like()?;
         }
         Ok(kept)

@@ -10,8 +10,8 @@ use super::raw::RawState;
 use super::tag::{self, Tag};
 use super::time_state::{self, MATRIX};
 use crate::model::{Group, State};
-use crate::tensors::pth::{self, Value};
-use crate::tensors::{self, Content, names};
+use crate::tensors::pth::Value;
+use crate::tensors::{self, Content, Named, TensorFile};
 
 impl Format {
     /// A model that has a state. It is written by [`write_into_model`].
@@ -27,7 +27,9 @@ impl Format {
 
 fn recognise(candidate: &Candidate) -> Likeness {
     match candidate {
-        Candidate::Dictionary(tensors) if is_model(tensors) && has_layer(tensors, MATRIX) => {
+        Candidate::Dictionary(tensors) | Candidate::Safetensors(tensors)
+            if is_model(tensors) && has_layer(tensors, MATRIX) =>
+        {
             Likeness::Certain
         }
         _ => Likeness::No,
@@ -35,14 +37,15 @@ fn recognise(candidate: &Candidate) -> Likeness {
 }
 
 fn read(candidate: Candidate) -> Result<RawState, Error> {
-    let Candidate::Dictionary(mut tensors) = candidate else {
+    let (Candidate::Dictionary(mut tensors) | Candidate::Safetensors(mut tensors)) = candidate
+    else {
         return Err(candidate.unknown());
     };
     RawState::of_layers("time_state", take_layers(&mut tensors, MATRIX)?)
 }
 
-/// Writes a copy of a model's `.pth` with the state's matrices among its tensors, in the place of
-/// any that are there.
+/// Writes a model's tensors as a `.pth`, with the state's matrices among them in the place of any
+/// that are there.
 pub fn write_into_model(
     path: &Path,
     state: &State,
@@ -56,17 +59,15 @@ pub fn write_into_model(
 
 /// What [`write_into_model`] writes beside the tag.
 pub(super) fn content(state: &State, model: &Path) -> Result<Content, Error> {
-    let Value::Dict(mut pairs) = pth::read(model).map_err(tensors::Error::from)? else {
-        return Err(Error::not_a_state("a model that is no dictionary"));
-    };
     // No reader of such a file expects other names.
-    for (name, _) in &mut pairs {
-        if let Value::Str(name) = name {
-            *name = names::plain(name);
-        }
-    }
+    let Named { tensors, .. } = TensorFile::open(model)?.content.named()?;
     let suffix = format!(".{MATRIX}");
-    pairs.retain(|(name, _)| !matches!(name, Value::Str(name) if name.ends_with(&suffix)));
+    let others = tensors
+        .into_iter()
+        .filter(|(name, _)| !name.ends_with(&suffix));
+    let mut pairs: Vec<(Value, Value)> = others
+        .map(|(name, tensor)| (Value::Str(name), Value::Tensor(tensor)))
+        .collect();
     pairs.extend(time_state::pairs(&Format::MODEL.turned(state, None)?)?);
     Ok(Content::Pth(Value::Dict(pairs)))
 }

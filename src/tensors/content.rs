@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::error::Error;
-use super::names;
+use super::error::{Error, shown};
+use super::names::{self, Container};
 use super::pth::Value;
 use super::stored::Stored;
 
@@ -16,23 +16,102 @@ pub enum Content {
     Safetensors(BTreeMap<String, Stored>),
 }
 
+/// A file's tensors by the names that RWKV's own files have.
+#[derive(Debug)]
+pub struct Named {
+    /// In the order of the file.
+    pub tensors: Vec<(String, Stored)>,
+    /// The keys of what lies beside the dictionary of tensors, fit for a message: a trainer's
+    /// counters, its optimiser.
+    pub beside: Vec<String>,
+}
+
 impl Content {
-    /// The tensors by their [plain](names::plain) names. Errors when there is something else among
-    /// them, or no name.
-    pub fn into_tensors(self) -> Result<BTreeMap<String, Stored>, Error> {
-        let tensors = match self {
-            Self::Safetensors(tensors) => tensors,
-            Self::Pth(Value::Dict(pairs)) => pairs
-                .into_iter()
-                .map(named_tensor)
-                .collect::<Result<_, _>>()?,
-            Self::Pth(_) => return Err(Error::NoDictionary),
+    /// The tensors by their [plain](names::plain) names, out of one dictionary around them if there
+    /// is one. Errors when there is something else among them, or no name.
+    pub fn named(self) -> Result<Named, Error> {
+        let (tensors, beside, container) = match self {
+            Self::Safetensors(tensors) => {
+                let tensors = tensors.into_iter().collect();
+                (tensors, Vec::new(), Container::Safetensors)
+            }
+            Self::Pth(value) => {
+                let (tensors, beside) = of_dictionary(value)?;
+                (tensors, beside, Container::Pth)
+            }
         };
-        let tensors = tensors.into_iter();
-        Ok(tensors
-            .map(|(name, tensor)| (names::plain(&name), tensor))
-            .collect())
+        let tensors = names::plain(tensors, container)?;
+        Ok(Named { tensors, beside })
     }
+
+    /// As [`Self::named`], of a file that has nothing beside its tensors.
+    pub fn into_tensors(self) -> Result<BTreeMap<String, Stored>, Error> {
+        let Named { tensors, beside } = self.named()?;
+        match beside.is_empty() {
+            true => Ok(tensors.into_iter().collect()),
+            false => Err(Error::Beside { beside }),
+        }
+    }
+
+    /// The tensors by the names that the file has, without what lies beside them.
+    pub(super) fn into_stored(self) -> Result<BTreeMap<String, Stored>, Error> {
+        match self {
+            Self::Safetensors(tensors) => Ok(tensors),
+            Self::Pth(value) => Ok(of_dictionary(value)?.0.into_iter().collect()),
+        }
+    }
+}
+
+type Pairs = Vec<(Value, Value)>;
+type Tensors = Vec<(String, Stored)>;
+
+/// The tensors of a dictionary, or of the one dictionary in it that has some, and the keys of what
+/// lies beside that.
+fn of_dictionary(value: Value) -> Result<(Tensors, Vec<String>), Error> {
+    let Value::Dict(pairs) = value else {
+        return Err(Error::NoDictionary);
+    };
+    if has_tensors(&pairs) {
+        return Ok((named_tensors(pairs)?, Vec::new()));
+    }
+    let is_wrapped =
+        |(_, value): &(Value, Value)| matches!(value, Value::Dict(pairs) if has_tensors(pairs));
+    let (wrapped, beside): (Pairs, Pairs) = pairs.into_iter().partition(is_wrapped);
+    // A trainer's dictionaries beside the model's have other names in them.
+    let is_model =
+        |(_, value): &(Value, Value)| matches!(value, Value::Dict(pairs) if has_embedding(pairs));
+    let models = wrapped.iter().filter(|wrapped| is_model(wrapped)).count();
+    let is_chosen = |pair: &(Value, Value)| models == 0 || is_model(pair);
+    let (mut chosen, others): (Pairs, Pairs) = wrapped.into_iter().partition(is_chosen);
+    let keys = |pairs: &Pairs| pairs.iter().map(|(key, _)| key_of(key)).collect();
+    match (chosen.pop(), chosen.is_empty()) {
+        (Some((_, Value::Dict(pairs))), true) => {
+            let others = others.into_iter().chain(beside).collect();
+            Ok((named_tensors(pairs)?, keys(&others)))
+        }
+        (Some(last), _) => {
+            chosen.push(last);
+            Err(Error::ManyDictionaries {
+                keys: keys(&chosen),
+            })
+        }
+        // Nothing is wrapped: what there is is told, or there is nothing at all.
+        (None, _) => Ok((named_tensors(beside)?, Vec::new())),
+    }
+}
+
+fn has_tensors(pairs: &[(Value, Value)]) -> bool {
+    let mut values = pairs.iter().map(|(_, value)| value);
+    values.any(|value| matches!(value, Value::Tensor(_)))
+}
+
+fn has_embedding(pairs: &[(Value, Value)]) -> bool {
+    let mut keys = pairs.iter().map(|(key, _)| key);
+    keys.any(|key| matches!(key, Value::Str(name) if names::is_embedding(name)))
+}
+
+fn named_tensors(pairs: Pairs) -> Result<Tensors, Error> {
+    pairs.into_iter().map(named_tensor).collect()
 }
 
 fn named_tensor(pair: (Value, Value)) -> Result<(String, Stored), Error> {
@@ -45,10 +124,18 @@ fn named_tensor(pair: (Value, Value)) -> Result<(String, Stored), Error> {
     }
 }
 
+/// A dictionary's key as it is typed.
+fn key_of(key: &Value) -> String {
+    match key {
+        Value::Str(name) => shown(name),
+        other => in_words(other),
+    }
+}
+
 /// A dictionary's key in words.
 fn in_words(key: &Value) -> String {
     match key {
-        Value::Str(name) => format!("the name {name:?}"),
+        Value::Str(name) => format!("the name \"{}\"", shown(name)),
         Value::Int(number) => format!("the number {number}"),
         other => kind(other).to_string(),
     }

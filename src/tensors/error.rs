@@ -2,6 +2,7 @@
 
 use std::io;
 
+pub use super::pth::shown;
 use super::{pth, safetensors};
 
 /// Why a file of tensors could not be read or written. The path is the caller's to add.
@@ -20,11 +21,81 @@ pub enum Error {
     #[error("it holds no dictionary of named tensors")]
     NoDictionary,
     /// A dictionary has something else beside its tensors.
-    #[error("it holds {what} under {key}, not a tensor under a name")]
+    #[error(
+        "it holds {what} under {key}, not a tensor under a name; save a model's own tensors, \
+         model.state_dict(), and none that the rwkv package converted"
+    )]
     NotATensor {
         /// The kind of value that stands there.
         what: &'static str,
         /// Its key, made fit for a message.
         key: String,
+    },
+    /// A file that should hold tensors alone has something else beside the dictionary of them.
+    #[error("it holds {} beside its tensors; save the tensors alone", beside.join(", "))]
+    Beside {
+        /// The keys of what lies there, made fit for a message.
+        beside: Vec<String>,
+    },
+    /// Of several dictionaries of tensors, any could be meant.
+    #[error(
+        "it holds several dictionaries of tensors, {}; save the one that is wanted by itself",
+        keys.join(", ")
+    )]
+    ManyDictionaries {
+        /// Their keys, made fit for a message.
+        keys: Vec<String>,
+    },
+    /// There are several models under names that begin differently.
+    #[error(
+        "it holds several models, of names that begin with \"{first}\" and \"{second}\"; save the \
+         one that is wanted by itself"
+    )]
+    ManyModels {
+        /// What stands before the names of one.
+        first: String,
+        /// What stands before the names of another.
+        second: String,
+    },
+    /// Other spellings come to one name.
+    #[error("{first} and {second} are both the tensor {name}; save the one that is wanted")]
+    SameName {
+        /// A name in the file.
+        first: String,
+        /// Another name in the file.
+        second: String,
+        /// What RWKV's own files call it.
+        name: String,
+    },
+    /// A tensor that web-rwkv's converter changes, in a file that may be its or not.
+    #[error(
+        "{name} {what}: web-rwkv's converter (convert_safetensors) changes it so, and nothing in \
+         the file tells; give the .pth that it was made from"
+    )]
+    Unclear {
+        /// The tensor.
+        name: String,
+        /// What cannot be told of it.
+        what: &'static str,
+    },
+    /// A directory has no model under the names that the Hugging Face hub gives it.
+    #[error(
+        "it is a directory without {}; name a file in it",
+        names.join(" or ")
+    )]
+    Directory {
+        /// What was looked for.
+        names: &'static [&'static str],
+    },
+    /// The list of the files that a model is spread over is wrong.
+    #[error("{0}")]
+    Index(String),
+    /// One of the files that a model is spread over cannot be read.
+    #[error("its part {file}")]
+    Part {
+        /// The file's name.
+        file: String,
+        /// Why not.
+        source: Box<Error>,
     },
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::content::Content;
 use super::error::Error;
-use super::{pth, safetensors};
+use super::{pth, safetensors, shards};
 use crate::files::Bytes;
 
 /// A file of tensors that was read.
@@ -14,12 +14,13 @@ pub struct TensorFile {
     pub content: Content,
     /// The note that was asked for.
     pub note: Option<Bytes>,
-    /// The file's length in bytes.
+    /// The file's length in bytes, or that of all its parts together.
     pub size: usize,
 }
 
 impl TensorFile {
-    /// Reads a file, mapping it.
+    /// Reads a file, mapping it; or all files that a model is spread over, by the list of them
+    /// (`*.index.json`) or the directory.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Self::read(path, None)
     }
@@ -31,13 +32,36 @@ impl TensorFile {
     }
 
     fn read(path: &Path, note: Option<&str>) -> Result<Self, Error> {
+        let inside;
+        let path = match path.is_dir() {
+            true => {
+                inside = shards::in_directory(path)?;
+                &inside
+            }
+            false => path,
+        };
         let file = Bytes::map(path)?;
-        let container = CONTAINERS
-            .iter()
-            .find(|container| (container.recognise)(&file));
-        let container = container.ok_or_else(|| pth::what_else(&file))?;
-        (container.read)(&file, note)
+        if !shards::recognise(&file) {
+            return read_bytes(&file, note);
+        }
+        let (content, size) = shards::read(path, &file, &|part| {
+            let TensorFile { content, size, .. } = read_bytes(&Bytes::map(part)?, None)?;
+            Ok((content, size))
+        })?;
+        Ok(Self {
+            content,
+            note: None,
+            size,
+        })
     }
+}
+
+fn read_bytes(file: &Bytes, note: Option<&str>) -> Result<TensorFile, Error> {
+    let container = CONTAINERS
+        .iter()
+        .find(|container| (container.recognise)(file));
+    let container = container.ok_or_else(|| pth::what_else(file))?;
+    (container.read)(file, note)
 }
 
 /// A format of files: how one is told from the others, and how one is read, with the note of a name

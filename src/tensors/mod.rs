@@ -7,21 +7,23 @@
 //!
 //! - `file` has the table of formats
 //! - `element` has the types of number that are computed with, and their way to and from bytes
-//! - `names` takes off what other programs put before the names of tensors
+//! - `names` gives tensors the names and shapes of RWKV's own files, whoever spelt them otherwise
+//! - `shards` puts a model together that is spread over several files
 //! - `pth` and `safetensors` are the formats
 
 mod content;
 mod element;
 mod error;
 mod file;
-pub mod names;
+mod names;
 pub mod pth;
 pub mod safetensors;
+mod shards;
 mod stored;
 
-pub use self::content::Content;
+pub use self::content::{Content, Named};
 pub use self::element::Element;
-pub use self::error::Error;
+pub use self::error::{Error, shown};
 pub use self::file::{TensorFile, write};
 pub use self::stored::Stored;
 pub use ::safetensors::Dtype;

@@ -30,6 +30,35 @@ impl Stored {
             bytes: element.encode(numbers).into(),
         }
     }
+
+    /// A copy whose last two dimensions have changed places; of fewer dimensions, or of numbers of
+    /// less than a byte, the same.
+    pub fn transposed(&self) -> Self {
+        let mut shape = self.shape.clone();
+        let item = self.dtype.bitsize() / 8;
+        let ([.., rows, columns], 1..) = (&mut shape[..], item) else {
+            return self.clone();
+        };
+        let (r, c) = (*rows, *columns);
+        (*rows, *columns) = (c, r);
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        // Where there are no bytes, the other dimensions may have any length.
+        if !self.bytes.is_empty() {
+            for matrix in self.bytes.chunks_exact(r * c * item) {
+                for column in 0..c {
+                    for row in 0..r {
+                        let at = (row * c + column) * item;
+                        bytes.extend_from_slice(&matrix[at..at + item]);
+                    }
+                }
+            }
+        }
+        Self {
+            dtype: self.dtype,
+            shape,
+            bytes: bytes.into(),
+        }
+    }
 }
 
 impl PartialEq for Stored {

@@ -30,10 +30,17 @@ pub fn model(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Conso
             model.bytes_multiplied() as f64 / (1u64 << 30) as f64
         ));
     }
+    for note in model.notes() {
+        console.line(&format!("note   {note}"));
+    }
     if outputs.replaces {
+        let save = options.save.display();
+        let kept = match options.resume && outputs.has_checkpoint() {
+            true => String::new(),
+            false => format!("; it is kept as {}", outputs.old_state.display()),
+        };
         console.line(&format!(
-            "note   {} is there already and will be replaced",
-            options.save.display()
+            "note   {save} is there already and will be replaced{kept}"
         ));
     }
     Ok(())

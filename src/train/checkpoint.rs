@@ -15,15 +15,16 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Options;
 use super::learner::named;
 use super::memory_plan::Plan;
 use super::options::MOST_EXAMPLES;
 use super::run_state::{Best, RunState};
 use super::settings::{Change, RunSettings};
 use super::step::RunContext;
+use super::{Init, Options};
 use crate::data::Example;
 use crate::files::Bytes;
+use crate::model::{self, State};
 use crate::report::History;
 use crate::setting::{INIT, RESUME, SEED, TUNE};
 use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors};
@@ -135,19 +136,15 @@ impl<'a> Checkpoints<'a> {
 
     /// Writes where a run stands, atomically.
     pub fn write(&self, run: &RunState) -> Result<()> {
-        write(
-            self.path,
-            run,
-            self.identity,
-            &RunSettings::of(self.options),
-        )
+        write(self.path, run, self.identity, self.options)
     }
 }
 
-fn write(path: &Path, run: &RunState, identity: &Identity, settings: &RunSettings) -> Result<()> {
+fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) -> Result<()> {
+    let Options { init, .. } = options;
     let record = RunRecord {
         identity: identity.clone(),
-        settings: settings.clone(),
+        settings: RunSettings::of(options),
         steps: run.learner.steps(),
         drawn: run.drawn,
         seconds: run.seconds(),
@@ -164,7 +161,12 @@ fn write(path: &Path, run: &RunState, identity: &Identity, settings: &RunSetting
     let mut tensors = BTreeMap::from([("run".to_string(), record)]);
     let best = run.best.iter().flat_map(|best| best.state.groups());
     let best = best.map(|(group, tensor)| (format!("best.{group}"), tensor.clone()));
-    for (name, tensor) in run.learner.tensors().into_iter().chain(best) {
+    // Words say again what they said; a file may be another by then, as when the state replaces it.
+    let start = matches!(init, Some(Init::File(_))).then_some(&run.start);
+    let start = start.into_iter().flat_map(State::groups);
+    let start = start.map(|(group, tensor)| (format!("start.{group}"), tensor.clone()));
+    let aside = best.chain(start);
+    for (name, tensor) in run.learner.tensors().into_iter().chain(aside) {
         let numbers: Vec<f32> = tensor.flatten_all()?.to_vec1()?;
         let stored = Stored::new(Element::F32, tensor.dims().to_vec(), &numbers);
         tensors.insert(name, stored);
@@ -223,8 +225,14 @@ impl Checkpoint {
     ) -> Result<()> {
         let Self { record, tensors } = self;
         let (then, now) = (&record.identity, identity);
+        ensure!(
+            model::is_same_model(&then.model, &now.model),
+            "the model is not the same (it says {}, here it is {}); give what that run had, or leave \
+             out {RESUME}",
+            then.model,
+            now.model
+        );
         for (what, then, now) in [
-            ("the model is not the same", &then.model, &now.model),
             (
                 "the training examples are not the same",
                 &then.examples,
@@ -261,6 +269,11 @@ impl Checkpoint {
             record.seconds
         );
         run.learner.restore(&tensors, record.steps)?;
+        if tensors.contains_key("start.wkv") {
+            let start = &run.start;
+            run.start =
+                start.try_map(|group, like| named(&tensors, &format!("start.{group}"), like))?;
+        }
         run.walker.skip(record.drawn);
         run.drawn = record.drawn;
         if let Some((step, loss)) = record.best {

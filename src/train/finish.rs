@@ -104,7 +104,8 @@ impl<'a> Ended<'a> {
     fn write(&mut self, state: Option<&State>, summary: &str) -> Files {
         let context = self.context;
         let &RunContext { options, model, .. } = context;
-        let gather = state.map(|state| move || learnt::learnt(context, state));
+        let start = &self.run.start;
+        let gather = state.map(|state| move || learnt::learnt(context, start, state));
         let name = options.save.file_name().and_then(|name| name.to_str());
         let run = Finished {
             title: name.unwrap_or("a state"),
@@ -117,6 +118,11 @@ impl<'a> Ended<'a> {
         let mut files = Files::default();
         if let Some(state) = state {
             let (element, model) = (model.element(), Some(model.fingerprint()));
+            if self.run.before == 0.0
+                && let Err(error) = self.outputs.keep_old_state()
+            {
+                files.failures.push(error);
+            }
             let result =
                 state_file::write(&self.outputs.path, state, element, Format::STATE, model);
             files.add("state", &options.save, result.map_err(Error::from));

@@ -5,46 +5,15 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use candle_core::{Device, Tensor, Var};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
+use super::Tune;
 use super::memory_plan::Plan;
-use super::{Init, Tune};
-use crate::model::{self, Batch, Config, FirstRow, PerGroup, Rwkv, Sequence, State};
+use crate::model::{self, Batch, FirstRow, PerGroup, Rwkv, Sequence, State};
 use crate::ops::adam::{Adam, Moments};
 use crate::ops::reduce;
 
-/// `--init random` draws uniformly between minus and plus this.
-const SMALL: f32 = 0.02;
-
 /// The norm of each group's gradient; `None` for a group that is not learnt.
 pub type Norms = PerGroup<Option<f64>>;
-
-impl Init {
-    /// The state that a run starts from, in main memory. There is a soft prompt only if it is
-    /// learnt; other groups that are not learnt keep what this gives them.
-    pub fn state(self, config: &Config, tune: Tune, seed: u64) -> Result<State> {
-        let mut rng = StdRng::seed_from_u64(seed);
-        let mut start = |shape: &[usize], ones: f32| {
-            let count = shape.iter().product();
-            let values: Vec<f32> = match self {
-                Self::Zeros => vec![0.0; count],
-                Self::Ones => vec![ones; count],
-                Self::Random => (0..count)
-                    .map(|_| rng.random_range(-SMALL..SMALL))
-                    .collect(),
-            };
-            Tensor::from_vec(values, shape, &Device::Cpu)
-        };
-        let shapes = State::shapes(config);
-        let soft_prompt = tune.soft_prompt.then(|| start(&shapes.soft_prompt, 0.0));
-        Ok(State {
-            soft_prompt: soft_prompt.transpose()?,
-            shifts: start(&shapes.shift, 1.0)?,
-            wkv: start(&shapes.wkv, 1.0)?,
-        })
-    }
-}
 
 /// A state in training.
 pub struct Learner {

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use anyhow::Result;
 use candle_core::{Device, Tensor};
 
-use super::Options;
 use super::prepare::TrainingData;
 use super::step::RunContext;
 use crate::data::Example;
@@ -21,16 +20,12 @@ const ANSWERS: usize = 6;
 /// The most tokens of an answer.
 const TOKENS: usize = 60;
 
-/// What a run learnt that came to `state`. Takes a while: examples are answered.
-pub fn learnt(context: &RunContext, state: &State) -> Result<Learnt> {
-    let &Options {
-        tune, init, seed, ..
-    } = context.options;
-    let start = init.state(context.model.config(), tune, seed)?;
+/// What a run learnt that went from `start` to `state`. Takes a while: examples are answered.
+pub fn learnt(context: &RunContext, start: &State, state: &State) -> Result<Learnt> {
     let state = &state.to_device(&Device::Cpu)?;
     let soft_prompt = state.soft_prompt.as_ref();
     Ok(Learnt {
-        norms: moved(state, &start)?,
+        norms: moved(state, start)?,
         soft_prompt: soft_prompt.map(norm).transpose()?,
         answers: answers(context, state)?,
     })
@@ -66,7 +61,7 @@ fn answers(context: &RunContext, tuned: &State) -> Result<Vec<Answer>> {
         false => held_out,
     };
     let device = &context.model.compute().device;
-    let base = State::zeros(context.model.config())?.to_device(device)?;
+    let base = context.model.start()?.to_device(device)?;
     let tuned = &tuned.to_device(device)?;
     let end = &context.options.formats.end;
     let settings = Settings {

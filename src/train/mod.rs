@@ -4,7 +4,7 @@
 //! data, places to write to), [`outputs`] (whether the result can be written), [`announce`] (what
 //! is said before), [`memory_plan`] (how much is computed at once), [`run_state`] (a run between
 //! two steps), [`checkpoint`] (that as a file) and [`resume`], [`step`] (a batch forward and
-//! backward), [`learner`] (parameters, gradient), [`schedule`] (learning rates), [`limits`] and
+//! backward), [`start`] and [`learner`] (parameters, gradient), [`schedule`] (learning rates), [`limits`] and
 //! [`signals`] (when it ends), [`finish`] and [`learnt`] (the end).
 
 mod announce;
@@ -22,6 +22,7 @@ mod run_state;
 pub mod schedule;
 pub mod settings;
 mod signals;
+mod start;
 mod step;
 
 use std::time::Instant;
@@ -67,6 +68,10 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     prepare::check_examples(&data, options, model.config())?;
     let outputs = Outputs::check(&options.save, &model)?;
     outputs::check_records(options, &outputs)?;
+    let options = &Options {
+        init: Some(options.init.clone().unwrap_or_else(|| Init::of(&model))),
+        ..options.clone()
+    };
 
     // What is learnt, in which order, how long, and from where on.
     let limits = Limits {
@@ -82,9 +87,10 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
         steps: limits.steps,
     };
     let plan = prepare::plan(options, &model, &data)?;
-    let mut run = RunState::new(options, &model, data.examples.len(), plan)?;
     let identity = Identity::new(&context);
     announce::model(options, &model, &outputs, console)?;
+    let start = start::state(options, &model, console)?;
+    let mut run = RunState::new(options, &model, data.examples.len(), start, plan)?;
     announce::steps(options, data.examples.len(), console);
     resume::resume(&mut run, &identity, &outputs, options, console)?;
     // A run that is resumed may have come to its end.
@@ -170,6 +176,7 @@ pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
         let outputs = Outputs::check(&options.save, &model)?;
         outputs::check_records(options, &outputs)?;
         announce::model(options, &model, &outputs, console)?;
+        start::state(options, &model, console)?;
     } else if let Some(remote) = &options.model_remote {
         console.line(&format!(
             "model  {model} is not there; it will come from {remote}"

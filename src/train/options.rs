@@ -12,6 +12,7 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting;
+use crate::state_file::OtherModel;
 
 /// The most examples that a step may draw.
 pub const MOST_EXAMPLES: usize = 1_000_000;
@@ -55,8 +56,11 @@ pub struct Options {
     pub walk: Walk,
     /// Seeds the walk and a random start.
     pub seed: u64,
-    /// The state before the first step.
-    pub init: Init,
+    /// The state before the first step; `None` is the one that is merged into the model, or ones
+    /// for a model without.
+    pub init: Option<Init>,
+    /// Whether a state that is started from may have been tuned on another model of the same shape.
+    pub other_model: OtherModel,
     /// The groups that are learnt; of the others, the soft prompt is left out, and shifts and WKV
     /// stay as `init` has them.
     pub tune: Tune,
@@ -116,7 +120,8 @@ impl Default for Options {
             batch_size: 8,
             walk: Walk::Shuffled,
             seed: 1,
-            init: Init::Ones,
+            init: None,
+            other_model: OtherModel::Refuse,
             tune: Tune {
                 soft_prompt: true,
                 shift: true,
@@ -190,7 +195,7 @@ impl fmt::Display for Keep {
 }
 
 /// What the learnt numbers are before the first step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Init {
     /// All zeros: the untuned model, behind a soft prompt of zeros.
     Zeros,
@@ -198,20 +203,28 @@ pub enum Init {
     Ones,
     /// Small seeded numbers everywhere.
     Random,
+    /// The state that is merged into the model.
+    Model,
+    /// The state in this file, of any format that is known; zeros for what it lacks.
+    File(PathBuf),
 }
 
 impl Init {
-    /// Each with its word.
-    pub const NAMES: [(&'static str, Self); 3] = [
+    /// Each that is a word, with it.
+    pub const NAMES: [(&'static str, Self); 4] = [
         ("zeros", Self::Zeros),
         ("ones", Self::Ones),
         ("random", Self::Random),
+        ("model", Self::Model),
     ];
 }
 
 impl fmt::Display for Init {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(setting::word(&Self::NAMES, self))
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            word => f.write_str(setting::word(&Self::NAMES, word)),
+        }
     }
 }
 

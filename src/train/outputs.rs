@@ -1,17 +1,17 @@
 //! Whether a run's files can be written, found out before the run.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{HeldOut, Options, checkpoint};
+use super::{HeldOut, Init, Options, checkpoint};
 use crate::console::Console;
 use crate::files;
 use crate::model::Rwkv;
 use crate::report::{Curve, Log, Page, Record, Records, TensorBoard};
 use crate::setting::{
-    DATA_PATH, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting,
+    DATA_PATH, EVAL_PATH, INIT, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting,
     TENSORBOARD,
 };
 use crate::state_file::{self, Format, OtherModel};
@@ -24,6 +24,8 @@ pub struct Outputs {
     pub curve: PathBuf,
     /// The checkpoint, beside the state.
     pub checkpoint: PathBuf,
+    /// Where a state that is there already is kept, beside the new one.
+    pub old_state: PathBuf,
     /// Whether a state is there already.
     pub replaces: bool,
 }
@@ -36,12 +38,20 @@ impl Outputs {
             path: files::resolved(save),
             curve: save.with_extension("loss.svg"),
             checkpoint: checkpoint::path_beside(save),
+            old_state: old(save),
             replaces: false,
         };
         let replaces = outputs.check_state(save, model)?;
         outputs.check_curve()?;
         outputs.check_checkpoint()?;
-        for written in [&outputs.path, &outputs.curve, &outputs.checkpoint] {
+        let Self {
+            path,
+            curve,
+            checkpoint,
+            old_state,
+            ..
+        } = &outputs;
+        for written in [path, curve, checkpoint, old_state] {
             files::sweep(written);
         }
         Ok(Self {
@@ -68,10 +78,25 @@ impl Outputs {
                 state_file::open_for(model, path, Some(Format::STATE), OtherModel::Refuse)
                     .with_context(|| format!("{}: {advice}", what()))?;
                 replaces = true;
+                self.check_old_state()?;
             }
         }
         files::check_writable(path).with_context(what)?;
         Ok(replaces)
+    }
+
+    /// Errors when what lies where the state of an earlier run is kept is none.
+    fn check_old_state(&self) -> Result<()> {
+        let old = &self.old_state;
+        let is_free = fs::metadata(old).map_or(true, |found| found.is_file() && found.len() == 0);
+        ensure!(
+            is_free || state_file::open(old, None).is_ok(),
+            "{} is no state, and in the way of keeping {} under that name; move it away, or give another \
+             {SAVE_FILENAME}",
+            old.display(),
+            self.path.display()
+        );
+        Ok(())
     }
 
     fn check_curve(&self) -> Result<()> {
@@ -111,9 +136,21 @@ impl Outputs {
 
     /// Where the checkpoint of an earlier run is kept.
     pub fn old_checkpoint(&self) -> PathBuf {
-        let mut old = self.checkpoint.clone().into_os_string();
-        old.push(".old");
-        old.into()
+        old(&self.checkpoint)
+    }
+
+    /// Copies the state of an earlier run aside, if there is one, before it is replaced.
+    pub fn keep_old_state(&self) -> Result<()> {
+        if !self.replaces {
+            return Ok(());
+        }
+        let copy = |old: &mut fs::File| io::copy(&mut fs::File::open(&self.path)?, old).map(drop);
+        files::replace(&files::resolved(&self.old_state), copy).with_context(|| {
+            format!(
+                "cannot keep the earlier state as {}",
+                self.old_state.display()
+            )
+        })
     }
 
     /// Moves the checkpoint of an earlier run aside, if there is one, and says so on `console`. A
@@ -163,7 +200,20 @@ pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
             "is where an earlier checkpoint is kept".to_string(),
             files::resolved(&outputs.old_checkpoint()),
         ),
+        (
+            "is where an earlier state is kept".to_string(),
+            files::resolved(&outputs.old_state),
+        ),
     ];
+    if let Some(Init::File(path)) = &options.init {
+        ensure!(
+            !outputs.replaces || files::resolved(path) != files::resolved(&outputs.old_state),
+            "{INIT} {} is where the state in {} will be kept when it is replaced; give it another name",
+            path.display(),
+            options.save.display()
+        );
+        others.push((format!("is also {INIT}"), files::resolved(path)));
+    }
     if let HeldOut::File(path) = &options.evaluation.examples {
         others.push((format!("is also {EVAL_PATH}"), files::resolved(path)));
     }
@@ -221,6 +271,13 @@ fn check_distinct(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -
         ),
         None => Ok(()),
     }
+}
+
+/// Where an earlier file of this name is kept.
+fn old(path: &Path) -> PathBuf {
+    let mut old = path.as_os_str().to_os_string();
+    old.push(".old");
+    old.into()
 }
 
 fn kind(found: &fs::Metadata) -> &'static str {

@@ -132,6 +132,9 @@ pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan
 /// Errors when the run's files could not be written, as far as that can be told before the
 /// model is there, which may take a long download.
 pub fn check_places(options: &Options) -> Result<()> {
+    if let Some(init) = &options.init {
+        init.check()?;
+    }
     files::check_writable(&files::resolved(&options.save))
         .with_context(|| format!("cannot write {SAVE_FILENAME} {}", options.save.display()))?;
     for (setting, path) in [(LOG_FILE, &options.log_file), (REPORT, &options.report)] {

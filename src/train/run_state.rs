@@ -19,6 +19,8 @@ const EXAMPLES_AT_ONCE: usize = 16;
 /// A run between two steps.
 pub struct RunState {
     pub learner: Learner,
+    /// What it learns from, in main memory.
+    pub start: State,
     /// Chooses the examples of the next steps.
     pub walker: Walker,
     /// Examples that the updates so far were made from. `walker.drawn()` is ahead of it by one
@@ -85,15 +87,19 @@ pub struct Best {
 }
 
 impl RunState {
-    /// A run of so many examples that has not begun.
-    pub fn new(options: &Options, model: &Rwkv, examples: usize, plan: Plan) -> Result<Self> {
-        let &Options {
-            init, tune, seed, ..
-        } = options;
-        let start = init.state(model.config(), tune, seed)?;
+    /// A run of so many examples that has not begun, and will begin at `start`.
+    pub fn new(
+        options: &Options,
+        model: &Rwkv,
+        examples: usize,
+        start: State,
+        plan: Plan,
+    ) -> Result<Self> {
+        let on_device = start.to_device(&model.compute().device)?;
         Ok(Self {
-            learner: Learner::new(&start.to_device(&model.compute().device)?, tune)?,
-            walker: Walker::new(options.walk, examples, seed),
+            learner: Learner::new(&on_device, options.tune)?,
+            start,
+            walker: Walker::new(options.walk, examples, options.seed),
             drawn: 0,
             plan,
             history: History::default(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Evaluation, HeldOut, Options, Schedule};
+use super::{Evaluation, HeldOut, Init, Options, Schedule};
 use crate::data::Formats;
 use crate::data::bad_rows::OnBadRow;
 use crate::data::line_ends::LineEnds;
@@ -118,6 +118,7 @@ impl RunSettings {
             walk,
             seed,
             init,
+            other_model: _,
             tune,
             exit_loss,
             max_epochs,
@@ -178,7 +179,7 @@ impl RunSettings {
             max_time: *max_time,
             dataset_walk: walk.to_string(),
             tune: tune.to_string(),
-            init: init.to_string(),
+            init: init.as_ref().map_or(String::new(), Init::to_string),
             seed: *seed,
             lr_schedule: shape.to_string(),
             lr_final: *last,

@@ -15,7 +15,8 @@ use crate::train::Options;
 #[derive(Args, Debug)]
 #[command(rename_all = "snake_case", next_help_heading = "Files")]
 pub struct FileArgs {
-    /// The frozen model, .pth or .safetensors
+    /// The frozen model, .pth or .safetensors; or the directory or *.index.json of one in several
+    /// files
     #[arg(long, default_value_os_t = DEFAULTS.model.clone(), value_name = "FILE")]
     model_location: PathBuf,
 

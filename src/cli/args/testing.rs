@@ -9,6 +9,7 @@ use crate::cli::{Exit, usage};
 use crate::data::template::Template;
 use crate::generate::Settings;
 use crate::sample::{self, Ask};
+use crate::state_file::OtherModel;
 use crate::train;
 
 #[derive(Args, Debug)]
@@ -46,7 +47,8 @@ pub struct TestingArgs {
     #[arg(long, default_value = "1", value_parser = top_p, value_name = "SHARE")]
     top_p: f64,
 
-    /// Answer from a state that was tuned on another model of the same shape
+    /// Take a state that was tuned on another model of the same shape, to answer from it or as
+    /// --init
     #[arg(
         long,
         num_args = 0..=1, default_missing_value = "true", default_value = "false",
@@ -57,6 +59,11 @@ pub struct TestingArgs {
 }
 
 impl TestingArgs {
+    /// Whether a state may have been tuned on another model.
+    pub fn other_model(&self) -> OtherModel {
+        other_model(self.force)
+    }
+
     /// A test run with what it has in common with training; `None` if nothing is asked.
     pub fn options(self, run: &train::Options) -> Result<Option<sample::Options>, Exit> {
         let Self {
@@ -66,7 +73,7 @@ impl TestingArgs {
             max_tokens,
             temperature,
             top_p,
-            force,
+            force: _,
         } = self;
         let ask = match (prompt, prompts, interactive) {
             (None, None, false) => return Ok(None),
@@ -93,7 +100,7 @@ impl TestingArgs {
                 seed: run.seed,
                 stop: not_empty(run.formats.end.clone()),
             },
-            other_model: other_model(force),
+            other_model: run.other_model,
             device: run.device,
             product: run.product,
             weights: run.weights,

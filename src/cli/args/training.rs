@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::DEFAULTS;
 use crate::cli::values::{
-    batch_size, beta, not_negative, number, one_of, positive, seed, steps, tune,
+    batch_size, beta, init, not_negative, number, one_of, positive, seed, steps, tune,
 };
 use crate::data::Walk;
 use crate::train::schedule::Shape;
@@ -57,12 +57,10 @@ pub struct TrainingArgs {
     tune: Tune,
 
     /// What the learnt numbers start as: zeros; ones (shifts and wkv, as the original did); small
-    /// random ones
-    #[arg(
-        long, default_value_t = DEFAULTS.init, value_parser = one_of(&Init::NAMES),
-        value_name = "INIT"
-    )]
-    init: Init,
+    /// random ones; the state in the model; or a state's file, such as ./state.pth [default: model
+    /// if there is a state in it, otherwise ones]
+    #[arg(long, value_parser = init(), value_name = "INIT")]
+    init: Option<Init>,
 
     /// Decides random orders, a random start and drawn answers; the same seed gives the same run
     #[arg(long, default_value_t = DEFAULTS.seed, value_parser = seed, value_name = "N")]

@@ -36,7 +36,7 @@ const EVERY_FLAG: [(&str, &str, Arrives); 51] = [
     ("max_time", "1e3", |c| options(c).max_time == 1000.0),
     ("dataset_walk", "sequential", |c| options(c).walk == Walk::Sequential),
     ("tune", "wkv", |c| options(c).tune == Tune { soft_prompt: false, shift: false, wkv: true }),
-    ("init", "random", |c| options(c).init == Init::Random),
+    ("init", "random", |c| options(c).init == Some(Init::Random)),
     ("seed", "18446744073709551615", |c| options(c).seed == u64::MAX),
     ("lr_schedule", "cosine", |c| options(c).schedule.shape == Shape::Cosine),
     ("lr_final", "1e-5", |c| options(c).schedule.last == Some(1e-5)),

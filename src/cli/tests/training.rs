@@ -8,9 +8,9 @@ use crate::data::Walk;
 use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
 use crate::ops::linear::Weights;
+use crate::state_file::OtherModel;
 use crate::train::Adam;
 use crate::train::HeldOut;
-use crate::train::Init;
 use crate::train::Keep;
 use crate::train::Recompute;
 use crate::train::Schedule;
@@ -44,6 +44,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
         walk,
         seed,
         init,
+        other_model,
         tune,
         exit_loss,
         max_epochs,
@@ -81,7 +82,7 @@ fn nothing_typed_is_a_training_run_with_every_default() {
     assert_eq!(max_time, 3600.0);
     assert_eq!(walk, Walk::Shuffled);
     assert_eq!(seed, 1);
-    assert_eq!(init, Init::Ones);
+    assert_eq!((init, other_model), (None, OtherModel::Refuse));
     let everything = Tune {
         soft_prompt: true,
         shift: true,

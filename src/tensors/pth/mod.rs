@@ -36,7 +36,7 @@ use std::path::Path;
 use crate::files::Bytes;
 
 pub use archive::{recognise, what_else};
-pub use error::Error;
+pub use error::{Error, shown};
 pub use value::Value;
 pub use write::{write, write_with_note};
 

@@ -43,8 +43,23 @@ pub enum Global {
     OrderedDict,
     RebuildTensor,
     RebuildParameter,
+    /// Of the types that have no storage of their own.
+    RebuildTensorOfType,
     Storage(Dtype),
+    Type(Dtype),
 }
+
+/// The types that PyTorch keeps in a storage of bytes, and names in the tensor.
+const UNTYPED: [(&str, Dtype); 8] = [
+    ("float8_e4m3fn", Dtype::F8_E4M3),
+    ("float8_e5m2", Dtype::F8_E5M2),
+    ("float8_e4m3fnuz", Dtype::F8_E4M3FNUZ),
+    ("float8_e5m2fnuz", Dtype::F8_E5M2FNUZ),
+    ("float8_e8m0fnu", Dtype::F8_E8M0),
+    ("uint16", Dtype::U16),
+    ("uint32", Dtype::U32),
+    ("uint64", Dtype::U64),
+];
 
 impl Global {
     /// The global of that name. Errors for every other.
@@ -54,7 +69,14 @@ impl Global {
         {
             return Ok(Self::Storage(dtype));
         }
+        if module == "torch"
+            && let Some(&(_, dtype)) = UNTYPED.iter().find(|(known, _)| *known == name)
+        {
+            return Ok(Self::Type(dtype));
+        }
         match (module, name) {
+            ("torch.storage", "UntypedStorage") => Ok(Self::Storage(Dtype::U8)),
+            ("torch._utils", "_rebuild_tensor_v3") => Ok(Self::RebuildTensorOfType),
             ("collections", "OrderedDict") => Ok(Self::OrderedDict),
             ("torch._utils", "_rebuild_tensor_v2") => Ok(Self::RebuildTensor),
             ("torch._utils", "_rebuild_parameter") => Ok(Self::RebuildParameter),
@@ -153,6 +175,38 @@ impl<'p, 'a> Objects<'p, 'a> {
             {
                 self.tensor(storage, offset, shape, strides)
             }
+            (
+                Global::RebuildTensorOfType,
+                &[
+                    storage,
+                    offset,
+                    shape,
+                    strides,
+                    _grad,
+                    _hooks,
+                    dtype,
+                    ref metadata @ ..,
+                ],
+            ) if metadata
+                .iter()
+                .all(|&id| matches!(self.get(id), Object::None)) =>
+            {
+                let (&Object::Storage(bytes), &Object::Global(Global::Type(dtype))) =
+                    (self.get(storage), self.get(dtype))
+                else {
+                    return wrong("_rebuild_tensor_v3", "a storage and a type are wanted");
+                };
+                let storage = bytes.of_type(dtype).map(Object::Storage);
+                let Some(storage) = storage else {
+                    return wrong("_rebuild_tensor_v3", "its storage holds no whole numbers");
+                };
+                let storage = self.add(storage)?;
+                self.tensor(storage, offset, shape, strides)
+            }
+            (Global::RebuildTensorOfType, _) => wrong(
+                "_rebuild_tensor_v3",
+                "storage, offset, shape, strides, requires_grad, hooks and type are wanted",
+            ),
             (Global::RebuildTensor, _) => wrong(
                 "_rebuild_tensor_v2",
                 "storage, offset, shape, strides, requires_grad and hooks are wanted",
@@ -166,9 +220,9 @@ impl<'p, 'a> Objects<'p, 'a> {
                 "_rebuild_parameter",
                 "a tensor, requires_grad and hooks are wanted",
             ),
-            (Global::Storage(_), _) => wrong(
-                "a storage type",
-                "storages are entries of the archive, not calls",
+            (Global::Storage(_) | Global::Type(_), _) => wrong(
+                "a type",
+                "types are named, and storages entries of the archive, not calls",
             ),
         }
     }

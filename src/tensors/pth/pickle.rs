@@ -2,7 +2,7 @@
 //!
 //! It reads protocols 0 to 5 as far as files of tensors use them. Instructions push objects, gather
 //! them into tuples, lists and dictionaries, and keep them in a memo to be pushed again. Calls go
-//! to the four kinds of [`Global`] alone.
+//! to the kinds of [`Global`] alone.
 
 use std::collections::HashMap;
 

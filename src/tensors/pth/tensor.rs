@@ -28,6 +28,19 @@ pub struct Storage<'p> {
     pub count: i64,
 }
 
+impl Storage<'_> {
+    /// The same bytes as a storage of another type; `None` if they are no whole number of elements.
+    pub fn of_type(self, dtype: Dtype) -> Option<Self> {
+        let (from, to) = (item_size(self.dtype) as i64, item_size(dtype) as i64);
+        let bytes = self.count.checked_mul(from)?;
+        (bytes % to == 0).then_some(Self {
+            dtype,
+            count: bytes / to,
+            ..self
+        })
+    }
+}
+
 /// What the pickle says of a tensor's place in its storage, in elements; unchecked.
 pub struct Window {
     pub offset: i64,

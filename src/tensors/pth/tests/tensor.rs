@@ -26,6 +26,54 @@ pub fn rebuild(kind: &str, count: i64, offset: i64, shape: &[i64], strides: &[i6
     code
 }
 
+/// The same of `_rebuild_tensor_v3`, as PyTorch writes types that have no storage of their own: two
+/// by two elements of this type, in so many bytes.
+fn rebuild_of_type(dtype: &str, bytes: i64) -> Vec<u8> {
+    let code = rebuild("ByteStorage", bytes, 0, &[2, 2], &[2, 1]);
+    let code = replaced(&code, b"_rebuild_tensor_v2", b"_rebuild_tensor_v3");
+    let code = replaced(
+        &code,
+        b"ctorch\nByteStorage",
+        b"ctorch.storage\nUntypedStorage",
+    );
+    let end = [b")Rctorch\n", dtype.as_bytes(), b"\ntR."].concat();
+    replaced(&code, b")RtR.", &end)
+}
+
+fn replaced(code: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let at = code.windows(old.len()).position(|window| window == old);
+    let (before, after) = code.split_at(at.unwrap());
+    [before, new, &after[old.len()..]].concat()
+}
+
+#[test]
+fn a_storage_of_bytes_holds_the_type_that_its_tensor_names() {
+    for (name, dtype, bytes) in [
+        ("float8_e4m3fn", Dtype::F8_E4M3, 4),
+        ("float8_e5m2", Dtype::F8_E5M2, 4),
+        ("uint16", Dtype::U16, 8),
+    ] {
+        let storage: Vec<u8> = (0..bytes as u8).collect();
+        let value = parsed(&pth(&rebuild_of_type(name, bytes), &storage, Stored)).unwrap();
+        let Value::Tensor(tensor) = value else {
+            panic!("{name}: a tensor")
+        };
+        assert_eq!((tensor.dtype, &tensor.shape[..]), (dtype, &[2, 2][..]));
+        assert_eq!(&*tensor.bytes, storage);
+    }
+    let refused = |name, bytes: i64| {
+        let file = pth(
+            &rebuild_of_type(name, bytes),
+            &vec![0; bytes as usize],
+            Stored,
+        );
+        parsed(&file).unwrap_err()
+    };
+    assert!(matches!(refused("uint16", 9), Error::Call { .. }));
+    assert!(matches!(refused("uint16", 6), Error::Outside { .. }));
+    assert!(matches!(refused("ones", 4), Error::Global { .. }));
+}
+
 /// A window into a storage of the bytes 0, 1, 2, ...
 fn window(count: i64, offset: i64, shape: &[i64], strides: &[i64]) -> Result<Value, Error> {
     let storage: Vec<u8> = (0..count as u8).collect();

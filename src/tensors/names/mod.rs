@@ -1,0 +1,124 @@
+//! Tensors by the names, and in the shapes, that RWKV's own checkpoints give them.
+//!
+//! Everything that this program knows of other spellings stands here, so that whoever reads a file
+//! finds the same tensors in it: what wrappers of PyTorch put before and into names, the names of
+//! the Hugging Face hub (`hub`), and what web-rwkv's converter does to a checkpoint (`web_rwkv`).
+
+mod hub;
+mod web_rwkv;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::{Error, shown};
+use super::stored::Stored;
+
+/// What torch.compile, FSDP and activation checkpointing leave in the names of what they wrap, once
+/// for each module.
+const WRAPPERS: [&str; 3] = [
+    "_orig_mod.",
+    "_fsdp_wrapped_module.",
+    "_checkpoint_wrapped_module.",
+];
+
+/// The kind of file that names come from: some programs write one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// PyTorch's.
+    Pth,
+    /// Safetensors.
+    Safetensors,
+}
+
+/// The tensors as a checkpoint of RWKV's own would have them, in the same order. Names that belong
+/// to no such checkpoint stay. Errors when two tensors would have one name, or when nothing shows
+/// which way a file is to be understood.
+pub fn plain(
+    tensors: Vec<(String, Stored)>,
+    container: Container,
+) -> Result<Vec<(String, Stored)>, Error> {
+    let unwrapped: Vec<String> = tensors.iter().map(|(name, _)| unwrapped(name)).collect();
+    let prefix = prefix(&unwrapped)?;
+    let mut firsts: BTreeMap<String, &str> = BTreeMap::new();
+    let mut named = Vec::with_capacity(tensors.len());
+    for ((full, tensor), name) in tensors.iter().zip(&unwrapped) {
+        let hub::Renamed {
+            name,
+            is_transposed,
+        } = hub::renamed(without(name, &prefix));
+        if let Some(first) = firsts.insert(name.clone(), full) {
+            return Err(Error::SameName {
+                first: shown(first),
+                second: shown(full),
+                name: shown(&name),
+            });
+        }
+        let tensor = match is_transposed {
+            true => tensor.transposed(),
+            false => tensor.clone(),
+        };
+        named.push((name, tensor));
+    }
+    web_rwkv::undo(&mut named, container)?;
+    Ok(named)
+}
+
+/// Whether this is what a model's embedding is called, whatever stands before it.
+pub fn is_embedding(name: &str) -> bool {
+    before_embedding(&unwrapped(name)).is_some()
+}
+
+fn unwrapped(name: &str) -> String {
+    let without = |name: String, wrapper: &&str| name.replace(wrapper, "");
+    WRAPPERS.iter().fold(name.to_string(), without)
+}
+
+/// What stands before the names of a model or a state: `module.` of DataParallel, `rwkv.` of
+/// transformers, or whatever else. Errors when there are several models.
+fn prefix(names: &[String]) -> Result<String, Error> {
+    let embeddings: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|name| before_embedding(name))
+        .collect();
+    // Sorted: what begins all others comes first.
+    if let Some(first) = embeddings.first() {
+        return match embeddings.iter().find(|other| !other.starts_with(first)) {
+            Some(other) => Err(Error::ManyModels {
+                first: shown(first),
+                second: shown(other),
+            }),
+            None => Ok(first.to_string()),
+        };
+    }
+    let layers: BTreeSet<&str> = names.iter().filter_map(|name| before_layer(name)).collect();
+    Ok(match layers.len() {
+        1 => layers.first().map_or(String::new(), ToString::to_string),
+        _ => String::new(),
+    })
+}
+
+fn before_embedding(name: &str) -> Option<&str> {
+    let before = hub::EMBEDDINGS
+        .iter()
+        .find_map(|end| name.strip_suffix(end));
+    before.filter(|before| before.is_empty() || before.ends_with('.'))
+}
+
+/// What stands before `blocks.0.`, or another number.
+fn before_layer(name: &str) -> Option<&str> {
+    let starts = name.match_indices("blocks.").map(|(start, _)| start);
+    let mut starts = starts.filter(|&start| start == 0 || name[..start].ends_with('.'));
+    let is_layer =
+        |start: &usize| name[start + "blocks.".len()..].starts_with(|c: char| c.is_ascii_digit());
+    starts.find(is_layer).map(|start| &name[..start])
+}
+
+/// A name without the prefix, or without as many of its leading words as the name has: the head of
+/// transformers' models stands beside what is in `rwkv.`.
+fn without<'n>(name: &'n str, prefix: &str) -> &'n str {
+    let ends = prefix.rmatch_indices('.').map(|(dot, _)| &prefix[..=dot]);
+    let mut stripped = ends.filter_map(|part| name.strip_prefix(part));
+    stripped.next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests;

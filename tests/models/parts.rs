@@ -1,0 +1,101 @@
+//! Models that are spread over several files, with a list of them that may be hostile.
+
+use super::*;
+
+/// Writes a model in parts, by `write`, with their list, which it names.
+fn in_parts(dir: &Dir, model: &str, ends: [&str; 2], write: fn(&Path, Tensors)) -> Vec<String> {
+    let [end, list] = ends;
+    let all = tensors(model);
+    let each = all.len().div_ceil(3);
+    let (mut map, mut names) = (serde_json::Map::new(), Vec::new());
+    for (i, part) in all.chunks(each).enumerate() {
+        let name = format!("{end}-{:05}-of-00003", i + 1);
+        for (tensor, _) in part {
+            map.insert(tensor.clone(), name.clone().into());
+        }
+        write(&dir.path(&name), part.to_vec());
+        names.push(name);
+    }
+    let list_of = serde_json::json!({"metadata": {"total_size": 1}, "weight_map": map});
+    dir.write(list, list_of.to_string());
+    names
+}
+
+const SAFETENSORS: [&str; 2] = ["model", "model.safetensors.index.json"];
+const BIN: [&str; 2] = ["pytorch_model", "pytorch_model.bin.index.json"];
+
+#[test]
+fn the_parts_of_a_model_are_put_together() {
+    for model in ["model_5.2.pth", "model_7.pth"] {
+        for (ends, write) in [
+            (SAFETENSORS, write_safetensors as fn(&Path, Tensors)),
+            (BIN, write_pth),
+        ] {
+            let dir = Dir::new();
+            in_parts(&dir, model, ends, write);
+            is_the_same(&dir.path(ends[1]), &golden(model));
+            is_the_same(&dir.path(""), &golden(model));
+        }
+    }
+    let dir = Dir::new();
+    in_parts(&dir, "model_5.2.pth", SAFETENSORS, write_safetensors);
+    let (loss, _) = trained(&dir, Path::new("."), &["--init=zeros"]);
+    assert!((loss - LOSS).abs() < 1e-6, "{loss}");
+}
+
+#[test]
+fn a_directory_may_hold_a_model_in_one_file() {
+    let dir = Dir::new();
+    refused(
+        &dir.path(""),
+        &["directory", "model.safetensors.index.json", "name a file"],
+    );
+    write_safetensors(&dir.path("model.safetensors"), tensors("model_5.2.pth"));
+    is_the_same(&dir.path(""), &golden("model_5.2.pth"));
+}
+
+#[test]
+fn a_list_that_leads_astray_is_refused() {
+    let dir = Dir::new();
+    let names = in_parts(&dir, "model_5.2.pth", SAFETENSORS, write_safetensors);
+    let list = std::fs::read_to_string(dir.path(SAFETENSORS[1])).unwrap();
+    let outside = Dir::new();
+    std::fs::copy(dir.path(&names[0]), outside.path("part")).unwrap();
+    let absolute = outside.path("part").display().to_string();
+    for (part, word) in [
+        (absolute.as_str(), "does not lie beside it"),
+        ("../part", "does not lie beside it"),
+        ("./part", "does not lie beside it"),
+        ("..", "does not lie beside it"),
+        ("", "does not lie beside it"),
+        ("nowhere", "nowhere"),
+        (names[1].as_str(), "where its list of parts has it"),
+        ("list", "its part list"),
+    ] {
+        dir.write("list", list.replace(&names[0], part));
+        refused(&dir.path("list"), &["list", word]);
+    }
+    for text in [
+        "{\"a\": 1}",
+        "{\"weight_map\": {\"emb.weight\": 3}}",
+        "{\"input\": \"a\"}\n{}",
+    ] {
+        dir.write("list", text);
+        refused(&dir.path("list"), &["no list of a model's parts"]);
+    }
+    let many: serde_json::Map<_, _> = (0..2000)
+        .map(|i| (format!("t{i}"), format!("f{i}").into()))
+        .collect();
+    dir.write("list", serde_json::json!({"weight_map": many}).to_string());
+    refused(&dir.path("list"), &["2000 parts"]);
+    // A tensor in two parts.
+    std::fs::copy(dir.path(&names[0]), dir.path("again")).unwrap();
+    dir.write(
+        "list",
+        list.replacen("{\"blocks", "{\"x\":\"again\",\"blocks", 1),
+    );
+    refused(&dir.path("list"), &["x is not in again"]);
+    let twice = list.replacen(&format!("\"{}\"", names[0]), "\"again\"", 1);
+    dir.write("list", twice);
+    refused(&dir.path("list"), &["lies in several of its parts"]);
+}

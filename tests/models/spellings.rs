@@ -1,0 +1,244 @@
+//! The same model by other names: the hub's, web-rwkv's, wrappers'.
+
+use super::*;
+
+/// As `RWKV/rwkv-5-world-*` on the hub has it.
+fn transformers(name: &str) -> String {
+    let name = name
+        .replace("emb.weight", "embeddings.weight")
+        .replace(".ln0.", ".pre_ln.")
+        .replace(".att.", ".attention.")
+        .replace(".ffn.", ".feed_forward.")
+        .replace("time_mix_k", "time_mix_key")
+        .replace("time_mix_v", "time_mix_value")
+        .replace("time_mix_r", "time_mix_receptance")
+        .replace("time_mix_g", "time_mix_gate");
+    match name.starts_with("head.") {
+        true => name,
+        false => format!("rwkv.{name}"),
+    }
+}
+
+/// As flash-linear-attention's `convert_from_rwkv7.py` makes it; the first layer's unused v is left
+/// out.
+fn fla((name, tensor): (String, Stored)) -> Option<(String, Stored)> {
+    let outside = match name.as_str() {
+        "emb.weight" => Some("model.embeddings.weight"),
+        "head.weight" => Some("lm_head.weight"),
+        "ln_out.weight" => Some("model.norm.weight"),
+        "ln_out.bias" => Some("model.norm.bias"),
+        "blocks.0.att.v0" | "blocks.0.att.v1" | "blocks.0.att.v2" => return None,
+        _ => None,
+    };
+    if let Some(outside) = outside {
+        return Some((outside.to_string(), tensor));
+    }
+    let words: Vec<&str> = name.splitn(4, '.').collect();
+    let part = match words[2] {
+        "att" => "attn",
+        "ln0" => "pre_norm",
+        "ln1" => "attn_norm",
+        "ln2" => "ffn_norm",
+        part => part,
+    };
+    let rest = words[3];
+    let low_rank = rest.len() == 2 && rest.ends_with(|c: char| c.is_ascii_digit());
+    let (rest, tensor) = match (part, rest) {
+        ("attn", rest) if low_rank => {
+            let (letter, number) = rest.split_at(1);
+            let (end, tensor) = match number {
+                "0" => ("2.bias", tensor),
+                "1" => ("0.weight", transposed(&tensor)),
+                _ => ("2.weight", transposed(&tensor)),
+            };
+            (format!("{letter}_lora.lora.{end}"), tensor)
+        }
+        ("attn", rest) => {
+            let rest = rest
+                .replace("receptance", "r_proj")
+                .replace("key", "k_proj")
+                .replace("value", "v_proj")
+                .replace("ln_x", "g_norm")
+                .replace("output", "o_proj");
+            (rest, tensor)
+        }
+        (_, rest) => (rest.to_string(), tensor),
+    };
+    let mut tensor = tensor;
+    tensor.shape.retain(|&length| length > 1); // [1, 1, C] is squeezed
+    Some((format!("model.layers.{}.{part}.{rest}", words[1]), tensor))
+}
+
+/// As the newer `convert_safetensors.py` of Ai00 makes it: all that it does to RWKV-5 and 7.
+fn web_rwkv((name, tensor): (String, Stored), n_embd: usize) -> (String, Stored) {
+    const TRANSPOSED: [&str; 9] = ["w1", "w2", "a1", "a2", "g1", "g2", "v1", "v2", "time_state"];
+    let mut tensor = half(&tensor);
+    let is_per_head = name.contains("time_decay") || name.contains("time_faaaa");
+    if is_per_head && tensor.shape.len() == 1 {
+        let numbers = Element::F16.decode(&tensor.bytes);
+        let size = n_embd / numbers.len();
+        let wide: Vec<f32> = numbers
+            .iter()
+            .flat_map(|&x| std::iter::repeat_n(x, size))
+            .collect();
+        tensor = Stored::new(Element::F16, vec![numbers.len(), size], &wide);
+    }
+    if TRANSPOSED.iter().any(|end| name.ends_with(end)) {
+        tensor = transposed(&tensor);
+    }
+    (
+        name.replace("time_faaaa", "time_first").to_lowercase(),
+        tensor,
+    )
+}
+
+#[test]
+fn the_hubs_models_are_those_that_they_were_made_from() {
+    let dir = Dir::new();
+    let five = tensors("model_5.2.pth").into_iter();
+    let five: Tensors = five
+        .map(|(name, tensor)| (transformers(&name), tensor))
+        .collect();
+    write_safetensors(&dir.path("five.safetensors"), five.clone());
+    write_pth(&dir.path("five.bin"), five);
+    for file in ["five.safetensors", "five.bin"] {
+        is_the_same(&dir.path(file), &golden("model_5.2.pth"));
+        let (loss, _) = trained(&dir, &dir.path(file), &["--init=zeros"]);
+        assert!((loss - LOSS).abs() < 1e-6, "{file}: {loss}");
+    }
+    let seven: Tensors = tensors("model_7.pth").into_iter().filter_map(fla).collect();
+    assert!(
+        seven
+            .iter()
+            .any(|(name, _)| name == "model.layers.1.attn.v_lora.lora.0.weight")
+    );
+    write_safetensors(&dir.path("seven.safetensors"), seven);
+    is_the_same(&dir.path("seven.safetensors"), &golden("model_7.pth"));
+}
+
+#[test]
+fn what_web_rwkvs_converter_does_is_undone() {
+    let dir = Dir::new();
+    for version in ["5.1", "5.2", "7"] {
+        let own = tensors(&format!("model_{version}.pth"));
+        let n_embd = own[0].1.shape[1];
+        let control = own
+            .iter()
+            .map(|(name, tensor)| (name.clone(), half(tensor)));
+        write_safetensors(&dir.path("control.st"), control.collect());
+        let converted: Tensors = own.into_iter().map(|pair| web_rwkv(pair, n_embd)).collect();
+        let names: Vec<&str> = converted.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(!names.contains(&"blocks.0.att.time_faaaa"));
+        write_safetensors(&dir.path("model.st"), converted);
+        is_the_same(&dir.path("model.st"), &dir.path("control.st"));
+        if version == "5.2" {
+            let (loss, _) = trained(&dir, &dir.path("model.st"), &["--init=zeros"]);
+            assert!((loss - LOSS).abs() < 1e-6, "{loss}");
+        }
+    }
+}
+
+/// The converter leaves 5.0's numbers a head, and older ones 5.1's too: nothing tells a logarithm
+/// from what was renamed.
+#[test]
+fn a_first_that_may_be_renamed_or_not_is_refused_by_the_converters_name() {
+    let dir = Dir::new();
+    for version in ["5.0", "5.1"] {
+        let own = tensors(&format!("model_{version}.pth")).into_iter();
+        let converted =
+            own.map(|(name, tensor)| (name.replace("time_faaaa", "time_first"), half(&tensor)));
+        write_safetensors(&dir.path("model.st"), converted.collect());
+        let words = [
+            "model.st",
+            "blocks.0.att.time_first",
+            "convert_safetensors",
+            ".pth",
+        ];
+        refused(&dir.path("model.st"), &words);
+    }
+    // The same of bf16 is no converter's.
+    write_safetensors(&dir.path("own.safetensors"), tensors("model_5.0.pth"));
+    is_the_same(&dir.path("own.safetensors"), &golden("model_5.0.pth"));
+}
+
+#[test]
+fn a_bonus_and_its_logarithm_make_two_models() {
+    let dir = Dir::new();
+    for (version, from, to) in [
+        ("5.0", "time_first", "time_faaaa"),
+        ("5.1", "time_faaaa", "time_first"),
+    ] {
+        let file = format!("model_{version}.pth");
+        let renamed = tensors(&file).into_iter();
+        let renamed = renamed.map(|(name, tensor)| (name.replace(from, to), tensor));
+        write_pth(&dir.path("other.pth"), renamed.collect());
+        let (own, other) = (open(&golden(&file)), open(&dir.path("other.pth")));
+        assert!(logits(&own) != logits(&other), "{version}");
+        assert_ne!(own.fingerprint(), other.fingerprint(), "{version}");
+    }
+}
+
+/// As earlier versions wrote them into the tags of states.
+#[test]
+fn ordinary_models_have_the_fingerprints_that_they_had() {
+    for (file, fingerprint) in [
+        ("model_5.0.pth", "77aa3d152fb312ce"),
+        ("model_5.1.pth", "2b16523e977b88a8"),
+        ("model_5.2.pth", "b18df04f82b5cf5c"),
+        ("model_7.pth", "rwkv7-88570bc11a13ce76"),
+    ] {
+        assert_eq!(open(&golden(file)).fingerprint(), fingerprint, "{file}");
+    }
+}
+
+#[test]
+fn prefixes_and_wrappings_are_taken_off() {
+    let dir = Dir::new();
+    for version in ["5.2", "7"] {
+        let own = golden(&format!("model_{version}.pth"));
+        let prefixed = |prefix: &str| -> Tensors {
+            let tensors = tensors(&format!("model_{version}.pth")).into_iter();
+            tensors
+                .map(|(name, tensor)| (format!("{prefix}{name}"), tensor))
+                .collect()
+        };
+        for prefix in ["module.", "_forward_module.", "_orig_mod.", "model.rwkv."] {
+            write_pth(&dir.path("m.pth"), prefixed(prefix));
+            is_the_same(&dir.path("m.pth"), &own);
+            write_safetensors(&dir.path("m.st"), prefixed(prefix));
+            is_the_same(&dir.path("m.st"), &own);
+            for key in ["state_dict", "model", "module"] {
+                let wrapped =
+                    Value::Dict(vec![(Value::Str(key.into()), dictionary(prefixed(prefix)))]);
+                pth::write(&dir.path("w.pth"), &wrapped).unwrap();
+                is_the_same(&dir.path("w.pth"), &own);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_with_a_state_has_rwkvs_own_names() {
+    let dir = Dir::new();
+    let five = tensors("model_5.2.pth").into_iter();
+    let five = five.map(|(name, tensor)| (transformers(&name), tensor));
+    write_safetensors(&dir.path("five.safetensors"), five.collect());
+    let (_, _) = trained(&dir, &dir.path("five.safetensors"), &[]);
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_state-tune"))
+        .current_dir(dir.path(""))
+        .args([
+            "convert",
+            "state.pth",
+            "merged.pth",
+            "--to=model",
+            "--model=five.safetensors",
+        ])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{run:?}");
+    let Value::Dict(pairs) = pth::read(&dir.path("merged.pth")).unwrap() else {
+        panic!("a model is a dictionary")
+    };
+    let has = |name: &str| pairs.iter().any(|(key, _)| *key == Value::Str(name.into()));
+    assert!(has("emb.weight") && has("blocks.1.att.time_faaaa") && has("blocks.1.att.time_state"));
+}
