@@ -1,15 +1,16 @@
 //! Conversations: the messages of a row, who speaks when, and what each says.
 //!
 //! The order is the one that most models' own templates demand: system messages first, then a
-//! user's and an assistant's in turn. A message says who speaks under `role` and what under
-//! `content`, or under `from` and `value`, as ShareGPT's do.
+//! user's and an assistant's in turn.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod message;
+
+use std::collections::BTreeSet;
 
 use serde_json::value::RawValue;
 
+use self::message::{Message, Speaker};
 use super::error::{DataError, MessageError};
-use super::json::{holds_text, kind, string};
 use super::line_ends::LineEnds;
 
 /// Messages in the order in which they are read.
@@ -23,7 +24,7 @@ pub struct Chat {
     pub question: Option<String>,
     /// How many messages follow the last answer and were not looked at.
     pub left_out: usize,
-    /// Keys of messages with text that is no part of what is said.
+    /// Keys of messages whose values say something that is not used.
     pub unused: BTreeSet<String>,
 }
 
@@ -71,12 +72,6 @@ pub enum Extent {
     All,
 }
 
-/// Keys of a message that are read.
-const READ: [&str; 4] = ["role", "from", "content", "value"];
-
-/// Keys by which data sets say whether an answer is learnt: 0 and false, it is not.
-const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
-
 impl Chat {
     /// Adds the messages of a JSON array; `line` is the row's number, for errors.
     pub fn add(
@@ -93,20 +88,28 @@ impl Chat {
                 column: error.column(),
                 reason: error.to_string(),
             })?;
+        let messages: Vec<_> = messages
+            .iter()
+            .map(|raw| Message::parse(raw.get()))
+            .collect();
         let mut count = messages.len();
         if extent == Extent::LastAnswer {
-            let last = messages.iter().rposition(|raw| is_answer(raw.get()));
+            let is_answer = |message: &Result<Message, _>| {
+                let speaker = message.as_ref().map(Message::speaker);
+                matches!(speaker, Ok(Ok(Speaker::Assistant)))
+            };
+            let last = messages.iter().rposition(is_answer);
             // Without any answer, all are looked at: one may be faulty.
             count = last.map_or(count, |last| last + 1);
             self.left_out += messages.len() - count;
         }
-        for (number, message) in (self.messages() + 1..).zip(&messages[..count]) {
-            self.add_message(message.get(), extent, role)
-                .map_err(|reason| DataError::Message {
-                    line,
-                    number,
-                    reason,
-                })?;
+        for (number, message) in (self.messages() + 1..).zip(messages.into_iter().take(count)) {
+            let added = message.and_then(|message| self.add_message(&message, extent, role));
+            added.map_err(|reason| DataError::Message {
+                line,
+                number,
+                reason,
+            })?;
         }
         Ok(())
     }
@@ -127,25 +130,23 @@ impl Chat {
     /// Puts one message in its place.
     fn add_message(
         &mut self,
-        json: &str,
+        message: &Message,
         extent: Extent,
         role: AnswerRole,
     ) -> Result<(), MessageError> {
-        let object = Members::parse(json).ok_or(MessageError::NotObject(kind(json)))?;
-        self.unused.extend(object.unused().map(str::to_owned));
-        let speaker = object.speaker()?;
-        match speaker {
+        self.unused.extend(message.unused().map(str::to_owned));
+        match message.speaker()? {
             Speaker::System if self.turns.is_empty() && self.question.is_none() => {
-                self.system.push(object.text()?);
+                self.system.push(message.text()?);
             }
             Speaker::System => return Err(MessageError::LateSystem),
-            Speaker::User if self.question.is_none() => self.question = Some(object.text()?),
+            Speaker::User if self.question.is_none() => self.question = Some(message.text()?),
             Speaker::User => return Err(MessageError::NoAnswer),
             Speaker::Assistant => {
                 let question = self.question.take().ok_or(MessageError::AnswerToNothing)?;
-                object.check_no_call()?;
-                let answer = object.text()?;
-                let role = object.role(role)?;
+                message.check_no_call()?;
+                let answer = message.text()?;
+                let role = message.role(role)?;
                 // Where answers are learnt, it would teach to say nothing.
                 let is_learnt = extent == Extent::LastAnswer && role == AnswerRole::Learnt;
                 if is_learnt && answer.trim().is_empty() {
@@ -160,133 +161,6 @@ impl Chat {
         }
         Ok(())
     }
-}
-
-/// Who says a message.
-enum Speaker {
-    System,
-    User,
-    Assistant,
-}
-
-impl Speaker {
-    /// By the words that data sets use; OpenAI calls the system the developer, too.
-    fn named(word: &str) -> Option<Self> {
-        match word {
-            "system" | "developer" => Some(Self::System),
-            "user" | "human" => Some(Self::User),
-            "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "bing" | "bard" => {
-                Some(Self::Assistant)
-            }
-            _ => None,
-        }
-    }
-}
-
-fn is_answer(json: &str) -> bool {
-    let speaker = Members::parse(json).map(|object| object.speaker());
-    matches!(speaker, Some(Ok(Speaker::Assistant)))
-}
-
-/// A JSON object whose values are still JSON. Of equal keys the last counts.
-struct Members<'a>(BTreeMap<String, &'a RawValue>);
-
-impl<'a> Members<'a> {
-    /// `None` for any other JSON, and for a key with half of a surrogate pair.
-    fn parse(json: &'a str) -> Option<Self> {
-        serde_json::from_str(json).ok().map(Self)
-    }
-
-    fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.get(key).map(|raw| raw.get())
-    }
-
-    /// The first of some keys that there is, with its value.
-    fn first(&self, keys: [&'static str; 2]) -> Result<(&'static str, &'a str), MessageError> {
-        let found = keys.into_iter().find_map(|key| Some((key, self.get(key)?)));
-        found.ok_or(MessageError::Missing(keys[0]))
-    }
-
-    /// Keys with text that is no part of what is said.
-    fn unused(&self) -> impl Iterator<Item = &str> {
-        let unused = |(key, raw): &(&String, &&RawValue)| {
-            !READ.contains(&key.as_str()) && holds_text(raw.get())
-        };
-        let unused = self.0.iter().filter(unused);
-        unused.map(|(key, _)| key.as_str())
-    }
-
-    /// A call of a tool has no text, and what surrounds it makes no sense without it.
-    fn check_no_call(&self) -> Result<(), MessageError> {
-        for key in ["tool_calls", "function_call"] {
-            if self.get(key).is_some_and(holds_text) {
-                return Err(MessageError::Call(key));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether an answer that is otherwise for `role` is learnt.
-    fn role(&self, role: AnswerRole) -> Result<AnswerRole, MessageError> {
-        let mut all = role;
-        for key in WEIGHTS {
-            let weight = match self.get(key) {
-                None | Some("null") => continue,
-                Some("true") => Some(AnswerRole::Learnt),
-                Some("false") => Some(AnswerRole::Read),
-                Some(json) => AnswerRole::by_weight(json),
-            };
-            match weight {
-                Some(AnswerRole::Learnt) => {}
-                Some(AnswerRole::Read) => all = AnswerRole::Read,
-                None => return Err(MessageError::Weight(key)),
-            }
-        }
-        Ok(all)
-    }
-
-    fn speaker(&self) -> Result<Speaker, MessageError> {
-        let (key, word) = self.first(["role", "from"])?;
-        let found = match string(word) {
-            Ok(word) => match Speaker::named(&word) {
-                Some(speaker) => return Ok(speaker),
-                // Shortened, since it may be anything.
-                None => format!("{:?}", word.chars().take(40).collect::<String>()),
-            },
-            Err(found) => found.to_owned(),
-        };
-        Err(match key {
-            "from" => MessageError::From(found),
-            _ => MessageError::Role(found),
-        })
-    }
-
-    /// What it says: its content, or that of its parts, one after the other.
-    fn text(&self) -> Result<String, MessageError> {
-        let (key, content) = self.first(["content", "value"])?;
-        if content.starts_with('[') {
-            return parts(content);
-        }
-        string(content).map_err(|found| MessageError::Content { key, found })
-    }
-}
-
-/// The text of a content of several parts.
-fn parts(content: &str) -> Result<String, MessageError> {
-    let not_parts = |_| MessageError::Content {
-        key: "content",
-        found: "an array",
-    };
-    let parts: Vec<&RawValue> = serde_json::from_str(content).map_err(not_parts)?;
-    let part = |part: &RawValue| {
-        let object = Members::parse(part.get())?;
-        let is_text = string(object.get("type")?).is_ok_and(|kind| kind == "text");
-        is_text.then(|| string(object.get("text")?).ok())?
-    };
-    (1..)
-        .zip(parts)
-        .map(|(number, raw)| part(raw).ok_or(MessageError::Part { number }))
-        .collect()
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
 /// end of their own.
 pub const BETWEEN: &str = "\n\n";
 
+/// Keys that say of a whole row whether it is learnt from, unless a template has them.
+const WEIGHTS: [&str; 2] = ["weight", "train"];
+
 /// The prompt's template unless the user gives another.
 static DEFAULT_PROMPT: LazyLock<Template> = LazyLock::new(|| Formats::default().prompt);
 
@@ -70,7 +73,7 @@ pub struct Rendered {
     pub turns: Vec<RenderedTurn>,
     /// How many messages follow the last answer.
     pub left_out: usize,
-    /// Keys of its messages with text that goes nowhere.
+    /// Keys of its messages whose values go nowhere.
     pub unused_in_messages: BTreeSet<String>,
     /// Whether its own `system` is the system message.
     has_system: bool,
@@ -111,15 +114,15 @@ impl Formats {
             has_new_line_ends: row.has_new_line_ends(),
             has_odd_weight: false,
         };
-        for key in ["weight", "train"] {
-            match row.text_of(key) {
-                Some(text) if !self.uses(key, &rendered) => match AnswerRole::by_weight(text) {
-                    Some(AnswerRole::Learnt) => {}
-                    Some(AnswerRole::Read) => return Err(DataError::NothingLearnt { line }),
-                    // A word is no weight; it is told as a text that is not used.
-                    None => rendered.has_odd_weight |= !row.has_string(key),
-                },
-                _ => {}
+        for key in WEIGHTS {
+            let weight = row.text_of(key).filter(|_| is_weight(row, key));
+            match weight
+                .filter(|_| !self.uses(key, &rendered))
+                .map(AnswerRole::by_weight)
+            {
+                Some(Some(AnswerRole::Read)) => return Err(DataError::NothingLearnt { line }),
+                Some(None) => rendered.has_odd_weight = true,
+                Some(Some(AnswerRole::Learnt)) | None => {}
             }
         }
         let DataFormat::Shape(shape) = rendered.format else {
@@ -312,6 +315,11 @@ impl Formats {
         };
         script.turns.into_iter().map(turn).collect()
     }
+}
+
+/// Whether a row says by a key that it is learnt from, or not. A word, as of a split, does not.
+pub fn is_weight(row: &Row, key: &str) -> bool {
+    WEIGHTS.contains(&key) && row.has_text(key) && !row.has_string(key)
 }
 
 /// The system message that a row has beside a conversation without one.

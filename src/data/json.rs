@@ -12,13 +12,14 @@ pub fn string(json: &str) -> Result<String, &'static str> {
     }
 }
 
-/// Whether a JSON value is a text that is not blank, or has one or a key inside.
-pub fn holds_text(json: &str) -> bool {
-    match json.as_bytes().first() {
-        Some(b'"') => !json.trim_matches('"').trim().is_empty(),
-        Some(b'[' | b'{') => json.contains('"'),
-        _ => false,
-    }
+/// Whether a JSON value says anything: null, a blank string, and what is empty do not.
+pub fn says_something(json: &str) -> bool {
+    let inside = match json.as_bytes() {
+        [b'n', ..] => "",
+        [b'"' | b'[' | b'{', .., _] => &json[1..json.len() - 1],
+        _ => json,
+    };
+    !inside.trim().is_empty()
 }
 
 /// What a JSON value is, in words.

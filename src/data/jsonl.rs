@@ -14,7 +14,7 @@ use std::path::Path;
 use serde_json::value::RawValue;
 
 use super::error::DataError;
-use super::json::{holds_text, kind, not_json, string};
+use super::json::{kind, not_json, says_something, string};
 use super::line_ends::LineEnds;
 use crate::container::{Beside, Container};
 
@@ -146,14 +146,15 @@ impl Row {
         self.has_new_line_ends
     }
 
-    /// The keys under which there is a string that is not blank, or something with strings in it.
-    pub fn keys_of_texts(&self) -> impl Iterator<Item = &str> {
-        let has_text = |(_, value): &(&String, &Field)| match value {
+    /// The keys whose values say something.
+    pub fn keys_with_values(&self) -> impl Iterator<Item = &str> {
+        let has_value = |(_, value): &(&String, &Field)| match value {
             Field::Text(text) => !text.trim().is_empty(),
-            Field::Json(json) => holds_text(json),
-            Field::Scalar(_) | Field::NotText(_) => false,
+            Field::Json(json) => says_something(json),
+            Field::Scalar(_) => true,
+            Field::NotText(_) => false,
         };
-        let some = self.values.iter().filter(has_text);
+        let some = self.values.iter().filter(has_value);
         some.map(|(key, _)| key.as_str())
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use super::bad_rows::{BadRows, counted, shortened};
 use super::chat::AnswerRole;
 use super::format::DataFormat;
-use super::formats::{Formats, Rendered};
+use super::formats::{Formats, Rendered, is_weight};
 use super::jsonl::Row;
 use crate::console;
 use crate::setting::KEEP_CR;
@@ -27,7 +27,7 @@ pub struct Notes {
     pub of_file: Vec<String>,
     /// How many rows are of each format, and the line of the first.
     formats: BTreeMap<DataFormat, (usize, usize)>,
-    /// Keys of rows with text that goes nowhere.
+    /// Keys of rows whose values go nowhere.
     unused: Keys,
     /// The same of messages.
     unused_in_messages: Keys,
@@ -53,8 +53,8 @@ impl Notes {
             .entry(rendered.format)
             .or_insert((0, row.line()));
         *count += 1;
-        row.keys_of_texts()
-            .filter(|key| !formats.uses(key, rendered))
+        row.keys_with_values()
+            .filter(|key| !formats.uses(key, rendered) && !is_weight(row, key))
             .for_each(|key| self.unused.add(key));
         for key in &rendered.unused_in_messages {
             self.unused_in_messages.add(key);

@@ -118,6 +118,9 @@ fn speakers_have_the_names_that_data_sets_give_them() {
         "line 4, message 1: its `from` is \"observation\"; use \"system\", \"human\" or \"gpt\", or \
          remove the line"
     );
+    // A table of both kinds of messages has nulls for what one lacks.
+    let nulls = r#"[{"role": null, "from": "human", "content": null, "value": "x"}]"#;
+    assert_eq!(chat(nulls).unwrap().question.as_deref(), Some("x"));
     assert!(message(r#"[{"from": "human", "value": 7}]"#).contains("its `value` is a number; it"));
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::data::bad_rows::OnBadRow;
 use crate::data::line_ends::LineEnds;
+use crate::data::template::Template;
 
 fn of(rows: &[String], formats: &Formats) -> Result<Dataset> {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -56,14 +57,15 @@ fn what_rows_were_taken_for_is_told() {
 }
 
 #[test]
-fn text_that_goes_nowhere_is_told_with_its_rows() {
+fn what_goes_nowhere_is_told_with_its_rows() {
     let rows = [
         r#"{"input": "a", "output": "b", "id": "x0", "score": 3, "ok": true, "none": null}"#,
         r#"{"input": "a", "output": "b", "id": "x1", "tags": [], "note": " ", "more": {"a": "b"}}"#,
         r#"{"input": "a", "output": "b", "messages": [{"content": "c"}], "embedding": [1.0, 2]}"#,
     ];
     let all = told(&rows.map(str::to_owned));
-    let wanted = "note   not used: `id` in 2 rows, `messages` in 1 row, `more` in 1 row";
+    let wanted = "note   not used: `id` in 2 rows, `embedding` in 1 row, `messages` in 1 row, \
+                  `more` in 1 row, `ok` in 1 row, `score` in 1 row";
     assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
     assert_eq!(all.lines().count(), 2);
 
@@ -71,12 +73,10 @@ fn text_that_goes_nowhere_is_told_with_its_rows() {
     let beside = r#""reasoning_content": "hm", "name": null, "images": ["a.png"]"#;
     let row = answered(beside).replacen('{', r#"{"input": "x", "who": "Ann", "tools": [], "#, 1);
     let formats = Formats {
-        prompt: crate::data::template::Template::parse("{who}: {input}\n").unwrap(),
+        prompt: Template::parse("{who}: {input}\n").unwrap(),
         ..Formats::default()
     };
-    let data = of(std::slice::from_ref(&row), &formats).unwrap();
-    let all = data.notes.to_string();
-    // It has the keys of both formatters but `output`.
+    let all = of(&[row], &formats).unwrap().notes.to_string();
     let wanted = "note   not used: `input` in 1 row, `images` of messages in 1 row, \
                   `reasoning_content` of messages in 1 row";
     assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
@@ -179,8 +179,8 @@ fn a_row_of_no_weight_is_left_out_and_counted() {
         "{told}"
     );
     let named = Formats {
-        prompt: crate::data::template::Template::parse("{instruction} {weight}").unwrap(),
-        response: crate::data::template::Template::parse("{output}").unwrap(),
+        prompt: Template::parse("{instruction} {weight}").unwrap(),
+        response: Template::parse("{output}").unwrap(),
         ..Formats::default()
     };
     assert_eq!(of(&[weighted("0")], &named).unwrap().examples.len(), 1);
@@ -249,7 +249,7 @@ fn an_empty_answer_is_an_error_that_names_the_line() {
     }
     // Of several values one may be empty.
     let both = Formats {
-        response: crate::data::template::Template::parse("{thought}{output}").unwrap(),
+        response: Template::parse("{thought}{output}").unwrap(),
         ..Formats::default()
     };
     let row = r#"{"input": "a", "thought": "", "output": "b"}"#.to_owned();

@@ -1,0 +1,181 @@
+//! One message of a conversation: who speaks, under `role` or, as ShareGPT has it, `from`; what is
+//! said, under `content` or `value`; and whether it is to be learnt.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::AnswerRole;
+use crate::data::error::MessageError;
+use crate::data::json::{kind, says_something, string};
+
+/// Keys of a message that are read.
+const READ: [&str; 4] = ["role", "from", "content", "value"];
+
+/// Keys by which data sets say whether an answer is learnt: 0 and false, it is not.
+const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
+
+/// A message's keys and their values, which are still JSON.
+pub struct Message<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Message<'a> {
+    /// Errors for any other JSON than an object, and for a key with half of a surrogate pair.
+    pub fn parse(json: &'a str) -> Result<Self, MessageError> {
+        serde_json::from_str(json).map_err(|_| MessageError::NotObject(kind(json)))
+    }
+
+    /// Of equal keys the last counts.
+    fn get(&self, key: &str) -> Option<&'a str> {
+        let found = self.0.iter().rfind(|(of, _)| of == key);
+        found.map(|(_, raw)| raw.get())
+    }
+
+    /// The value of the first key, or of the other where the first has none.
+    fn either(
+        &self,
+        first: &'static str,
+        other: &'static str,
+    ) -> Result<(&'static str, &'a str), MessageError> {
+        match (self.get(first), self.get(other)) {
+            (None | Some("null"), Some(json)) => Ok((other, json)),
+            (Some(json), _) => Ok((first, json)),
+            (None, None) => Err(MessageError::Missing(first)),
+        }
+    }
+
+    /// Keys whose values say something that is not used.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let is_unused = |(key, raw): &&(Cow<str>, &RawValue)| {
+            ![&READ, &WEIGHTS]
+                .iter()
+                .any(|keys| keys.contains(&key.as_ref()))
+                && says_something(raw.get())
+        };
+        let unused = self.0.iter().filter(is_unused);
+        unused.map(|(key, _)| key.as_ref())
+    }
+
+    /// A call of a tool has no text, and what surrounds it makes no sense without it.
+    pub fn check_no_call(&self) -> Result<(), MessageError> {
+        for key in ["tool_calls", "function_call"] {
+            if self.get(key).is_some_and(says_something) {
+                return Err(MessageError::Call(key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an answer that is otherwise for `role` is learnt.
+    pub fn role(&self, role: AnswerRole) -> Result<AnswerRole, MessageError> {
+        let mut all = role;
+        for key in WEIGHTS {
+            let weight = match self.get(key) {
+                None | Some("null") => continue,
+                Some("true") => Some(AnswerRole::Learnt),
+                Some("false") => Some(AnswerRole::Read),
+                Some(json) => AnswerRole::by_weight(json),
+            };
+            match weight {
+                Some(AnswerRole::Learnt) => {}
+                Some(AnswerRole::Read) => all = AnswerRole::Read,
+                None => return Err(MessageError::Weight(key)),
+            }
+        }
+        Ok(all)
+    }
+
+    pub fn speaker(&self) -> Result<Speaker, MessageError> {
+        let (key, word) = self.either("role", "from")?;
+        let found = match string(word) {
+            Ok(word) => match Speaker::named(&word) {
+                Some(speaker) => return Ok(speaker),
+                // Shortened, since it may be anything.
+                None => format!("{:?}", word.chars().take(40).collect::<String>()),
+            },
+            Err(found) => found.to_owned(),
+        };
+        Err(match key {
+            "from" => MessageError::From(found),
+            _ => MessageError::Role(found),
+        })
+    }
+
+    /// What it says: its content, or that of its parts, one after the other.
+    pub fn text(&self) -> Result<String, MessageError> {
+        let (key, content) = self.either("content", "value")?;
+        if content.starts_with('[') {
+            return parts(content);
+        }
+        string(content).map_err(|found| MessageError::Content { key, found })
+    }
+}
+
+/// Who says a message.
+pub enum Speaker {
+    System,
+    User,
+    Assistant,
+}
+
+impl Speaker {
+    /// By the words that data sets use; OpenAI calls the system the developer, too.
+    fn named(word: &str) -> Option<Self> {
+        match word {
+            "system" | "developer" => Some(Self::System),
+            "user" | "human" => Some(Self::User),
+            "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "bing" | "bard" => {
+                Some(Self::Assistant)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A JSON object as a list: most messages have two keys, and a map would copy them.
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Message<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((Key(key), value)) = map.next_entry()? {
+                    members.push((key, value));
+                }
+                Ok(Message(members))
+            }
+        }
+
+        json.deserialize_map(Members)
+    }
+}
+
+/// A key, copied only where it has escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The text of a content of several parts.
+fn parts(content: &str) -> Result<String, MessageError> {
+    let not_parts = |_| MessageError::Content {
+        key: "content",
+        found: "an array",
+    };
+    let parts: Vec<&RawValue> = serde_json::from_str(content).map_err(not_parts)?;
+    let part = |part: &RawValue| {
+        let object = Message::parse(part.get()).ok()?;
+        let is_text = string(object.get("type")?).is_ok_and(|kind| kind == "text");
+        is_text.then(|| string(object.get("text")?).ok())?
+    };
+    (1..)
+        .zip(parts)
+        .map(|(number, raw)| part(raw).ok_or(MessageError::Part { number }))
+        .collect()
+}
