@@ -30,6 +30,8 @@ pub enum OnBadRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BadRows {
     count: usize,
+    /// How many can be.
+    others: usize,
     /// Lines with what is wrong with them.
     named: Vec<(usize, String)>,
 }
@@ -71,7 +73,8 @@ pub fn read<T>(
     };
     rows.notes = jsonl::each(path, take)?;
     rows.blank = last - count;
-    let is_refused = on_bad_row == OnBadRow::Refuse || rows.bad.count == count;
+    rows.bad.others = count - rows.bad.count;
+    let is_refused = on_bad_row == OnBadRow::Refuse || rows.bad.others == 0;
     if is_refused && rows.bad.count > 0 {
         let error = anyhow::Error::from(rows.bad);
         return Err(match rows.notes.into_iter().next() {
@@ -144,11 +147,20 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// The error that they are.
+/// The error that they are. Where no row can be used, leaving rows out is no help.
 impl fmt::Display for BadRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.named.as_slice() {
-            [(line, reason)] => write!(f, "line {line}{reason}; {SKIP_BAD} leaves such rows out"),
+        match (self.named.as_slice(), self.others) {
+            ([(line, reason)], 0) => write!(f, "line {line}{reason}"),
+            ([(line, reason)], _) => {
+                write!(f, "line {line}{reason}; {SKIP_BAD} leaves such rows out")
+            }
+            (_, 0) => write!(
+                f,
+                "none of {} rows can be used: {}",
+                self.count,
+                self.faults()
+            ),
             _ => write!(
                 f,
                 "{} rows cannot be used ({SKIP_BAD} leaves them out): {}",

@@ -317,9 +317,11 @@ impl Formats {
     }
 }
 
-/// Whether a row says by a key that it is learnt from, or not. A word, as of a split, does not.
+/// Whether a row says by a key that it is learnt from, or not. A word, as of a split, does not;
+/// in CSV numbers are strings.
 pub fn is_weight(row: &Row, key: &str) -> bool {
-    WEIGHTS.contains(&key) && row.has_text(key) && !row.has_string(key)
+    let is_weight = |text| !row.has_string(key) || AnswerRole::by_weight(text).is_some();
+    WEIGHTS.contains(&key) && row.text_of(key).is_some_and(is_weight)
 }
 
 /// The system message that a row has beside a conversation without one.

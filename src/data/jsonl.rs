@@ -8,7 +8,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::value::RawValue;
@@ -16,13 +15,15 @@ use serde_json::value::RawValue;
 use super::error::DataError;
 use super::json::{kind, not_json, says_something, string};
 use super::line_ends::LineEnds;
+use super::members::Members;
 use crate::container::{Beside, Container};
 
 /// One line's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     line: usize,
-    values: BTreeMap<String, Field>,
+    /// Sorted by their keys, of which none comes twice.
+    values: Vec<(String, Field)>,
     has_new_line_ends: bool,
 }
 
@@ -52,14 +53,17 @@ impl Row {
             });
         }
         // The parser skips over raw values without recursion, so no nesting can exhaust the stack.
-        let raw: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(not_json)?;
-        let values = raw
-            .into_iter()
-            .map(|(key, raw)| (key, value(raw.get())))
-            .collect();
+        let Members(mut members) = serde_json::from_str(text).map_err(not_json)?;
+        // Reversed first: of equal keys the sort keeps the last one in front.
+        members.reverse();
+        members.sort_by(|(key, _), (other, _)| key.cmp(other));
+        members.dedup_by(|(key, _), (other, _)| key == other);
+        let values = members.into_iter();
         Ok(Row {
             line,
-            values,
+            values: values
+                .map(|(key, raw)| (key.into_owned(), value(raw.get())))
+                .collect(),
             has_new_line_ends: false,
         })
     }
@@ -68,7 +72,7 @@ impl Row {
     pub fn of(key: &str, text: String) -> Row {
         Row {
             line: 1,
-            values: BTreeMap::from([(key.to_owned(), Field::Text(text))]),
+            values: vec![(key.to_owned(), Field::Text(text))],
             has_new_line_ends: false,
         }
     }
@@ -78,10 +82,15 @@ impl Row {
         self.line
     }
 
+    fn value(&self, key: &str) -> Option<&Field> {
+        let found = self.values.binary_search_by(|(of, _)| of.as_str().cmp(key));
+        found.ok().map(|at| &self.values[at].1)
+    }
+
     /// The value of a key, as a template inserts it.
     pub fn text(&self, key: &str) -> Result<&str, DataError> {
         let line = self.line;
-        match self.values.get(key) {
+        match self.value(key) {
             Some(Field::Text(text) | Field::Scalar(text)) => Ok(text),
             Some(Field::NotText(found)) => Err(DataError::NotText {
                 line,
@@ -108,12 +117,12 @@ impl Row {
 
     /// Whether the value of a key is a string.
     pub fn has_string(&self, key: &str) -> bool {
-        matches!(self.values.get(key), Some(Field::Text(_)))
+        matches!(self.value(key), Some(Field::Text(_)))
     }
 
     /// The value of a key as a template inserts it, if it can stand in one.
     pub fn text_of(&self, key: &str) -> Option<&str> {
-        match self.values.get(key) {
+        match self.value(key) {
             Some(Field::Text(text) | Field::Scalar(text)) => Some(text),
             _ => None,
         }
@@ -121,12 +130,12 @@ impl Row {
 
     /// Whether there is a value under a key; null is none.
     pub fn has(&self, key: &str) -> bool {
-        !matches!(self.values.get(key), None | Some(Field::NotText("null")))
+        !matches!(self.value(key), None | Some(Field::NotText("null")))
     }
 
     /// The array under a key, as JSON.
     pub fn array(&self, key: &str) -> Option<&str> {
-        match self.values.get(key) {
+        match self.value(key) {
             Some(Field::Json(json)) if json.starts_with('[') => Some(json),
             _ => None,
         }
@@ -134,7 +143,7 @@ impl Row {
 
     /// Gives the texts the line ends that they are to have.
     pub fn change_line_ends(&mut self, line_ends: LineEnds) {
-        for value in self.values.values_mut() {
+        for (_, value) in &mut self.values {
             if let Field::Text(text) = value {
                 self.has_new_line_ends |= line_ends.apply(text);
             }
@@ -148,7 +157,7 @@ impl Row {
 
     /// The keys whose values say something.
     pub fn keys_with_values(&self) -> impl Iterator<Item = &str> {
-        let has_value = |(_, value): &(&String, &Field)| match value {
+        let has_value = |(_, value): &&(String, Field)| match value {
             Field::Text(text) => !text.trim().is_empty(),
             Field::Json(json) => says_something(json),
             Field::Scalar(_) => true,
@@ -160,7 +169,7 @@ impl Row {
 
     /// The keys that the row has.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
+        self.values.iter().map(|(key, _)| key.as_str())
     }
 }
 

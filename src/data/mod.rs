@@ -1,10 +1,11 @@
 //! From a file of prompts and answers to token ids, and in which order they are learnt.
 //!
-//! [`jsonl`] reads rows and `json` their values; [`format`] knows the shapes that rows have, with
-//! the conversations in them ([`chat`]); [`formats`] makes prompts and completions of a row, by
-//! [`template`]s, with [`line_ends`] of one kind, and [`example`] tokenises them. [`dataset`] does all that for a file, and keeps
-//! what there is to say of it ([`notes`], [`bad_rows`]); [`survey`] tells what the examples are like, [`held_out`] puts some
-//! aside, and [`walk`] chooses which come next. [`error`] is what can be wrong with a row.
+//! [`jsonl`] reads rows, `members` and `json` their keys and values; [`format`] knows the shapes that
+//! rows have, with the conversations in them ([`chat`]); [`formats`] makes prompts and completions of
+//! a row, by [`template`]s, with [`line_ends`] of one kind, and [`example`] tokenises them.
+//! [`dataset`] does all that for a file, and keeps what there is to say of it ([`notes`],
+//! [`bad_rows`]); [`survey`] tells what the examples are like, [`held_out`] puts some aside, and
+//! [`walk`] chooses which come next. [`error`] is what can be wrong with a row.
 
 pub mod bad_rows;
 pub mod chat;
@@ -17,6 +18,7 @@ pub mod held_out;
 mod json;
 pub mod jsonl;
 pub mod line_ends;
+mod members;
 pub mod notes;
 pub mod survey;
 pub mod template;

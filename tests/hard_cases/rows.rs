@@ -32,10 +32,7 @@ fn what_was_taken_and_what_was_not_is_said_before_training() {
     dir.refuses(
         &flags,
         1,
-        &[
-            "3 rows cannot be used (--skip_bad",
-            "lines 1, 2, 3: --data_format text needs the key `text`",
-        ],
+        &["none of 3 rows can be used: lines 1, 2, 3: --data_format text needs the key `text`"],
     );
 }
 

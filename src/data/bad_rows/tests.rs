@@ -47,7 +47,10 @@ fn all_are_found_and_those_with_the_same_fault_stand_together() {
 fn the_first_ten_are_named_and_the_rest_are_counted() {
     let lines = ["x"; 25];
     let error = refused(&lines, OnBadRow::Refuse);
-    assert!(error.starts_with("25 rows cannot"), "{error}");
+    assert!(
+        error.starts_with("none of 25 rows can be used: lines 1, "),
+        "{error}"
+    );
     assert!(
         error.contains("lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10: the prompt"),
         "{error}"
@@ -68,7 +71,12 @@ fn they_can_be_left_out_but_not_all() {
     );
     assert!(told.contains("; line 5: the answer in `b`"), "{told}");
     let error = refused(&["x", "x"], OnBadRow::Skip);
-    assert!(error.starts_with("2 rows cannot be used"), "{error}");
+    let wanted = "none of 2 rows can be used: lines 1, 2: the prompt is empty";
+    assert!(error.starts_with(wanted), "{error}");
+    // Then leaving rows out is no help.
+    assert!(!error.contains("skip_bad"), "{error}");
+    let alone = refused(&["x"], OnBadRow::Refuse);
+    assert!(!alone.contains("skip_bad"), "{alone}");
 }
 
 #[test]

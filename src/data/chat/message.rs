@@ -2,14 +2,13 @@
 //! said, under `content` or `value`; and whether it is to be learnt.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::AnswerRole;
 use crate::data::error::MessageError;
 use crate::data::json::{kind, says_something, string};
+use crate::data::members::Members;
 
 /// Keys of a message that are read.
 const READ: [&str; 4] = ["role", "from", "content", "value"];
@@ -18,17 +17,18 @@ const READ: [&str; 4] = ["role", "from", "content", "value"];
 const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
 
 /// A message's keys and their values, which are still JSON.
-pub struct Message<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Message<'a>(Members<'a>);
 
 impl<'a> Message<'a> {
     /// Errors for any other JSON than an object, and for a key with half of a surrogate pair.
     pub fn parse(json: &'a str) -> Result<Self, MessageError> {
-        serde_json::from_str(json).map_err(|_| MessageError::NotObject(kind(json)))
+        let members = serde_json::from_str(json).map(Self);
+        members.map_err(|_| MessageError::NotObject(kind(json)))
     }
 
     /// Of equal keys the last counts.
     fn get(&self, key: &str) -> Option<&'a str> {
-        let found = self.0.iter().rfind(|(of, _)| of == key);
+        let found = self.0.0.iter().rfind(|(of, _)| of == key);
         found.map(|(_, raw)| raw.get())
     }
 
@@ -53,7 +53,7 @@ impl<'a> Message<'a> {
                 .any(|keys| keys.contains(&key.as_ref()))
                 && says_something(raw.get())
         };
-        let unused = self.0.iter().filter(is_unused);
+        let unused = self.0.0.iter().filter(is_unused);
         unused.map(|(key, _)| key.as_ref())
     }
 
@@ -132,35 +132,6 @@ impl Speaker {
         }
     }
 }
-
-/// A JSON object as a list: most messages have two keys, and a map would copy them.
-impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Message<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Message<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Key(key), value)) = map.next_entry()? {
-                    members.push((key, value));
-                }
-                Ok(Message(members))
-            }
-        }
-
-        json.deserialize_map(Members)
-    }
-}
-
-/// A key, copied only where it has escapes.
-#[derive(serde::Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The text of a content of several parts.
 fn parts(content: &str) -> Result<String, MessageError> {
