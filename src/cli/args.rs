@@ -16,7 +16,7 @@ use clap::{ArgMatches, Parser};
 use self::data::DataArgs;
 pub use self::data::Formatters;
 use self::evaluation::{CheckpointArgs, EvaluationArgs};
-use self::files::FileArgs;
+use self::files::{DatasetRole, FileArgs};
 use self::machine::MachineArgs;
 use self::testing::TestingArgs;
 use self::training::{OptimiserArgs, TrainingArgs};
@@ -117,8 +117,14 @@ impl Args {
             return Ok(Command::Sample { options });
         }
         // What only training reads is looked at only for training.
-        let named = matches.value_source("huggingface_dataset") != Some(ValueSource::DefaultValue);
-        options.data_remote = source.remote(named)?;
+        let is_typed = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
+        let role = match (is_typed("huggingface_dataset"), is_typed("data_path")) {
+            (true, _) => DatasetRole::Named,
+            (false, false) => DatasetRole::Fallback,
+            // A name that is typed wrong must not become a file of a stranger's data.
+            (false, true) => DatasetRole::Unused,
+        };
+        options.data_remote = source.remote(role)?;
         evaluation.put_into(&mut options)?;
         let options = Box::new(options);
         Ok(match dry_run {

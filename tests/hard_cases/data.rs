@@ -79,11 +79,14 @@ fn what_is_not_there_and_cannot_be_had_is_named() {
         1,
         &["--data_path none.jsonl", "--data_url", nobody],
     );
-    dir.refuses(
-        &["--data_path=none.jsonl", "--huggingface_dataset="],
-        1,
-        &["--data_path none.jsonl does not exist"],
-    );
+    for flags in [
+        &["--data_path=none.jsonl", "--huggingface_dataset="][..],
+        // The default dataset is for the default file.
+        &["--data_path=none.jsonl"],
+    ] {
+        let words = ["--data_path none.jsonl does not exist", "--data_url"];
+        dir.refuses(flags, 1, &words);
+    }
     dir.refuses(
         &["--model_location=none.pth"],
         1,

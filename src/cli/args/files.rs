@@ -62,13 +62,24 @@ pub struct DataSource {
     data_url: String,
 
     /// The dataset to use when the file is not there, owner/name[:config][@revision]; if given,
-    /// before --data_url
+    /// before --data_url; the default only without --data_path
     #[arg(long, default_value = "lonestar108/naughty-chat", value_name = "NAME")]
     huggingface_dataset: String,
 
     /// The dataset's split to use
     #[arg(long, default_value = "train", value_name = "NAME")]
     dataset_split: String,
+}
+
+/// What the name of a dataset is there for.
+#[derive(Clone, Copy, Debug)]
+pub enum DatasetRole {
+    /// It was typed.
+    Named,
+    /// It is the default, and so is the file's name.
+    Fallback,
+    /// It is the default, but the file has a name that was typed.
+    Unused,
 }
 
 impl FileArgs {
@@ -98,7 +109,7 @@ impl FileArgs {
 
 impl DataSource {
     /// A dataset that was named beats an address, and an address beats the default dataset.
-    pub fn remote(self, is_dataset_named: bool) -> Result<Option<Remote>, Exit> {
+    pub fn remote(self, role: DatasetRole) -> Result<Option<Remote>, Exit> {
         let Self {
             data_url,
             huggingface_dataset,
@@ -109,9 +120,10 @@ impl DataSource {
             Some(name) => Some(dataset(&name, dataset_split)?),
             None => None,
         };
-        Ok(match is_dataset_named {
-            true => dataset.or(url),
-            false => url.or(dataset),
+        Ok(match role {
+            DatasetRole::Named => dataset.or(url),
+            DatasetRole::Fallback => url.or(dataset),
+            DatasetRole::Unused => url,
         })
     }
 }

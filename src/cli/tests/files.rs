@@ -47,6 +47,19 @@ fn the_data_comes_from_a_named_dataset_then_an_address_then_the_default_dataset(
 }
 
 #[test]
+fn the_default_dataset_is_taken_for_the_default_file_only() {
+    let from = |typed: &[&str]| train(typed).data_remote;
+    assert_eq!(from(&["--data_path=mine.jsonl"]), None);
+    assert_eq!(from(&["--data_path=data.jsonl"]), None, "typed is typed");
+    let url = ["--data_path=mine.jsonl", "--data_url=https://d"];
+    assert_eq!(from(&url), address(DATA_URL, "https://d"));
+    let named = ["--data-path=m", "--huggingface_dataset=me/mine"];
+    assert_eq!(from(&named), dataset("me/mine"));
+    let variables = [("STATE_TUNE_DATA_PATH", "mine.jsonl")];
+    assert_eq!(train_with(&[], &variables).data_remote, None);
+}
+
+#[test]
 fn a_split_belongs_to_the_dataset_and_a_dry_run_needs_no_value() {
     let typed = [
         "--huggingface_dataset=me/mine:one@v1",
