@@ -1,5 +1,5 @@
 //! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong
-//! usage, 128 and its number when a signal ended a run whose state is saved.
+//! usage, 128 and its number when a signal ended a run whose state is saved, or an answer.
 
 use std::io;
 use std::process::ExitCode;
@@ -63,8 +63,10 @@ fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
         }
         Command::Sample { options } => {
             let processor = options.processor;
-            processor.run(|| sample::run(&options, console))?;
-            Ok(ExitCode::SUCCESS)
+            Ok(match processor.run(|| sample::run(&options, console))? {
+                Some(signal) => ExitCode::from(128 + signal as u8),
+                None => ExitCode::SUCCESS,
+            })
         }
     }
 }

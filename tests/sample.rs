@@ -377,5 +377,6 @@ fn a_conversation_is_answered_and_an_end_of_ones_own_stops_answers() {
         "--response_end= be",
     ];
     let said = dir.succeeds(&flags);
-    assert!(said.ends_with("== tuned state ==\n Arr, that\n"), "{said}");
+    let end = "== tuned state ==\n Arr, that\n[ended at --response_end]\n";
+    assert!(said.ends_with(end), "{said}");
 }

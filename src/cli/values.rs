@@ -9,6 +9,7 @@ use crate::data::template::Template;
 use crate::model::Group;
 use crate::ops::device::DeviceChoice;
 use crate::state_file::OtherModel;
+use crate::tokenizer::Text;
 use crate::train::{Init, MOST_EXAMPLES, Tune};
 
 /// One of some words, and what each stands for.
@@ -246,8 +247,8 @@ fn newlines(text: &str) -> String {
     text.replace("\\n", "\n")
 }
 
-pub fn text(text: &str) -> Result<String, String> {
-    Ok(newlines(text))
+pub fn text(text: &str) -> Result<Text, String> {
+    Ok(Text::typed(&newlines(text)))
 }
 
 pub fn template(text: &str) -> Result<Template, String> {

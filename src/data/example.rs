@@ -40,7 +40,7 @@ impl Example {
         let beyond = |tokens: &[u32], cutoff: Option<usize>| {
             cutoff.map_or(0, |cutoff| tokens.len().saturating_sub(cutoff))
         };
-        let end = tokenizer.encode(&formats.end);
+        let end = formats.end.encode(tokenizer);
         let between = if end.is_empty() {
             &tokenizer.encode(BETWEEN)
         } else {
@@ -49,8 +49,8 @@ impl Example {
         let (mut tokens, mut learnt, mut cut) = (Vec::new(), Vec::new(), (0, 0));
         let mut gap: &[u32] = &[];
         for turn in turns {
-            let mut prompt = tokenizer.encode(&turn.prompt);
-            let mut completion = tokenizer.encode(&turn.completion);
+            let mut prompt = turn.prompt.encode(tokenizer);
+            let mut completion = turn.completion.encode(tokenizer);
             let lost = (
                 beyond(&prompt, formats.prompt_cutoff),
                 beyond(&completion, formats.completion_cutoff),

@@ -12,6 +12,7 @@ use super::jsonl::Row;
 use super::line_ends::LineEnds;
 use super::template::Template;
 use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
+use crate::tokenizer::Text;
 
 /// What stands between an answer and the next question of a conversation, unless answers have an
 /// end of their own.
@@ -36,7 +37,7 @@ pub struct Formats {
     /// Text of a completion; a conversation's answer is the key `output`.
     pub response: Template,
     /// Follows every whole completion, and is learnt with it; may be empty.
-    pub end: String,
+    pub end: Text,
     /// Keep only so many of each prompt's last tokens.
     pub prompt_cutoff: Option<usize>,
     /// Keep only so many of each completion's first tokens.
@@ -56,7 +57,7 @@ impl Default for Formats {
             system: template("system: {system}\n\n"),
             prompt: template("user: {input}\n\nassistant:"),
             response: template(" {output}"),
-            end: String::new(),
+            end: Text::default(),
             prompt_cutoff: None,
             completion_cutoff: None,
             line_ends: LineEnds::Unify,
@@ -86,9 +87,9 @@ pub struct Rendered {
 /// A prompt and its completion.
 pub struct RenderedTurn {
     /// What is read.
-    pub prompt: String,
+    pub prompt: Text,
     /// What is said.
-    pub completion: String,
+    pub completion: Text,
     /// Whether the completion is learnt.
     pub role: AnswerRole,
 }
@@ -140,7 +141,10 @@ impl Formats {
             Content::Script(script) => {
                 rendered.left_out = usize::from(script.open.is_some());
                 rendered.turns = self.lines(script);
-                let is_empty = |turn: &RenderedTurn| turn.completion.trim().is_empty();
+                let is_empty = |turn: &RenderedTurn| {
+                    let plain = turn.completion.as_plain();
+                    plain.is_some_and(|text| text.trim().is_empty())
+                };
                 if rendered.turns.iter().any(is_empty) {
                     return Err(DataError::EmptyAnswer {
                         line,
@@ -202,7 +206,7 @@ impl Formats {
     /// The texts of a row up to where it is to be answered: its prompt, or its conversation up to
     /// the last question. They are tokenised one by one, as in training. Also whether line ends in
     /// it were changed.
-    pub fn prompt(&self, row: &Row) -> Result<(Vec<String>, bool), DataError> {
+    pub fn prompt(&self, row: &Row) -> Result<(Vec<Text>, bool), DataError> {
         let mut is_changed = row.has_new_line_ends();
         let DataFormat::Shape(shape) = self.format_of(row, Purpose::Answer) else {
             return Ok((vec![self.prompt.render(row)?], is_changed));
@@ -220,13 +224,13 @@ impl Formats {
                 self.lines(script)
             }
         };
-        let between = match self.end.as_str() {
-            "" => BETWEEN,
-            end => end,
+        let between = match self.end.is_empty() {
+            true => &BETWEEN.into(),
+            false => &self.end,
         };
         let mut texts = Vec::new();
         for turn in turns {
-            texts.extend([turn.prompt, turn.completion, between.to_string()]);
+            texts.extend([turn.prompt, turn.completion, between.clone()]);
         }
         // The last completion, and what would follow it, is what is asked for.
         texts.truncate(texts.len().saturating_sub(2));
@@ -284,15 +288,16 @@ impl Formats {
                 });
             }
         }
-        let mut lead = String::new();
+        let mut lead = Text::default();
         let own = chat.system.iter().map(String::as_str);
         for system in system_of(row, chat).into_iter().chain(own) {
-            lead += &self.system.render_with(row, "system", system)?;
+            lead.push(&self.system.render_with(row, "system", system)?);
         }
         let turn = |turn: &Turn| {
-            let prompt = self.prompt.render_with(row, "input", &turn.question)?;
+            let mut prompt = std::mem::take(&mut lead);
+            prompt.push(&self.prompt.render_with(row, "input", &turn.question)?);
             Ok(RenderedTurn {
-                prompt: std::mem::take(&mut lead) + &prompt,
+                prompt,
                 completion: self.response.render_with(row, "output", &turn.answer)?,
                 role: turn.role,
             })
@@ -303,13 +308,12 @@ impl Formats {
     /// The turns of a text, without the ends that it has already.
     fn lines(&self, script: Script) -> Vec<RenderedTurn> {
         let turn = |(prompt, answer): (String, String)| {
-            let bare = match self.end.as_str() {
-                "" => answer.as_str(),
-                end => answer.strip_suffix(end).unwrap_or(&answer),
-            };
+            // What of the end is text may stand there already; the token cannot.
+            let end = self.end.parts().next().unwrap_or_default();
+            let bare = answer.strip_suffix(end).unwrap_or(&answer);
             RenderedTurn {
-                prompt,
-                completion: bare.to_owned(),
+                prompt: prompt.into(),
+                completion: bare.into(),
                 role: AnswerRole::Learnt,
             }
         };

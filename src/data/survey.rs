@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::formats::BETWEEN;
 use super::{Dataset, Example};
-use crate::tokenizer::Tokenizer;
+use crate::setting::RESPONSE_END;
+use crate::tokenizer::{END_OF_TEXT, Text, Tokenizer};
 
 /// The most characters that are shown of each part of the first example.
 const GLANCE: usize = 400;
@@ -25,6 +27,17 @@ pub struct Lengths {
     pub max: usize,
 }
 
+/// How many completions hold the text at which answers end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// That text.
+    pub text: String,
+    /// How many completions have it before their end.
+    pub cut: usize,
+    /// How many there are.
+    pub completions: usize,
+}
+
 /// The facts of all examples, and the first one as the model will see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
@@ -40,6 +53,8 @@ pub struct Survey {
     pub cut: (usize, usize),
     /// Blank lines.
     pub blank: usize,
+    /// Where answers will end inside a completion.
+    pub ends: Ends,
     /// The first example's parts: what is read, and what is learnt after it.
     pub first: Vec<(String, String)>,
 }
@@ -61,14 +76,11 @@ impl Lengths {
 }
 
 impl Survey {
-    /// Looks at the examples of a file; `None` if there are none.
-    pub fn of(data: &Dataset) -> Option<Self> {
+    /// Looks at the examples of a file, whose answers are to end in `end`; `None` if there are none.
+    pub fn of(data: &Dataset, end: &Text) -> Option<Self> {
         let examples = &data.examples;
         let first = examples.first()?;
-        let text = |tokens: &[u32]| {
-            let bytes = Tokenizer::world().decode(tokens);
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
+        let text = |tokens: &[u32]| Tokenizer::world().display(tokens);
         let read = |e: &Example| e.tokens.len() - e.learnt_len();
         let mut at = 0;
         let mut parts = |learnt: &Range<usize>| {
@@ -89,8 +101,57 @@ impl Survey {
                 examples.iter().map(|e| e.cut.1).sum(),
             ),
             blank: data.blank,
+            ends: Ends::of(examples, end),
             first: first.learnt.iter().map(&mut parts).collect(),
         })
+    }
+}
+
+impl Ends {
+    fn of(examples: &[Example], end: &Text) -> Self {
+        let text = match end.as_plain() {
+            Some("") => BETWEEN,
+            Some(end) => end,
+            // The token ends answers, and stands in none.
+            None => return Self::default(),
+        };
+        let is_cut = |tokens: &[u32]| {
+            let bytes = Tokenizer::world().decode(tokens);
+            let said = bytes.strip_suffix(text.as_bytes()).unwrap_or(&bytes);
+            said.windows(text.len())
+                .any(|place| place == text.as_bytes())
+        };
+        let mut ends = Self {
+            text: text.to_owned(),
+            ..Self::default()
+        };
+        for example in examples {
+            for part in &example.learnt {
+                ends.completions += 1;
+                ends.cut += usize::from(is_cut(&example.tokens[part.clone()]));
+            }
+        }
+        ends
+    }
+}
+
+/// A line, or nothing where nothing is lost.
+impl fmt::Display for Ends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            text,
+            cut,
+            completions,
+        } = self;
+        match cut {
+            0 => Ok(()),
+            cut => writeln!(
+                f,
+                "ends   {cut} of {completions} completions hold {text:?}, where answers will end: what \
+                 follows it is learnt and never said; {RESPONSE_END} '{END_OF_TEXT}' ends them by a token \
+                 that no text holds"
+            ),
+        }
     }
 }
 
@@ -115,6 +176,7 @@ impl fmt::Display for Survey {
             whole,
             cut,
             blank,
+            ends,
             first,
         } = self;
         let (prompts, completions) = cut;
@@ -128,6 +190,7 @@ impl fmt::Display for Survey {
             "cut    {prompts} prompts and {completions} completions shortened, {blank} blank \
              lines left out"
         )?;
+        ends.fmt(f)?;
         write!(f, "first  ")?;
         for (read, learnt) in first.iter().take(TURNS) {
             write!(f, "[[{}]]{}", glance(read, true), glance(learnt, false))?;
@@ -205,14 +268,14 @@ mod tests {
             blank: 2,
             ..Dataset::default()
         };
-        let survey = Survey::of(&data(examples.to_vec())).unwrap();
+        let survey = Survey::of(&data(examples.to_vec()), &Text::default()).unwrap();
         assert_eq!((survey.cut, survey.blank), ((2, 1), 2));
         let shown = survey.to_string();
         assert!(
             shown.contains("first  [[user: hi\\n\\nassistant:]] hello\n"),
             "{shown}"
         );
-        assert_eq!(Survey::of(&Dataset::default()), None);
+        assert_eq!(Survey::of(&Dataset::default(), &Text::default()), None);
 
         // One token, then two a turn, of which the second is learnt.
         let chat = |turns: usize| Example {
@@ -221,12 +284,50 @@ mod tests {
             line: 1,
             cut: (0, 0),
         };
-        let shown = Survey::of(&data(vec![chat(2)])).unwrap().to_string();
+        let shown = Survey::of(&data(vec![chat(2)]), &Text::default())
+            .unwrap()
+            .to_string();
         let lengths = "tokens prompt 3/3/3/3, completion 2/2/2/2, both 5/5/5/5 ";
         assert!(shown.contains(lengths), "{shown}");
         assert!(shown.contains("first  [[aa]]a[[a]]a\n"), "{shown}");
-        let shown = Survey::of(&data(vec![chat(6)])).unwrap().to_string();
+        let shown = Survey::of(&data(vec![chat(6)]), &Text::default())
+            .unwrap()
+            .to_string();
         assert!(shown.contains("[[a]]a... and 2 turns more\n"), "{shown}");
+    }
+
+    #[test]
+    fn completions_that_answers_would_break_off_are_counted() {
+        let world = Tokenizer::world();
+        let example = |completion: &str| Example {
+            tokens: world.encode(completion),
+            learnt: std::iter::once(0..world.encode(completion).len()).collect(),
+            line: 1,
+            cut: (0, 0),
+        };
+        let texts = [
+            "Arr.\n\nMatey!",
+            "Arr!\n\n",
+            "Arr!",
+            " a <end>",
+            "<end> b <end>",
+        ];
+        let data = Dataset {
+            examples: texts.map(example).to_vec(),
+            ..Dataset::default()
+        };
+        let cut = |end: &str| {
+            let ends = Survey::of(&data, &Text::typed(end)).unwrap().ends;
+            (ends.cut, ends.to_string().lines().count())
+        };
+        assert_eq!(cut(""), (1, 1));
+        assert_eq!(cut("\n\n"), (1, 1));
+        assert_eq!(cut("<end>"), (1, 1));
+        assert_eq!(cut("none"), (0, 0));
+        assert_eq!(cut(END_OF_TEXT), (0, 0));
+        let shown = Survey::of(&data, &Text::default()).unwrap().to_string();
+        let wanted = "ends   1 of 5 completions hold \"\\n\\n\", where answers will end: ";
+        assert!(shown.contains(wanted), "{shown}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::error::DataError;
 use super::jsonl::Row;
+use crate::tokenizer::Text;
 
 /// Why a text is no template. Positions are characters, counted from 1.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -93,15 +94,15 @@ pub struct Template {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
-    Text(String),
+    Text(Text),
     Key(String),
     /// Left out unless there is text under each of its keys. Holds no other such part.
     Optional(Vec<Piece>),
 }
 
 impl Template {
-    /// Reads a template. A two-character `\n` means nothing here: whoever takes text from the user
-    /// has resolved it.
+    /// Reads a template, in which the end-of-text token may stand (see [`Text::typed`]). A
+    /// two-character `\n` means nothing here: whoever takes text from the user has resolved it.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
         let mut characters = (1..).zip(text.chars()).peekable();
         let pieces = parse_pieces(&mut characters, None)?;
@@ -122,12 +123,12 @@ impl Template {
     }
 
     /// The text with a row's values in it; values are inserted as they are, braces and all.
-    pub fn render(&self, row: &Row) -> Result<String, DataError> {
+    pub fn render(&self, row: &Row) -> Result<Text, DataError> {
         self.fill(|key| row.text(key))
     }
 
     /// The same with `value` under `key`, whatever the row has there.
-    pub fn render_with(&self, row: &Row, key: &str, value: &str) -> Result<String, DataError> {
+    pub fn render_with(&self, row: &Row, key: &str, value: &str) -> Result<Text, DataError> {
         let own = key;
         self.fill(|key| if key == own { Ok(value) } else { row.text(key) })
     }
@@ -135,8 +136,8 @@ impl Template {
     fn fill<'a>(
         &self,
         value: impl Fn(&str) -> Result<&'a str, DataError>,
-    ) -> Result<String, DataError> {
-        let mut text = String::new();
+    ) -> Result<Text, DataError> {
+        let mut text = Text::default();
         for piece in &self.pieces {
             match piece {
                 Piece::Optional(inner) => {
@@ -171,11 +172,11 @@ fn keys(pieces: &[Piece]) -> impl Iterator<Item = &str> {
 fn fill_plain<'a>(
     pieces: &[Piece],
     value: impl Fn(&str) -> Result<&'a str, DataError>,
-    text: &mut String,
+    text: &mut Text,
 ) -> Result<(), DataError> {
     for piece in pieces {
         match piece {
-            Piece::Text(plain) => text.push_str(plain),
+            Piece::Text(plain) => text.push(plain),
             Piece::Key(key) => text.push_str(value(key)?),
             Piece::Optional(_) => {}
         }
@@ -193,7 +194,9 @@ impl fmt::Display for Template {
 impl fmt::Display for Piece {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Text(plain) => f.write_str(&plain.replace('{', "{{").replace('}', "}}")),
+            Self::Text(plain) => {
+                f.write_str(&plain.to_string().replace('{', "{{").replace('}', "}}"))
+            }
             Self::Key(key) => write!(f, "{{{key}}}"),
             Self::Optional(inner) => {
                 f.write_str("{?")?;
@@ -220,7 +223,7 @@ fn parse_pieces(
             }
             '{' => {
                 if !plain.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                    pieces.push(Piece::Text(Text::typed(&std::mem::take(&mut plain))));
                 }
                 let is_optional =
                     open.is_none() && characters.next_if(|&(_, next)| next == '?').is_some();
@@ -238,7 +241,7 @@ fn parse_pieces(
         }
     }
     if !plain.is_empty() {
-        pieces.push(Piece::Text(plain));
+        pieces.push(Piece::Text(Text::typed(&plain)));
     }
     match open {
         Some(at) if !is_closed => Err(TemplateError::Unclosed { at }),

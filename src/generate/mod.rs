@@ -6,6 +6,7 @@ mod sampler;
 mod stop_text;
 
 use std::io;
+use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -13,7 +14,7 @@ use serde::Serialize;
 use self::sampler::Sampler;
 use self::stop_text::StopText;
 use crate::model::{Reader, Rwkv, State};
-use crate::tokenizer::{Tokenizer, Utf8Stream};
+use crate::tokenizer::{END_OF_TEXT_TOKEN, Text, Tokenizer, Utf8Stream};
 
 /// How answers are made.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +28,9 @@ pub struct Settings {
     pub top_p: f64,
     /// Seeds what is drawn.
     pub seed: u64,
-    /// The text that ends an answer and is no part of it; `None` is two newlines.
-    pub stop: Option<String>,
+    /// The text that ends an answer and is no part of it; `None` is two newlines. The end-of-text
+    /// token always ends one.
+    pub stop: Option<Text>,
 }
 
 impl Settings {
@@ -50,12 +52,15 @@ impl Settings {
 pub enum FinishReason {
     /// The token of two newlines, which ends a turn.
     BlankLine,
-    /// Token 0.
+    /// The end-of-text token.
     EndOfText,
     /// [`Settings::max_tokens`].
     Limit,
     /// The text in [`Settings::stop`].
     Stop,
+    /// Whoever was given the text wanted no more, by an error of the kind
+    /// [`Interrupted`](io::ErrorKind::Interrupted).
+    Interrupted,
 }
 
 /// A conversation: prompts and answers in turns. A turn costs its own tokens only.
@@ -79,7 +84,8 @@ impl<'a> Talk<'a> {
     }
 
     /// Reads `prompt` and writes an answer, whose text it gives to `each` as it comes. A token that
-    /// ends the answer without being part of it (two newlines, token 0) is not read.
+    /// ends the answer by itself (two newlines, the end-of-text token) is not read; a text that ends
+    /// it is.
     pub fn answer(
         &mut self,
         prompt: &[u32],
@@ -90,28 +96,45 @@ impl<'a> Talk<'a> {
             bail!("the prompt's token {id} is not among the model's {vocab_size} tokens");
         }
         let tokenizer = Tokenizer::world();
-        let mut stop = StopText::new(self.settings.stop.as_deref());
+        let mut stop = StopText::new(self.settings.stop.as_ref());
         // At the end it may hold the beginning of a character that never came, which is not shown.
         let mut text = Utf8Stream::new();
-        let mut show = |bytes: &[u8]| each(&text.push(bytes)).context("cannot write the answer");
+        let mut show = |bytes: &[u8]| match each(&text.push(bytes)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(ControlFlow::Break(())),
+            shown => shown
+                .map(ControlFlow::Continue)
+                .context("cannot write the answer"),
+        };
         let mut logits = self.reader.read(prompt)?;
         let mut made = 0;
         let end = loop {
             let next = self.sampler.next(&logits)?;
             match tokenizer.token(next) {
-                _ if next == 0 => break FinishReason::EndOfText,
+                _ if next == END_OF_TEXT_TOKEN => {
+                    let (bytes, stopped) = stop.push_end_of_text();
+                    // Nothing is left to break off.
+                    let _: ControlFlow<()> = show(&bytes)?;
+                    if !stopped {
+                        break FinishReason::EndOfText;
+                    }
+                    self.reader.read(&[next])?;
+                    break FinishReason::Stop;
+                }
                 Some(b"\n\n") if self.settings.stop.is_none() => break FinishReason::BlankLine,
                 _ if made == self.settings.max_tokens => break FinishReason::Limit,
                 _ => made += 1,
             }
             let (bytes, stopped) = stop.push(&tokenizer.decode(&[next]));
-            show(&bytes)?;
+            let go_on = show(&bytes)?;
             logits = self.reader.read(&[next])?;
             if stopped {
                 break FinishReason::Stop;
             }
+            if go_on.is_break() {
+                break FinishReason::Interrupted;
+            }
         };
-        show(&stop.rest())?;
+        let _: ControlFlow<()> = show(&stop.rest())?;
         Ok(end)
     }
 }

@@ -39,7 +39,7 @@ pub fn run(
     let begin = |state| Talk::new(&loaded.model, state, settings);
     let mut state = &loaded.tuned;
     let mut talk = begin(state);
-    let mut between = None;
+    let mut between = Vec::new();
     console.prompt(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
     for number in 1.. {
         console.prompt(PROMPT_SIGN)?;
@@ -64,7 +64,7 @@ pub fn run(
                     _ => state,
                 };
                 talk = begin(state);
-                between = None;
+                between.clear();
                 continue;
             }
             word if is_command(word) => {
@@ -79,14 +79,14 @@ pub fn run(
         row.change_line_ends(options.line_ends);
         let prompt = formatter.render(&row)?;
         // Tokenised by itself, as the prompt is in training.
-        let turn = [between, Some(prompt.as_str())].into_iter().flatten();
-        let turn: Vec<u32> = turn.flat_map(|text| tokenizer.encode(text)).collect();
+        between.extend(prompt.encode(tokenizer));
+        let turn = between;
         // Turns are separated as in training: by the text that ends answers, or by a blank line if
         // there is none. An answer that ended with that text has read it already.
         between = match (show(&mut talk, &turn, settings, console)?, &settings.stop) {
-            (FinishReason::Stop, _) => None,
-            (_, Some(stop)) => Some(stop.as_str()),
-            (_, None) => Some("\n\n"),
+            (FinishReason::Stop, _) => Vec::new(),
+            (_, Some(stop)) => stop.encode(tokenizer),
+            (_, None) => tokenizer.encode("\n\n"),
         };
     }
     Ok(())

@@ -3,12 +3,14 @@
 
 mod interactive;
 mod prompts;
+mod signals;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
 pub use self::interactive::KEY;
+use self::signals::Signals;
 
 use crate::console::Console;
 use crate::data::Formats;
@@ -22,10 +24,10 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{
-    KEEP_CR, MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, SAVE_FILENAME,
+    KEEP_CR, MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, RESPONSE_END, SAVE_FILENAME,
 };
 use crate::state_file::{self, OtherModel};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Text, Tokenizer};
 
 /// What to answer, and with which model and state.
 #[derive(Clone, Debug)]
@@ -80,8 +82,9 @@ struct Loaded {
     tuned: State,
 }
 
-/// Answers what is asked for, on `console`.
-pub fn run(options: &Options, console: &Console) -> Result<()> {
+/// Answers what is asked for, on `console`. Returns the signal that broke the answer to one prompt
+/// off, if one came.
+pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
     let state = &options.state;
     ensure!(
         state.exists(),
@@ -101,7 +104,8 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
                     "note   CR LF and CR became LF in {PROMPT}; {KEEP_CR} keeps them"
                 ));
             }
-            show_both(&load(options, console)?, &prompt, settings, console)
+            let loaded = load(options, console)?;
+            return show_both(&loaded, &Text::typed(&prompt), settings, console);
         }
         Ask::Prompts { path, formats } => {
             // Lines about the prompts, or a model that is fetched, are no JSON.
@@ -109,13 +113,14 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             let prompts = prompts::read(path, formats, &beside)?;
             let loaded = load(options, &beside)?;
             prompts::answer(&loaded, &prompts, settings, console)
-                .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))
+                .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))?;
         }
         Ask::Interactive { formatter } => {
             let loaded = load(options, console)?;
-            interactive::run(&loaded, formatter, options, console)
+            interactive::run(&loaded, formatter, options, console)?;
         }
     }
+    Ok(None)
 }
 
 fn load(options: &Options, console: &Console) -> Result<Loaded> {
@@ -154,22 +159,61 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
     })
 }
 
-/// Shows both answers, each under its heading.
-fn show_both(loaded: &Loaded, prompt: &str, settings: &Settings, console: &Console) -> Result<()> {
-    let prompt = Tokenizer::world().encode(prompt);
-    let answer = |state| {
+/// Shows both answers, each under its heading, and says what ended them. Returns the signal that
+/// broke them off, if one came.
+fn show_both(
+    loaded: &Loaded,
+    prompt: &Text,
+    settings: &Settings,
+    console: &Console,
+) -> Result<Option<i32>> {
+    if ends_in_blank(prompt) {
+        console.line(&format!("note   {PROMPT} ends in a blank; {BLANK_ADVICE}"));
+    }
+    let prompt = prompt.encode(Tokenizer::world());
+    let signals = Signals::catch().context("cannot listen to signals")?;
+    for (heading, state) in [
+        ("== base model ==", &loaded.base),
+        ("\n== tuned state ==", &loaded.tuned),
+    ] {
+        console.line(heading);
         let mut talk = Talk::new(&loaded.model, state, settings);
-        show(&mut talk, &prompt, settings, console)
-    };
-    console.line("== base model ==");
-    answer(&loaded.base)?;
-    console.line("");
-    console.line("== tuned state ==");
-    answer(&loaded.tuned)?;
-    Ok(())
+        let end = talk.answer(&prompt, |piece| {
+            console.stream(piece)?;
+            signals.check()
+        })?;
+        console.line(&format!("\n[{}]", meaning(end, settings)));
+        if end == FinishReason::Interrupted {
+            return Ok(signals.caught());
+        }
+    }
+    Ok(None)
 }
 
-/// Shows an answer as it comes, and says how it ended.
+/// What is said of a prompt that ends in a blank.
+const BLANK_ADVICE: &str = "a token holds a word with the blank before it, so answers to such a \
+                            prompt tend to be worse; leave the blank out";
+
+/// Whether a space or a tab stands at the end. A newline there is common.
+fn ends_in_blank(prompt: &Text) -> bool {
+    prompt
+        .parts()
+        .last()
+        .is_some_and(|last| last.ends_with([' ', '\t']))
+}
+
+/// What ended an answer, in words.
+fn meaning(end: FinishReason, settings: &Settings) -> String {
+    match end {
+        FinishReason::BlankLine => "ended at a blank line".to_owned(),
+        FinishReason::EndOfText => "ended at the end-of-text token".to_owned(),
+        FinishReason::Limit => format!("stopped at {MAX_TOKENS} {}", settings.max_tokens),
+        FinishReason::Stop => format!("ended at {RESPONSE_END}"),
+        FinishReason::Interrupted => "stopped by a signal".to_owned(),
+    }
+}
+
+/// Shows an answer as it comes, and says so if it was cut short.
 fn show(
     talk: &mut Talk,
     prompt: &[u32],
@@ -179,10 +223,7 @@ fn show(
     let reason = talk.answer(prompt, |piece| console.stream(piece))?;
     console.line("");
     if reason == FinishReason::Limit {
-        console.line(&format!(
-            "[stopped at {MAX_TOKENS} {}]",
-            settings.max_tokens
-        ));
+        console.line(&format!("[{}]", meaning(reason, settings)));
     }
     Ok(reason)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::Loaded;
+use super::{BLANK_ADVICE, Loaded, ends_in_blank};
 use crate::console::Console;
 use crate::data::Formats;
 use crate::data::bad_rows::{self, counted};
@@ -13,13 +13,13 @@ use crate::data::error::DataError;
 use crate::data::jsonl;
 use crate::generate::{self, FinishReason, Settings};
 use crate::setting::{KEEP_CR, PROMPT_FORMATTER, PROMPTS};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Text, Tokenizer};
 
 /// A prompt, and the line of its file that it stands on.
 pub struct Prompt {
     line: usize,
     /// The prompt's parts, which are tokenised one by one.
-    texts: Vec<String>,
+    texts: Vec<Text>,
 }
 
 /// A line of the output.
@@ -36,19 +36,20 @@ struct Answered {
 /// Reads the prompts: an object is put through the formats, a string stands as it is. Says on
 /// `console` what of them is not as it stands in the file.
 pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Prompt>> {
-    let mut new_line_ends = 0;
+    let (mut new_line_ends, mut blank_ends) = (0, 0);
     let parse = |line: usize, bytes: &[u8]| {
         let (texts, is_changed) = match jsonl::string_line(line, bytes)? {
             Some(mut text) => {
                 let is_changed = formats.line_ends.apply(&mut text);
-                (vec![text], is_changed)
+                (vec![text.into()], is_changed)
             }
             None => formats.prompt(&formats.row(line, bytes)?)?,
         };
-        if texts.iter().all(String::is_empty) {
+        if texts.iter().all(Text::is_empty) {
             return Err(DataError::EmptyPrompt { line });
         }
         new_line_ends += usize::from(is_changed);
+        blank_ends += usize::from(texts.last().is_some_and(ends_in_blank));
         Ok(Some(Prompt { line, texts }))
     };
     let rows = bad_rows::read(path, formats.on_bad_row, parse).with_context(|| {
@@ -66,6 +67,12 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
             counted(new_line_ends, "prompt")
         ));
     }
+    if blank_ends > 0 {
+        let prompts = counted(blank_ends, "prompt");
+        console.line(&format!(
+            "note   {prompts} with a blank at the end; {BLANK_ADVICE}"
+        ));
+    }
     if rows.bad.count() > 0 {
         console.line(&format!("note   {}", rows.bad.left_out()));
     }
@@ -81,7 +88,7 @@ pub fn answer(
     console: &Console,
 ) -> Result<()> {
     for Prompt { line, texts } in prompts {
-        let encode = |text: &String| Tokenizer::world().encode(text);
+        let encode = |text: &Text| text.encode(Tokenizer::world());
         let tokens: Vec<u32> = texts.iter().flat_map(encode).collect();
         let answer = |state| {
             generate::answer(&loaded.model, &tokens, state, settings)
@@ -91,7 +98,7 @@ pub fn answer(
         let (tuned, tuned_end) = answer(&loaded.tuned)?;
         let answered = Answered {
             line: *line,
-            prompt: texts.concat(),
+            prompt: texts.iter().map(Text::to_string).collect(),
             base,
             base_end,
             tuned,

@@ -9,12 +9,14 @@
 mod stream;
 #[cfg(test)]
 mod tests;
+mod text;
 mod trie;
 mod vocabulary;
 
 use std::sync::LazyLock;
 
 pub use stream::Utf8Stream;
+pub use text::{END_OF_TEXT, END_OF_TEXT_TOKEN, Text};
 pub use vocabulary::VocabularyError;
 
 use trie::Trie;
@@ -79,6 +81,14 @@ impl Tokenizer {
             }
         }
         bytes
+    }
+
+    /// The text of `ids` for a person: what is no UTF-8 is U+FFFD, and the end-of-text token is as a
+    /// user would write it.
+    pub fn display(&self, ids: &[u32]) -> String {
+        let parts = ids.split(|&id| id == END_OF_TEXT_TOKEN);
+        let parts = parts.map(|part| String::from_utf8_lossy(&self.decode(part)).into_owned());
+        parts.collect::<Vec<_>>().join(END_OF_TEXT)
     }
 
     /// The bytes of one token; `None` for 0 and for ids that the vocabulary lacks.

@@ -89,7 +89,7 @@ fn answers(context: &RunContext, tuned: &State) -> Result<Vec<Answer>> {
 }
 
 fn text(tokens: &[u32]) -> String {
-    String::from_utf8_lossy(&Tokenizer::world().decode(tokens)).into_owned()
+    Tokenizer::world().display(tokens)
 }
 
 /// What the run ran on.

@@ -49,7 +49,7 @@ pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
     obtain(options, console)?;
     let data = dataset::read(&options.data, &options.formats)?;
     console.line(&data.notes.to_string());
-    if let Some(survey) = Survey::of(&data) {
+    if let Some(survey) = Survey::of(&data, &options.formats.end) {
         console.line(&survey.to_string());
     }
     hold_out(data, options, console)

@@ -200,7 +200,7 @@ impl RunSettings {
             prompt_formatter: prompt.to_string(),
             response_formatter: response.to_string(),
             system_formatter: system.to_string(),
-            response_end: end.clone(),
+            response_end: end.to_string(),
             prompt_cutoff: tokens(prompt_cutoff),
             completion_cutoff: tokens(completion_cutoff),
             model_location: text(model),

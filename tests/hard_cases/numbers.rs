@@ -16,9 +16,10 @@ fn both_answers_are_those_of_the_oracle() {
     let state = golden("tiny_state.pth").display().to_string();
     let shown = dir.succeeds(&["--prompt", case("prompt"), "--save_filename", &state]);
     let (base, tuned) = (case("base"), case("tuned"));
+    let end = "[ended at a blank line]";
     assert_eq!(
         shown,
-        format!("== base model ==\n{base}\n\n== tuned state ==\n{tuned}\n")
+        format!("== base model ==\n{base}\n{end}\n\n== tuned state ==\n{tuned}\n{end}\n")
     );
 }
 

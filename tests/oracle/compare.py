@@ -129,11 +129,11 @@ def run_binary(binary, case, steps, dtype, files):
 
 
 def binary_answers(text):
-    """(base, tuned) from the output of --prompt: each heading's next lines, less the note that a limit was reached."""
-    found = re.fullmatch(r"== base model ==\n(.*)\n\n== tuned state ==\n(.*)\n", text, re.DOTALL)
+    """(base, tuned) from the output of --prompt: each heading's next lines, less the one that says what ended them."""
+    found = re.fullmatch(r"== base model ==\n(.*)\n\[[^\n]*\]\n\n== tuned state ==\n(.*)\n\[[^\n]*\]\n", text, re.DOTALL)
     if not found:
         raise RuntimeError(f"no headings in the answers: {text[:500]!r}")
-    return tuple(answer.removesuffix(f"\n[stopped at --max_tokens {ANSWER_TOKENS}]") for answer in found.groups())
+    return found.groups()
 
 
 def check_layout(path, case):

@@ -11,6 +11,7 @@ use crate::data::bad_rows::OnBadRow;
 use crate::data::format::DataFormat;
 use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
+use crate::tokenizer::Text;
 use crate::train::Options;
 
 #[derive(Args, Debug)]
@@ -87,12 +88,12 @@ pub struct Formatters {
     system_formatter: Template,
 
     /// Text that ends every completion and is learnt with it; answers end there, too, instead of at
-    /// a blank line
+    /// a blank line. <|rwkv_tokenizer_end_of_text|> is the end-of-text token, here as in formatters
     #[arg(
         long, default_value = typed(&DEFAULTS.formats.end), value_parser = text,
         allow_hyphen_values = true, value_name = "TEXT"
     )]
-    response_end: String,
+    response_end: Text,
 }
 
 impl DataArgs {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::values::{count, not_empty, other_model, prompt, rows_file, temperature, top_p};
+use crate::cli::values::{count, other_model, prompt, rows_file, temperature, top_p};
 use crate::cli::{Exit, usage};
 use crate::data::template::Template;
 use crate::generate::Settings;
@@ -98,7 +98,7 @@ impl TestingArgs {
                 temperature,
                 top_p,
                 seed: run.seed,
-                stop: not_empty(run.formats.end.clone()),
+                stop: Some(run.formats.end.clone()).filter(|end| !end.is_empty()),
             },
             other_model: run.other_model,
             device: run.device,

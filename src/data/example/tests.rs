@@ -11,6 +11,7 @@ use super::*;
 use crate::data::dataset;
 use crate::data::template::Template;
 use crate::model::{FirstRow, Sequence};
+use crate::tokenizer::Text;
 
 fn formats(prompt: &str, response: &str) -> Formats {
     let template = |text| Template::parse(text).unwrap();
@@ -83,7 +84,7 @@ fn of_a_conversation_the_answers_are_learnt() {
 #[test]
 fn the_end_is_learnt_wherever_an_answer_is_whole() {
     let ended = Formats {
-        end: "\n\n".to_owned(),
+        end: "\n\n".into(),
         ..default()
     };
     assert_eq!(
@@ -233,7 +234,7 @@ proptest! {
         prompt_cutoff in prop::option::of(0..9usize),
         completion_cutoff in prop::option::of(1..9usize),
     ) {
-        let formats = Formats { end, prompt_cutoff, completion_cutoff, ..default() };
+        let formats = Formats { end: end.into(), prompt_cutoff, completion_cutoff, ..default() };
         let plain = json!({"input": question, "output": answer}).to_string();
         let user = json!({"role": "user", "content": question});
         let assistant = json!({"content": answer, "role": "assistant"});
@@ -246,7 +247,7 @@ proptest! {
         turns in prop::collection::vec((any::<String>(), said()), 1..5),
         end in "[\n.]{0,3}",
     ) {
-        let formats = Formats { end: end.clone(), ..default() };
+        let formats = Formats { end: end.clone().into(), ..default() };
         let messages: Vec<_> = turns.iter().flat_map(|(question, answer)| [
             json!({"role": "user", "content": question}),
             json!({"role": "assistant", "content": answer}),
@@ -270,7 +271,9 @@ fn what_is_to_be_answered_is_read_as_in_training() {
             .prompt(&Row::parse(1, json.as_bytes()).unwrap())
             .unwrap()
             .0
-            .concat()
+            .iter()
+            .map(Text::to_string)
+            .collect::<String>()
     };
     let open = prompt(CHAT, &default());
     let before = "system: Be short.\n\nuser: one two three\n\nassistant: four five six\n\nuser: seven\n\nassistant:";

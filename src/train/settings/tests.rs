@@ -14,7 +14,7 @@ fn a_change_is_told_by_its_setting_and_both_values() {
     let now = settings(|options| {
         options.max_epochs = 3.0;
         options.micro_batch = Some(512);
-        options.formats.end = "\n".to_string();
+        options.formats.end = "\n".into();
     });
     let change = |name, then: &str, now: &str| Change {
         setting: Setting::new(name),

@@ -264,7 +264,8 @@ fn a_format_that_is_asked_for_and_not_there_is_an_error() {
 fn a_prompt_is_read_of_every_shape() {
     let prompt = |json: &str| {
         let row = Row::parse(1, json.as_bytes()).unwrap();
-        default().prompt(&row).unwrap().0.concat()
+        let texts = default().prompt(&row).unwrap().0;
+        texts.iter().map(Text::to_string).collect::<String>()
     };
     for (json, wanted) in [
         (

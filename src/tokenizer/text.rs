@@ -1,0 +1,147 @@
+//! Text in which the end-of-text token may stand.
+//!
+//! Token 0 ends each text that RWKV's models were trained on, and no characters stand for it. A user
+//! writes it as RWKV's tokenizers for `transformers` do, where it means nothing else; the shorter
+//! `<|endoftext|>` is other tokenizers' own, and `\0` is a character, token 1. What a file of data
+//! says is text, and stays it.
+
+use std::fmt;
+
+use super::Tokenizer;
+
+/// How a user writes the end-of-text token.
+pub const END_OF_TEXT: &str = "<|rwkv_tokenizer_end_of_text|>";
+
+/// The end-of-text token.
+pub const END_OF_TEXT_TOKEN: u32 = 0;
+
+/// Some text, in parts between which the end-of-text token stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// At least one.
+    parts: Vec<String>,
+}
+
+impl Text {
+    /// Reads what a user typed, where [`END_OF_TEXT`] is the token.
+    pub fn typed(text: &str) -> Self {
+        Self {
+            parts: text.split(END_OF_TEXT).map(str::to_owned).collect(),
+        }
+    }
+
+    /// The parts in their order; between each two stands the token.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().map(String::as_str)
+    }
+
+    /// All of it, unless the token stands in it.
+    pub fn as_plain(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [plain] => Some(plain),
+            _ => None,
+        }
+    }
+
+    /// Whether there is neither a character nor the token.
+    pub fn is_empty(&self) -> bool {
+        self.as_plain().is_some_and(str::is_empty)
+    }
+
+    /// Puts characters behind it.
+    pub fn push_str(&mut self, text: &str) {
+        if let Some(last) = self.parts.last_mut() {
+            last.push_str(text);
+        }
+    }
+
+    /// Puts another text behind it.
+    pub fn push(&mut self, text: &Text) {
+        let mut parts = text.parts();
+        self.push_str(parts.next().unwrap_or_default());
+        self.parts.extend(parts.map(str::to_owned));
+    }
+
+    /// The ids of its tokens.
+    pub fn encode(&self, tokenizer: &Tokenizer) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for (at, part) in self.parts().enumerate() {
+            if at > 0 {
+                ids.push(END_OF_TEXT_TOKEN);
+            }
+            ids.extend(tokenizer.encode(part));
+        }
+        ids
+    }
+}
+
+/// No text.
+impl Default for Text {
+    fn default() -> Self {
+        String::new().into()
+    }
+}
+
+/// The characters as they stand.
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self { parts: vec![text] }
+    }
+}
+
+/// The characters as they stand.
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+/// What [`Text::typed`] reads as this text.
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parts.join(END_OF_TEXT))
+    }
+}
+
+/// Whether it is these characters and no token.
+impl PartialEq<str> for Text {
+    fn eq(&self, text: &str) -> bool {
+        self.as_plain() == Some(text)
+    }
+}
+
+/// Whether it is these characters and no token.
+impl PartialEq<&str> for Text {
+    fn eq(&self, text: &&str) -> bool {
+        self == *text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_stands_where_it_is_typed_and_not_where_a_file_has_its_name() {
+        let world = Tokenizer::world();
+        let typed =
+            Text::typed("a<|rwkv_tokenizer_end_of_text|><|rwkv_tokenizer_end_of_text|>\n\n");
+        let [a, blank] = [world.encode("a"), world.encode("\n\n")];
+        assert_eq!(typed.encode(world), [&a[..], &[0, 0], &blank].concat());
+        assert_eq!(Text::typed(END_OF_TEXT).encode(world), [0]);
+        assert!(!Text::typed(END_OF_TEXT).is_empty() && Text::typed("").is_empty());
+        let verbatim = Text::from(END_OF_TEXT);
+        assert_eq!(verbatim.encode(world), world.encode(END_OF_TEXT));
+        assert!(!verbatim.encode(world).contains(&0));
+    }
+
+    #[test]
+    fn texts_follow_each_other() {
+        let mut text = Text::from("a");
+        text.push(&Text::typed("b<|rwkv_tokenizer_end_of_text|>c"));
+        text.push_str("d");
+        assert_eq!(text, Text::typed("ab<|rwkv_tokenizer_end_of_text|>cd"));
+        assert_eq!(text.to_string(), "ab<|rwkv_tokenizer_end_of_text|>cd");
+        assert_eq!(text.as_plain(), None);
+    }
+}
