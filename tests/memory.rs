@@ -5,8 +5,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use candle_core::Device;
 use state_tune::model::{Batch, FirstRow, Intermediates, ModelFile, Rwkv, Sequence, State};
-use state_tune::ops::linear::ProductType;
+use state_tune::ops::device::DeviceChoice;
+use state_tune::ops::linear::{ProductType, Weights};
+use state_tune::ops::{Compute, device};
 
 /// The system's allocator, with a count of the bytes that are in use and of the most so far.
 struct Counting;
@@ -36,50 +39,103 @@ static ALLOCATOR: Counting = Counting;
 /// Long enough for rows to outweigh everything else.
 const ROWS: usize = 1024;
 
+const MODELS: [&str; 2] = ["examples/tiny/model.pth", "tests/golden/model_7.pth"];
+
+/// One way of computing a step.
+struct Step {
+    what: String,
+    model: Rwkv,
+    state: State,
+    intermediates: Intermediates,
+}
+
+impl Step {
+    /// All ways of computing one on a device.
+    fn all(device: &Device) -> impl Iterator<Item = Self> {
+        let ways = MODELS.into_iter().flat_map(|path| {
+            let products = [ProductType::F32, ProductType::Bf16].into_iter();
+            products.flat_map(move |product| {
+                [Intermediates::Keep, Intermediates::Recompute].map(|kept| (path, product, kept))
+            })
+        });
+        ways.map(|(path, product, intermediates)| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+            let compute = Compute {
+                device: device.clone(),
+                ..Compute::from(product)
+            };
+            let model = Rwkv::load(&ModelFile::open(&path).unwrap(), compute).unwrap();
+            let state = State::zeros(model.config()).unwrap();
+            Self {
+                what: format!("{}, {product}, {intermediates:?}", path.display()),
+                state: state.to_device(device).unwrap(),
+                model,
+                intermediates,
+            }
+        })
+    }
+
+    /// Computes it with so many rows, of which one is scored: the head's logits are planned for
+    /// apart.
+    fn run(&self, rows: usize) {
+        // Tokens that the smallest vocabulary has.
+        let tokens: Vec<u32> = (0..=rows as u32).map(|i| 1 + i % 150).collect();
+        let sequence = Sequence {
+            tokens: &tokens,
+            scored: &[Range {
+                start: rows,
+                end: rows + 1,
+            }],
+        };
+        let batch = Batch::pack([sequence], FirstRow::Token);
+        self.model
+            .loss_and_gradient(&batch, &self.state, self.intermediates, 1.0)
+            .unwrap();
+    }
+
+    fn planned(&self) -> usize {
+        ROWS * self.model.bytes_per_row(self.intermediates)
+    }
+
+    #[track_caller]
+    fn check(&self, taken: usize) {
+        let planned = self.planned();
+        let share = taken as f64 / planned as f64;
+        println!("{}: {taken} of {planned} bytes, {share:.2}", self.what);
+        assert!(
+            (0.4..=1.0).contains(&share),
+            "{}: a step takes {share:.2} of what is planned",
+            self.what
+        );
+    }
+}
+
 #[test]
 fn a_step_takes_what_the_plan_says() {
     // One test for both generations: the count is of all that the process takes.
-    takes_what_is_planned("examples/tiny/model.pth");
-    takes_what_is_planned("tests/golden/model_7.pth");
+    for step in Step::all(&Device::Cpu) {
+        // What stays from the first time on is no part of a step.
+        step.run(ROWS);
+        let before = USED.load(Ordering::Relaxed);
+        PEAK.store(before, Ordering::Relaxed);
+        step.run(ROWS);
+        step.check(PEAK.load(Ordering::Relaxed) - before);
+    }
 }
 
-fn takes_what_is_planned(path: &str) {
-    let file = ModelFile::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
-    // Tokens that the smallest vocabulary has.
-    let tokens: Vec<u32> = (0..=ROWS as u32).map(|i| 1 + i % 150).collect();
-    // One prediction is scored: the head's logits are planned for apart.
-    let sequence = Sequence {
-        tokens: &tokens,
-        scored: &[Range {
-            start: ROWS,
-            end: ROWS + 1,
-        }],
-    };
-    let batch = Batch::pack([sequence], FirstRow::Token);
-    for product in [ProductType::F32, ProductType::Bf16] {
-        let model = Rwkv::load(&file, product).unwrap();
-        let state = State::zeros(model.config()).unwrap();
-        for intermediates in [Intermediates::Keep, Intermediates::Recompute] {
-            let step = || {
-                model
-                    .loss_and_gradient(&batch, &state, intermediates, 1.0)
-                    .unwrap()
-            };
-            // What stays from the first time on is no part of a step.
-            step();
-            let before = USED.load(Ordering::Relaxed);
-            PEAK.store(before, Ordering::Relaxed);
-            step();
-            let taken = PEAK.load(Ordering::Relaxed) - before;
-            let planned = ROWS * model.bytes_per_row(intermediates);
-            let share = taken as f64 / planned as f64;
-            println!(
-                "{path}, {product}, {intermediates:?}: {taken} of {planned} bytes, {share:.2}"
-            );
-            assert!(
-                (0.4..=1.0).contains(&share),
-                "{path}, {product}, {intermediates:?}: a step takes {share:.2} of what is planned"
-            );
-        }
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn a_step_on_a_gpu_takes_what_the_plan_says() {
+    let opened = Compute::fastest(DeviceChoice::Cuda(0), None, Weights::File).unwrap();
+    let gpu = opened.compute.device;
+    let memory = || device::gpu_memory(&gpu).unwrap().unwrap();
+    let mut steps: Vec<Step> = Step::all(&gpu).collect();
+    // A GPU's peak only grows: what takes least comes first, and no model goes before the end.
+    steps.sort_by_key(Step::planned);
+    for step in &steps {
+        step.run(2);
+        let before = memory().used;
+        step.run(ROWS);
+        step.check((memory().peak - before) as usize);
     }
 }

@@ -60,7 +60,9 @@ pub struct GpuMemory {
     pub total: u64,
     /// What no process holds now.
     pub free: u64,
-    /// The most that this process has held so far.
+    /// What this process's tensors take now.
+    pub used: u64,
+    /// The most that they took so far.
     pub peak: u64,
 }
 

@@ -41,6 +41,7 @@ pub fn memory(gpu: &CudaDevice) -> Result<GpuMemory> {
         return Ok(GpuMemory {
             total: total as u64,
             free: free as u64,
+            used: (total - free) as u64,
             peak: (total - free) as u64,
         });
     }
@@ -59,6 +60,7 @@ pub fn memory(gpu: &CudaDevice) -> Result<GpuMemory> {
     Ok(GpuMemory {
         total: total as u64,
         free: free as u64 + kept.saturating_sub(used),
+        used,
         peak: attribute(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)?,
     })
 }
