@@ -1,6 +1,8 @@
 // All kernels: one module, compiled once.
 #include "../adam/adam.cu"
 #include "../cross_entropy/cross_entropy.cu"
+#include "../delta/chunked.cu"
+#include "../delta/gradients.cu"
 #include "../delta/recurrent.cu"
 #include "../delta_keys/delta_keys.cu"
 #include "../delta_output/delta_output.cu"

@@ -1,4 +1,5 @@
-//! The recurrence on a GPU, token by token (`recurrent.cu`).
+//! The recurrence on a GPU: its sweeps token by token (`recurrent.cu`), or in chunks on the tensor
+//! cores (`chunked.cu`, of `chunk.cuh` and `halves.cuh`), and what is made of them (`gradients.cu`).
 
 use candle_core::{DType, Result, Tensor};
 
@@ -10,13 +11,35 @@ use crate::ops::cuda::{
 use crate::ops::linear::Rows;
 use crate::ops::offsets::Offsets;
 
-const SOURCE: &str = include_str!("recurrent.cu");
+const RECURRENT: &str = include_str!("recurrent.cu");
 /// Threads that share a row or a column of the state.
-const PARTS: usize = constant(SOURCE, "PARTS");
+const PARTS: usize = constant(RECURRENT, "PARTS");
 /// Tokens that are brought to shared memory at a time.
-const STEP: usize = constant(SOURCE, "STEP");
+const STEP: usize = constant(RECURRENT, "STEP");
+
+const CHUNKED: &str = include_str!("chunked.cu");
+/// Bytes of shared memory for each channel of a head, and more, of the sweeps in chunks.
+const VALUES_SHARED: [usize; 2] = [
+    constant(CHUNKED, "VALUES_SHARED_EACH"),
+    constant(CHUNKED, "VALUES_SHARED_MORE"),
+];
+const KEYS_SHARED: [usize; 2] = [
+    constant(CHUNKED, "KEYS_SHARED_EACH"),
+    constant(CHUNKED, "KEYS_SHARED_MORE"),
+];
+/// Threads that load a chunk, and as many multiply its rows.
+const ROLE: usize = constant(include_str!("chunk.cuh"), "ROLE");
+/// The mean number of rows of a sequence from which chunks are used: below it, most of the time
+/// would go into filling the line of chunks that a block works on.
+const CHUNKED_FROM: usize = 32;
+/// The largest head of which shared memory holds the chunks on every GPU.
+const LARGEST_CHUNKED_HEAD: usize = 64;
+
+const GRADIENTS: &str = include_str!("gradients.cu");
+/// Threads that share a head's score.
+const LANES: usize = constant(GRADIENTS, "LANES");
 /// Channels that a block of the last kernel takes.
-const GRADIENT_THREADS: usize = constant(SOURCE, "GRADIENT_THREADS");
+const GRADIENT_THREADS: usize = constant(GRADIENTS, "GRADIENT_THREADS");
 
 pub fn forward(
     delta: &Delta,
@@ -33,13 +56,12 @@ pub fn forward(
     };
     let args = [
         pointer_of(DType::F32, state)?,
-        pointer(&delta.bonus)?,
         pointer(&made.y)?,
         pointer(&made.sa)?,
         pointer(&made.ends)?,
-        pointer(&made.q)?,
     ];
-    run.walk("delta_forward", 1, 4 * STEP + 2 * (STEP + 1), &args)?;
+    run.sweep(Sweep::Forward, &args)?;
+    run.scores(delta, x, &made.q)?;
     Ok(made)
 }
 
@@ -56,7 +78,7 @@ pub fn backward(
     let starts = output(x.r, run.starts_shape(), DType::F32)?;
     let dy = pointer_of(x.r.dtype(), dy)?;
     let args = [dy, pointer(&dv)?, pointer(&dsa)?, pointer(&starts)?];
-    run.walk("delta_backward_values", 1, 4 * STEP + 2 * (STEP + 1), &args)?;
+    run.sweep(Sweep::BackwardValues, &args)?;
 
     // Sums over values, of which the last kernel makes gradients in their place.
     let (dk, dkk, dalpha) = (run.wide()?, run.wide()?, run.wide()?);
@@ -71,7 +93,7 @@ pub fn backward(
         pointer(&dkk)?,
         pointer(&sdy)?,
     ];
-    run.walk("delta_backward_keys", 2, 7 * STEP, &args)?;
+    run.sweep(Sweep::BackwardKeys, &args)?;
     drop(dsa);
 
     let [dr, dw] = [
@@ -102,13 +124,24 @@ pub fn backward(
     })
 }
 
-/// One call's inputs and sizes.
+/// A kernel that goes through every sequence with every head's matrix.
+#[derive(Clone, Copy, Debug)]
+enum Sweep {
+    Forward,
+    BackwardValues,
+    /// Two sweeps at once, one each way.
+    BackwardKeys,
+}
+
+/// One call's inputs and sizes, and how it is computed.
 struct Run<'a> {
     like: &'a Tensor,
     inputs: [Arg; 8],
+    rows: usize,
     sequences: usize,
     n_head: usize,
     head_size: usize,
+    is_chunked: bool,
 }
 
 impl<'a> Run<'a> {
@@ -127,9 +160,13 @@ impl<'a> Run<'a> {
                 pointer(&delta.decay)?,
                 pointer(&offsets.on_gpu(x.r)?.offsets)?,
             ],
+            rows: offsets.rows(),
             sequences: offsets.sequences(),
             n_head,
             head_size,
+            is_chunked: x.r.dtype() == DType::BF16
+                && head_size <= LARGEST_CHUNKED_HEAD
+                && offsets.rows() >= CHUNKED_FROM * offsets.sequences(),
         })
     }
 
@@ -143,16 +180,48 @@ impl<'a> Run<'a> {
         (self.sequences, self.n_head, self.head_size, self.head_size)
     }
 
-    /// Runs a kernel whose blocks go through a sequence with a head's matrix, in so many ways, with
-    /// so many rows of a head in shared memory.
-    fn walk(&self, kernel: &str, ways: usize, rows: usize, args: &[Arg]) -> Result<()> {
-        let kernel = format!("{kernel}_{}_{}", suffix(self.like)?, self.head_size);
-        let grid = Grid {
-            blocks: [self.sequences, self.n_head, ways],
-            threads: PARTS * self.head_size,
-            shared: rows * self.head_size * size_of::<f32>(),
+    fn sweep(&self, sweep: Sweep, args: &[Arg]) -> Result<()> {
+        // With the rows of a head that go to shared memory by tokens, and what does in chunks.
+        let (name, ways, rows, [each, more]) = match sweep {
+            Sweep::Forward => ("delta_forward", 1, 6 * STEP + 2, VALUES_SHARED),
+            Sweep::BackwardValues => ("delta_backward_values", 1, 6 * STEP + 2, VALUES_SHARED),
+            Sweep::BackwardKeys => ("delta_backward_keys", 2, 7 * STEP, KEYS_SHARED),
+        };
+        let size = self.head_size;
+        let blocks = [self.sequences, self.n_head, ways];
+        let (kernel, grid) = if self.is_chunked {
+            let grid = Grid {
+                blocks,
+                threads: 2 * size + 2 * ROLE,
+                shared: each * size + more,
+            };
+            (format!("{name}_chunked_{size}"), grid)
+        } else {
+            let grid = Grid {
+                blocks,
+                threads: PARTS * size,
+                shared: rows * size * size_of::<f32>(),
+            };
+            (format!("{name}_{}_{size}", suffix(self.like)?), grid)
         };
         self.launch(&kernel, grid, args)
+    }
+
+    /// Runs the kernel that gives q.
+    fn scores(&self, delta: &Delta, x: DeltaInputs, q: &Tensor) -> Result<()> {
+        let args = [
+            pointer(x.r)?,
+            pointer(x.k)?,
+            pointer(&delta.bonus)?,
+            pointer(q)?,
+            int(self.rows)?,
+            int(self.n_head)?,
+            int(self.head_size)?,
+        ];
+        let kernel = format!("delta_scores_{}", suffix(x.r)?);
+        let grid = Grid::each(self.rows * self.n_head * LANES);
+        // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
+        unsafe { launch(gpu(x.r)?, &kernel, grid, &args) }
     }
 
     /// Runs the kernel that goes through a sequence with a thread for each channel.
@@ -167,6 +236,7 @@ impl<'a> Run<'a> {
         self.launch(&kernel, grid, args)
     }
 
+    /// Runs a kernel that takes the inputs first.
     fn launch(&self, kernel: &str, grid: Grid, args: &[Arg]) -> Result<()> {
         let args = [&self.inputs[..], args].concat();
         // SAFETY: the kernels' arguments, as their file lists them; `mod.rs` checked that shapes

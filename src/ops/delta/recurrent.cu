@@ -1,5 +1,7 @@
-// The recurrence of RWKV-7 token by token, in f32 whatever is stored. Maths: mod.rs, in whose words
-// S is the state and G its gradient, dL/dS after a token; a = -kk, b = kk * alpha.
+// The recurrence of RWKV-7 token by token, in f32 whatever is stored: for f32 models, and for sequences
+// too short to be worth chunks (a generated token is a sequence of one row). Maths: mod.rs, in whose
+// words S is the state and G its gradient, dL/dS after a token; a = -kk, b = kk * alpha. In chunks:
+// chunked.cu, whose kernels take and give the same; what is made of their sums: gradients.cu.
 //
 // A matrix is carried along a sequence in registers, in four sweeps. Two of them go by values: their
 // sums are over keys, and one of these comes back into the next step.
@@ -14,69 +16,34 @@
 //     backward  G as above                                G v_t, and db_t = G sa_t
 //     forward   S as above                                S dy_t, and da_t = S_{t-1} dsa_t
 //
-// What is left is a number for each key and token, from the end of each sequence:
+// Launches (T is f32 or bf16, K = 32, 64 or 128; state [H, K, K], ends and starts
+// [sequences, H, K, K], all others [N, H K]):
 //
-//     dlogw_t = E + r_t (S dy_t) - b_t db_t - k_t (G v_t)          E = dlogw_t + a_t da_t          E = 0 at the end
-//
-// Its terms are f32 from end to end: rounded to bf16, their errors would add up along a sequence.
-//
-// Launches (T is f32 or bf16, K = 32, 64 or 128; [N, H K] but for q and dq [N, H], state [H, K, K],
-// ends and starts [sequences, H, K, K]):
-//
-//     kernel                           grid                               block   dynamic shared bytes
-//     delta_forward_{T}_{K}            (sequences, H)                     4 K     392 K
-//     delta_backward_values_{T}_{K}    (sequences, H)                     4 K     392 K
-//     delta_backward_keys_{T}_{K}      (sequences, H, 2)                  4 K     448 K
-//     delta_gradients_{T}              (sequences, ceil(H K / 64))        64      0
-#include "../cuda/common.cuh"
+//     kernel                           grid                  block   dynamic shared bytes
+//     delta_forward_{T}_{K}            (sequences, H)        4 K     392 K
+//     delta_backward_values_{T}_{K}    (sequences, H)        4 K     392 K
+//     delta_backward_keys_{T}_{K}      (sequences, H, 2)     4 K     448 K
+#include "delta.cuh"
 
 namespace delta {
+namespace {
 
 // Neighbouring threads that share one sum.
 constexpr int PARTS = 4;
 // Tokens that are brought to shared memory at a time.
 constexpr int STEP = 16;
-// Channels of a block of delta_gradients, and tokens that its threads read at a time.
-constexpr int GRADIENT_THREADS = 64;
-constexpr int READ_AHEAD = 4;
-
-// c: e^-0.5.
-constexpr float STRONGEST = 0.60653066f;
 
 __device__ inline float decay(float w) { return expf(-STRONGEST * logistic(w)); }
 
-enum class Direction { FORWARD, BACKWARD };
+// How the threads of a block share a head's matrix: neighbours share one row or column, and take the
+// other dimension in turns of four, so that together they read shared memory in one go.
+template <int K> struct Share : Place<K> {
+    static constexpr int COUNT = K / PARTS;
+    int own, part;
 
-// What a layer's recurrence is made of.
-template <typename T> struct Inputs {
-    const T* r;
-    const float* w;
-    const T *k, *v;
-    const float *kk, *alpha;
-    // w0 [H K].
-    const float* w0;
-    const int* offsets;
-};
+    __device__ explicit Share(const int* offsets) : Place<K>(offsets), own(threadIdx.x / PARTS), part(threadIdx.x % PARTS) {}
 
-// The sequence and head of a block, and how its threads share the head's matrix: neighbours share one
-// row or column, and take the other dimension in turns of four, so that together they read shared
-// memory in one go.
-template <int K> struct Place {
-    static constexpr int SHARE = K / PARTS;
-    int begin, rows, sequence, head, heads, own, part;
-
-    __device__ explicit Place(const int* offsets)
-        : begin(offsets[blockIdx.x]), rows(offsets[blockIdx.x + 1] - begin), sequence(blockIdx.x), head(blockIdx.y),
-          heads(gridDim.y), own(threadIdx.x / PARTS), part(threadIdx.x % PARTS) {}
-
-    // Where the head's numbers of a token lie.
-    __device__ long long at(int token) const { return (static_cast<long long>(begin + token) * heads + head) * K; }
     __device__ int other(int i) const { return (i / 4 * PARTS + part) * 4 + i % 4; }
-    // Where the head's matrix lies in [H, K, K], and in [sequences, H, K, K].
-    __device__ long long matrix() const { return static_cast<long long>(head) * K * K; }
-    __device__ long long matrix_of_sequence() const {
-        return (static_cast<long long>(sequence) * heads + head) * K * K;
-    }
 };
 
 // The sum over the neighbours that share one.
@@ -95,30 +62,21 @@ template <int K, typename F> __device__ inline void each_eight(int count, F each
 
 // ---- By values: forward with S, or backward with G
 
-template <typename O> struct ValueOutputs {
-    // y, or dv.
-    O* sums;
-    // sa, or dsa.
-    float* back;
-    // S after the sequence, or the gradient of S before it.
-    float* after;
-};
-
 template <Direction WALK, int K, typename T, typename O>
-__device__ inline void walk_values(const Inputs<T>& in, const T* values, const float* state, const float* bonus,
-                                   const ValueOutputs<O>& out, float* q) {
+__device__ inline void walk_values(const Inputs<T>& in, const T* values, const float* state,
+                                   const ValueOutputs<O>& out) {
     constexpr bool FORWARD = WALK == Direction::FORWARD;
-    const Place<K> place(in.offsets);
+    const Share<K> place(in.offsets);
     // By token, and of w and kk one token more.
     float* r = reinterpret_cast<float*>(dynamic_shared);
     float *k = r + STEP * K, *b = k + STEP * K, *value = b + STEP * K, *w = value + STEP * K, *kk = w + (STEP + 1) * K;
 
     auto cell = [&](int i) { return place.other(i) * K + place.own; };
-    float matrix[Place<K>::SHARE];
+    float matrix[Share<K>::COUNT];
     // What comes back, with its sign turned: -sa_t or -dsa_t.
     float back = 0.0f;
 #pragma unroll
-    for (int i = 0; i < Place<K>::SHARE; i++) {
+    for (int i = 0; i < Share<K>::COUNT; i++) {
         matrix[i] = FORWARD ? state[place.matrix() + cell(i)] : 0.0f;
         if (FORWARD) back += in.kk[place.at(0) + place.other(i)] * matrix[i];
     }
@@ -150,16 +108,6 @@ __device__ inline void walk_values(const Inputs<T>& in, const T* values, const f
         });
         __syncthreads();
 
-        if (FORWARD) {
-            for (int token = threadIdx.x / 32; token < count; token += blockDim.x / 32) {
-                float sum = 0.0f;
-                for (int i = threadIdx.x % 32; i < K; i += 32)
-                    sum += r[token * K + i] * k[token * K + i] * bonus[place.head * K + i];
-                sum = warp_sum(sum);
-                if (threadIdx.x % 32 == 0)
-                    q[static_cast<long long>(place.begin + low + token) * place.heads + place.head] = sum;
-            }
-        }
         for (int step = 0; step < count; step++) {
             const int token = FORWARD ? step : count - 1 - step, after = token + 1;
             const float* decays = w + (FORWARD ? token : after) * K;
@@ -171,7 +119,7 @@ __device__ inline void walk_values(const Inputs<T>& in, const T* values, const f
             if (FORWARD && place.part == 0) out.back[place.at(low + token) + place.own] = -back;
             float sum = 0.0f, next = 0.0f;
 #pragma unroll
-            for (int i = 0; i < Place<K>::SHARE; i += 4) {
+            for (int i = 0; i < Share<K>::COUNT; i += 4) {
                 const int at = place.other(i);
                 const Pack<float> ws = four_at(decays + at), backs = four_at(under_back + at), adds = four_at(under_value + at);
                 const Pack<float> sums = four_at(for_sum + at), nexts = four_at(for_back + at);
@@ -192,7 +140,7 @@ __device__ inline void walk_values(const Inputs<T>& in, const T* values, const f
         }
     }
 
-    for (int i = 0; i < Place<K>::SHARE; i++) {
+    for (int i = 0; i < Share<K>::COUNT; i++) {
         // Backward, the first token's own decay and key are still to come.
         if (!FORWARD) matrix[i] = w[place.other(i)] * matrix[i] - kk[place.other(i)] * back;
         out.after[place.matrix_of_sequence() + cell(i)] = matrix[i];
@@ -201,28 +149,20 @@ __device__ inline void walk_values(const Inputs<T>& in, const T* values, const f
 
 // ---- By keys: backward with G, or forward with S
 
-// Of each token, f32.
-struct KeySums {
-    // G v and G sa.
-    float *gv, *gsa;
-    // S dsa and S dy.
-    float *sdsa, *sdy;
-};
-
 template <Direction WALK, int K, typename T>
 __device__ inline void walk_keys(const Inputs<T>& in, const T* dy_in, const float* sa_in, const float* dsa_in,
-                                 const float* state, const KeySums& out) {
+                                 const float* state, const KeyOutputs& out) {
     constexpr bool FORWARD = WALK == Direction::FORWARD;
-    const Place<K> place(in.offsets);
+    const Share<K> place(in.offsets);
     float* dsa = reinterpret_cast<float*>(dynamic_shared);
     float *sa = dsa + STEP * K, *v = sa + STEP * K, *dy = v + STEP * K, *w = dy + STEP * K;
     // b and k, or kk and r.
     float *x = w + STEP * K, *z = x + STEP * K;
 
     auto cell = [&](int i) { return place.own * K + place.other(i); };
-    float matrix[Place<K>::SHARE];
+    float matrix[Share<K>::COUNT];
 #pragma unroll
-    for (int i = 0; i < Place<K>::SHARE; i++) matrix[i] = FORWARD ? state[place.matrix() + cell(i)] : 0.0f;
+    for (int i = 0; i < Share<K>::COUNT; i++) matrix[i] = FORWARD ? state[place.matrix() + cell(i)] : 0.0f;
 
     for (int done = 0; done < place.rows; done += STEP) {
         const int count = min(STEP, place.rows - done), low = FORWARD ? done : place.rows - done - count;
@@ -251,7 +191,7 @@ __device__ inline void walk_keys(const Inputs<T>& in, const T* dy_in, const floa
             const float own_w = w[first + place.own], own_x = x[first + place.own], own_z = z[first + place.own];
             float sums[2] = {};
 #pragma unroll
-            for (int i = 0; i < Place<K>::SHARE; i += 4) {
+            for (int i = 0; i < Share<K>::COUNT; i += 4) {
                 const int at = first + place.other(i);
                 const Pack<float> dsas = four_at(dsa + at), sas = four_at(sa + at), vs = four_at(v + at), dys = four_at(dy + at);
 #pragma unroll
@@ -279,90 +219,26 @@ __device__ inline void walk_keys(const Inputs<T>& in, const T* dy_in, const floa
     }
 }
 
-// ---- What is left
-
-template <typename T> struct Gradients {
-    T *dr, *dw;
-    // G v, S dsa and G sa, which are written over.
-    float *dk, *dkk, *dalpha;
-};
-
-// A thread goes through a sequence for one key.
-template <typename T>
-__device__ inline void gradients(const Inputs<T>& in, const float* bonus, const float* dq, const float* sdy,
-                                 const Gradients<T>& to, int channels, int size) {
-    const int channel = blockIdx.y * GRADIENT_THREADS + threadIdx.x, heads = channels / size, head = channel / size;
-    if (channel >= channels) return;
-    const int begin = in.offsets[blockIdx.x];
-    const float w0 = in.w0[channel], r_k = bonus[channel];
-    float e = 0.0f;
-    for (int end = in.offsets[blockIdx.x + 1]; end > begin; end -= READ_AHEAD) {
-        float r[READ_AHEAD], w[READ_AHEAD], k[READ_AHEAD], kk[READ_AHEAD], alpha[READ_AHEAD], d_bonus[READ_AHEAD];
-        float s_dy[READ_AHEAD], g_v[READ_AHEAD], da[READ_AHEAD], db[READ_AHEAD];
-#pragma unroll
-        for (int i = 0; i < READ_AHEAD; i++) {
-            const int row = end - 1 - i;
-            if (row < begin) break;
-            const long long at = static_cast<long long>(row) * channels + channel;
-            r[i] = to_float(in.r[at]);
-            w[i] = in.w[at];
-            k[i] = to_float(in.k[at]);
-            kk[i] = in.kk[at];
-            alpha[i] = in.alpha[at];
-            d_bonus[i] = dq[static_cast<long long>(row) * heads + head] * r_k;
-            s_dy[i] = sdy[at];
-            g_v[i] = to.dk[at];
-            da[i] = to.dkk[at];
-            db[i] = to.dalpha[at];
-        }
-#pragma unroll
-        for (int i = 0; i < READ_AHEAD; i++) {
-            const int row = end - 1 - i;
-            if (row < begin) break;
-            const long long at = static_cast<long long>(row) * channels + channel;
-            const float dlogw = e + r[i] * s_dy[i] - kk[i] * alpha[i] * db[i] - k[i] * g_v[i];
-            e = dlogw - kk[i] * da[i];
-            const float x = w[i] + w0;
-            from_float(to.dw[at], -STRONGEST * logistic(x) * logistic(-x) * dlogw);
-            from_float(to.dr[at], s_dy[i] + d_bonus[i] * k[i]);
-            to.dk[at] = g_v[i] + d_bonus[i] * r[i];
-            to.dkk[at] = alpha[i] * db[i] - da[i];
-            to.dalpha[at] = kk[i] * db[i];
-        }
-    }
-}
-
+}  // namespace
 }  // namespace delta
 
-#define DELTA_INPUTS(T)                                                                                                   \
-    const T *r, const float *w, const T *k, const T *v, const float *kk, const float *alpha, const float *w0,             \
-        const int *offsets
-#define DELTA_GIVEN {r, w, k, v, kk, alpha, w0, offsets}
-
 #define DELTA(T, NAME, K)                                                                                                 \
-    KERNEL(delta::PARTS * K, delta_forward_##NAME##_##K, DELTA_INPUTS(T), const float* state, const float* bonus, T* y,   \
-           float* sa, float* ends, float* q) {                                                                            \
-        delta::walk_values<delta::Direction::FORWARD, K, T, T>(DELTA_GIVEN, v, state, bonus, {y, sa, ends}, q);           \
+    KERNEL(delta::PARTS * K, delta_forward_##NAME##_##K, DELTA_INPUTS(T), const float* state, T* y, float* sa,            \
+           float* ends) {                                                                                                 \
+        delta::walk_values<delta::Direction::FORWARD, K, T, T>(DELTA_GIVEN, v, state, {y, sa, ends});                     \
     }                                                                                                                     \
     KERNEL(delta::PARTS * K, delta_backward_values_##NAME##_##K, DELTA_INPUTS(T), const T* dy, float* dv, float* dsa,     \
            float* starts) {                                                                                               \
-        delta::walk_values<delta::Direction::BACKWARD, K, T, float>(DELTA_GIVEN, dy, nullptr, nullptr, {dv, dsa, starts}, \
-                                                                    nullptr);                                             \
+        delta::walk_values<delta::Direction::BACKWARD, K, T, float>(DELTA_GIVEN, dy, nullptr, {dv, dsa, starts});         \
     }                                                                                                                     \
     KERNEL(delta::PARTS * K, delta_backward_keys_##NAME##_##K, DELTA_INPUTS(T), const float* state, const T* dy,          \
            const float* sa, const float* dsa, float* gv, float* gsa, float* sdsa, float* sdy) {                           \
-        const delta::KeySums sums = {gv, gsa, sdsa, sdy};                                                                 \
+        const delta::KeyOutputs out = {gv, gsa, sdsa, sdy};                                                               \
         if (blockIdx.z == 0) {                                                                                            \
-            delta::walk_keys<delta::Direction::BACKWARD, K, T>(DELTA_GIVEN, dy, sa, dsa, nullptr, sums);                  \
+            delta::walk_keys<delta::Direction::BACKWARD, K, T>(DELTA_GIVEN, dy, sa, dsa, nullptr, out);                   \
         } else {                                                                                                          \
-            delta::walk_keys<delta::Direction::FORWARD, K, T>(DELTA_GIVEN, dy, sa, dsa, state, sums);                     \
+            delta::walk_keys<delta::Direction::FORWARD, K, T>(DELTA_GIVEN, dy, sa, dsa, state, out);                      \
         }                                                                                                                 \
-    }
-
-#define DELTA_GRADIENTS(T, NAME)                                                                                          \
-    KERNEL(delta::GRADIENT_THREADS, delta_gradients_##NAME, DELTA_INPUTS(T), const float* bonus, const float* dq,         \
-           const float* sdy, T* dr, T* dw, float* dk, float* dkk, float* dalpha, int channels, int size) {                \
-        delta::gradients<T>(DELTA_GIVEN, bonus, dq, sdy, {dr, dw, dk, dkk, dalpha}, channels, size);                      \
     }
 
 DELTA(float, f32, 32)
@@ -371,5 +247,3 @@ DELTA(float, f32, 128)
 DELTA(bf16, bf16, 32)
 DELTA(bf16, bf16, 64)
 DELTA(bf16, bf16, 128)
-DELTA_GRADIENTS(float, f32)
-DELTA_GRADIENTS(bf16, bf16)

@@ -206,13 +206,9 @@ fn a_matrix_must_fill_its_bytes() {
 fn a_padded_matrix_has_zeros_beyond_its_own_numbers() -> Result<()> {
     let w = uniform(1, &[3, 5], -1.0, 1.0)?;
     for element in [Element::Bf16, Element::F16, Element::F32] {
-        let bytes =
-            || -> Result<Vec<u8>> { Ok(element.encode(&f32(&w)?.flatten_all()?.to_vec1()?)) };
-        let matrix = |product| Matrix::new(bytes()?.into(), element, [3, 5], product);
-        let (plain, padded) = (
-            matrix(ProductType::F32)?,
-            matrix(ProductType::F32)?.padded([4, 8])?,
-        );
+        let bytes = stored(&w, element)?;
+        let plain = Matrix::new(bytes.into(), element, [3, 5], ProductType::F32)?;
+        let padded = plain.clone().padded([4, 8])?;
         assert_eq!(padded.dims(), [4, 8]);
         let (mut want, mut got) = (Vec::new(), Vec::new());
         for row in 0..3 {

@@ -1,5 +1,5 @@
 //! WKV on a GPU: token by token (`recurrent.cu`), or in chunks on the tensor cores
-//! (`chunked.cu`, of `strips.cuh` and `tile.cuh`).
+//! (`chunked.cu`, of `strips.cuh` and `cuda/tile.cuh`).
 
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
@@ -159,7 +159,7 @@ pub fn backward(
     })
 }
 
-/// Bytes of a matrix of bf16 in shared memory (`tile.cuh`).
+/// Bytes of a matrix of bf16 in shared memory (`cuda/tile.cuh`).
 fn tile(rows: usize, columns: usize) -> usize {
     rows * (columns + 8) * size_of::<bf16>()
 }

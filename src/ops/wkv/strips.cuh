@@ -2,7 +2,7 @@
 // what the kernels of chunked.cu are made of, which has the maths.
 #pragma once
 
-#include "tile.cuh"
+#include "../cuda/tile.cuh"
 
 namespace {
 

@@ -1,13 +1,13 @@
-// Matrices in shared memory, and 16 x 16 pieces of them as a warp holds them for mma(): what
-// chunked.cu is written in.
+// Matrices in shared memory, and 16 x 16 pieces of them as a warp holds them for mma(): what the
+// recurrences in chunks are written in.
 #pragma once
 
-#include "../cuda/common.cuh"
+#include "common.cuh"
 
 namespace {
 
 // ---- 16 x 16 pieces of matrices, as a warp holds them for mma(). Lane 4 g + q holds rows (or
-// columns) g and g + 8, and of ---- the other dimension 2 q, 2 q + 1, 2 q + 8 and 2 q + 9.
+// columns) g and g + 8, and of the other dimension 2 q, 2 q + 1, 2 q + 8 and 2 q + 9.
 
 __device__ inline int lane_g() { return threadIdx.x % 32 / 4; }
 __device__ inline int lane_q() { return threadIdx.x % 4; }
