@@ -56,6 +56,14 @@ impl RepoKind {
             Self::Dataset => "datasets/",
         }
     }
+
+    /// What the hub calls several of them.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
 }
 
 /// Why a text is no address. The text is not quoted: it may hold a password.

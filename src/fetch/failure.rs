@@ -84,7 +84,7 @@ pub fn refusal(reply: &Response, advice: &Advice) -> Failure {
 }
 
 /// How long the server asks to wait: it gives seconds or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

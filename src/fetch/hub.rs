@@ -1,19 +1,23 @@
-//! The Hugging Face hub. The hf-hub crate knows its cache, its settings and its lists of files; the
-//! bytes of a file come by `transfer`, which can go on where it stopped.
+//! The Hugging Face hub: what it says of its repositories, how their files are asked for, and what
+//! its cache on this machine holds. The hf-hub crate knows the cache's layout; the bytes of a file
+//! come by `transfer`, which can go on where it stopped.
 
+mod cache;
 mod environment;
+mod info;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use hf_hub::repository::DatasetInfo;
-use hf_hub::{HFClientBuilder, HFClientSync, HFError, HFRepositorySync, RepoTypeDataset, split_id};
+use anyhow::{Result, anyhow, ensure};
+use reqwest::blocking::Client;
 use reqwest::header::HeaderValue;
-use serde_json::{Value, json};
 use url::Url;
 
-use self::environment::{is_set, token};
+use self::cache::Cached;
+use self::environment::{cache_dir, endpoint, is_set, token};
+use self::info::Refusal;
+pub use self::info::RepoInfo;
 use super::address::{Address, HubFile, MAIN, RepoKind};
 use super::failure::{self, Advice};
 use super::retry::{AfterFailure, Delays, RetryPolicy};
@@ -39,7 +43,7 @@ const WITH_TOKEN: Advice = Advice {
 
 /// A connection to the hub.
 pub struct Hub {
-    client: HFClientSync,
+    client: Client,
     endpoint: Url,
     authorization: Option<HeaderValue>,
     offline: bool,
@@ -51,36 +55,13 @@ impl Hub {
     /// Reads the hub's usual settings: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` and
     /// their kin. Waiting is shown on `console`.
     pub fn open(policy: &RetryPolicy, console: &Console) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(policy.connect)
-            .read_timeout(policy.stall)
-            .build()
-            .map_err(|error| failure::no_https(&error))?;
-        let token = token();
-        let mut builder = HFClientBuilder::new().client(client);
-        // hf-hub would take an empty HF_ENDPOINT for an address, and the line end after a token for
-        // a part of it.
-        if std::env::var("HF_ENDPOINT").is_ok_and(|endpoint| endpoint.is_empty()) {
-            builder = builder.endpoint("https://huggingface.co");
-        }
-        if let Some(token) = &token {
-            builder = builder.token(token);
-        }
-        let client = builder.build();
-        let (endpoint, client) = client
-            .and_then(|client| {
-                let endpoint = Url::parse(client.endpoint())?;
-                Ok((endpoint, HFClientSync::from_inner(client)?))
-            })
-            .map_err(|error| match error {
-                HFError::Url(error) => anyhow!("HF_ENDPOINT is not an address: {error}"),
-                error => anyhow!(
-                    "cannot set up the hub's client: {}",
-                    failure::reasons(&error)
-                ),
-            })?;
-        let authorization = match &token {
+        let endpoint = Url::parse(&endpoint())
+            .map_err(|error| anyhow!("HF_ENDPOINT is not an address: {error}"))?;
+        ensure!(
+            matches!(endpoint.scheme(), "http" | "https"),
+            "HF_ENDPOINT is not an address; it begins with https:// or http://"
+        );
+        let authorization = match token() {
             Some(token) => {
                 let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
                     .map_err(|_| anyhow!("the hub's token (HF_TOKEN) holds what no token holds"))?;
@@ -89,12 +70,8 @@ impl Hub {
             }
             None => None,
         };
-        ensure!(
-            matches!(endpoint.scheme(), "http" | "https"),
-            "HF_ENDPOINT is not an address; it begins with https:// or http://"
-        );
         Ok(Self {
-            client,
+            client: web::client(policy)?,
             endpoint,
             authorization,
             offline: is_set("HF_HUB_OFFLINE"),
@@ -103,68 +80,33 @@ impl Hub {
         })
     }
 
+    /// The HTTP client of this connection, for the files' bytes.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The file in the hub's cache on this machine, if it is there and, unless the hub must not be
     /// asked, the hub says that it is the current version.
     pub fn cached(&self, file: &HubFile) -> Option<PathBuf> {
-        let found = self.in_cache(file)?;
+        let in_cache = |revision| Cached::new(file.kind, &file.repo, revision).file(&file.path);
+        let found = in_cache(&file.revision)?;
         if self.offline {
             return Some(found);
         }
-        let (owner, name) = split_id(&file.repo);
-        let commit = match file.kind {
-            RepoKind::Model => {
-                let model = self.client.model(owner, name);
-                model.info().revision(&file.revision).send().ok()?.sha?
-            }
-            RepoKind::Dataset => self.dataset(&file.repo, &file.revision).ok()?.sha?,
-        };
-        self.in_cache(&HubFile {
-            revision: commit,
-            ..file.clone()
-        })
-    }
-
-    fn in_cache(&self, file: &HubFile) -> Option<PathBuf> {
-        let (owner, name) = split_id(&file.repo);
-        let HubFile { revision, path, .. } = file;
-        let found = match file.kind {
-            RepoKind::Model => self
-                .client
-                .model(owner, name)
-                .download_file()
-                .filename(path)
-                .revision(revision)
-                .local_files_only(true)
-                .send(),
-            RepoKind::Dataset => self
-                .client
-                .dataset(owner, name)
-                .download_file()
-                .filename(path)
-                .revision(revision)
-                .local_files_only(true)
-                .send(),
-        };
-        // The cache's files are links. Their targets may be gone, and must lie in the cache.
-        let found = found.ok()?.canonicalize().ok()?;
-        let cache = hf_hub::resolve_cache_dir().canonicalize().ok()?;
-        (found.is_file() && found.starts_with(cache)).then_some(found)
+        let info = self.ask(file.kind, &file.repo, &file.revision).ok()?;
+        in_cache(&info.sha?)
     }
 
     /// How to ask for a file. Errors when the hub may not be asked.
     pub fn request(&self, file: &HubFile) -> Result<Request> {
         self.check_online()?;
-        let mut url = self.endpoint.clone();
-        url.path_segments_mut()
-            .map_err(|()| anyhow!("HF_ENDPOINT is not an address"))?
-            .pop_if_empty()
-            .extend(file.kind.prefix().split_terminator('/'))
-            .extend(file.repo.split('/'))
-            .push("resolve")
-            .push(&file.revision) // with its slashes encoded, as the hub wants it
-            .extend(file.path.split('/'));
+        let kind = file.kind.prefix().split_terminator('/');
+        let place = kind
+            .chain(file.repo.split('/'))
+            .chain(["resolve", file.revision.as_str()])
+            .chain(file.path.split('/'));
         Ok(Request {
-            url,
+            url: self.url(place),
             address: Address::Hub(file.clone()).to_string(),
             authorization: self.authorization.clone(),
             advice: self.advice(),
@@ -172,76 +114,71 @@ impl Hub {
         })
     }
 
+    /// An address of the hub. A slash within a piece, as a revision may have one, is encoded, as
+    /// the hub wants it.
+    fn url<'a>(&self, pieces: impl Iterator<Item = &'a str>) -> Url {
+        let mut url = self.endpoint.clone();
+        let mut segments = url.path_segments_mut().expect("an http address has a path");
+        segments.pop_if_empty().extend(pieces);
+        drop(segments);
+        url
+    }
+
     /// What the hub says of a dataset at a revision: its commit, its files, its card. Offline, what
     /// the cache holds of it.
-    pub fn dataset(&self, repo: &str, revision: &str) -> Result<DatasetInfo> {
+    pub fn dataset(&self, repo: &str, revision: &str) -> Result<RepoInfo> {
         if self.offline {
-            return self.cached_dataset(repo, revision);
+            let cached = Cached::new(RepoKind::Dataset, repo, revision).info();
+            return cached.ok_or_else(|| self.offline_error());
         }
-        let info = self.ask(repo, revision);
-        info.map_err(|error| self.explain(error, repo, revision))
+        let info = self.ask(RepoKind::Dataset, repo, revision);
+        info.map_err(|refusal| self.explain(refusal, repo, revision))
     }
 
     /// The same of the hub's own conversion of a dataset to Parquet; `None` if there is no such
     /// conversion.
-    pub fn converted(&self, repo: &str) -> Result<Option<DatasetInfo>> {
+    pub fn converted(&self, repo: &str) -> Result<Option<RepoInfo>> {
         if self.offline {
-            return Ok(self.cached_dataset(repo, CONVERTED).ok());
+            return Ok(Cached::new(RepoKind::Dataset, repo, CONVERTED).info());
         }
-        match self.ask(repo, CONVERTED) {
+        match self.ask(RepoKind::Dataset, repo, CONVERTED) {
             Ok(info) => Ok(Some(info)),
-            Err(HFError::RevisionNotFound { .. } | HFError::RepoNotFound { .. }) => Ok(None),
-            Err(error) => Err(self.explain(error, repo, CONVERTED)),
+            Err(Refusal::NoRevision | Refusal::NoRepository) => Ok(None),
+            Err(refusal) => Err(self.explain(refusal, repo, CONVERTED)),
         }
     }
 
-    /// Asks, and waits if the hub wants fewer requests and says for how long.
-    fn ask(&self, repo: &str, revision: &str) -> Result<DatasetInfo, HFError> {
+    /// Asks, and asks again after a failure that may pass, or when the hub wants to be asked later.
+    fn ask(&self, kind: RepoKind, repo: &str, revision: &str) -> Result<RepoInfo, Refusal> {
         // Only if no revision is asked for does the hub tell a missing dataset from a missing
         // revision.
-        let other = (revision != MAIN).then_some(revision);
+        let other = (revision != MAIN).then_some(["revision", revision]);
+        let pieces = ["api", kind.plural()].into_iter().chain(repo.split('/'));
+        let request = Request {
+            url: self.url(pieces.chain(other.into_iter().flatten())),
+            address: repo.to_string(),
+            authorization: self.authorization.clone(),
+            advice: self.advice(),
+            is_hub: true,
+        };
         let mut delays = Delays::new(&self.policy);
-        loop {
-            let answer = self.repository(repo).info().maybe_revision(other).send();
-            let asked = match &answer {
-                Err(HFError::RateLimited { retry_after, .. }) => *retry_after,
-                _ => None,
+        for tries in 1.. {
+            let refusal = match info::ask(&self.client, &request) {
+                Err(Refusal::NotFound) if other.is_some() => return Err(Refusal::NoRevision),
+                Err(Refusal::NotFound) => return Err(Refusal::NoRepository),
+                Err(refusal) if refusal.may_pass(tries) => refusal,
+                answer => return answer,
             };
-            let Some(AfterFailure::TryAfter(delay)) = asked.map(|asked| delays.next(Some(asked)))
-            else {
-                return answer;
+            let AfterFailure::TryAfter(delay) = delays.next(refusal.asked_delay()) else {
+                return Err(refusal);
             };
             self.console.line(&format!(
-                "fetch  {repo}: the hub wants fewer requests; trying again in {delay:.0?}"
+                "fetch  {repo}: {}; trying again in {delay:.0?}",
+                refusal.brief()
             ));
             thread::sleep(delay);
         }
-    }
-
-    fn cached_dataset(&self, repo: &str, revision: &str) -> Result<DatasetInfo> {
-        let snapshot = self
-            .repository(repo)
-            .snapshot_download()
-            .revision(revision)
-            .local_files_only(true)
-            .send();
-        let Ok(snapshot) = snapshot else {
-            return Err(self.offline_error());
-        };
-        let mut files = Vec::new();
-        list(&snapshot, "", &mut files);
-        let siblings: Vec<Value> = files
-            .iter()
-            .map(|file| json!({"rfilename": file}))
-            .collect();
-        let commit = snapshot.file_name().and_then(|name| name.to_str());
-        let info = json!({"id": repo, "sha": commit, "siblings": siblings});
-        serde_json::from_value(info).context("cannot read the hub's cache")
-    }
-
-    fn repository(&self, repo: &str) -> HFRepositorySync<RepoTypeDataset> {
-        let (owner, name) = split_id(repo);
-        self.client.dataset(owner, name)
+        unreachable!("the delays end")
     }
 
     fn check_online(&self) -> Result<()> {
@@ -256,7 +193,7 @@ impl Hub {
             "HF_HUB_OFFLINE is set, and the hub's cache {} does not hold it; unset \
              HF_HUB_OFFLINE, or put the file \
              there yourself",
-            hf_hub::resolve_cache_dir().display()
+            cache_dir().display()
         )
     }
 
@@ -268,70 +205,44 @@ impl Hub {
         }
     }
 
-    fn explain(&self, error: HFError, repo: &str, revision: &str) -> anyhow::Error {
+    fn explain(&self, refusal: Refusal, repo: &str, revision: &str) -> anyhow::Error {
         let endpoint = web::without_secrets(&self.endpoint);
         let endpoint = endpoint.trim_end_matches('/');
         let has_token = self.authorization.is_some();
-        match error {
-            HFError::AuthRequired { .. } | HFError::RepoNotFound { .. } if !has_token => anyhow!(
-                "{endpoint} knows no dataset {repo} that everyone may read; look for a typing \
-                 error, or set HF_TOKEN to \
-                 a token of yours"
-            ),
-            HFError::AuthRequired { .. } => anyhow!(
+        match refusal {
+            Refusal::Unauthorized | Refusal::NotFound | Refusal::NoRepository if !has_token => {
+                anyhow!(
+                    "{endpoint} knows no dataset {repo} that everyone may read; look for a typing \
+                     error, or set HF_TOKEN to a token of yours"
+                )
+            }
+            Refusal::Unauthorized => anyhow!(
                 "{endpoint} does not take your token (HF_TOKEN, or what `hf auth login` stored), \
-                 or knows no dataset \
-                 {repo}"
+                 or knows no dataset {repo}"
             ),
-            HFError::RepoNotFound { .. } => anyhow!(
+            Refusal::NotFound | Refusal::NoRepository => anyhow!(
                 "{endpoint} knows no dataset {repo}, or your token may not read it; look for a \
                  typing error"
             ),
-            HFError::Forbidden { .. } => anyhow!(
-                "the dataset {repo} may not be read: accept its terms at \
-                 {endpoint}/datasets/{repo}, and set HF_TOKEN to \
-                 a token that may"
-            ),
-            HFError::RevisionNotFound { .. } => {
+            Refusal::NoRevision => {
                 anyhow!("the dataset {repo} has no branch, tag or commit {revision}")
             }
-            HFError::RateLimited { .. } => {
+            Refusal::Forbidden => anyhow!(
+                "the dataset {repo} may not be read: accept its terms at \
+                 {endpoint}/datasets/{repo}, and set HF_TOKEN to a token that may"
+            ),
+            Refusal::TooMany { .. } => {
                 anyhow!("{endpoint} wants fewer requests; try again in a while, or set HF_TOKEN")
             }
-            HFError::Http { context } => {
-                anyhow!(
-                    "{endpoint} answered {}; try again in a while",
-                    context.status
-                )
+            Refusal::Status(status) => {
+                anyhow!("{endpoint} answered {status}; try again in a while")
             }
-            HFError::Request { source, .. } if source.is_decode() => anyhow!(
-                "{endpoint} answered something else than a hub does: {}",
-                failure::reasons(&source.without_url())
-            ),
-            HFError::Request { source, .. } => {
-                let source = source.without_url();
-                anyhow!(
-                    "no answer from {endpoint}: {}; {}",
-                    failure::reasons(&source),
-                    failure::IS_IT_THERE
-                )
+            Refusal::NoHub(why) => {
+                anyhow!("{endpoint} answered something else than a hub does: {why}")
             }
-            error => anyhow!("{endpoint}: {}", failure::reasons(&error)),
-        }
-    }
-}
-
-/// The files under a directory of the cache, by their paths in it.
-fn list(directory: &Path, prefix: &str, files: &mut Vec<String>) {
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        let path = entry.path();
-        if path.is_dir() {
-            list(&path, &format!("{prefix}{name}/"), files);
-        } else {
-            files.push(format!("{prefix}{name}"));
+            Refusal::NoAnswer(why) => {
+                anyhow!("no answer from {endpoint}: {why}; {}", failure::IS_IT_THERE)
+            }
         }
     }
 }

@@ -121,7 +121,10 @@ fn fetch_file(
     console: &Console,
 ) -> Result<()> {
     let name = &address.file_name();
-    let client = &web::client(policy)?;
+    let client = &match hub {
+        Some(hub) => hub.client().clone(),
+        None => web::client(policy)?,
+    };
     let download = |request: &dyn Fn() -> Result<Request, Failure>| {
         let download = Download {
             client,

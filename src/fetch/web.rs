@@ -49,6 +49,8 @@ pub struct Reply {
 /// Time-outs are for making a connection and for hearing nothing, none for the whole. Proxies come
 /// from the environment.
 pub fn client(policy: &RetryPolicy) -> Result<Client> {
+    // An error says that there is one already: every client of this program takes the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(policy.connect)
@@ -121,6 +123,11 @@ pub fn get(
         (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => Err(Failure::Stale),
         _ => Err(failure::refusal(&reply, &request.advice)),
     }
+}
+
+/// Asks for something that is no file, and gives the answer whatever its status.
+pub fn answer(client: &Client, request: &Request) -> Result<Response, Failure> {
+    follow(client, request, &HeaderMap::new()).map(|(reply, _)| reply)
 }
 
 fn header(text: &str) -> Result<HeaderValue, Failure> {

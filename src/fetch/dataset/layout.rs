@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow, bail, ensure};
 use globset::GlobBuilder;
-use hf_hub::repository::DatasetInfo;
 use serde_json::Value;
 
 use super::Dataset;
 use super::table_format::TableFormat;
 use crate::fetch::address::MAIN;
-use crate::fetch::hub::{CONVERTED, Hub};
+use crate::fetch::hub::{CONVERTED, Hub, RepoInfo};
 use crate::setting::DATASET_SPLIT;
 
 /// Paths by configuration and split, in the order in which their rows come.
@@ -101,7 +100,7 @@ fn some<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// The commit that the hub names for a revision.
-fn commit(info: &DatasetInfo, revision: &str) -> Result<String> {
+fn commit(info: &RepoInfo, revision: &str) -> Result<String> {
     let commit = info.sha.as_deref().unwrap_or(revision);
     ensure!(
         info.sha.is_none() || commit.chars().all(|c| c.is_ascii_hexdigit()),
@@ -110,26 +109,26 @@ fn commit(info: &DatasetInfo, revision: &str) -> Result<String> {
     Ok(commit.to_string())
 }
 
-fn files(info: &DatasetInfo) -> Vec<String> {
-    let siblings = info.siblings.iter().flatten();
-    let mut files: Vec<String> = siblings.map(|file| file.rfilename.clone()).collect();
+fn files(info: &RepoInfo) -> Vec<String> {
+    let siblings = info.siblings.iter();
+    let mut files: Vec<String> = siblings.map(|file| file.path.clone()).collect();
     files.sort();
     files
 }
 
 /// The configurations that the dataset's card declares.
-fn declared(info: &DatasetInfo) -> impl Iterator<Item = &Value> {
-    let configs = info.card_data.as_ref().and_then(|card| card.get("configs"));
+fn declared(info: &RepoInfo) -> impl Iterator<Item = &Value> {
+    let configs = info.card.as_ref().and_then(|card| card.get("configs"));
     configs.and_then(Value::as_array).into_iter().flatten()
 }
 
-fn default_config(info: &DatasetInfo) -> Option<String> {
+fn default_config(info: &RepoInfo) -> Option<String> {
     let default = declared(info).find(|config| config["default"] == Value::Bool(true))?;
     default["config_name"].as_str().map(str::to_string)
 }
 
 /// A repository's own files of one format, by what its card says of them, or else by their names.
-fn layout(info: &DatasetInfo, files: &[String], format: TableFormat) -> Layout {
+fn layout(info: &RepoInfo, files: &[String], format: TableFormat) -> Layout {
     let tables = || {
         files
             .iter()

@@ -2,7 +2,37 @@
 
 use std::path::PathBuf;
 
-/// The token, found by the rules of hf-hub, which does not make it public.
+/// A variable that is set to something.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+/// Where the hub is.
+pub fn endpoint() -> String {
+    let set = std::env::var("HF_ENDPOINT").ok();
+    set.filter(|endpoint| !endpoint.is_empty())
+        .unwrap_or_else(|| "https://huggingface.co".to_string())
+}
+
+/// The folder of the hub's tools.
+fn home() -> PathBuf {
+    set("HF_HOME").unwrap_or_else(|| {
+        set("XDG_CACHE_HOME")
+            .unwrap_or_else(|| std::env::home_dir().unwrap_or_default().join(".cache"))
+            .join("huggingface")
+    })
+}
+
+/// The cache of the hub's tools.
+pub fn cache_dir() -> PathBuf {
+    set("HF_HUB_CACHE")
+        .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
+        .unwrap_or_else(|| home().join("hub"))
+}
+
+/// The token, found where the hub's own tools look for it.
 pub fn token() -> Option<String> {
     if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
         return None;
@@ -16,7 +46,7 @@ pub fn token() -> Option<String> {
         .ok()
         .and_then(not_empty)
         .or_else(|| stored(std::env::var_os("HF_TOKEN_PATH")?.into()))
-        .or_else(|| stored(hf_hub::hf_home().join("token")))
+        .or_else(|| stored(home().join("token")))
 }
 
 /// Whether a variable is set to anything that does not mean no.
