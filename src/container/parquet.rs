@@ -4,22 +4,20 @@
 //! is, and how large a dictionary unpacks to, is looked at before it begins, and its panics are
 //! errors.
 
+mod row;
+
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Once};
+use std::sync::Once;
 use std::thread;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_json::writer::{LineDelimited, WriterBuilder};
-use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema};
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
-use parquet::schema::types::Type;
+use parquet::file::reader::SerializedFileReader;
+use parquet::record::reader::RowIter;
+use parquet::schema::types::{Type, TypePtr};
 
 use super::Take;
 use super::bounded::LONGEST_ROW;
@@ -31,36 +29,38 @@ const BATCH: usize = 32;
 /// The deepest schema. A list in a structure is three levels; each costs some kilobytes of stack.
 const DEEPEST: usize = 100;
 
-/// The most bytes that a batch's values of one dictionary may take.
-const BATCH_BYTES: usize = 128 << 20;
-
 /// Gives each row to `take`, as JSON.
 pub fn each<E: From<ContainerError>>(file: File, take: Take<'_, E>) -> Result<(), E> {
-    let mut rows = guarded(|| open(&file))?;
-    let schema = Arc::new(widened(&rows.schema()));
-    let mut count = 0;
-    while let Some(lines) =
-        guarded(|| rows.next().map(|batch| lines(&batch?, &schema)).transpose())?
-    {
-        for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            count += 1;
-            if line.len() > LONGEST_ROW {
-                return Err(ContainerError::TooLong { row: count }.into());
-            }
-            take(count, line)?;
+    let (mut rows, schema) = guarded(|| open(&file))?;
+    let mut json = Vec::new();
+    for count in 1.. {
+        json.clear();
+        let next = || -> Result<bool, ContainerError> {
+            let Some(row) = rows.next().transpose()? else {
+                return Ok(false);
+            };
+            row::write(&mut json, &row, Some(&schema));
+            Ok(true)
+        };
+        if !guarded(next)? {
+            break;
         }
+        if json.len() > LONGEST_ROW {
+            return Err(ContainerError::TooLong { row: count }.into());
+        }
+        take(count, &json)?;
     }
     Ok(())
 }
 
 /// Looks at what the file says of itself, and begins to read.
-fn open(file: &File) -> Result<impl RecordBatchReader + use<>, ContainerError> {
-    let metadata = Arc::new(metadata(file)?);
-    let dictionary = largest_dictionary(file, &metadata)?;
-    let batch = BATCH.min(BATCH_BYTES / dictionary.max(1)).max(1);
-    let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new())?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.try_clone()?, metadata);
-    Ok(builder.with_batch_size(batch).build()?)
+fn open(file: &File) -> Result<(RowIter<'static>, TypePtr), ContainerError> {
+    let metadata = metadata(file)?;
+    check_dictionaries(file, &metadata)?;
+    let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
+    let reader = SerializedFileReader::new(file.try_clone()?)?;
+    let rows = RowIter::from_file_into(Box::new(reader)).with_batch_size(BATCH);
+    Ok((rows, schema))
 }
 
 /// What the file says of itself, if its schema is not too deep.
@@ -107,10 +107,8 @@ fn depth(schema: &Type) -> usize {
     1 + inner.unwrap_or(0)
 }
 
-/// The bytes of the largest dictionary, unpacked. Each row may be any value of it, so that a batch
-/// may be as many times as large.
-fn largest_dictionary(file: &File, metadata: &ParquetMetaData) -> Result<usize, ContainerError> {
-    let mut largest = 0;
+/// Refuses a dictionary whose values could be longer than a row may be: each row may repeat one.
+fn check_dictionaries(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerError> {
     for column in metadata
         .row_groups()
         .iter()
@@ -125,9 +123,8 @@ fn largest_dictionary(file: &File, metadata: &ParquetMetaData) -> Result<usize, 
             );
             return Err(ContainerError::HostileParquet { what });
         }
-        largest = largest.max(size);
     }
-    Ok(largest)
+    Ok(())
 }
 
 /// The bytes of a column's dictionary, unpacked; 0 if there is none. Its page comes first, and a
@@ -185,60 +182,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, ContainerError>) -> Result<T, Con
     done.unwrap_or_else(|_| Err(ContainerError::DamagedParquet))
 }
 
-/// A batch as lines of JSON.
-fn lines(batch: &RecordBatch, schema: &Arc<Schema>) -> Result<Vec<u8>, ContainerError> {
-    let mut lines = Vec::new();
-    let mut writer = WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(&mut lines);
-    writer.write(&widen(batch, schema)?)?;
-    writer.finish()?;
-    drop(writer);
-    Ok(lines)
-}
-
-/// Floats of 16 and 32 bits as 64 bits, as Python reads them: 0.1 of 32 bits is
-/// 0.10000000149011612. Dictionaries as their values.
-fn widened(schema: &Schema) -> Schema {
-    let fields: Vec<FieldRef> = schema.fields().iter().map(wide_field).collect();
-    Schema::new(fields)
-}
-
-fn wide_field(field: &FieldRef) -> FieldRef {
-    let wide = wide(field.data_type());
-    Arc::new(Field::new(field.name(), wide, true))
-}
-
-fn wide(kind: &DataType) -> DataType {
-    match kind {
-        DataType::Float16 | DataType::Float32 => DataType::Float64,
-        DataType::Dictionary(_, values) => wide(values),
-        // As texts: then an impossible date becomes null, and not the text of an error.
-        DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => DataType::Utf8,
-        DataType::List(item) => DataType::List(wide_field(item)),
-        DataType::LargeList(item) => DataType::LargeList(wide_field(item)),
-        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(wide_field(item), *n),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(wide_field).collect()),
-        other => other.clone(),
-    }
-}
-
-fn widen(batch: &RecordBatch, schema: &Arc<Schema>) -> Result<RecordBatch, ArrowError> {
-    let columns = batch.columns().iter().zip(schema.fields());
-    let columns: Result<Vec<_>, _> = columns
-        .map(|(column, field)| arrow_cast::cast(column, field.data_type()))
-        .collect();
-    RecordBatch::try_new(Arc::clone(schema), columns?)
-}
-
 impl From<ParquetError> for ContainerError {
     fn from(error: ParquetError) -> Self {
-        Self::Parquet(error.to_string())
-    }
-}
-
-impl From<ArrowError> for ContainerError {
-    fn from(error: ArrowError) -> Self {
         Self::Parquet(error.to_string())
     }
 }

@@ -4,12 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
-use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType, Int64Type};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
+use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
 use state_tune::console::Console;
 use state_tune::fetch::{self, Remote, RetryPolicy, Wanted};
@@ -262,59 +261,76 @@ fn row(i: i64) -> Value {
     })
 }
 
+const SCHEMA: &str = "message row {
+    optional int64 id;
+    optional binary input (UTF8);
+    optional binary output (UTF8);
+    optional binary note (UTF8);
+    optional float score;
+    optional group turns (LIST) {
+        repeated group list {
+            optional group element {
+                optional binary role (UTF8);
+                optional binary content (UTF8);
+            }
+        }
+    }
+}";
+
 /// The first `count` of those rows as Parquet, compressed, in row groups of 10,000.
 fn parquet(count: i64) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(10_000))
         .build();
-    let batch = |ids: std::ops::Range<i64>| {
-        let rows: Vec<Value> = ids.clone().map(row).collect();
-        let texts = |key: &str| -> ArrayRef {
-            Arc::new(StringArray::from_iter(
-                rows.iter().map(|row| row[key].as_str()),
-            ))
-        };
-        let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, true));
-        let turn = StructBuilder::from_fields(fields.to_vec(), 0);
-        let mut turns = ListBuilder::new(turn);
-        for row in &rows {
-            for turn in row["turns"].as_array().unwrap() {
-                let values = turns.values();
-                for (i, key) in ["role", "content"].into_iter().enumerate() {
-                    let text = values.field_builder::<StringBuilder>(i).unwrap();
-                    text.append_value(turn[key].as_str().unwrap());
-                }
-                values.append(true);
-            }
-            turns.append(true);
+    let schema = Arc::new(parse_message_type(SCHEMA).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).unwrap();
+    for start in (0..count).step_by(10_000) {
+        let ids: Vec<i64> = (start..count.min(start + 10_000)).collect();
+        let rows: Vec<Value> = ids.iter().map(|&i| row(i)).collect();
+        let mut group = writer.next_row_group().unwrap();
+        let all = vec![1; rows.len()];
+        write_column::<Int64Type>(&mut group, &ids, &all, None);
+        for key in ["input", "output", "note"] {
+            let texts: Vec<_> = rows.iter().map(|row| row[key].as_str()).collect();
+            let levels: Vec<i16> = texts.iter().map(|text| text.is_some().into()).collect();
+            let texts: Vec<ByteArray> = texts.into_iter().flatten().map(ByteArray::from).collect();
+            write_column::<ByteArrayType>(&mut group, &texts, &levels, None);
         }
-        RecordBatch::try_from_iter_with_nullable([
-            (
-                "id",
-                Arc::new(Int64Array::from_iter_values(ids.clone())) as ArrayRef,
-                true,
-            ),
-            ("input", texts("input"), true),
-            ("output", texts("output"), true),
-            ("note", texts("note"), true),
-            (
-                "score",
-                Arc::new(Float32Array::from_iter_values(ids.map(|i| i as f32 / 2.0))),
-                true,
-            ),
-            ("turns", Arc::new(turns.finish()), true),
-        ])
-        .unwrap()
-    };
-    let schema = batch(0..1).schema();
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema, Some(properties)).unwrap();
-    for start in (0..count).step_by(1000) {
-        writer
-            .write(&batch(start..count.min(start + 1000)))
-            .unwrap();
+        let scores: Vec<f32> = ids.iter().map(|&i| i as f32 / 2.0).collect();
+        write_column::<FloatType>(&mut group, &scores, &all, None);
+        for key in ["role", "content"] {
+            let (mut texts, mut definition, mut repetition) = (Vec::new(), Vec::new(), Vec::new());
+            for row in &rows {
+                let turns = row["turns"].as_array().unwrap();
+                if turns.is_empty() {
+                    definition.push(1); // a list without elements
+                    repetition.push(0);
+                }
+                for (number, turn) in turns.iter().enumerate() {
+                    texts.push(ByteArray::from(turn[key].as_str().unwrap()));
+                    definition.push(4);
+                    repetition.push((number > 0).into());
+                }
+            }
+            write_column::<ByteArrayType>(&mut group, &texts, &definition, Some(&repetition));
+        }
+        group.close().unwrap();
     }
     writer.into_inner().unwrap()
+}
+
+fn write_column<T: DataType>(
+    group: &mut SerializedRowGroupWriter<Vec<u8>>,
+    values: &[T::T],
+    definition: &[i16],
+    repetition: Option<&[i16]>,
+) {
+    let mut column = group.next_column().unwrap().unwrap();
+    let typed = column.typed::<T>();
+    typed
+        .write_batch(values, Some(definition), repetition)
+        .unwrap();
+    column.close().unwrap();
 }
 
 const CHILD: &str = "FETCH_TEST_CHILD";

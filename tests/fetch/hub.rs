@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::common::Dir;
+use crate::common::{Dir, tiny};
 use crate::server::{Answer, Asked, Server, bytes};
 
 /// The hub's commit of everything here.
@@ -351,8 +351,15 @@ fn a_missing_file_and_a_hub_that_is_not_there() {
         "{said}"
     );
 
-    for flags in [flags, DATA.to_vec()] {
-        let mut away = command(&dir, &server, &flags);
+    // The default dataset stands in for the default file alone, so this one names no file.
+    let mut default = Command::new(env!("CARGO_BIN_EXE_state-tune"));
+    default
+        .env_clear()
+        .env("HF_HOME", dir.path(".hub"))
+        .current_dir(dir.path("."))
+        .args(["--dry_run", "--model_location"])
+        .arg(tiny("model.pth"));
+    for mut away in [command(&dir, &server, &flags), default] {
         let (code, said) = run(away.env("HF_ENDPOINT", "http://127.0.0.1:9"));
         let error = said.lines().last().unwrap();
         let whole = error.contains("http://127.0.0.1:9") && error.contains("is the network there?");
