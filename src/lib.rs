@@ -43,6 +43,7 @@
 //! main.rs        parse, run, print the error once, exit code
 //! cli/           the only place that knows clap, flags and their environment variables; ends in
 //!                plain option structs
+//! quickstart     all of it on a small model that is part of the program
 //! train/         the training story: mod.rs is the loop; options, settings (what a checkpoint
 //!                compares), outputs (what may be written), run_state, checkpoint, step, learner,
 //!                memory_plan, limits, signals, finish (what is written)
@@ -82,8 +83,9 @@
 //! A module uses only what stands below it:
 //!
 //! ```text
-//! main > cli > convert, inspect, train, sample > report, generate > evaluate, state_file >
-//!     model, data > ops > tensors, tokenizer, fetch > console, container, files, setting, system
+//! main > cli > quickstart > convert, inspect, train, sample > report, generate > evaluate,
+//!     state_file > model, data > ops > tensors, tokenizer, fetch > console, container, files,
+//!     setting, system
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
@@ -101,6 +103,7 @@ pub mod generate;
 pub mod inspect;
 pub mod model;
 pub mod ops;
+pub mod quickstart;
 pub mod report;
 pub mod sample;
 pub mod setting;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use state_tune::cli::{self, Command};
 use state_tune::console::Console;
+use state_tune::ops::cpu::Processor;
 use state_tune::train::{self, Stop};
-use state_tune::{convert, inspect, ops, sample};
+use state_tune::{convert, inspect, ops, quickstart, sample};
 
 /// `ops::cpu::buffers` says why.
 #[global_allocator]
@@ -41,13 +42,8 @@ fn main() -> ExitCode {
 fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
     match command {
         Command::Train { options } => {
-            match options.processor.run(|| train::run(&options, console))? {
-                Stop::Signal(signal) => Ok(ExitCode::from(128 + signal as u8)),
-                Stop::ExitLoss { .. }
-                | Stop::MaxEpochs { .. }
-                | Stop::MaxTime { .. }
-                | Stop::Patience { .. } => Ok(ExitCode::SUCCESS),
-            }
+            let stop = options.processor.run(|| train::run(&options, console))?;
+            Ok(exit_code(stop))
         }
         Command::DryRun { options } => {
             train::dry_run(&options, console)?;
@@ -56,6 +52,10 @@ fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
         Command::Convert { options } => {
             ops::cpu::threads::with_threads(None, || convert::run(&options, console))??;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Quickstart { options } => {
+            let stop = Processor::default().run(|| quickstart::run(&options, console))?;
+            Ok(exit_code(stop))
         }
         Command::Inspect { path } => {
             inspect::run(&path, console)?;
@@ -68,6 +68,16 @@ fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
                 None => ExitCode::SUCCESS,
             })
         }
+    }
+}
+
+fn exit_code(stop: Stop) -> ExitCode {
+    match stop {
+        Stop::Signal(signal) => ExitCode::from(128 + signal as u8),
+        Stop::ExitLoss { .. }
+        | Stop::MaxEpochs { .. }
+        | Stop::MaxTime { .. }
+        | Stop::Patience { .. } => ExitCode::SUCCESS,
     }
 }
 

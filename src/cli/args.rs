@@ -27,7 +27,7 @@ use crate::train;
 /// The defaults of training are those of its options.
 static DEFAULTS: LazyLock<train::Options> = LazyLock::new(train::Options::default);
 
-/// Teach a frozen RWKV-5 model a new manner by learning only the state it starts from.
+/// Teach a frozen RWKV-5 or RWKV-7 model a new manner by learning only the state it starts from.
 ///
 /// Without --prompt it trains: reads --model_location and --data_path, writes --save_filename. With
 /// --prompt it shows what the model answers, first without and then with that state; --prompts does
@@ -44,9 +44,10 @@ static DEFAULTS: LazyLock<train::Options> = LazyLock::new(train::Options::defaul
                   (env -- '--learningrate=0.02' state-tune) or as STATE_TUNE_LEARNINGRATE. The \
                   command line wins.\n\
                   Dashes may stand for underscores. In texts, \\n is a newline.\n\n\
-                  `state-tune convert` turns a state into another format, `state-tune inspect` \
-                  says what a file is;\n\
-                  each explains itself with --help."
+                  `state-tune quickstart` shows all of it on a small model, `state-tune convert` \
+                  turns a state into\n\
+                  another format, `state-tune inspect` says what a file is; each explains itself \
+                  with --help."
 )]
 pub struct Args {
     #[command(flatten)]

@@ -18,7 +18,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use self::args::Args;
-use crate::{convert, sample, setting, train};
+use crate::{convert, quickstart, sample, setting, train};
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -42,6 +42,11 @@ pub enum Command {
     Convert {
         /// The states that go in, and what comes out.
         options: Box<convert::Options>,
+    },
+    /// Show the whole tool on a small model.
+    Quickstart {
+        /// Which model, and where to.
+        options: quickstart::Options,
     },
     /// Say what a file is.
     Inspect {

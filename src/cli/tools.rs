@@ -1,19 +1,37 @@
-//! `state-tune convert` and `state-tune inspect`.
+//! The subcommands: `quickstart`, `convert`, `inspect`, and what a shell or `man` wants of the
+//! command line.
 
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use clap_complete::Shell;
 
 use super::args::Formatters;
-use super::values::{other_model, positive, share};
-use super::{Command, Exit, usage};
-use crate::convert;
+use super::values::{one_of, other_model, positive, share};
+use super::{Command, Exit, command, usage};
+use crate::model::Generation;
 use crate::state_file::{FORMATS, Format};
+use crate::{convert, quickstart};
+
+const GENERATIONS: &[(&str, Generation)] = &[("5", Generation::Five), ("7", Generation::Seven)];
 
 #[derive(Subcommand, Debug)]
 #[command(rename_all = "snake_case")]
 pub enum Tool {
+    /// See it work: tune a state on a small model that is part of the program, and compare answers.
+    ///
+    /// Needs no network, and takes well under a minute. The model, its data and all that a training
+    /// run writes go to a folder, where you can go on by hand.
+    Quickstart {
+        /// The folder to write to; it is made if it is not there
+        #[arg(default_value = "quickstart", value_name = "DIR")]
+        folder: PathBuf,
+
+        /// The model's generation
+        #[arg(long, default_value = "7", value_parser = one_of(GENERATIONS), value_name = "5|7")]
+        generation: Generation,
+    },
     /// Turn a state into another format, folding, mixing or scaling it on the way.
     ///
     /// Formats: state (state.pth, as training writes it), original (a dictionary with wkvstate and
@@ -21,6 +39,14 @@ pub enum Tool {
     /// Ai00), rwkv-live (the rwkv package's running state), model (a copy of the model that starts
     /// from the state by itself in the rwkv package).
     Convert(Box<Convert>),
+    /// Print the completions for a shell, for its start-up file: source <(state-tune completions
+    /// bash).
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page: state-tune man > state-tune.1.
+    Man,
     /// Say what a state or a model is.
     Inspect {
         /// The file
@@ -75,12 +101,31 @@ impl Tool {
     /// What the program is asked to do.
     pub fn understand(self) -> Result<Command, Exit> {
         match self {
+            Self::Quickstart { folder, generation } => Ok(Command::Quickstart {
+                options: quickstart::Options { folder, generation },
+            }),
+            Self::Completions { shell } => Err(Exit::Shown(completions(shell))),
+            Self::Man => Err(Exit::Shown(manual())),
             Self::Inspect { file } => Ok(Command::Inspect { path: file }),
             Self::Convert(convert) => convert.options().map(|options| Command::Convert {
                 options: Box::new(options),
             }),
         }
     }
+}
+
+fn completions(shell: Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut command(), "state-tune", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn manual() -> String {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command())
+        .render(&mut text)
+        .expect("memory takes all that is written");
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 impl Convert {

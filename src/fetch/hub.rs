@@ -241,7 +241,7 @@ impl Hub {
                 anyhow!("{endpoint} answered something else than a hub does: {why}")
             }
             Refusal::NoAnswer(why) => {
-                anyhow!("no answer from {endpoint}: {why}; {}", failure::IS_IT_THERE)
+                anyhow!("{why}; {}", failure::IS_IT_THERE)
             }
         }
     }

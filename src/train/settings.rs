@@ -15,7 +15,7 @@ use crate::fetch::Remote;
 use crate::model::Group;
 use crate::ops::adam::Adam;
 use crate::ops::cpu::Processor;
-use crate::setting::{INIT, SEED, Setting, TUNE};
+use crate::setting::{DATASET_SPLIT, HUGGINGFACE_DATASET, INIT, SEED, Setting, TUNE};
 
 /// Defines [`RunSettings`], and its fields as a list.
 macro_rules! run_settings {
@@ -221,10 +221,14 @@ impl RunSettings {
         }
     }
 
-    /// What is not the same `now`.
+    /// What is not the same `now`. That no dataset is asked for any more is no change: the examples
+    /// themselves are compared.
     pub fn changes(&self, now: &Self) -> Vec<Change> {
+        let names_no_dataset = now.huggingface_dataset.is_empty();
+        let is_dataset = |setting: &Setting| [HUGGINGFACE_DATASET, DATASET_SPLIT].contains(setting);
         let both = self.fields().into_iter().zip(now.fields());
-        both.filter(|((_, then), (_, now))| then != now)
+        both.filter(|((setting, _), _)| !(names_no_dataset && is_dataset(setting)))
+            .filter(|((_, then), (_, now))| then != now)
             .map(|((setting, then), (_, now))| Change {
                 setting,
                 then: typed(&then),

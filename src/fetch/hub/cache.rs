@@ -52,7 +52,8 @@ impl<'a> Cached<'a> {
     /// Where a path of the repository lies. The cache's files are links: their targets may be gone,
     /// and must lie in the cache.
     fn place(&self, path: &str) -> Option<PathBuf> {
-        let is_commit = |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let is_commit =
+            |text: &str| text.len() == 40 && text.bytes().all(|b| b.is_ascii_hexdigit());
         let found = match is_commit(self.revision) {
             true => self.repo.pointer_path(self.revision).join(path),
             false => self.repo.get(path)?,

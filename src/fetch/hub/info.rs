@@ -56,6 +56,7 @@ pub enum Refusal {
     Status(StatusCode),
     /// The answer is not a hub's.
     NoHub(String),
+    /// No whole answer came, for this reason.
     NoAnswer(String),
 }
 
@@ -83,7 +84,7 @@ impl Refusal {
         match self {
             Self::TooMany { .. } => "the hub wants fewer requests".to_string(),
             Self::Status(status) => format!("the hub answered {status}"),
-            Self::NoAnswer(why) => format!("no answer from the hub: {why}"),
+            Self::NoAnswer(why) => why.clone(),
             other => format!("{other:?}"),
         }
     }
@@ -96,7 +97,7 @@ pub fn ask(client: &Client, request: &Request) -> Result<RepoInfo, Refusal> {
         Ok(reply) => reply,
         Err(
             Failure::Passing { error, .. } | Failure::Unreachable(error) | Failure::Lasting(error),
-        ) => return Err(Refusal::NoAnswer(error.root_cause().to_string())),
+        ) => return Err(Refusal::NoAnswer(error.to_string())),
         Err(Failure::Stale) => return Err(Refusal::NotFound),
     };
     match reply.status() {
@@ -117,7 +118,10 @@ pub fn ask(client: &Client, request: &Request) -> Result<RepoInfo, Refusal> {
         match reply.read(&mut piece) {
             Ok(0) => break,
             Ok(n) => body.extend_from_slice(&piece[..n]),
-            Err(error) => return Err(Refusal::NoAnswer(failure::reasons(&error))),
+            Err(error) => {
+                let why = format!("the answer broke off: {}", failure::reasons(&error));
+                return Err(Refusal::NoAnswer(why));
+            }
         }
         if body.len() > MOST_BYTES {
             let why = format!("more than {} MB", MOST_BYTES >> 20);
