@@ -24,7 +24,11 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(again.format, format);
         same(&state.shifts, &again.state.shifts);
         same(&state.wkv, &again.state.wkv);
-        if let Some(soft_prompt) = state.soft_prompt.as_ref().filter(|_| format == Format::STATE) {
+        if let Some(soft_prompt) = state
+            .soft_prompt
+            .as_ref()
+            .filter(|_| format == Format::STATE)
+        {
             let again = again.state.soft_prompt.expect("it was written");
             same(soft_prompt, &again);
         }
