@@ -115,8 +115,17 @@ impl Ends {
             // The token ends answers, and stands in none.
             None => return Self::default(),
         };
+        let world = Tokenizer::world();
+        let may_begin = |id: &u32| {
+            let bytes = world.token(*id).unwrap_or_default();
+            bytes.contains(&text.as_bytes()[0])
+        };
         let is_cut = |tokens: &[u32]| {
-            let bytes = Tokenizer::world().decode(tokens);
+            // Few completions have to be looked at as text.
+            if !tokens.iter().any(may_begin) {
+                return false;
+            }
+            let bytes = world.decode(tokens);
             let said = bytes.strip_suffix(text.as_bytes()).unwrap_or(&bytes);
             said.windows(text.len())
                 .any(|place| place == text.as_bytes())

@@ -16,31 +16,32 @@ pub const END_OF_TEXT: &str = "<|rwkv_tokenizer_end_of_text|>";
 pub const END_OF_TEXT_TOKEN: u32 = 0;
 
 /// Some text, in parts between which the end-of-text token stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
-    /// At least one.
-    parts: Vec<String>,
+    first: String,
+    /// The parts behind the first token; nearly every text has none.
+    rest: Vec<String>,
 }
 
 impl Text {
     /// Reads what a user typed, where [`END_OF_TEXT`] is the token.
     pub fn typed(text: &str) -> Self {
+        let mut parts = text.split(END_OF_TEXT).map(str::to_owned);
         Self {
-            parts: text.split(END_OF_TEXT).map(str::to_owned).collect(),
+            first: parts.next().unwrap_or_default(),
+            rest: parts.collect(),
         }
     }
 
     /// The parts in their order; between each two stands the token.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().map(String::as_str)
+        let parts = [&self.first].into_iter().chain(&self.rest);
+        parts.map(String::as_str)
     }
 
     /// All of it, unless the token stands in it.
     pub fn as_plain(&self) -> Option<&str> {
-        match self.parts.as_slice() {
-            [plain] => Some(plain),
-            _ => None,
-        }
+        self.rest.is_empty().then_some(&self.first)
     }
 
     /// Whether there is neither a character nor the token.
@@ -50,42 +51,32 @@ impl Text {
 
     /// Puts characters behind it.
     pub fn push_str(&mut self, text: &str) {
-        if let Some(last) = self.parts.last_mut() {
-            last.push_str(text);
-        }
+        let last = self.rest.last_mut();
+        last.unwrap_or(&mut self.first).push_str(text);
     }
 
     /// Puts another text behind it.
     pub fn push(&mut self, text: &Text) {
-        let mut parts = text.parts();
-        self.push_str(parts.next().unwrap_or_default());
-        self.parts.extend(parts.map(str::to_owned));
+        self.push_str(&text.first);
+        self.rest.extend_from_slice(&text.rest);
     }
 
     /// The ids of its tokens.
     pub fn encode(&self, tokenizer: &Tokenizer) -> Vec<u32> {
-        let mut ids = Vec::new();
-        for (at, part) in self.parts().enumerate() {
-            if at > 0 {
-                ids.push(END_OF_TEXT_TOKEN);
-            }
+        let mut ids = tokenizer.encode(&self.first);
+        for part in &self.rest {
+            ids.push(END_OF_TEXT_TOKEN);
             ids.extend(tokenizer.encode(part));
         }
         ids
     }
 }
 
-/// No text.
-impl Default for Text {
-    fn default() -> Self {
-        String::new().into()
-    }
-}
-
 /// The characters as they stand.
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self { parts: vec![text] }
+        let rest = Vec::new();
+        Self { first: text, rest }
     }
 }
 
@@ -99,7 +90,9 @@ impl From<&str> for Text {
 /// What [`Text::typed`] reads as this text.
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.parts.join(END_OF_TEXT))
+        f.write_str(&self.first)?;
+        let mut rest = self.rest.iter();
+        rest.try_for_each(|part| write!(f, "{END_OF_TEXT}{part}"))
     }
 }
 

@@ -370,6 +370,17 @@ fn a_missing_file_and_a_hub_that_is_not_there() {
 }
 
 #[test]
+fn a_description_without_an_end_is_no_hubs() {
+    let endless = "{\"id\": \"".to_string() + &"x".repeat(65 << 20);
+    let server = Server::start(move |_| Answer::new(200, endless.clone()));
+    let dir = Dir::new();
+    let flags = [DATA, &["--huggingface_dataset=me/mine"]].concat();
+    let (code, said) = run(&mut command(&dir, &server, &flags));
+    let why = "answered something else than a hub does: more than 64 MB";
+    assert!(code == Some(1) && said.contains(why), "{said}");
+}
+
+#[test]
 fn a_large_file_goes_on_across_the_hubs_redirect() {
     let mut content = Vec::new();
     for _ in 0..5000 {

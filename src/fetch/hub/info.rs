@@ -98,7 +98,7 @@ pub fn ask(client: &Client, request: &Request) -> Result<RepoInfo, Refusal> {
         Err(
             Failure::Passing { error, .. } | Failure::Unreachable(error) | Failure::Lasting(error),
         ) => return Err(Refusal::NoAnswer(error.to_string())),
-        Err(Failure::Stale) => return Err(Refusal::NotFound),
+        Err(Failure::Stale) => return Err(Refusal::NoHub("another version".to_string())),
     };
     match reply.status() {
         StatusCode::UNAUTHORIZED => return Err(Refusal::Unauthorized),
