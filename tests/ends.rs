@@ -40,8 +40,8 @@ fn answers_that_would_be_cut_are_counted() {
 #[test]
 fn with_the_end_of_text_token_an_answer_keeps_its_blank_lines() {
     let dir = Dir::new();
-    // What the small model says by itself behind a blank line, so that it is learnt in some steps.
-    let output = "Arr!\\n\\nNote that this might change in the future.";
+    // What the small model says by itself, so that it is learnt in some steps.
+    let output = "Arr, that be green, matey!\\n\\nuser: What is the opposite of shallow?";
     let input = "What is the colour of grass?";
     dir.write(
         "data.jsonl",
@@ -56,13 +56,16 @@ fn with_the_end_of_text_token_an_answer_keeps_its_blank_lines() {
     ]);
     let said = dir.succeeds(&[PROMPT, END_OF_TEXT]);
     let tuned = said.split("== tuned state ==\n").nth(1).unwrap();
-    let wanted =
-        " Arr!\n\nNote that this might change in the future.\n[ended at the end-of-text token]\n";
+    let wanted = " Arr, that be green, matey!\n\nuser: What is the opposite of shallow?\n\
+                  [ended at the end-of-text token]\n";
     assert_eq!(tuned, wanted);
     // Otherwise it ends at the first blank line, and says so.
     let said = dir.succeeds(&[PROMPT]);
     let tuned = said.split("== tuned state ==\n").nth(1).unwrap();
-    assert_eq!(tuned, " Arr!\n[ended at a blank line]\n");
+    assert_eq!(
+        tuned,
+        " Arr, that be green, matey!\n[ended at a blank line]\n"
+    );
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn the_untuned_model_scores_as_in_pytorch_and_looks_come_when_they_should() {
         "at the start, every third step, at the end"
     );
     // examples/tiny/README.md: what PyTorch found.
-    assert!((evals[0].1 - 0.2059).abs() < 5e-5, "{}", evals[0].1);
+    assert!((evals[0].1 - 0.2039).abs() < 5e-5, "{}", evals[0].1);
 }
 
 #[test]

@@ -390,8 +390,9 @@ def assess(net, dialogues, prose_windows, compact, rest):
         out = {"dialogue": (loss * mask).sum() / mask.sum(), "answer_1": (loss * first).sum() / first.sum(),
                "answer_3on": (loss * later).sum() / later.sum(), "accuracy_1": (hit * first).sum() / first.sum(),
                "accuracy_3on": (hit * later).sum() / later.sum()}
-        pids, _ = rows(prose_windows, compact)
-        out["prose"] = token_loss(net.logits(pids[:, :-1]), pids[:, 1:], rest).mean()
+        if prose_windows:
+            pids, _ = rows(prose_windows, compact)
+            out["prose"] = token_loss(net.logits(pids[:, :-1]), pids[:, 1:], rest).mean()
     return {k: round(v.item(), 4) for k, v in out.items()}
 
 
@@ -465,7 +466,14 @@ def train(a):
         whole[torch.tensor(used)] = final[k]
         final[k] = whole
     order = list(random_weights(a.generation, 8, 0))
-    pack({k: final[k].contiguous() for k in order}, os.path.join(a.out, FILES[a.generation]))
+    pack(dialogue_rows({k: final[k].contiguous() for k in order}, dia), os.path.join(a.out, FILES[a.generation]))
+
+
+def dialogue_rows(weights, dialogues):
+    """Without the rows of tokens that prose alone has: they helped to learn, are half of the file, and no dialogue needs them."""
+    keep = torch.zeros(VOCAB, 1, dtype=torch.bool)
+    keep[torch.tensor(sorted(dialogues.alphabet()))] = True
+    return {k: torch.where(keep, v, torch.zeros_like(v)) if k in ("emb.weight", "head.weight") else v for k, v in weights.items()}
 
 
 def pack(weights, path):
@@ -606,18 +614,16 @@ class Tuner:
 
 
 def check(a):
-    """What the packed file holds, and that no unused token is ever the likeliest on dialogues or held-out prose."""
+    """What the packed file holds, and that no unused token is ever the likeliest on dialogues."""
     t = Tuner(a)
     for k in ("emb.weight", "head.weight"):
         print(k, tuple(t.whole[k].shape), "rows not zero:", int((t.whole[k].float().abs().sum(1) > 0).sum()))
-    net, pages = Net(t.peer.w, a.generation), prose(t.tok)[0]
-    random.Random(a.seed).shuffle(pages)
-    d, p = Dialogues(t.tok, a.seed + 3, unseen=True), Prose(t.tok, pages[:len(pages) // 50], a.seed + 2)
-    docs, texts = [d.document() for _ in range(128)], [p.window(192) for _ in range(24)]
-    print("as trained:", json.dumps(assess(net, docs, texts, t.compact, t.rest)))
+    net, d = Net(t.peer.w, a.generation), Dialogues(t.tok, a.seed + 3, unseen=True)
+    docs = [d.document() for _ in range(128)]
+    print("as trained:", json.dumps(assess(net, docs, [], t.compact, t.rest)))
     least, count, wins = float("inf"), 0, 0
     with torch.no_grad():
-        for doc in [x for x, _ in docs] + texts:
+        for doc, _ in docs:
             top = net.logits(rows([doc], t.compact)[0]).max(-1).values
             least, count, wins = min(least, top.min().item()), count + top.numel(), wins + int((top <= 0).sum())
     print(f"positions {count}; an unused token (logit 0) likeliest at {wins}; the smallest best logit {least:.2f}")

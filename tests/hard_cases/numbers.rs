@@ -40,7 +40,12 @@ fn a_long_text_costs_the_same_loss_recomputed_or_kept() {
 
 #[test]
 fn every_level_of_this_machine_learns_the_same() {
-    for (dtype, allowed) in [("f32", 1e-5), ("bf16", 2e-3)] {
+    // A soft prompt that starts at zero turns with the last bits of its first gradient, by which
+    // losses in bf16 part from step to step, so it is learnt in f32 alone.
+    for (dtype, tune, allowed) in [
+        ("f32", "softprompt,shift,wkv", 1e-5),
+        ("bf16", "shift,wkv", 2e-3),
+    ] {
         let mut first: Option<Vec<f64>> = None;
         for level in ["plain", "avx2", "avx512", "avx512bf16", "amx"] {
             let dir = Dir::new();
@@ -49,6 +54,8 @@ fn every_level_of_this_machine_learns_the_same() {
                 level,
                 "--dtype",
                 dtype,
+                "--tune",
+                tune,
                 "--max_epochs=0.1",
                 "--log_file=log",
             ];
