@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
+use crc::{CRC_32_ISCSI, Crc};
 
 use super::{Eval, Record, Step};
 use crate::setting::TENSORBOARD;
@@ -150,7 +151,8 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// CRC-32C, turned and moved as the format wants it.
 fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let crc = crc_fast::crc32_iscsi(bytes);
+    const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+    let crc = CRC.checksum(bytes);
     crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }
 
