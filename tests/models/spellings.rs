@@ -69,6 +69,33 @@ fn fla((name, tensor): (String, Stored)) -> Option<(String, Stored)> {
     Some((format!("model.layers.{}.{part}.{rest}", words[1]), tensor))
 }
 
+/// With the mixes of each layer as the rows of one `x_x`, in the order in which the library's
+/// `forward` takes them apart: xr, xw, xk, xv, xa, xg.
+fn mixes_together(tensors: Tensors) -> Tensors {
+    let (mixes, mut others): (Tensors, Tensors) = tensors
+        .into_iter()
+        .partition(|(name, _)| name.contains(".attn.x_"));
+    let layers = mixes
+        .iter()
+        .filter_map(|(name, _)| name.strip_suffix("x_r"));
+    for layer in layers {
+        let row = |letter: &str| {
+            let name = format!("{layer}x_{letter}");
+            let mut mixes = mixes.iter();
+            mixes.find(|(found, _)| *found == name).unwrap().1.clone()
+        };
+        let rows = ["r", "w", "k", "v", "a", "g"].map(row);
+        let bytes: Vec<u8> = rows.iter().flat_map(|row| row.bytes.to_vec()).collect();
+        let together = Stored {
+            dtype: rows[0].dtype,
+            shape: vec![6, rows[0].shape[0]],
+            bytes: bytes.into(),
+        };
+        others.push((format!("{layer}x_x"), together));
+    }
+    others
+}
+
 /// As the newer `convert_safetensors.py` of Ai00 makes it: all that it does to RWKV-5 and 7.
 fn web_rwkv((name, tensor): (String, Stored), n_embd: usize) -> (String, Stored) {
     const TRANSPOSED: [&str; 9] = ["w1", "w2", "a1", "a2", "g1", "g2", "v1", "v2", "time_state"];
@@ -112,8 +139,16 @@ fn the_hubs_models_are_those_that_they_were_made_from() {
             .iter()
             .any(|(name, _)| name == "model.layers.1.attn.v_lora.lora.0.weight")
     );
-    write_safetensors(&dir.path("seven.safetensors"), seven);
+    write_safetensors(&dir.path("seven.safetensors"), seven.clone());
     is_the_same(&dir.path("seven.safetensors"), &golden("model_7.pth"));
+    // Until the spring of 2025 the six mixes of a layer were one tensor.
+    let old = mixes_together(seven);
+    assert!(
+        old.iter()
+            .any(|(name, _)| name == "model.layers.1.attn.x_x")
+    );
+    write_safetensors(&dir.path("old.safetensors"), old);
+    is_the_same(&dir.path("old.safetensors"), &golden("model_7.pth"));
 }
 
 #[test]

@@ -2,6 +2,12 @@
 //! and of flash-linear-attention's RWKV-7 (`fla-hub/rwkv7-*`, `RWKV/RWKV7-*`). The numbers are those
 //! of the checkpoints that they were made from; the second transposes the matrices of low rank.
 
+use crate::tensors::Stored;
+
+/// RWKV-7's mixes in the order of the rows of `x_x`, in which flash-linear-attention kept them until
+/// the spring of 2025 (its `RWKV7Attention.forward`).
+const MIXES: [&str; 6] = ["x_r", "x_w", "x_k", "x_v", "x_a", "x_g"];
+
 /// What a model's embedding may be called, here and elsewhere.
 pub const EMBEDDINGS: [&str; 2] = ["emb.weight", "embeddings.weight"];
 
@@ -67,4 +73,23 @@ pub fn renamed(name: &str) -> Renamed {
         "" => in_layer(first),
         end => in_layer(&format!("{first}.{end}")),
     })
+}
+
+/// The mixes that stand together in a layer's `x_x` `[6, ...]`, each by its own name. `None` for any
+/// other tensor.
+pub fn mixes(name: &str, tensor: &Stored) -> Option<Vec<(String, Stored)>> {
+    let layer = name.strip_suffix(".att.x_x")?;
+    let [6, shape @ ..] = &tensor.shape[..] else {
+        return None;
+    };
+    let size = tensor.bytes.len() / MIXES.len();
+    let row = |(i, mix): (usize, &&str)| {
+        let row = Stored {
+            dtype: tensor.dtype,
+            shape: shape.to_vec(),
+            bytes: tensor.bytes.slice(i * size..(i + 1) * size)?,
+        };
+        Some((format!("{layer}.att.{mix}"), row))
+    };
+    MIXES.iter().enumerate().map(row).collect()
 }

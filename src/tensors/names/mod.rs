@@ -45,18 +45,21 @@ pub fn plain(
             name,
             is_transposed,
         } = hub::renamed(without(name, &prefix));
-        if let Some(first) = firsts.insert(name.clone(), full) {
-            return Err(Error::SameName {
-                first: shown(first),
-                second: shown(full),
-                name: shown(&name),
-            });
-        }
         let tensor = match is_transposed {
             true => tensor.transposed(),
             false => tensor.clone(),
         };
-        named.push((name, tensor));
+        let parts = hub::mixes(&name, &tensor).unwrap_or_else(|| vec![(name, tensor)]);
+        for (name, tensor) in parts {
+            if let Some(first) = firsts.insert(name.clone(), full) {
+                return Err(Error::SameName {
+                    first: shown(first),
+                    second: shown(full),
+                    name: shown(&name),
+                });
+            }
+            named.push((name, tensor));
+        }
     }
     web_rwkv::undo(&mut named, container)?;
     Ok(named)
