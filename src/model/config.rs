@@ -125,7 +125,7 @@ impl Config {
         let n_layer = last + 1;
         let (version, n_head) = match other_models::is_seven(file) {
             true => {
-                let [n_head, _] = file.matrix_shape(other_models::HEADS_OF_SEVEN)?;
+                let [n_head, _] = file.matrix_shape(other_models::BONUS_7)?;
                 (Version::V7, n_head)
             }
             false => version_of_five(file)?,
@@ -135,7 +135,7 @@ impl Config {
             "n_embd {n_embd} (from emb.weight) is not a multiple of {n_head} heads (from {})",
             match version.generation() {
                 Generation::Five => "blocks.0.att.time_decay",
-                Generation::Seven => other_models::HEADS_OF_SEVEN,
+                Generation::Seven => other_models::BONUS_7,
             }
         );
         let [n_ffn, _] = file.matrix_shape("blocks.0.ffn.key.weight")?;

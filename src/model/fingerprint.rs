@@ -26,8 +26,7 @@ pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) ->
     for i in 0..config.n_layer {
         for name in names {
             let name = format!("blocks.{i}.{name}");
-            let count = file.shape(&name)?.iter().product();
-            for number in file.numbers(&name, count)? {
+            for number in file.numbers(&name, file.shape(&name)?)? {
                 hasher.update(number.to_le_bytes());
             }
         }

@@ -8,12 +8,12 @@ use anyhow::{Result, bail, ensure};
 use super::ModelFile;
 use crate::tensors::shown;
 
-/// The tensor `[H, K]` that only RWKV-7 has.
-pub const HEADS_OF_SEVEN: &str = "blocks.0.att.r_k";
+/// RWKV-7's bonus, `[H, K]`, which no other generation has by this name.
+pub const BONUS_7: &str = "blocks.0.att.r_k";
 
 /// Whether a file holds a model of RWKV-7, perhaps an incomplete one.
 pub fn is_seven(file: &ModelFile) -> bool {
-    let mut names = [HEADS_OF_SEVEN, "blocks.0.att.x_r", "blocks.0.att.w0"].into_iter();
+    let mut names = [BONUS_7, "blocks.0.att.x_r", "blocks.0.att.w0"].into_iter();
     names.any(|name| file.has(name))
 }
 

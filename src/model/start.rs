@@ -52,12 +52,7 @@ pub fn merged(file: &ModelFile, config: &Config) -> Result<Option<State>> {
             file.has(&name),
             "it has {first}, but no {name}: the state in it is incomplete"
         );
-        let found = file.shape(&name)?;
-        ensure!(
-            found == shape,
-            "{name} is {found:?}, but the rest of the model needs {shape:?}"
-        );
-        let numbers = file.numbers(&name, shape.iter().product())?;
+        let numbers = file.numbers(&name, &shape)?;
         ensure!(
             numbers.iter().all(|number| number.is_finite()),
             "{name} holds a number that is not finite"

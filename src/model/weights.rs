@@ -94,21 +94,24 @@ impl ModelFile {
             .with_context(|| name.to_string())
     }
 
-    /// A small frozen tensor of `count` numbers, in whatever shape (`[C]` or `[1, 1, C]`), as f32.
-    pub fn numbers(&self, name: &str, count: usize) -> Result<Vec<f32>> {
+    /// A small frozen tensor of this shape as f32. Dimensions of 1 may be more or fewer: a vector
+    /// is `[C]` or `[1, 1, C]`.
+    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let (tensor, element) = self.floating(name)?;
-        let values = element.decode(&tensor.bytes);
+        let without_ones = |shape: &[usize]| -> Vec<usize> {
+            shape.iter().copied().filter(|&size| size != 1).collect()
+        };
         ensure!(
-            values.len() == count,
-            "{name} is {:?}, but the rest of the model needs {count} numbers",
+            without_ones(&tensor.shape) == without_ones(shape),
+            "{name} is {:?}, but the rest of the model needs {shape:?}",
             tensor.shape
         );
-        Ok(values)
+        Ok(element.decode(&tensor.bytes))
     }
 
     /// The same as a tensor `[count]` where the model computes.
     pub fn vector(&self, name: &str, count: usize, compute: &Compute) -> Result<Tensor> {
-        let numbers = self.numbers(name, count)?;
+        let numbers = self.numbers(name, &[count])?;
         Ok(Tensor::from_vec(numbers, count, &compute.device)?)
     }
 

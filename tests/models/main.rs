@@ -6,6 +6,7 @@
 mod common;
 mod left_over;
 mod parts;
+mod shapes;
 mod spellings;
 mod start;
 mod with_a_state;

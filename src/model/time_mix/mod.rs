@@ -13,7 +13,8 @@ use super::weights::ModelFile;
 use super::{Carried, Config, LayerState, Version};
 use crate::ops::{Compute, Offsets};
 
-/// Of the norm after the WKV: 1e-5 * 8^2, the release's `head_size_divisor` squared.
+/// Of the norm after the recurrence: 1e-5 times the square of RWKV-5's `head_size_divisor`, 8. The
+/// code of RWKV-7 has the same number, whatever the size of a head.
 const LN_X_EPS: f32 = 64e-5;
 
 /// The frozen weights of one layer's time-mix.

@@ -90,23 +90,22 @@ impl TimeMix {
             let shape = (n_head, head_size);
             Ok(Tensor::from_vec(values, shape, &compute.device)?)
         };
-        let count = if config.version == Version::V5_2 {
-            n_embd
-        } else {
-            n_head
+        let per_head: &[usize] = match config.version {
+            Version::V5_2 => &[n_head, head_size],
+            _ => &[n_head],
         };
         let decay = file
-            .numbers(&name("time_decay"), count)?
+            .numbers(&name("time_decay"), per_head)?
             .iter()
             .map(|d| (-d.exp()).exp())
             .collect();
         let bonus = if file.has(&name("time_first")) {
-            file.numbers(&name("time_first"), count)?
+            file.numbers(&name("time_first"), per_head)?
                 .iter()
                 .map(|u| u.exp())
                 .collect()
         } else {
-            file.numbers(&name("time_faaaa"), count)?
+            file.numbers(&name("time_faaaa"), per_head)?
         };
         Ok(Self {
             ln: layer_norm(file, &format!("blocks.{i}.ln1"), n_embd, compute)?,

@@ -62,6 +62,7 @@ impl TimeMix {
         let &Config { n_embd, n_head, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.att.{rest}");
         let vector = |rest: &str| file.vector(&name(rest), n_embd, compute);
+        let bonus = [n_head, config.head_size];
         let matrix = |rest: &str| file.matrix(&name(rest), [n_embd, n_embd], compute);
         let mix = |rest: &str| shift_mix(file, &name(rest), n_embd, compute);
         let low_rank = |letter: &str, activation| {
@@ -102,7 +103,11 @@ impl TimeMix {
             },
             delta: Delta {
                 decay: vector("w0")?,
-                bonus: vector("r_k")?.reshape((n_head, config.head_size))?,
+                bonus: Tensor::from_vec(
+                    file.numbers(&name("r_k"), &bonus)?,
+                    &bonus,
+                    &compute.device,
+                )?,
             },
             ln_x: Norm {
                 weight: vector("ln_x.weight")?,
@@ -263,11 +268,12 @@ impl TimeMix {
                 let d_mixed = residual.gate.backward(&d.dgate, &gate.inner)?;
                 (d.dnu, Some(d_mixed), Some(d.dv_first))
             }
-            _ => (
+            (None, LayerValue::First(_)) => (
                 value_residual::first_backward(dv, above, product)?,
                 None,
                 None,
             ),
+            _ => unreachable!("what is kept is of another layer"),
         };
         let mut d_mixed = vec![
             self.receptance.backward(&d.dr)?,
@@ -296,7 +302,8 @@ impl TimeMix {
                 };
                 Ok(residual.mix.forward(x)?)
             }
-            (_, LayerValue::First(nu) | LayerValue::Mixed { nu, .. }) => Ok(nu.clone()),
+            (None, LayerValue::First(nu)) => Ok(nu.clone()),
+            _ => unreachable!("what is kept is of another layer"),
         }
     }
 
