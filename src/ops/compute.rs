@@ -22,8 +22,8 @@ impl Compute {
         self.product.dtype()
     }
 
-    /// The type of time-mix's r, k, v, gate and y and of channel-mix's r: f32 in main memory, since
-    /// their rounding shows in the loss.
+    /// The type of time-mix's r, k, v and y, of RWKV-5's gate and channel-mix's r: f32 in main memory,
+    /// since their rounding shows in the loss. RWKV-7's decays, rates and gates are f32 everywhere.
     pub fn sensitive_activations(&self) -> DType {
         match self.device {
             Device::Cpu => DType::F32,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::outputs::Outputs;
 use super::{Options, limits};
 use crate::console::Console;
-use crate::model::Rwkv;
+use crate::model::{Generation, Rwkv};
 use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
 
@@ -25,8 +25,14 @@ pub fn model(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Conso
         console.line(&format!("device {gpu}, in {product}"));
     }
     if *weights != Weights::File {
+        let rest = match model.config().version.generation() {
+            Generation::Five => "the embedding stays as the file has it",
+            Generation::Seven => {
+                "the embedding and the matrices of low rank stay as the file has them"
+            }
+        };
         console.line(&format!(
-            "note   weights are held as {weights}, {:.2} GiB; the embedding stays as the file has it",
+            "note   weights are held as {weights}, {:.2} GiB; {rest}",
             model.bytes_multiplied() as f64 / (1u64 << 30) as f64
         ));
     }

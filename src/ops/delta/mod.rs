@@ -10,7 +10,7 @@
 //! q_t  = sum over a head of r_t * k_t * r_k            how much of v_t is added to y_t after its norm
 //! ```
 //!
-//! BackwardPass, with dy and dq given; a = -kk, b = kk * alpha, and L_t is dL/dS_t without what token t
+//! Backward, with dy and dq given; a = -kk, b = kk * alpha, and L_t is dL/dS_t without what token t
 //! itself asks of S_t, which is 0 at each sequence's end (w0 and r_k are frozen):
 //!
 //! ```text

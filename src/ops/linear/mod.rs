@@ -75,7 +75,7 @@ impl Matrix {
         self.multiply(x, Side::Forward, To::Wide)
     }
 
-    /// As [`Self::forward`], for time-mix's r, k, v and gate and channel-mix's r, whose rounding
+    /// As [`Self::forward`], for time-mix's r, k and v, RWKV-5's gate and channel-mix's r, whose rounding
     /// would show in the loss (docs/ACCURACY.md): in main memory sums stay f32. A GPU's kernels
     /// take the product's type.
     pub fn forward_sensitive(&self, x: &Rows) -> Result<Tensor> {
