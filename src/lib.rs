@@ -45,8 +45,9 @@
 //!                plain option structs
 //! quickstart     all of it on a small model that is part of the program
 //! train/         the training story: mod.rs is the loop; options, settings (what a checkpoint
-//!                compares), outputs (what may be written), run_state, checkpoint, step, learner,
-//!                memory_plan, limits, signals, finish (what is written)
+//!                compares), places and outputs (what may be written), run_state, checkpoint and
+//!                run_record, step, learner, memory_plan, model_files, limits, signals, finish (what
+//!                is written)
 //! sample/        test mode, base and tuned: one prompt, a file of prompts, a conversation
 //! convert        a state from one format to another; inspect: what a file is
 //! report/        what a run leaves, a Record each: log, TensorBoard, curve, page; history,
@@ -74,7 +75,7 @@
 //! setting        the names by which messages call what a user can set
 //! container      files of rows (JSON, CSV, Parquet, compressed or not), recognised and read row by
 //!                row
-//! files, system  the memory map and atomic replacement; this machine's processor, memory and
+//! files, system  the memory map, atomic replacement, locks; this machine's processor, memory and
 //!                signals
 //! ```
 //!

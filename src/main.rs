@@ -4,9 +4,11 @@
 use std::io;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use state_tune::cli::{self, Command};
 use state_tune::console::Console;
 use state_tune::ops::cpu::Processor;
+use state_tune::system::signals;
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, quickstart, sample};
 
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
             console.line(text.trim_end());
-            return ExitCode::SUCCESS;
+            return done(&console);
         }
         Err(cli::Exit::Usage(message)) => {
             console.error(&format!("error: {message}"));
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
         }
     };
     match run(command, &console) {
-        Ok(code) => code,
+        // A terminal that went away shows nothing, and the signal says so.
+        Ok(Some(signal)) => ExitCode::from(128 + signal as u8),
+        Ok(None) => done(&console),
         // The reader of a pipe, such as `head`, has read as much as it wanted.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -39,46 +43,63 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, console: &Console) -> anyhow::Result<ExitCode> {
+/// Does what is asked for. Returns the signal that ended it, if one did.
+fn run(command: Command, console: &Console) -> anyhow::Result<Option<i32>> {
     match command {
         Command::Train { options } => {
-            let stop = options.processor.run(|| train::run(&options, console))?;
-            Ok(exit_code(stop))
+            let train = || with_signals(|| train::run(&options, console));
+            options.processor.run(train).map(signal_of)
         }
         Command::DryRun { options } => {
-            train::dry_run(&options, console)?;
-            Ok(ExitCode::SUCCESS)
+            with_signals(|| train::dry_run(&options, console))?;
+            Ok(None)
         }
         Command::Convert { options } => {
-            ops::cpu::threads::with_threads(None, || convert::run(&options, console))??;
-            Ok(ExitCode::SUCCESS)
+            let convert = || with_signals(|| convert::run(&options, console));
+            ops::cpu::threads::with_threads(None, convert)??;
+            Ok(None)
         }
         Command::Quickstart { options } => {
-            let stop = Processor::default().run(|| quickstart::run(&options, console))?;
-            Ok(exit_code(stop))
+            let show = || with_signals(|| quickstart::run(&options, console));
+            Processor::default().run(show).map(signal_of)
         }
         Command::Inspect { path } => {
             inspect::run(&path, console)?;
-            Ok(ExitCode::SUCCESS)
+            Ok(None)
         }
         Command::Sample { options } => {
-            let processor = options.processor;
-            Ok(match processor.run(|| sample::run(&options, console))? {
-                Some(signal) => ExitCode::from(128 + signal as u8),
-                None => ExitCode::SUCCESS,
-            })
+            let answer = || with_signals(|| sample::run(&options, console));
+            options.processor.run(answer)
         }
     }
 }
 
-fn exit_code(stop: Stop) -> ExitCode {
+fn signal_of(stop: Stop) -> Option<i32> {
     match stop {
-        Stop::Signal(signal) => ExitCode::from(128 + signal as u8),
+        Stop::Signal(signal) => Some(signal),
         Stop::ExitLoss { .. }
         | Stop::MaxEpochs { .. }
         | Stop::MaxTime { .. }
-        | Stop::Patience { .. } => ExitCode::SUCCESS,
+        | Stop::Patience { .. } => None,
     }
+}
+
+/// Success, unless something could not be shown: then that is told, and is a failure.
+fn done(console: &Console) -> ExitCode {
+    match console.failure() {
+        None => ExitCode::SUCCESS,
+        Some(error) => {
+            console.error(&format!("error: cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does `work` while signals end the program, also where the system would ignore them: as process 1
+/// of a container. Not before `Processor::run`, since it starts a thread.
+fn with_signals<R>(work: impl FnOnce() -> anyhow::Result<R>) -> anyhow::Result<R> {
+    signals::catch().context("cannot listen for signals")?;
+    work()
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

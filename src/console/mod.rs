@@ -5,24 +5,36 @@
 //! program hands in the [standard one](Console::standard); who uses the library hands in
 //! [`Console::silent`] or a writer of their own.
 //!
+//! On a terminal, texts of files and of models are shown without control codes and direction marks;
+//! a pipe or a file gets their bytes.
+//!
 //! Progress goes to the terminal as a bar and elsewhere as plain lines. Nothing shown is worth a
 //! lost run: when nobody reads standard output any more, training goes on and the state is saved.
 
+mod harmless;
 mod progress;
 mod transfer;
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::ProgressBar;
 
+use self::harmless::harmless_lines;
+
+pub use harmless::harmless;
 pub use indicatif::DecimalBytes;
 pub use progress::Progress;
 pub use transfer::Transfer;
 
 /// Where lines, answers and messages go. A clone goes to the same place, from any thread.
 #[derive(Clone)]
-pub struct Console(Destination);
+pub struct Console {
+    destination: Destination,
+    /// The first line that could not be written, of all clones.
+    failure: Arc<OnceLock<io::Error>>,
+}
 
 #[derive(Clone)]
 enum Destination {
@@ -39,7 +51,22 @@ enum Destination {
 impl Console {
     /// Standard output and standard error.
     pub fn standard() -> Self {
-        Self(Destination::Output)
+        Self::of(Destination::Output)
+    }
+
+    fn of(destination: Destination) -> Self {
+        Self {
+            destination,
+            failure: Arc::default(),
+        }
+    }
+
+    /// This console with lines at another place.
+    fn at(&self, destination: Destination) -> Self {
+        Self {
+            destination,
+            failure: Arc::clone(&self.failure),
+        }
     }
 
     /// Shows nothing.
@@ -49,49 +76,62 @@ impl Console {
 
     /// Writes everything to `writer`, as plain lines.
     pub fn to(writer: impl Write + Send + 'static) -> Self {
-        Self(Destination::Writer(Arc::new(Mutex::new(writer))))
+        Self::of(Destination::Writer(Arc::new(Mutex::new(writer))))
     }
 
     /// The same console for a time when standard output holds data for another program: lines go
     /// to standard error instead. A writer of the caller's stays the place for both.
     pub fn beside_output(&self) -> Self {
-        match &self.0 {
-            Destination::Output => Self(Destination::BesideOutput),
-            place => Self(place.clone()),
+        match &self.destination {
+            Destination::Output => self.at(Destination::BesideOutput),
+            _ => self.clone(),
         }
     }
 
     /// Shows a line of what is going on.
     pub fn line(&self, line: &str) {
-        // A reader that went away is no reason to stop.
-        let _ = match &self.0 {
-            Destination::Output => writeln!(io::stdout(), "{line}"),
-            Destination::BesideOutput => writeln!(io::stderr(), "{line}"),
+        let written = match &self.destination {
+            Destination::Output => writeln!(io::stdout(), "{}", shown(line, &io::stdout())),
+            Destination::BesideOutput => writeln!(io::stderr(), "{}", shown(line, &io::stderr())),
             Destination::AboveBar(bar) => {
-                bar.println(line);
+                bar.println(harmless_lines(line));
                 Ok(())
             }
             Destination::Writer(writer) => writeln!(locked(writer), "{line}"),
         };
+        match written {
+            // A reader that went away has read as much as it wanted.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                // The first reason is enough.
+                let _ = self.failure.set(error);
+            }
+            _ => {}
+        }
+    }
+
+    /// Why a line could not be written, if one could not. No reason to stop at once: what is shown
+    /// is not worth a lost run.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.get()
     }
 
     /// Shows a piece of an answer as it comes, without a line's end. Errors when nobody reads any
     /// more.
     pub fn stream(&self, text: &str) -> io::Result<()> {
-        let write = |writer: &mut dyn Write| {
+        let write = |writer: &mut dyn Write, text: &str| {
             writer.write_all(text.as_bytes())?;
             writer.flush()
         };
-        match &self.0 {
-            Destination::Writer(writer) => write(&mut *locked(writer)),
-            _ => write(&mut io::stdout()),
+        match &self.destination {
+            Destination::Writer(writer) => write(&mut *locked(writer), text),
+            _ => write(&mut io::stdout(), &shown(text, &io::stdout())),
         }
     }
 
     /// Shows a text to a person who types at a terminal; a pipe or a writer does not get it.
     pub fn prompt(&self, text: &str) -> io::Result<()> {
         let is_typed = io::stdin().is_terminal() && io::stdout().is_terminal();
-        match &self.0 {
+        match &self.destination {
             Destination::Writer(_) => Ok(()),
             _ if is_typed => self.stream(text),
             _ => Ok(()),
@@ -102,7 +142,7 @@ impl Console {
     /// break the line or speak to the terminal is escaped, and a page is enough.
     pub fn error(&self, line: &str) {
         let line = harmless(line);
-        let _ = match &self.0 {
+        let _ = match &self.destination {
             Destination::Writer(writer) => writeln!(locked(writer), "{line}"),
             _ => writeln!(io::stderr(), "{line}"),
         };
@@ -110,31 +150,25 @@ impl Console {
 
     /// Whether a bar can be shown that redraws itself.
     fn has_bars(&self) -> bool {
-        let is_standard = matches!(self.0, Destination::Output | Destination::BesideOutput);
+        let is_standard = matches!(
+            self.destination,
+            Destination::Output | Destination::BesideOutput
+        );
         is_standard && io::stdout().is_terminal() && io::stderr().is_terminal()
+    }
+}
+
+/// A text as it is shown there.
+fn shown<'a>(text: &'a str, there: &impl IsTerminal) -> Cow<'a, str> {
+    match there.is_terminal() {
+        true => harmless_lines(text),
+        false => text.into(),
     }
 }
 
 /// A writer in which a panic left half a line is still a writer.
 fn locked(writer: &Mutex<dyn Write + Send>) -> MutexGuard<'_, dyn Write + Send + 'static> {
     writer.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A text of a file as it may be shown: what would break the line or speak to the terminal is
-/// escaped, and of a very long one only the start is left.
-pub fn harmless(line: &str) -> String {
-    const MOST: usize = 2000;
-    let mut text = String::new();
-    for c in line.chars().take(MOST) {
-        match c {
-            c if c.is_control() => text.extend(c.escape_default()),
-            c => text.push(c),
-        }
-    }
-    if line.chars().nth(MOST).is_some() {
-        text.push_str("...");
-    }
-    text
 }
 
 /// Seconds as a person reads them: `42s`, `3m05s`, `2h07m`.
@@ -180,12 +214,6 @@ mod tests {
         progress.step(2, "done");
         let wanted = "a line\nan answer\nbeside\nan\\nerror\nduring\nstep 2/2  done\n";
         assert_eq!(*shared.0.lock().unwrap(), wanted.as_bytes());
-    }
-
-    #[test]
-    fn messages_are_one_line_and_short() {
-        assert_eq!(harmless("a\nb \u{1b}[31m é"), "a\\nb \\u{1b}[31m é");
-        assert_eq!(harmless(&"x".repeat(5000)).len(), 2003);
     }
 
     #[test]

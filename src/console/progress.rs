@@ -75,7 +75,7 @@ impl Progress {
     /// A console for lines while the run goes on: they stand above the bar, where there is one.
     pub fn console(&self) -> Console {
         match &self.view {
-            View::Bar(bar) => Console(Destination::AboveBar(bar.clone())),
+            View::Bar(bar) => self.console.at(Destination::AboveBar(bar.clone())),
             View::Lines { .. } => self.console.clone(),
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::{Console, duration};
+use super::{Console, duration, harmless};
 
 /// The least time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ impl Transfer {
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸ "));
             }
-            bar.set_message(name.to_string());
+            bar.set_message(harmless(name));
             bar.set_position(have);
             bar.reset_eta();
             bar

@@ -2,6 +2,7 @@
 //! [`layout`] chooses the files.
 
 mod layout;
+mod pattern;
 mod table_format;
 
 use std::fmt;
@@ -78,6 +79,13 @@ impl fmt::Display for Dataset {
         }
         Ok(())
     }
+}
+
+/// The files of a split, in the order of their rows, by what a hub says of the dataset's repository:
+/// the JSON object of its `/api/datasets/...`. Errors when the dataset has no such split, or its
+/// card asks for more work than any should.
+pub fn files_of_split(description: &[u8], dataset: &Dataset, split: &str) -> Result<Vec<String>> {
+    layout::of_description(description, dataset, split)
 }
 
 /// Makes `target` of a split of a dataset, as JSON lines.

@@ -15,6 +15,7 @@ mod failure;
 mod hub;
 mod origin;
 mod part;
+mod proxy;
 mod retry;
 mod transfer;
 mod web;
@@ -27,7 +28,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 pub use address::{Address, AddressError, HubFile, RepoKind};
-pub use dataset::Dataset;
+pub use dataset::{Dataset, files_of_split};
 pub use retry::RetryPolicy;
 
 use self::failure::Failure;

@@ -1,8 +1,8 @@
 //! A file on its way: `model.pth.part`, which becomes `model.pth` only when all of it is there.
 //!
 //! Beside it stands `model.pth.part.json`, which says what the bytes are a part of, so that another
-//! run can go on. Whoever fetches holds a lock on the part; a second process waits, and finds the
-//! file there.
+//! run can go on, and that this program began it: another program's part is left alone. Whoever
+//! fetches holds a lock on the part; a second process waits, and finds the file there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -28,7 +28,8 @@ pub struct Part {
 
 impl Part {
     /// Opens the part of `target`, or begins one. Says so on `console` when another process holds
-    /// it. `None` when another process brought `target` meanwhile.
+    /// it. `None` when another process brought `target` meanwhile. Errors when what is there is
+    /// none of this program's, or a link.
     pub fn open(target: &Path, console: &Console) -> Result<Option<Self>> {
         let directory = files::directory_of(target);
         ensure!(
@@ -39,13 +40,7 @@ impl Part {
         let path = beside(target, ".part");
         let what = || format!("cannot write {}", path.display());
         loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)
-                .with_context(what)?;
+            let file = open(&path).with_context(what)?;
             lock(&file, target, console).with_context(what)?;
             let part = same_file::Handle::from_file(file.try_clone().with_context(what)?)
                 .with_context(what)?;
@@ -61,14 +56,23 @@ impl Part {
             if is_still_there {
                 let len = file.metadata().with_context(what)?.len();
                 let sidecar = beside(target, ".part.json");
-                return Ok(Some(Self {
+                ensure!(
+                    !sidecar.is_symlink() && (len == 0 || described(&sidecar).is_some()),
+                    "{} is there, and this program did not begin it; move it away",
+                    path.display()
+                );
+                let mut part = Self {
                     target: target.to_path_buf(),
-                    path,
+                    path: path.clone(),
                     sidecar,
                     file,
                     len,
                     is_sealed: false,
-                }));
+                };
+                if len == 0 {
+                    part.clear().with_context(what)?;
+                }
+                return Ok(Some(part));
             }
         }
     }
@@ -92,19 +96,19 @@ impl Part {
 
     /// What the bytes here belong to, if that is known and a change of the file would be noticed.
     pub fn origin(&self) -> Option<Origin> {
-        let text = fs::read(&self.sidecar).ok()?;
-        let origin: Origin = serde_json::from_slice(&text).ok()?;
+        let origin = described(&self.sidecar)?;
         (origin.is_guarded() && self.len > 0).then_some(origin)
     }
 
     /// Begins anew, with bytes that will be of `origin`.
     pub fn begin(&mut self, origin: &Origin) -> io::Result<()> {
         self.clear()?;
-        if origin.is_guarded() {
-            let text = serde_json::to_vec(origin)?;
-            files::replace(&self.sidecar, |file| file.write_all(&text))?;
-        }
-        Ok(())
+        self.describe(origin)
+    }
+
+    fn describe(&self, origin: &Origin) -> io::Result<()> {
+        let text = serde_json::to_vec(origin)?;
+        files::replace(&self.sidecar, |file| file.write_all(&text))
     }
 
     /// Gives up the last byte, so that it can be asked for once more.
@@ -115,10 +119,7 @@ impl Part {
 
     /// Throws away what is here.
     pub fn clear(&mut self) -> io::Result<()> {
-        match fs::remove_file(&self.sidecar) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        self.describe(&Origin::default())?;
         self.file.set_len(0)?;
         self.len = 0;
         Ok(())
@@ -161,8 +162,13 @@ impl Part {
         Ok(found.eq_ignore_ascii_case(stated))
     }
 
-    /// Gives the whole file its name.
+    /// Gives the whole file its name. Errors when it is empty: nobody wants such a file, and once
+    /// there it would not be fetched again.
     pub fn seal(mut self) -> Result<()> {
+        ensure!(
+            self.len > 0,
+            "it is empty at its source; look there, or name another place"
+        );
         files::publish(&self.file, &self.path, &self.target)
             .with_context(|| format!("cannot write {}", self.target.display()))?;
         self.is_sealed = true;
@@ -191,6 +197,30 @@ impl Write for Part {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// What a part's sidecar says, if it is one of this program's.
+fn described(sidecar: &Path) -> Option<Origin> {
+    serde_json::from_slice(&fs::read(sidecar).ok()?).ok()
+}
+
+/// Opens a part, which is made if need be. A link is not followed: what it leads to is another file.
+fn open(path: &Path) -> io::Result<File> {
+    if path.is_symlink() {
+        return Err(io::Error::other("it is a link; move it away"));
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+    }
+    let file = options.open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file; move it away")),
     }
 }
 
@@ -233,64 +263,4 @@ fn hash<H: sha2::Digest>(mut file: &File) -> io::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(target: &Path) -> Result<Option<Part>> {
-        Part::open(target, &Console::silent())
-    }
-
-    fn origin(etag: Option<&str>, length: Option<u64>) -> Origin {
-        Origin {
-            address: "https://example.org/a".to_string(),
-            etag: etag.map(str::to_string),
-            length,
-            ..Origin::default()
-        }
-    }
-
-    #[test]
-    fn a_part_goes_on_and_becomes_the_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let target = directory.path().join("a");
-        let mut part = open(&target).unwrap().unwrap();
-        let first = origin(Some("\"1\""), Some(6));
-        part.begin(&first).unwrap();
-        part.append(b"abc").unwrap();
-        drop(part);
-        assert!(!target.exists());
-
-        let mut part = open(&target).unwrap().unwrap();
-        assert_eq!((part.len(), part.origin()), (3, Some(first)));
-        part.append(b"def").unwrap();
-        // Known from `printf abcdef | sha256sum` and `sha1sum`.
-        let sha256 = "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721";
-        let sha1 = "1F8AC10F23C5B5BC1167BDA84B833E5C057A77D2";
-        assert!(part.has(&Digest::Sha256(sha256.to_string())).unwrap());
-        assert!(part.has(&Digest::Sha1(sha1.to_string())).unwrap());
-        assert!(!part.has(&Digest::Sha1(sha1.replace('1', "2"))).unwrap());
-        part.seal().unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"abcdef");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-        assert!(open(&target).unwrap().is_none(), "the file is there");
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_no_change_would_show_in_does_not_go_on() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut part = open(&directory.path().join("a")).unwrap().unwrap();
-        part.begin(&origin(None, Some(6))).unwrap();
-        part.append(b"abc").unwrap();
-        assert_eq!(part.origin(), None);
-    }
-
-    #[test]
-    fn more_than_the_disk_holds_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let part = open(&directory.path().join("a")).unwrap().unwrap();
-        part.check_room(1).unwrap();
-        let error = part.check_room(u64::MAX).unwrap_err().to_string();
-        assert!(error.contains("make room"), "{error}");
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! One request over HTTP, and what its answer means: bytes, a reason to try again, or a reason to
 //! stop.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Result, anyhow};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
@@ -14,6 +16,7 @@ use url::Url;
 pub use super::address::without_secrets;
 use super::failure::{self, Advice, Failure};
 use super::origin::{Digest, Origin};
+use super::proxy;
 use super::retry::RetryPolicy;
 
 /// The most redirects that are followed: as many as browsers follow.
@@ -47,8 +50,22 @@ pub struct Reply {
 /// redirect.
 ///
 /// Time-outs are for making a connection and for hearing nothing, none for the whole. Proxies come
-/// from the environment.
+/// from the environment. All requests of a program share one client.
 pub fn client(policy: &RetryPolicy) -> Result<Client> {
+    static SHARED: Mutex<Option<(RetryPolicy, Client)>> = Mutex::new(None);
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((of, client)) = &*shared
+        && of == policy
+    {
+        return Ok(client.clone());
+    }
+    let client = new_client(policy)?;
+    *shared = Some((*policy, client.clone()));
+    Ok(client)
+}
+
+fn new_client(policy: &RetryPolicy) -> Result<Client> {
+    proxy::check()?;
     // An error says that there is one already: every client of this program takes the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()

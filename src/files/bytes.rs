@@ -1,12 +1,11 @@
 //! A file's bytes, mapped: a model of several gigabytes must not be copied to be read.
 
-use std::fs::File;
 use std::io;
 use std::ops::{Deref, Range};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use memmap2::Mmap;
+use super::mapping::Mapping;
 
 /// Read-only bytes with cheap clones and slices: a window into a mapped file, or owned memory.
 #[derive(Clone)]
@@ -17,7 +16,7 @@ pub struct Bytes {
 
 #[derive(Clone)]
 enum Source {
-    Mapped(Arc<Mmap>),
+    Mapped(Arc<Mapping>),
     Owned(Arc<Vec<u8>>),
 }
 
@@ -38,16 +37,21 @@ impl Bytes {
         if metadata.len() == 0 {
             return Ok(Self::from(Vec::new())); // an empty file cannot be mapped
         }
-        let file = File::open(path)?;
-        // SAFETY: the map is private to reading. If another process truncates the file meanwhile,
-        // touching the lost pages ends the program, as with every tool that maps its model; no Rust
-        // reference sees freed memory.
-        let map = unsafe { Mmap::map(&file)? };
-        let range = 0..map.len();
+        let mapping = Mapping::new(path)?;
+        let range = 0..mapping.bytes().len();
         Ok(Self {
-            source: Source::Mapped(Arc::new(map)),
+            source: Source::Mapped(Arc::new(mapping)),
             range,
         })
+    }
+
+    /// The mapped file that these bytes are a window of, for as long as any of it is used; `None`
+    /// for owned memory.
+    pub fn mapping(&self) -> Option<Weak<Mapping>> {
+        match &self.source {
+            Source::Mapped(mapping) => Some(Arc::downgrade(mapping)),
+            Source::Owned(_) => None,
+        }
     }
 
     /// The window `range` of these bytes, sharing their memory; `None` when it does not lie inside
@@ -67,11 +71,15 @@ impl Bytes {
     /// again when they are used again. This is a hint: the system may keep them.
     pub fn leave_memory(&self) {
         #[cfg(unix)]
-        if let Source::Mapped(map) = &self.source {
+        if let Source::Mapped(mapping) = &self.source {
             let (start, len) = (self.range.start, self.range.len());
             // SAFETY: pages of a file that is mapped for reading come back as they were.
             let _ = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, len)
+                mapping.bytes().unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    start,
+                    len,
+                )
             };
         }
     }
@@ -92,7 +100,7 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         let whole: &[u8] = match &self.source {
-            Source::Mapped(map) => map,
+            Source::Mapped(mapping) => mapping.bytes(),
             Source::Owned(bytes) => bytes,
         };
         &whole[self.range.clone()]
@@ -112,6 +120,27 @@ impl std::fmt::Debug for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn bytes_that_are_lost_read_as_zeros_and_are_known() {
+        use std::fs::{self, File};
+
+        use crate::files::{Fate, Survival};
+
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, vec![7; 100_000]).unwrap();
+        let whole = Bytes::map(&path).unwrap();
+        let mapping = whole.mapping().unwrap().upgrade().unwrap();
+        let _survival = Survival::begin();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(10_000).unwrap();
+        assert_eq!(whole[9_999], 7);
+        assert!(whole[50_000..].iter().all(|&byte| byte == 0));
+        assert_eq!(whole[9_999], 7, "what is left is as it was");
+        assert_eq!(mapping.fate(), Fate::Changed);
+    }
 
     #[test]
     fn slices_share_and_stay_inside() {

@@ -1,9 +1,18 @@
-//! Files: read by mapping them ([`Bytes`]), written by replacing them ([`replace()`]).
+//! Files: read by mapping them ([`Bytes`]), written by replacing them ([`replace()`]), by one
+//! program at a time ([`Lock`]), and where their directory is by then ([`Target`]).
 
 mod bytes;
+mod lock;
+mod lost;
+mod mapping;
 mod paths;
 mod replace;
+mod target;
 
 pub use self::bytes::Bytes;
-pub use self::paths::{directory_of, resolved};
+pub use self::lock::{Lock, Taken};
+pub use self::lost::Survival;
+pub use self::mapping::{Fate, Mapping};
+pub use self::paths::{directory_of, followed, is_same, resolved};
 pub use self::replace::{check_writable, publish, replace, sweep};
+pub use self::target::Target;

@@ -1,4 +1,4 @@
-//! Paths: the directory of a file, and the place that a path leads to.
+//! Paths: the directory of a file, the place that a path leads to, and whether two lead to one.
 
 use std::path::{Path, PathBuf};
 
@@ -16,18 +16,69 @@ pub fn resolved(path: &Path) -> PathBuf {
     /// As many links as Linux follows; a longer chain is a circle, which will fail when it is
     /// written.
     const LINKS: usize = 40;
+    let mut links = LINKS;
+    resolved_by(path, &mut links)
+}
+
+/// The same, by so many links at most.
+fn resolved_by(path: &Path, links: &mut usize) -> PathBuf {
     let mut path = path.to_path_buf();
-    for _ in 0..LINKS {
+    loop {
         if let Ok(whole) = std::fs::canonicalize(&path) {
             return whole;
         }
-        let parent = directory_of(&path);
-        let parent = std::fs::canonicalize(parent).unwrap_or_else(|_| parent.to_path_buf());
+        // The directories above it may not be there either.
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => resolved_by(parent, links),
+            _ => std::fs::canonicalize(".").unwrap_or_else(|_| ".".into()),
+        };
         match (std::fs::read_link(&path), path.file_name()) {
-            (Ok(link), _) => path = parent.join(link),
-            (Err(_), Some(name)) => return parent.join(name),
-            (Err(_), None) => return path,
+            (Ok(link), _) if *links > 0 => {
+                *links -= 1;
+                path = parent.join(link);
+            }
+            (_, Some(name)) => return parent.join(name),
+            (_, None) => return path,
         }
     }
-    path
+}
+
+/// The path of a file that is to be written: as it stands, unless it is a link, which is followed.
+/// So a relative path stays one, whatever becomes of the directory's name.
+pub fn followed(path: &Path) -> PathBuf {
+    match path.is_symlink() {
+        true => resolved(path),
+        false => path.to_path_buf(),
+    }
+}
+
+/// Whether two paths lead to one file: by their names, or since both are names of it.
+pub fn is_same(one: &Path, other: &Path) -> bool {
+    resolved(one) == resolved(other) || same_file::is_same_file(one, other).unwrap_or(false)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn paths_to_what_is_not_there_are_resolved_and_circles_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = directory.path().canonicalize().unwrap();
+        symlink("far/away", here.join("link")).unwrap();
+        for (path, wanted) in [
+            ("a", "a"),
+            ("a/b/c", "a/b/c"),
+            ("link", "far/away"),
+            ("link/events", "far/away/events"),
+        ] {
+            assert_eq!(resolved(&here.join(path)), here.join(wanted), "{path}");
+        }
+        symlink("two/x", here.join("one")).unwrap();
+        symlink("one/x", here.join("two")).unwrap();
+        // Whatever it is, it comes at once.
+        resolved(&here.join("one/a/b"));
+    }
 }

@@ -2,29 +2,50 @@
 //! half-written.
 //!
 //! What is written goes to a temporary file beside its target, which is synced to disk and then
-//! renamed.
+//! renamed. A file that is replaced keeps its permissions, and a link leads where it led.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use tempfile::NamedTempFile;
 
-use super::paths::directory_of;
+use super::paths::{directory_of, followed};
+
+/// A temporary file that nobody has written to for so long is left over.
+const OLD: Duration = Duration::from_secs(3600);
 
 /// Writes a file so that `path` holds either what it held before or all of the new content, never a
 /// part.
 ///
 /// `write` fills a temporary file in the same directory, which is synced to disk and then renamed
-/// over `path`. When anything fails the temporary file is removed and `path` is as it was.
+/// over `path`, or over what `path` links to. It has the permissions of what is there, or those of
+/// a new file, unless `write` gives it others. When anything fails the temporary file is removed
+/// and `path` is as it was.
 pub fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let path = &followed(path);
     let mut file = temporary_beside(path)?;
+    if let Ok(there) = fs::metadata(path) {
+        liken(file.as_file(), &there)?;
+    }
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     sync_directory_of(path);
     Ok(())
+}
+
+/// Gives a file the permissions of another, and its owner where that is allowed.
+fn liken(file: &File, other: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, fchown};
+        // Only root may, and who may not has the file, as after `mv`.
+        let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+    }
+    file.set_permissions(other.permissions())
 }
 
 /// Renames the complete file at `from`, open as `file`, to `to` in the same directory. It is synced
@@ -44,9 +65,81 @@ fn sync_directory_of(path: &Path) {
     }
 }
 
-/// Whether [`replace`] could write `path` now: tries what it does, short of the rename.
+/// Whether [`replace`] could write `path` now, as far as that shows without writing anything. A
+/// file that is write-protected is not to be replaced, though the system would allow it.
 pub fn check_writable(path: &Path) -> io::Result<()> {
-    temporary_beside(path).map(drop)
+    let path = &followed(path);
+    let directory = directory_of(path);
+    if !directory.is_dir() {
+        return Err(no_directory(directory));
+    }
+    check_directory(directory)?;
+    // The temporary file's name is longer than the file's.
+    let mut longest = temporary_prefix_of(path, std::process::id());
+    longest.push("xxxxxx");
+    match fs::symlink_metadata(directory.join(longest)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(plain(error)),
+        _ => {}
+    }
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() => check_replaceable(path, &there),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn check_directory(directory: &Path) -> io::Result<()> {
+    use rustix::fs::{Access, access};
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| plain(error.into()))
+}
+
+#[cfg(not(unix))]
+fn check_directory(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Errors when a file that is there could not be replaced, or is protected.
+fn check_replaceable(path: &Path, there: &Metadata) -> io::Result<()> {
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if there.permissions().readonly() {
+        return refuse("it is write-protected");
+    }
+    OpenOptions::new().write(true).open(path).map_err(plain)?;
+    if is_mount_point(path) {
+        return refuse(
+            "it is mounted by itself and cannot be replaced; mount its directory instead",
+        );
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        const STICKY: u32 = 0o1000;
+        let directory = fs::metadata(directory_of(path))?;
+        // Where the system does not tell who runs the program, writing will.
+        let user = fs::metadata("/proc/self").map_or(0, |process| process.uid());
+        let is_allowed = user == 0 || user == there.uid() || user == directory.uid();
+        if directory.mode() & STICKY != 0 && !is_allowed {
+            return refuse(
+                "it belongs to another user, and its directory lets only owners replace",
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether something is mounted at a file's place, as containers mount single files. `false` where
+/// the system does not tell: only Linux does.
+fn is_mount_point(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo");
+    let (Ok(mounts), Ok(path)) = (mounts, fs::canonicalize(path)) else {
+        return false;
+    };
+    // Blanks and backslashes are written as numbers there.
+    let name = path.to_string_lossy();
+    let name = name.replace('\\', "\\134").replace(' ', "\\040");
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == Some(&name))
 }
 
 /// An empty file in the directory of `path`, with the permissions that `File::create` would give
@@ -60,19 +153,31 @@ fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let file = builder
-        .prefix(&temporary_prefix(path))
+        .prefix(&temporary_prefix_of(path, std::process::id()))
         .tempfile_in(directory_of(path))
         .map_err(|error| match error.kind() {
-            // tempfile's message names the temporary file, which the user did not choose.
-            io::ErrorKind::NotFound => io::Error::new(
-                error.kind(),
-                format!("there is no directory {}", directory_of(path).display()),
-            ),
-            kind => io::Error::from(kind),
+            io::ErrorKind::NotFound => no_directory(directory_of(path)),
+            _ => plain(error),
         })?;
     // On a file system without locks `sweep` gets no lock either, and so removes nothing.
     let _ = file.as_file().lock();
     Ok(file)
+}
+
+/// The error without the name of the temporary file, which the user did not choose, but with its
+/// reason.
+fn plain(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::from(error.kind()),
+    }
+}
+
+fn no_directory(directory: &Path) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("there is no directory {}", directory.display()),
+    )
 }
 
 fn temporary_prefix(path: &Path) -> OsString {
@@ -82,19 +187,39 @@ fn temporary_prefix(path: &Path) -> OsString {
     prefix
 }
 
+/// Of the temporary files that a process makes.
+fn temporary_prefix_of(path: &Path, process: u32) -> OsString {
+    let mut prefix = temporary_prefix(path);
+    prefix.push(format!("{process}-"));
+    prefix
+}
+
 /// Removes what programs that were killed left of writing `path`: temporary files that nobody holds
-/// a lock on.
-pub fn sweep(path: &Path) {
+/// a lock on, and that are old or were made by the process `killed`. Another young one may be a
+/// program's that has not locked it yet.
+pub fn sweep(path: &Path, killed: Option<u32>) {
+    let path = &followed(path);
     let prefix = temporary_prefix(path);
+    let killed = killed.map(|process| temporary_prefix_of(path, process));
+    let starts_with = |name: &OsString, prefix: &OsString| {
+        name.as_encoded_bytes()
+            .starts_with(prefix.as_encoded_bytes())
+    };
     let Ok(entries) = std::fs::read_dir(directory_of(path)) else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_ours = name
-            .as_encoded_bytes()
-            .starts_with(prefix.as_encoded_bytes());
-        if is_ours
+        let is_left = |found: Metadata| {
+            let written = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            let is_old = written.elapsed().is_ok_and(|age| age > OLD);
+            let is_of_killed = killed
+                .as_ref()
+                .is_some_and(|prefix| starts_with(&name, prefix));
+            found.is_file() && (is_old || is_of_killed)
+        };
+        if starts_with(&name, &prefix)
+            && entry.metadata().is_ok_and(is_left)
             && let Ok(file) = File::open(entry.path())
             && file.try_lock().is_ok()
         {
@@ -105,65 +230,4 @@ pub fn sweep(path: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::files::Bytes;
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state.pth");
-        replace(&path, |f| f.write_all(b"old")).unwrap();
-        let failed = replace(&path, |f| {
-            f.write_all(b"ne")?;
-            Err(io::Error::other("disk full"))
-        });
-        assert!(failed.is_err());
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(
-            std::fs::read_dir(directory.path()).unwrap().count(),
-            1,
-            "no temporary file stays behind"
-        );
-        assert_eq!(&*Bytes::map(&path).unwrap(), b"old");
-    }
-
-    #[test]
-    fn what_a_killed_program_left_is_swept_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("state.pth");
-        let names = || {
-            let mut names: Vec<_> = std::fs::read_dir(directory.path())
-                .unwrap()
-                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-                .collect();
-            names.sort();
-            names
-        };
-        let in_use = temporary_beside(&path).unwrap();
-        let used = in_use
-            .path()
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_string();
-        for name in [
-            ".state-tune-state.pth-abc",
-            ".state-tune-other.pth-abc",
-            "state.pth-abc",
-        ] {
-            std::fs::write(directory.path().join(name), "half").unwrap();
-        }
-        sweep(&path);
-        let mut left = vec![
-            ".state-tune-other.pth-abc".to_string(),
-            used,
-            "state.pth-abc".to_string(),
-        ];
-        left.sort();
-        assert_eq!(names(), left);
-    }
-}
+mod tests;

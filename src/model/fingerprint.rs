@@ -2,6 +2,7 @@
 //! tuned on by it.
 
 use anyhow::Result;
+use half::f16;
 use sha2::{Digest, Sha256};
 
 use super::config::SEVEN;
@@ -10,12 +11,21 @@ use super::{Config, Generation, ModelFile, State, Version};
 /// The bonus's logarithm in the first layer.
 const LOG_BONUS: &str = "blocks.0.att.time_first";
 
+/// What stands in a fingerprint before the hash of some numbers of the matrices.
+const MATRICES: &str = "+matrices-";
+
 /// What stands in a fingerprint before the hash of the state that is merged into the model.
 const STATE: &str = "+state-";
 
+/// A matrix is looked at in so many places, this many numbers in each: little to read of a model
+/// that is on a slow disk, and some of any layer that was trained.
+const PLACES: usize = 4;
+const NUMBERS: usize = 64;
+
 /// A hash, in hexadecimal, of the sizes and of every layer's decays and norms (and RWKV-7's bonus):
-/// little to read, and training changes all of them. RWKV-7's begins with its generation. What else
-/// a model computes with and others of its version do not stands behind it, each with a `+`.
+/// little to read, and training changes most of them. RWKV-7's begins with its generation. Behind it
+/// stand, each with a `+`: what a model computes with and others of its version do not; a hash of
+/// samples of the matrices; one of the state that is merged in.
 pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) -> Result<String> {
     let (prefix, names): (_, &[_]) = match config.version.generation() {
         Generation::Five => ("", &["att.time_decay", "ln1.weight", "ln1.bias"]),
@@ -37,7 +47,11 @@ pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) ->
         Version::V5_1 | Version::V5_2 if file.has(LOG_BONUS) => "+time_first",
         _ => "",
     };
-    let weights = format!("{prefix}{}{bonus}", hexadecimal(hasher));
+    let weights = format!(
+        "{prefix}{}{bonus}{MATRICES}{}",
+        hexadecimal(hasher),
+        hexadecimal(of_matrices(file)?)
+    );
     let Some(State { wkv, .. }) = merged else {
         return Ok(weights);
     };
@@ -48,6 +62,55 @@ pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) ->
     Ok(format!("{weights}{STATE}{}", hexadecimal(hasher)))
 }
 
+/// A hash of samples of every matrix that RWKV models are made of. The rest of a file may change
+/// without making another model.
+fn of_matrices(file: &ModelFile) -> Result<Sha256> {
+    let mut hasher = Sha256::new();
+    let names = file.names().filter(|name| is_matrix(name));
+    for name in names {
+        let Ok([rows, columns]) = file.matrix_shape(name) else {
+            continue;
+        };
+        let count = rows * columns;
+        hasher.update(name);
+        for place in 0..PLACES {
+            let start = count / PLACES * place;
+            let end = count.min(start + NUMBERS);
+            // As a copy of the model in f16 has them.
+            for number in file.part(name, start..end)? {
+                hasher.update(f16::from_f32(number).to_le_bytes());
+            }
+        }
+    }
+    Ok(hasher)
+}
+
+/// Whether a tensor of this name is one of the model's matrices.
+fn is_matrix(name: &str) -> bool {
+    let Some(inside) = name.strip_prefix("blocks.") else {
+        return matches!(name, "emb.weight" | "head.weight");
+    };
+    let part = inside.split_once('.').map_or("", |(_, part)| part);
+    let of_time_mix = |name: &str| {
+        let is_low_rank =
+            name.len() == 2 && name.ends_with(['1', '2']) && name.starts_with(['w', 'a', 'v', 'g']);
+        is_low_rank
+            || matches!(
+                name,
+                "receptance.weight"
+                    | "key.weight"
+                    | "value.weight"
+                    | "gate.weight"
+                    | "output.weight"
+            )
+    };
+    match part.split_once('.') {
+        Some(("att", name)) => of_time_mix(name),
+        Some(("ffn", name)) => matches!(name, "receptance.weight" | "key.weight" | "value.weight"),
+        _ => false,
+    }
+}
+
 /// The beginning of a hash.
 fn hexadecimal(hasher: Sha256) -> String {
     let hash = hasher.finalize();
@@ -56,9 +119,10 @@ fn hexadecimal(hasher: Sha256) -> String {
 
 /// Whether a state that was tuned on the model with the fingerprint `tuned_on` is one for the model
 /// at hand: its weights must be the same. A state that is merged into either makes no difference,
-/// since another takes its place. Earlier versions wrote the hash alone.
+/// since another takes its place. Earlier versions wrote no hash of the matrices, and the first
+/// nothing behind the hash at all.
 pub fn is_same_model(tuned_on: &str, fingerprint: &str) -> bool {
-    let weights = |whole: &str| whole.split(STATE).next().unwrap_or_default().to_string();
-    let (then, now) = (weights(tuned_on), weights(fingerprint));
-    then == now || now.split('+').next() == Some(&then)
+    let before = |whole: &str, what: &str| whole.split(what).next().unwrap_or_default().to_string();
+    let (then, now) = (before(tuned_on, STATE), before(fingerprint, STATE));
+    [now.clone(), before(&now, MATRICES), before(&now, "+")].contains(&then)
 }

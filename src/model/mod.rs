@@ -14,12 +14,14 @@ mod fingerprint;
 mod group;
 mod head;
 mod memory;
+mod norms;
 mod notes;
 mod other_models;
 mod reader;
 mod start;
 mod state;
 mod time_mix;
+mod watch;
 pub mod weights;
 
 use std::path::Path;
@@ -40,14 +42,14 @@ use self::block::Block;
 use self::carried::Carried;
 use self::head::Head;
 use self::memory::bytes_remembered;
+use self::norms::{layer_norm, shift_mix};
+use self::watch::Files;
 use crate::ops::cuda::HEAD_SIZES;
 use crate::ops::linear::{Matrix, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, Offsets, device, rows};
 use crate::setting::{DEVICE, WEIGHTS};
 use crate::tensors::Element;
-
-const LN_EPS: f32 = 1e-5;
 
 /// Whether the backward pass finds a block's intermediate values kept, or computes them again from
 /// the block's input.
@@ -86,6 +88,7 @@ pub struct Rwkv {
     /// What is merged into it.
     merged: Option<State>,
     unused: Option<String>,
+    files: Files,
 }
 
 impl Rwkv {
@@ -134,6 +137,7 @@ impl Rwkv {
             head,
             merged,
             unused: notes::unused(file, &config)?,
+            files: Files::of(file),
             compute,
         })
     }
@@ -329,20 +333,4 @@ impl Rwkv {
 /// Bytes of a tensor's numbers.
 fn bytes(tensor: &Tensor) -> usize {
     tensor.elem_count() * tensor.dtype().size_in_bytes()
-}
-
-/// A LayerNorm of C channels under `name`.
-fn layer_norm(file: &ModelFile, name: &str, channels: usize, compute: &Compute) -> Result<Norm> {
-    Ok(Norm {
-        weight: file.vector(&format!("{name}.weight"), channels, compute)?,
-        bias: file.vector(&format!("{name}.bias"), channels, compute)?,
-        groups: 1,
-        eps: LN_EPS,
-    })
-}
-
-/// The mix `[C]` of a token shift, from a file of RWKV-7, which says how much of the row before is
-/// taken.
-fn shift_mix(file: &ModelFile, name: &str, channels: usize, compute: &Compute) -> Result<Tensor> {
-    Ok((1.0 - file.vector(name, channels, compute)?)?)
 }

@@ -3,12 +3,15 @@
 //! never passed over in silence.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
+use crate::files::Mapping;
 use crate::ops::Compute;
 use crate::ops::linear::Matrix;
 use crate::tensors::{Element, Error, Named, Stored, TensorFile};
@@ -42,6 +45,12 @@ impl ModelFile {
             Err(error) => Err(error.into()),
         };
         read().with_context(|| format!("cannot read the model {}", path.display()))
+    }
+
+    /// The mapped files that tensors lie in, one for each tensor.
+    pub fn mappings(&self) -> impl Iterator<Item = Weak<Mapping>> {
+        let stored = self.tensors.values().map(|entry| &entry.stored);
+        stored.filter_map(|tensor| tensor.bytes.mapping())
     }
 
     /// All names, sorted.
@@ -109,6 +118,15 @@ impl ModelFile {
         Ok(element.decode(&tensor.bytes))
     }
 
+    /// Some numbers of a tensor, by their places in it, as f32. They do not count as used.
+    pub fn part(&self, name: &str, places: Range<usize>) -> Result<Vec<f32>> {
+        let stored = self.get(name)?;
+        let element = element(name, stored)?;
+        let size = element.size();
+        let bytes = stored.bytes.get(places.start * size..places.end * size);
+        Ok(element.decode(bytes.with_context(|| name.to_string())?))
+    }
+
     /// The same as a tensor `[count]` where the model computes.
     pub fn vector(&self, name: &str, count: usize, compute: &Compute) -> Result<Tensor> {
         let numbers = self.numbers(name, &[count])?;
@@ -129,12 +147,15 @@ impl ModelFile {
         let Entry { stored, is_used } = self.entry(name)?;
         let tensor = stored;
         is_used.store(true, Ordering::Relaxed);
-        match Element::of(tensor.dtype) {
-            Some(element) => Ok((tensor, element)),
-            None => bail!(
-                "{name} is of type {:?}; bf16, f16 and f32 models can be used",
-                tensor.dtype
-            ),
-        }
+        Ok((tensor, element(name, tensor)?))
     }
+}
+
+fn element(name: &str, tensor: &Stored) -> Result<Element> {
+    Element::of(tensor.dtype).with_context(|| {
+        format!(
+            "{name} is of type {:?}; bf16, f16 and f32 models can be used",
+            tensor.dtype
+        )
+    })
 }

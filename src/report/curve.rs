@@ -34,8 +34,8 @@ impl Record for Curve {
         "loss curve"
     }
 
-    fn path(&self) -> &Path {
-        &self.0
+    fn path(&self) -> PathBuf {
+        self.0.clone()
     }
 
     /// Draws the losses by step, smoothed ones and held-out ones too, atomically.

@@ -10,11 +10,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Eval, Record, Step};
+use crate::files::Target;
 use crate::setting::LOG_FILE;
 
 /// An open log.
 pub struct Log {
-    path: PathBuf,
+    target: Target,
     file: File,
 }
 
@@ -29,7 +30,7 @@ impl Log {
         }
         Ok(Self {
             file,
-            path: path.to_path_buf(),
+            target: Target::new(path),
         })
     }
 
@@ -37,7 +38,7 @@ impl Log {
         let mut line = serde_json::to_string(what)?;
         line.push('\n');
         let written = self.file.write_all(line.as_bytes());
-        written.with_context(|| cannot_write(&self.path))
+        written.with_context(|| cannot_write(&self.path()))
     }
 }
 
@@ -46,8 +47,8 @@ impl Record for Log {
         "log"
     }
 
-    fn path(&self) -> &Path {
-        &self.path
+    fn path(&self) -> PathBuf {
+        self.target.path()
     }
 
     fn step(&mut self, step: &Step) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a run writes down for people and other programs, beside its state and its checkpoint.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -12,8 +12,8 @@ pub trait Record {
     /// What the summary calls it.
     fn name(&self) -> &'static str;
 
-    /// Where it is.
-    fn path(&self) -> &Path;
+    /// Where it is now.
+    fn path(&self) -> PathBuf;
 
     /// Writes down a step.
     fn step(&mut self, _step: &Step) -> Result<()> {
@@ -123,8 +123,8 @@ mod tests {
             "failing"
         }
 
-        fn path(&self) -> &Path {
-            Path::new("nowhere")
+        fn path(&self) -> PathBuf {
+            PathBuf::from("nowhere")
         }
 
         fn eval(&mut self, _eval: &Eval) -> Result<()> {

@@ -15,11 +15,12 @@ use anyhow::{Context, Result};
 use crc::{CRC_32_ISCSI, Crc};
 
 use super::{Eval, Record, Step};
+use crate::files::Target;
 use crate::setting::TENSORBOARD;
 
 /// An open event file; each run has its own.
 pub struct TensorBoard {
-    directory: PathBuf,
+    directory: Target,
     file: File,
 }
 
@@ -30,7 +31,7 @@ impl TensorBoard {
     pub fn open(directory: &Path, done: usize) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let mut board = Self {
-            directory: directory.to_path_buf(),
+            directory: Target::new(directory),
             file: create(directory)?,
         };
         board.record(&[text(3, b"brain.Event:2")])?; // file_version, before all else
@@ -59,8 +60,8 @@ impl Record for TensorBoard {
         "tensorboard"
     }
 
-    fn path(&self) -> &Path {
-        &self.directory
+    fn path(&self) -> PathBuf {
+        self.directory.path()
     }
 
     fn step(&mut self, step: &Step) -> Result<()> {

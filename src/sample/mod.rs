@@ -3,14 +3,13 @@
 
 mod interactive;
 mod prompts;
-mod signals;
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
 pub use self::interactive::KEY;
-use self::signals::Signals;
 
 use crate::console::Console;
 use crate::data::Formats;
@@ -27,6 +26,7 @@ use crate::setting::{
     KEEP_CR, MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, RESPONSE_END, SAVE_FILENAME,
 };
 use crate::state_file::{self, OtherModel};
+use crate::system::signals::Listener;
 use crate::tokenizer::{Text, Tokenizer};
 
 /// What to answer, and with which model and state.
@@ -171,7 +171,8 @@ fn show_both(
         console.line(&format!("note   {PROMPT} ends in a blank; {BLANK_ADVICE}"));
     }
     let prompt = prompt.encode(Tokenizer::world());
-    let signals = Signals::catch().context("cannot listen to signals")?;
+    // What was said so far is kept, and what ended it is told.
+    let signals = Listener::new(|_| {}, || {}).context("cannot listen for signals")?;
     for (heading, state) in [
         ("== base model ==", &loaded.base),
         ("\n== tuned state ==", &loaded.tuned),
@@ -180,7 +181,10 @@ fn show_both(
         let mut talk = Talk::new(&loaded.model, state, settings);
         let end = talk.answer(&prompt, |piece| {
             console.stream(piece)?;
-            signals.check()
+            match signals.caught() {
+                Some(_) => Err(io::ErrorKind::Interrupted.into()),
+                None => Ok(()),
+            }
         })?;
         console.line(&format!("\n[{}]", meaning(end, settings)));
         if end == FinishReason::Interrupted {

@@ -10,6 +10,15 @@ pub enum Error {
     /// The file is not one of tensors, or could not be read or written.
     #[error(transparent)]
     File(#[from] tensors::Error),
+    /// What this program wrote beside the numbers was changed, or a later version wrote it.
+    #[error(
+        "its tag, state-tune.json, is damaged, or of a later version of this program ({reason}); \
+         use a copy of the file, or that version"
+    )]
+    Tag {
+        /// What is wrong with it, fit for a message.
+        reason: String,
+    },
     /// No format recognises what the file holds.
     #[error(
         "it is not a state: expected [softprompt, (time_shifts, time_mix)] or another format that \

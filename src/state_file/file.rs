@@ -99,8 +99,7 @@ fn open_of(
         }
         file => file?,
     };
-    // A note that is no tag says nothing.
-    let tag = file.note.and_then(|text| Tag::parse(&text));
+    let tag = file.note.map(|text| Tag::parse(&text)).transpose()?;
     let candidate = Candidate::of(file.content)?;
     let possible: Vec<(Format, Likeness)> = FORMATS
         .map(|format| (format, (format.0.recognise)(&candidate)))

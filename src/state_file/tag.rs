@@ -4,13 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::error::Error;
 use super::format::Format;
+use crate::tensors::shown;
 
 /// The name of the tag in a file.
 pub const NAME: &str = "state-tune.json";
 
 /// The tag of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)] // a later version means something by them
 pub struct Tag {
     /// The program that wrote the file.
     pub program: String,
@@ -37,8 +40,15 @@ impl Tag {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// The tag in a file, if it is one that this version understands.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        serde_json::from_slice(text).ok()
+    /// The tag in a file. Errors when it is none that this version understands.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        let broken = |reason: String| Error::Tag {
+            reason: shown(&reason),
+        };
+        let tag: Self = serde_json::from_slice(text).map_err(|error| broken(error.to_string()))?;
+        match Format::named(&tag.format) {
+            Some(_) => Ok(tag),
+            None => Err(broken(format!("it names the format {}", tag.format))),
+        }
     }
 }

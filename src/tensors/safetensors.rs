@@ -8,9 +8,13 @@ use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{SafeTensorError, SafeTensors};
+use sha2::{Digest, Sha256};
 
 use super::stored::Stored;
 use crate::files::{self, Bytes};
+
+/// The name of the checksum among a file's notes. Other programs write none.
+const CHECKSUM: &str = "state-tune-sha256";
 
 /// Why a safetensors file could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,11 @@ pub enum Error {
         /// The tensor's name.
         name: String,
     },
+    /// The file is not as this program wrote it.
+    #[error(
+        "its checksum does not agree with what it holds: the file is damaged; use a copy of it"
+    )]
+    Damaged,
     /// The crate refuses the tensors: one has bytes that do not suit its shape.
     #[error("cannot be written: {0}")]
     Write(SafeTensorError),
@@ -58,7 +67,39 @@ pub fn read(file: &Bytes) -> Result<BTreeMap<String, Stored>, Error> {
         };
         tensors.insert(name, tensor);
     }
+    if let Some(notes) = metadata.metadata()
+        && let Some(stated) = notes.get(CHECKSUM)
+        && *stated != checksum(&tensors, notes)
+    {
+        return Err(Error::Damaged);
+    }
     Ok(tensors)
+}
+
+/// A hash of all that a file holds, in hexadecimal.
+fn checksum(tensors: &BTreeMap<String, Stored>, notes: &HashMap<String, String>) -> String {
+    let mut hasher = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hasher.update(part.len().to_le_bytes());
+        hasher.update(part);
+    };
+    let notes: BTreeMap<_, _> = notes.iter().collect();
+    for (name, text) in notes.into_iter().filter(|(name, _)| *name != CHECKSUM) {
+        add(name.as_bytes());
+        add(text.as_bytes());
+    }
+    for (name, tensor) in tensors {
+        let Stored {
+            dtype,
+            shape,
+            bytes,
+        } = tensor;
+        add(name.as_bytes());
+        add(format!("{dtype:?} {shape:?}").as_bytes());
+        add(bytes);
+    }
+    let hash = hasher.finalize();
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The text that a file's header has under `name` beside its tensors, if there is one.
@@ -67,8 +108,8 @@ pub fn note(file: &[u8], name: &str) -> Option<String> {
     metadata.metadata().as_ref()?.get(name).cloned()
 }
 
-/// Writes tensors by name, and a text under a name of its own. The file appears whole or not at
-/// all.
+/// Writes tensors by name, a text under a name of its own, and a checksum of it all. The file
+/// appears whole or not at all.
 pub fn write(
     path: &Path,
     tensors: &BTreeMap<String, Stored>,
@@ -79,7 +120,8 @@ pub fn write(
         view.map(|view| (name, view))
     });
     let views: Vec<_> = views.collect::<Result<_, _>>().map_err(Error::Write)?;
-    let notes = HashMap::from([(name.to_string(), text.to_string())]);
+    let mut notes = HashMap::from([(name.to_string(), text.to_string())]);
+    notes.insert(CHECKSUM.to_string(), checksum(tensors, &notes));
     let bytes = safetensors::serialize(views, Some(notes)).map_err(Error::Write)?;
     files::replace(path, |file| file.write_all(&bytes))?;
     Ok(())

@@ -10,7 +10,7 @@ use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
 
 /// Says what is trained on which device.
-pub fn model(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Console) -> Result<()> {
+pub fn model(options: &Options, model: &Rwkv, console: &Console) -> Result<()> {
     console.line(&format!(
         "model  {} ({})",
         options.model.display(),
@@ -39,17 +39,21 @@ pub fn model(options: &Options, model: &Rwkv, outputs: &Outputs, console: &Conso
     for note in model.notes() {
         console.line(&format!("note   {note}"));
     }
-    if outputs.replaces {
+    Ok(())
+}
+
+/// Says what becomes of a state that is there already.
+pub fn old_state(options: &Options, outputs: &Outputs, replaces: bool, console: &Console) {
+    if replaces {
         let save = options.save.display();
         let kept = match options.resume && outputs.has_checkpoint() {
             true => String::new(),
-            false => format!("; it is kept as {}", outputs.old_state.display()),
+            false => format!("; it is kept as {}", outputs.old_state.named().display()),
         };
         console.line(&format!(
             "note   {save} is there already and will be replaced{kept}"
         ));
     }
-    Ok(())
 }
 
 /// Says how many steps there will be, for so many examples.

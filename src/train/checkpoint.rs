@@ -10,58 +10,25 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::learner::named;
-use super::memory_plan::Plan;
 use super::options::MOST_EXAMPLES;
+use super::run_record::{self, Identity, PROGRAM, RunRecord};
 use super::run_state::{Best, RunState};
 use super::settings::{Change, RunSettings};
-use super::step::RunContext;
 use super::{Init, Options};
-use crate::data::Example;
-use crate::files::Bytes;
+use crate::files::{Bytes, Target};
 use crate::model::{self, State};
-use crate::report::History;
 use crate::setting::{INIT, RESUME, SEED, TUNE};
-use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors};
+use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors, shown};
 
 /// The key of the file's note, which tells a checkpoint from other safetensors files; its value
 /// names the program that wrote it.
 const TAG: &str = "state-tune-checkpoint";
 
-/// What a run learns, and from what: a checkpoint can be resumed only by a run that has the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The model's fingerprint.
-    pub model: String,
-    /// Hashes of the tokens that are learnt and of those held out.
-    pub examples: String,
-    pub held_out: String,
-}
-
-/// A checkpoint's numbers and texts.
-#[derive(Debug, Serialize, Deserialize)]
-struct RunRecord {
-    // The first version called them by other names.
-    #[serde(alias = "subject")]
-    identity: Identity,
-    #[serde(alias = "flags", deserialize_with = "RunSettings::read")]
-    settings: RunSettings,
-    steps: usize,
-    /// Examples drawn from the walk.
-    drawn: usize,
-    seconds: f64,
-    plan: Plan,
-    /// Step and held-out loss of the best state.
-    best: Option<(usize, f64)>,
-    history: History,
-}
-
-/// A checkpoint that was read.
+/// A checkpoint that was read: what a run needs to go on from it.
 #[derive(Debug)]
 pub struct Checkpoint {
     record: RunRecord,
@@ -75,35 +42,9 @@ pub fn path_beside(state: &Path) -> PathBuf {
     path.into()
 }
 
-impl Identity {
-    pub fn new(context: &RunContext) -> Self {
-        Self {
-            model: context.model.fingerprint().to_string(),
-            examples: hash(&context.data.examples),
-            held_out: hash(&context.data.held_out),
-        }
-    }
-}
-
-fn hash(examples: &[Example]) -> String {
-    let mut hasher = Sha256::new();
-    for example in examples {
-        hasher.update(example.tokens.len().to_le_bytes());
-        for part in &example.learnt {
-            hasher.update(part.start.to_le_bytes());
-            hasher.update(part.end.to_le_bytes());
-        }
-        for token in &example.tokens {
-            hasher.update(token.to_le_bytes());
-        }
-    }
-    let hash = hasher.finalize();
-    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Writes the checkpoints of a run, each in the place of the one before.
 pub struct Checkpoints<'a> {
-    path: &'a Path,
+    target: &'a Target,
     identity: &'a Identity,
     options: &'a Options,
     last: Instant,
@@ -112,9 +53,9 @@ pub struct Checkpoints<'a> {
 }
 
 impl<'a> Checkpoints<'a> {
-    pub fn new(path: &'a Path, identity: &'a Identity, options: &'a Options) -> Self {
+    pub fn new(target: &'a Target, identity: &'a Identity, options: &'a Options) -> Self {
         Self {
-            path,
+            target,
             identity,
             options,
             last: Instant::now(),
@@ -127,8 +68,10 @@ impl<'a> Checkpoints<'a> {
         let is_due = self.last.elapsed().as_secs_f64() >= self.options.save_every;
         if is_due && run.learner.steps() > self.written {
             self.last = Instant::now();
-            self.write(run)
-                .with_context(|| format!("cannot write the checkpoint {}", self.path.display()))?;
+            self.write(run).with_context(|| {
+                let path = self.target.path();
+                format!("cannot write the checkpoint {}", path.display())
+            })?;
             self.written = run.learner.steps();
         }
         Ok(())
@@ -136,7 +79,7 @@ impl<'a> Checkpoints<'a> {
 
     /// Writes where a run stands, atomically.
     pub fn write(&self, run: &RunState) -> Result<()> {
-        write(self.path, run, self.identity, self.options)
+        write(&self.target.path(), run, self.identity, self.options)
     }
 }
 
@@ -171,8 +114,7 @@ fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) ->
         let stored = Stored::new(Element::F32, tensor.dims().to_vec(), &numbers);
         tensors.insert(name, stored);
     }
-    let version = concat!("state-tune ", env!("CARGO_PKG_VERSION"));
-    Ok(safetensors::write(path, &tensors, (TAG, version))?)
+    Ok(safetensors::write(path, &tensors, (TAG, PROGRAM))?)
 }
 
 /// Whether a file is a checkpoint of ours, by its tag.
@@ -184,12 +126,15 @@ impl Checkpoint {
     /// Reads a checkpoint. Errors when the file is none, or not whole.
     pub fn read(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let mut stored = TensorFile::open(path)?.content.into_tensors()?;
+            let file = TensorFile::open_with_note(path, TAG)?;
+            if let Some(program) = &file.note {
+                run_record::check_version(&String::from_utf8_lossy(program))?;
+            }
+            let mut stored = file.content.into_tensors()?;
             let run = stored
                 .remove("run")
                 .context("it is no checkpoint of a run")?;
-            let record =
-                serde_json::from_slice(&run.bytes).context("its record of the run is damaged")?;
+            let record = RunRecord::read(&run.bytes)?;
             let mut tensors = BTreeMap::new();
             for (name, stored) in stored {
                 ensure!(
@@ -217,7 +162,7 @@ impl Checkpoint {
 
     /// Sets a run that has not begun to where this checkpoint was written. Errors when it is the
     /// checkpoint of another run.
-    pub fn restore(
+    pub(super) fn restore(
         self,
         run: &mut RunState,
         identity: &Identity,
@@ -269,6 +214,19 @@ impl Checkpoint {
             record.seconds
         );
         run.learner.restore(&tensors, record.steps)?;
+        let own = run.learner.tensors();
+        let is_known = |name: &str| {
+            own.iter().any(|(own, _)| own == name)
+                || ["best.", "start."]
+                    .iter()
+                    .any(|part| name.starts_with(part))
+        };
+        if let Some(name) = tensors.keys().find(|name| !is_known(name)) {
+            bail!(
+                "it holds the tensor {}, which this version does not know",
+                shown(name)
+            );
+        }
         if tensors.contains_key("start.wkv") {
             let start = &run.start;
             run.start =

@@ -8,6 +8,7 @@ use super::checkpoint::Checkpoints;
 use super::outputs::Outputs;
 use super::run_state::RunState;
 use super::settings::RunSettings;
+use super::signals::Signals;
 use super::step::RunContext;
 use super::{Keep, Stop, learnt};
 use crate::console::Console;
@@ -22,8 +23,11 @@ pub struct Ended<'a> {
     pub context: &'a RunContext<'a>,
     pub run: &'a RunState,
     pub outputs: &'a Outputs,
+    /// Whether a state was there already.
+    pub replaces: bool,
     pub checkpoints: &'a Checkpoints<'a>,
     pub records: Records,
+    pub signals: &'a Signals,
     /// Why it stopped, or what went wrong.
     pub result: Result<Stop>,
 }
@@ -51,7 +55,7 @@ impl Files {
     fn add_record(&mut self, record: &mut dyn Record, run: &Finished) {
         match record.finish(run) {
             Ok(false) => {}
-            result => self.add(record.name(), record.path(), result.map(drop)),
+            result => self.add(record.name(), &record.path(), result.map(drop)),
         }
     }
 }
@@ -61,11 +65,22 @@ impl<'a> Ended<'a> {
     /// wrong still has its last good state. What cannot be written is an error after all else is
     /// written.
     pub fn finish(mut self, console: &Console) -> Result<Stop> {
+        self.signals.begin_saving();
+        if let Some(directory) = self.outputs.make_directory() {
+            console.line(&format!(
+                "note   the directory {} was gone, and is made again",
+                directory.display()
+            ));
+        }
         let state = self.state_to_save()?;
         let mut summary = self.summary();
         let files = self.write(state.as_ref(), &summary.text());
         summary.files = files.written;
         console.line(&summary.text());
+        if self.context.options.report.is_some() && self.signals.caught().is_some() {
+            console
+                .line("note   the report does not wait for all its answers, since a signal came");
+        }
         self.verdict(state.is_some(), files.failures)
     }
 
@@ -105,7 +120,10 @@ impl<'a> Ended<'a> {
         let context = self.context;
         let &RunContext { options, model, .. } = context;
         let start = &self.run.start;
-        let gather = state.map(|state| move || learnt::learnt(context, start, state));
+        // The state is saved by then. Whoever sends a signal does not want to wait for answers, and
+        // a model that is another by now has none.
+        let interrupted = || self.signals.caught().is_some() || model.check_files().is_err();
+        let gather = state.map(|state| move || learnt::learnt(context, start, state, interrupted));
         let name = options.save.file_name().and_then(|name| name.to_str());
         let run = Finished {
             title: name.unwrap_or("a state"),
@@ -118,20 +136,21 @@ impl<'a> Ended<'a> {
         let mut files = Files::default();
         if let Some(state) = state {
             let (element, model) = (model.element(), Some(model.fingerprint()));
-            if self.run.before == 0.0
+            if self.replaces
+                && self.run.before == 0.0
                 && let Err(error) = self.outputs.keep_old_state()
             {
                 files.failures.push(error);
             }
-            let result =
-                state_file::write(&self.outputs.path, state, element, Format::STATE, model);
-            files.add("state", &options.save, result.map_err(Error::from));
+            let path = self.outputs.state.path();
+            let result = state_file::write(&path, state, element, Format::STATE, model);
+            files.add("state", &path, result.map_err(Error::from));
         }
-        files.add_record(&mut Curve::new(&self.outputs.curve), &run);
+        files.add_record(&mut Curve::new(&self.outputs.curve.path()), &run);
         // After the state, since it may say that the run is done.
         if state.is_some() && self.result.is_ok() {
             let result = self.checkpoints.write(self.run);
-            files.add("checkpoint", &self.outputs.checkpoint, result);
+            files.add("checkpoint", &self.outputs.checkpoint.path(), result);
         }
         for record in self.records.iter_mut() {
             files.add_record(record, &run);
@@ -141,10 +160,11 @@ impl<'a> Ended<'a> {
 
     /// Why the run stopped, or all that went wrong, in one error.
     fn verdict(self, is_saved: bool, mut failures: Vec<Error>) -> Result<Stop> {
-        let state = self.context.options.save.display();
+        let path = self.outputs.state.path();
+        let state = path.display();
         let stop = match self.result {
             Ok(stop) if failures.is_empty() => match self.records.failure() {
-                None => return Ok(stop),
+                None => return Ok(self.signals.caught().unwrap_or(stop)),
                 Some(error) => {
                     bail!("{error:#}; the run went on without it, and {state} is written")
                 }
@@ -153,7 +173,7 @@ impl<'a> Ended<'a> {
             Err(error) if is_saved => Some(anyhow!("{error:#}; the last good state is in {state}")),
             Err(error) if self.run.before > 0.0 => Some(anyhow!(
                 "{error:#}; the checkpoint {} leads there by itself: start without {RESUME}",
-                self.outputs.checkpoint.display()
+                self.outputs.checkpoint.path().display()
             )),
             Err(error) => Some(anyhow!(
                 "{error:#}; nothing was learnt before that, so no state was written"

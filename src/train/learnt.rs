@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use candle_core::{Device, Tensor};
+use chrono::{DateTime, Utc};
 
 use super::prepare::TrainingData;
 use super::step::RunContext;
@@ -20,14 +21,20 @@ const ANSWERS: usize = 6;
 /// The most tokens of an answer.
 const TOKENS: usize = 60;
 
-/// What a run learnt that went from `start` to `state`. Takes a while: examples are answered.
-pub fn learnt(context: &RunContext, start: &State, state: &State) -> Result<Learnt> {
+/// What a run learnt that went from `start` to `state`. Takes a while: examples are answered, until
+/// `interrupted` says so.
+pub fn learnt(
+    context: &RunContext,
+    start: &State,
+    state: &State,
+    interrupted: impl Fn() -> bool,
+) -> Result<Learnt> {
     let state = &state.to_device(&Device::Cpu)?;
     let soft_prompt = state.soft_prompt.as_ref();
     Ok(Learnt {
         norms: moved(state, start)?,
         soft_prompt: soft_prompt.map(norm).transpose()?,
-        answers: answers(context, state)?,
+        answers: answers(context, state, interrupted)?,
     })
 }
 
@@ -54,7 +61,11 @@ fn norm(tensor: &Tensor) -> Result<f64> {
 
 /// Answers to a few examples spread over the data, or over the held-out examples if there are any.
 /// Of a conversation, the last question is answered.
-fn answers(context: &RunContext, tuned: &State) -> Result<Vec<Answer>> {
+fn answers(
+    context: &RunContext,
+    tuned: &State,
+    interrupted: impl Fn() -> bool,
+) -> Result<Vec<Answer>> {
     let TrainingData { examples, held_out } = context.data;
     let examples = match held_out.is_empty() {
         true => examples,
@@ -77,6 +88,9 @@ fn answers(context: &RunContext, tuned: &State) -> Result<Vec<Answer>> {
         let Some(last) = learnt.last().filter(|last| last.start > 0) else {
             continue;
         };
+        if interrupted() {
+            break;
+        }
         let prompt = &tokens[..last.start];
         answers.push(Answer {
             prompt: text(prompt),
@@ -95,12 +109,14 @@ fn text(tokens: &[u32]) -> String {
 /// What the run ran on.
 pub fn machine(model: &Rwkv) -> Vec<(String, String)> {
     let processor = system::processor();
+    // Of a clock that is before 1970, too.
+    let ended = DateTime::<Utc>::from(SystemTime::now()).format("%a, %d %b %Y %H:%M:%S GMT");
     [
         (
             "program",
             concat!("state-tune ", env!("CARGO_PKG_VERSION")).to_string(),
         ),
-        ("ended", httpdate::fmt_http_date(SystemTime::now())),
+        ("ended", ended.to_string()),
         ("model", model.config().to_string()),
         (
             "processor",

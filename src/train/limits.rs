@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::setting::{EXIT_LOSS, MAX_EPOCHS, MAX_TIME, PATIENCE};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGXFSZ};
 
 /// Why a run ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,6 +51,11 @@ impl fmt::Display for Stop {
             Self::Signal(SIGINT) => write!(f, "interrupted"),
             Self::Signal(SIGHUP) => write!(f, "hung up"),
             Self::Signal(SIGTERM) => write!(f, "asked to terminate"),
+            Self::Signal(SIGUSR1) => write!(f, "asked to finish (SIGUSR1)"),
+            Self::Signal(SIGXCPU) => write!(f, "the limit on processor time is reached (SIGXCPU)"),
+            Self::Signal(SIGXFSZ) => {
+                write!(f, "the limit on the size of files is reached (SIGXFSZ)")
+            }
             Self::Signal(signal) => write!(f, "signal {signal}"),
         }
     }

@@ -1,11 +1,12 @@
 //! Training: learn the state that a frozen model starts from.
 //!
 //! [`run`] is the whole story, read from top to bottom. Its parts are small: [`prepare`] (device,
-//! data, places to write to), [`outputs`] (whether the result can be written), [`announce`] (what
-//! is said before), [`memory_plan`] (how much is computed at once), [`run_state`] (a run between
-//! two steps), [`checkpoint`] (that as a file) and [`resume`], [`step`] (a batch forward and
-//! backward), [`start`] and [`learner`] (parameters, gradient), [`schedule`] (learning rates), [`limits`] and
-//! [`signals`] (when it ends), [`finish`] and [`learnt`] (the end).
+//! data), [`places`] and [`outputs`] (whether the result can be written), [`announce`] (what is
+//! said before), [`memory_plan`] (how much is computed at once), [`run_state`]
+//! (a run between two steps), [`checkpoint`] (that as a file, with its [`run_record`]) and
+//! [`resume`], [`step`] (a batch forward and backward), [`start`] and [`learner`] (parameters,
+//! gradient), [`schedule`] (learning rates), [`model_files`] (whether they stay as they were),
+//! [`limits`] and [`signals`] (when it ends), [`finish`] and [`learnt`] (the end).
 
 mod announce;
 mod checkpoint;
@@ -14,10 +15,13 @@ pub mod learner;
 mod learnt;
 pub mod limits;
 pub mod memory_plan;
+mod model_files;
 mod options;
 mod outputs;
+mod places;
 mod prepare;
 mod resume;
+mod run_record;
 mod run_state;
 pub mod schedule;
 pub mod settings;
@@ -25,35 +29,41 @@ mod signals;
 mod start;
 mod step;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+pub use checkpoint::Checkpoint;
 pub use learner::Learner;
 pub use limits::Stop;
 pub use options::{Evaluation, HeldOut, Init, Keep, MOST_EXAMPLES, Options, Recompute, Tune};
 pub use schedule::Schedule;
 
-use self::checkpoint::{Checkpoints, Identity};
+use self::checkpoint::Checkpoints;
 use self::finish::Ended;
 use self::limits::Limits;
-use self::outputs::Outputs;
+use self::model_files::ModelFiles;
+use self::run_record::Identity;
 use self::run_state::RunState;
 use self::signals::Signals;
 use self::step::RunContext;
 use crate::console::{Console, Progress};
 use crate::fetch::{self, RetryPolicy, Wanted};
+use crate::files::Lock;
 use crate::model::Rwkv;
 pub use crate::ops::adam::Adam;
 use crate::setting::{DRY_RUN, MODEL_LOCATION, MODEL_URL};
 
-/// Trains and saves, and says how it goes on `console`. Returns why it stopped; a run whose loss is
-/// no longer a number is an error, after the last good state is saved.
+/// Trains and saves, and says how it goes on `console`. Returns why it stopped, which is a signal
+/// also if that came while the result of a finished run was written; a run whose loss is no longer
+/// a number is an error, after the last good state is saved.
 pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     // Load, and find now what could fail, not after an hour. The data first: it is smaller.
     let compute = prepare::device(options, console)?;
     let data = prepare::survey(options, console)?;
-    prepare::check_places(options)?;
+    let outputs = places::outputs(options)?;
+    let lock = Arc::new(outputs.lock()?);
     fetch::obtain(
         &Wanted {
             path: &options.model,
@@ -66,8 +76,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     )?;
     let model = Rwkv::open(&options.model, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
-    let outputs = Outputs::check(&options.save, &model)?;
-    outputs::check_records(options, &outputs)?;
+    let replaces = outputs.check(&model, options)?;
     let options = &Options {
         init: Some(options.init.clone().unwrap_or_else(|| Init::of(&model))),
         ..options.clone()
@@ -88,7 +97,8 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     };
     let plan = prepare::plan(options, &model, &data)?;
     let identity = Identity::new(&context);
-    announce::model(options, &model, &outputs, console)?;
+    announce::model(options, &model, console)?;
+    announce::old_state(options, &outputs, replaces, console);
     let start = start::state(options, &model, console)?;
     let mut run = RunState::new(options, &model, data.examples.len(), start, plan)?;
     announce::steps(options, data.examples.len(), console);
@@ -106,13 +116,16 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
 
     let mut progress = Progress::new(console, limits.steps, run.learner.steps());
     let above = &progress.console();
-    let signals = Signals::catch(above.clone()).context("cannot listen for Ctrl-C")?;
+    let of_signals = Arc::clone(&lock);
+    let give_back = move || of_signals.iter().for_each(Lock::clean_up);
+    let signals = Signals::catch(above.clone(), give_back).context("cannot listen for signals")?;
     let mut records = outputs::open_records(options, run.learner.steps(), above.clone())?;
     if !options.resume {
         outputs.move_old_checkpoint(console)?;
     }
     let mut checkpoints = Checkpoints::new(&outputs.checkpoint, &identity, options);
     run.begun = Instant::now();
+    let mut files = ModelFiles::new(&model, above);
     let mut learn = || -> Result<Stop> {
         loop {
             // Evaluate. Whoever sends a signal does not want to wait for that.
@@ -121,7 +134,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             if is_owed && !data.held_out.is_empty() {
                 progress.evaluating();
                 let interrupted = || signals.caught().is_some();
-                if let Some(eval) = run.evaluate(&model, &data.held_out, interrupted)? {
+                let eval = run.evaluate(&model, &data.held_out, interrupted);
+                files.check()?;
+                if let Some(eval) = eval? {
                     above.line(&eval.to_string());
                     records.eval(&eval);
                 }
@@ -130,12 +145,16 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             // Stop?
             let stop = signals.caught().or(reached);
             if let Some(stop) = stop.or_else(|| run.out_of_patience(patience)) {
-                step::verify(&context, &mut run)?;
-                return Ok(stop);
+                let verified = step::verify(&context, &mut run);
+                files.check()?;
+                return verified.map(|()| stop);
             }
 
-            // Forward and backward: what gives a finite loss is worth a checkpoint.
-            let computed = step::compute(&context, &mut run, above)?;
+            // Forward and backward: what gives a finite loss is worth a checkpoint, if the model is
+            // still what it was.
+            let computed = step::compute(&context, &mut run, above);
+            files.check()?;
+            let computed = computed?;
             if let Err(error) = checkpoints.when_due(&run) {
                 above.line(&format!(
                     "note   {error:#}; the run goes on, and will try again"
@@ -156,8 +175,10 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
         context: &context,
         run: &run,
         outputs: &outputs,
+        replaces,
         checkpoints: &checkpoints,
         records,
+        signals: &signals,
         result,
     };
     ended.finish(console)
@@ -168,14 +189,14 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
 pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
     let compute = prepare::device(options, console)?;
     let data = prepare::survey(options, console)?;
-    prepare::check_places(options)?;
+    let outputs = places::outputs(options)?;
     let model = options.model.display();
     if options.model.exists() {
         let model = Rwkv::open(&options.model, &compute)?;
         prepare::check_examples(&data, options, model.config())?;
-        let outputs = Outputs::check(&options.save, &model)?;
-        outputs::check_records(options, &outputs)?;
-        announce::model(options, &model, &outputs, console)?;
+        let replaces = outputs.check(&model, options)?;
+        announce::model(options, &model, console)?;
+        announce::old_state(options, &outputs, replaces, console);
         start::state(options, &model, console)?;
     } else if let Some(remote) = &options.model_remote {
         console.line(&format!(

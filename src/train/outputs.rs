@@ -5,152 +5,189 @@ use std::{fs, io};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{HeldOut, Init, Options, checkpoint};
+use super::{Init, Options, checkpoint};
 use crate::console::Console;
-use crate::files;
+use crate::files::{self, Lock, Taken, Target};
 use crate::model::Rwkv;
 use crate::report::{Curve, Log, Page, Record, Records, TensorBoard};
-use crate::setting::{
-    DATA_PATH, EVAL_PATH, INIT, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME, Setting,
-    TENSORBOARD,
-};
+use crate::setting::{INIT, LOG_FILE, REPORT, RESUME, SAVE_FILENAME, TENSORBOARD};
 use crate::state_file::{self, Format, OtherModel};
 
 /// Where a run's own files go.
 pub struct Outputs {
-    /// `--save_filename` with links followed, so that a link stays a link.
-    pub path: PathBuf,
+    /// `--save_filename`.
+    pub state: Target,
     /// The loss curve: `state.loss.svg` beside `state.pth`, as the user named it.
-    pub curve: PathBuf,
+    pub curve: Target,
     /// The checkpoint, beside the state.
-    pub checkpoint: PathBuf,
+    pub checkpoint: Target,
     /// Where a state that is there already is kept, beside the new one.
-    pub old_state: PathBuf,
-    /// Whether a state is there already.
-    pub replaces: bool,
+    pub old_state: Target,
 }
 
 impl Outputs {
-    /// Errors when one of the files could not be written, or would take the place of something
-    /// else: of a model, of notes, of the state of a larger model.
-    pub fn check(save: &Path, model: &Rwkv) -> Result<Self> {
-        let outputs = Self {
-            path: files::resolved(save),
-            curve: save.with_extension("loss.svg"),
-            checkpoint: checkpoint::path_beside(save),
-            old_state: old(save),
-            replaces: false,
-        };
-        let replaces = outputs.check_state(save, model)?;
-        outputs.check_curve()?;
-        outputs.check_checkpoint()?;
-        let Self {
-            path,
-            curve,
-            checkpoint,
-            old_state,
-            ..
-        } = &outputs;
-        for written in [path, curve, checkpoint, old_state] {
-            files::sweep(written);
+    /// The files of a run that saves to `save`.
+    pub fn of(save: &Path) -> Self {
+        Self {
+            state: Target::new(save),
+            curve: Target::new(&save.with_extension("loss.svg")),
+            checkpoint: Target::new(&checkpoint::path_beside(save)),
+            old_state: Target::new(&old(save)),
         }
-        Ok(Self {
-            replaces,
-            ..outputs
-        })
     }
 
-    /// Returns whether a state is there already.
-    fn check_state(&self, save: &Path, model: &Rwkv) -> Result<bool> {
-        let path = &self.path;
-        let what = || format!("cannot write {SAVE_FILENAME} {}", save.display());
+    /// Errors when one of the files could not be written, as far as that shows without a model and
+    /// without writing.
+    pub fn check_places(&self) -> Result<()> {
+        let save = self.state.named();
         let ends_in_a_slash = save.as_os_str().as_encoded_bytes().ends_with(b"/");
+        let what = || format!("cannot write {SAVE_FILENAME} {}", save.display());
         ensure!(
             save.file_name().is_some() && !ends_in_a_slash,
             "{}: it names no file",
             what()
         );
-        let mut replaces = false;
-        if let Ok(found) = fs::metadata(path) {
+        if let Ok(found) = fs::metadata(save) {
             ensure!(found.is_file(), "{}: it is a {}", what(), kind(&found));
-            if found.len() > 0 {
-                let advice = "the file there is not replaced; move it away or give another name";
-                state_file::open_for(model, path, Some(Format::STATE), OtherModel::Refuse)
-                    .with_context(|| format!("{}: {advice}", what()))?;
-                replaces = true;
-                self.check_old_state()?;
-            }
         }
-        files::check_writable(path).with_context(what)?;
+        files::check_writable(save).with_context(what)?;
+        self.check_curve()?;
+        self.check_checkpoint()
+    }
+
+    /// Errors when a file would take the place of something else: of a model, of notes, of the
+    /// state of a larger model, or of the state that the run starts from. Returns whether a state
+    /// is there already.
+    pub fn check(&self, model: &Rwkv, options: &Options) -> Result<bool> {
+        let save = self.state.named();
+        let what = || format!("cannot write {SAVE_FILENAME} {}", save.display());
+        let replaces = fs::metadata(save).is_ok_and(|found| found.len() > 0);
+        if replaces {
+            let advice = "the file there is not replaced; move it away or give another name";
+            state_file::open_for(model, save, Some(Format::STATE), OtherModel::Refuse)
+                .with_context(|| format!("{}: {advice}", what()))?;
+            self.check_old_state()?;
+            self.check_init(options)?;
+        }
         Ok(replaces)
+    }
+
+    /// Takes the right to write these files for as long as the lock lives, and removes what runs
+    /// that were killed left of writing them. Errors when another run has it.
+    pub fn lock(&self) -> Result<Option<Lock>> {
+        let save = self.state.named();
+        let lock = Lock::take(save)
+            .with_context(|| format!("cannot write {SAVE_FILENAME} {}", save.display()))?;
+        let lock = match lock {
+            Taken::Held(lock) => Some(lock),
+            Taken::Unsupported => None,
+            Taken::ByAnother(process) => {
+                let process = process.map_or_else(String::new, |id| format!(", process {id}"));
+                bail!(
+                    "{SAVE_FILENAME} {} is being written by another run{process}; wait for it to \
+                     end, or give another name",
+                    save.display()
+                )
+            }
+        };
+        let killed = lock.as_ref().and_then(|lock| lock.killed);
+        for written in [&self.state, &self.curve, &self.checkpoint, &self.old_state] {
+            files::sweep(written.named(), killed);
+        }
+        Ok(lock)
     }
 
     /// Errors when what lies where the state of an earlier run is kept is none.
     fn check_old_state(&self) -> Result<()> {
-        let old = &self.old_state;
+        let old = self.old_state.named();
         let is_free = fs::metadata(old).map_or(true, |found| found.is_file() && found.len() == 0);
         ensure!(
             is_free || state_file::open(old, None).is_ok(),
             "{} is no state, and in the way of keeping {} under that name; move it away, or give another \
              {SAVE_FILENAME}",
             old.display(),
-            self.path.display()
+            self.state.named().display()
         );
+        files::check_writable(old)
+            .with_context(|| format!("cannot keep the earlier state as {}", old.display()))
+    }
+
+    fn check_init(&self, options: &Options) -> Result<()> {
+        if let Some(Init::File(path)) = &options.init {
+            ensure!(
+                !files::is_same(path, self.old_state.named()),
+                "{INIT} {} is where the state in {} will be kept when it is replaced; give it \
+                 another name",
+                path.display(),
+                self.state.named().display()
+            );
+        }
         Ok(())
     }
 
     fn check_curve(&self) -> Result<()> {
-        let curve = self.curve.display();
-        let Ok(found) = fs::metadata(&self.curve) else {
-            return Ok(());
-        };
-        ensure!(
-            found.is_file(),
-            "cannot write the loss curve {curve}: it is a {}; move it away or give another {SAVE_FILENAME}",
-            kind(&found)
-        );
-        ensure!(
-            found.len() == 0 || Curve::is_ours(&self.curve),
-            "cannot write the loss curve {curve}: the file there is no SVG picture and is not replaced; move it away or \
-             give another {SAVE_FILENAME}"
-        );
-        Ok(())
+        let path = self.curve.named();
+        let what = || format!("cannot write the loss curve {}", path.display());
+        if let Ok(found) = fs::metadata(path) {
+            ensure!(
+                found.is_file(),
+                "{}: it is a {}; move it away or give another {SAVE_FILENAME}",
+                what(),
+                kind(&found)
+            );
+            ensure!(
+                found.len() == 0 || Curve::is_ours(path),
+                "{}: the file there is no SVG picture and is not replaced; move it away or give \
+                 another {SAVE_FILENAME}",
+                what()
+            );
+        }
+        files::check_writable(path).with_context(what)
     }
 
     fn check_checkpoint(&self) -> Result<()> {
-        let found = fs::metadata(&self.checkpoint);
+        let path = self.checkpoint.named();
+        let what = || format!("cannot write the checkpoint {}", path.display());
+        let found = fs::metadata(path);
         let is_free = found.map_or(true, |found| found.is_file() && found.len() == 0);
         ensure!(
-            is_free || checkpoint::is_checkpoint(&self.checkpoint),
-            "cannot write the checkpoint {}: what is there is no checkpoint, or a damaged one, and is not replaced; \
-             move it away or give another {SAVE_FILENAME}",
-            self.checkpoint.display()
+            is_free || checkpoint::is_checkpoint(path),
+            "{}: what is there is no checkpoint, or a damaged one, and is not replaced; move it \
+             away or give another {SAVE_FILENAME}",
+            what()
         );
-        Ok(())
+        files::check_writable(path).with_context(what)
     }
 
     /// Whether a run left a checkpoint.
     pub fn has_checkpoint(&self) -> bool {
-        fs::metadata(&self.checkpoint).is_ok_and(|found| found.len() > 0)
+        fs::metadata(self.checkpoint.named()).is_ok_and(|found| found.len() > 0)
     }
 
-    /// Where the checkpoint of an earlier run is kept.
+    /// Where the checkpoint of an earlier run is kept: beside it, where it is linked.
     pub fn old_checkpoint(&self) -> PathBuf {
-        old(&self.checkpoint)
+        old(&files::followed(self.checkpoint.named()))
     }
 
-    /// Copies the state of an earlier run aside, if there is one, before it is replaced.
+    /// Makes the directory of these files again if it is gone, and names it then. If that fails,
+    /// writing says why.
+    pub fn make_directory(&self) -> Option<PathBuf> {
+        let path = self.state.path();
+        let directory = files::directory_of(&path);
+        let is_made = !directory.exists() && fs::create_dir_all(directory).is_ok();
+        is_made.then(|| directory.to_path_buf())
+    }
+
+    /// Copies the state of an earlier run aside, with its permissions, before it is replaced.
     pub fn keep_old_state(&self) -> Result<()> {
-        if !self.replaces {
-            return Ok(());
-        }
-        let copy = |old: &mut fs::File| io::copy(&mut fs::File::open(&self.path)?, old).map(drop);
-        files::replace(&files::resolved(&self.old_state), copy).with_context(|| {
-            format!(
-                "cannot keep the earlier state as {}",
-                self.old_state.display()
-            )
-        })
+        let (path, old) = (self.state.path(), self.old_state.path());
+        let copy = |old: &mut fs::File| {
+            let mut state = fs::File::open(&path)?;
+            old.set_permissions(state.metadata()?.permissions())?;
+            io::copy(&mut state, old).map(drop)
+        };
+        files::replace(&old, copy)
+            .with_context(|| format!("cannot keep the earlier state as {}", old.display()))
     }
 
     /// Moves the checkpoint of an earlier run aside, if there is one, and says so on `console`. A
@@ -160,74 +197,45 @@ impl Outputs {
         if !self.has_checkpoint() {
             return Ok(());
         }
-        let (path, old) = (self.checkpoint.display(), self.old_checkpoint());
+        let (path, old) = (self.checkpoint.named().display(), self.old_checkpoint());
         ensure!(
             !old.exists() || checkpoint::is_checkpoint(&old),
             "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give {RESUME}",
             old.display()
         );
-        fs::rename(&self.checkpoint, &old)
+        // A link stays, and leads to the new one.
+        fs::rename(files::followed(self.checkpoint.named()), &old)
             .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
         console.line(&format!(
-            "note   {path} is of an earlier run and is now {path}.old; {RESUME} would have gone on from it"
+            "note   {path} is of an earlier run and is now {}; {RESUME} would have gone on from it",
+            old.display()
         ));
         Ok(())
     }
 }
 
-/// Errors when one of the records would be written into another file of the run, or in the place of
+/// Errors when one of the records could not be written, or would be written in the place of
 /// something that this program did not write.
-pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
-    let mut others = vec![
-        (
-            format!("is also {MODEL_LOCATION}"),
-            files::resolved(&options.model),
-        ),
-        (
-            format!("is also {DATA_PATH}"),
-            files::resolved(&options.data),
-        ),
-        (format!("is also {SAVE_FILENAME}"), outputs.path.clone()),
-        (
-            format!("is where {SAVE_FILENAME} puts its loss curve"),
-            files::resolved(&outputs.curve),
-        ),
-        (
-            format!("is where {SAVE_FILENAME} puts its checkpoint"),
-            files::resolved(&outputs.checkpoint),
-        ),
-        (
-            "is where an earlier checkpoint is kept".to_string(),
-            files::resolved(&outputs.old_checkpoint()),
-        ),
-        (
-            "is where an earlier state is kept".to_string(),
-            files::resolved(&outputs.old_state),
-        ),
-    ];
-    if let Some(Init::File(path)) = &options.init {
+pub fn check_records(options: &Options) -> Result<()> {
+    if let Some(log) = &options.log_file
+        && !log.exists()
+    {
+        files::check_writable(log)
+            .with_context(|| format!("cannot write {LOG_FILE} {}", log.display()))?;
+    }
+    if let Some(directory) = &options.tensorboard {
         ensure!(
-            !outputs.replaces || files::resolved(path) != files::resolved(&outputs.old_state),
-            "{INIT} {} is where the state in {} will be kept when it is replaced; give it another name",
-            path.display(),
-            options.save.display()
+            directory.is_dir() || !directory.exists(),
+            "cannot write {TENSORBOARD} {}: it is no directory; give another name",
+            directory.display()
         );
-        others.push((format!("is also {INIT}"), files::resolved(path)));
-    }
-    if let HeldOut::File(path) = &options.evaluation.examples {
-        others.push((format!("is also {EVAL_PATH}"), files::resolved(path)));
-    }
-    if let Some(log) = &options.log_file {
-        check_distinct(LOG_FILE, log, &others)?;
-        others.push((format!("is also {LOG_FILE}"), files::resolved(log)));
     }
     let Some(report) = &options.report else {
         return Ok(());
     };
-    check_distinct(REPORT, report, &others)?;
+    let what = || format!("cannot write {REPORT} {}", report.display());
     if let Ok(found) = fs::metadata(report) {
         let advice = "it is not replaced; move it away or give another name";
-        let what = || format!("cannot write {REPORT} {}", report.display());
         ensure!(
             found.is_file(),
             "{}: it is a {}; {advice}",
@@ -240,8 +248,7 @@ pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
             what()
         );
     }
-    files::sweep(&files::resolved(report));
-    Ok(())
+    files::check_writable(report).with_context(what)
 }
 
 /// Opens the records that are asked for, for a run of which `done` steps are done. What goes wrong
@@ -249,6 +256,7 @@ pub fn check_records(options: &Options, outputs: &Outputs) -> Result<()> {
 pub fn open_records(options: &Options, done: usize, console: Console) -> Result<Records> {
     let mut all: Vec<Box<dyn Record>> = Vec::new();
     if let Some(path) = &options.report {
+        files::sweep(path, None);
         all.push(Box::new(Page::new(path)));
     }
     if let Some(path) = &options.log_file {
@@ -260,17 +268,6 @@ pub fn open_records(options: &Options, done: usize, console: Console) -> Result<
         all.push(Box::new(board));
     }
     Ok(Records::new(all, console))
-}
-
-fn check_distinct(setting: Setting, path: &Path, others: &[(String, PathBuf)]) -> Result<()> {
-    let resolved = files::resolved(path);
-    match others.iter().find(|(_, other)| *other == resolved) {
-        Some((whose, _)) => bail!(
-            "{setting} {} {whose}; give it a name of its own",
-            path.display()
-        ),
-        None => Ok(()),
-    }
 }
 
 /// Where an earlier file of this name is kept.

@@ -1,8 +1,8 @@
-//! What a run needs before its first step: a device, data, a plan, and places to write to.
+//! What a run needs before its first step: a device, data, and a plan.
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
@@ -12,10 +12,8 @@ use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::{Config, FirstRow, Rwkv, Sequence};
 use crate::ops::Compute;
 use crate::ops::device::{self, Opened};
-use crate::setting::{
-    DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, LOG_FILE, REPORT, SAVE_FILENAME, TENSORBOARD, TUNE,
-};
-use crate::{files, system};
+use crate::setting::{DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, TUNE};
+use crate::system;
 
 /// Free memory to plan with where the system does not tell: 4 GiB.
 const ASSUMED_FREE: u64 = 4 << 30;
@@ -127,30 +125,6 @@ pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan
         most_rows: options.micro_batch.unwrap_or(plan.most_rows),
         ..plan
     })
-}
-
-/// Errors when the run's files could not be written, as far as that can be told before the
-/// model is there, which may take a long download.
-pub fn check_places(options: &Options) -> Result<()> {
-    if let Some(init) = &options.init {
-        init.check()?;
-    }
-    files::check_writable(&files::resolved(&options.save))
-        .with_context(|| format!("cannot write {SAVE_FILENAME} {}", options.save.display()))?;
-    for (setting, path) in [(LOG_FILE, &options.log_file), (REPORT, &options.report)] {
-        if let Some(path) = path {
-            files::check_writable(&files::resolved(path))
-                .with_context(|| format!("cannot write {setting} {}", path.display()))?;
-        }
-    }
-    if let Some(directory) = &options.tensorboard {
-        ensure!(
-            directory.is_dir() || !directory.exists(),
-            "cannot write {TENSORBOARD} {}: it is no directory; give another name",
-            directory.display()
-        );
-    }
-    Ok(())
 }
 
 /// Errors that only data and model together show.

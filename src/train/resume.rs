@@ -3,8 +3,9 @@
 use anyhow::{Context, Result};
 
 use super::Options;
-use super::checkpoint::{Checkpoint, Identity};
+use super::checkpoint::Checkpoint;
 use super::outputs::Outputs;
+use super::run_record::Identity;
 use super::run_state::RunState;
 use super::settings::{Change, RunSettings};
 use crate::console::Console;
@@ -18,15 +19,17 @@ pub fn resume(
     options: &Options,
     console: &Console,
 ) -> Result<()> {
-    let path = outputs.checkpoint.display();
+    let path = outputs.checkpoint.named().display();
     if !options.resume {
         return Ok(());
     }
     if !outputs.has_checkpoint() {
-        let hint = match outputs.old_checkpoint().exists() {
-            true => {
-                format!(" ({path}.old is of an earlier run; to go on from it, give it that name)")
-            }
+        let old = outputs.old_checkpoint();
+        let hint = match old.exists() {
+            true => format!(
+                " ({} is of an earlier run; to go on from it, give it that name)",
+                old.display()
+            ),
             false => String::new(),
         };
         console.line(&format!(
@@ -34,7 +37,7 @@ pub fn resume(
         ));
         return Ok(());
     }
-    let checkpoint = Checkpoint::read(&outputs.checkpoint)?;
+    let checkpoint = Checkpoint::read(outputs.checkpoint.named())?;
     console.line(&format!("resume {path}, after step {}", checkpoint.steps()));
     let settings = RunSettings::of(options);
     for Change { setting, then, now } in checkpoint.changes(&settings) {

@@ -3,10 +3,13 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod data;
+mod model_files;
 mod models;
 mod numbers;
 mod outputs;
+mod places;
 mod rows;
 mod signals;
 

@@ -71,6 +71,44 @@ fn a_log_that_cannot_be_written_costs_no_state() {
     assert!(pth::read(&dir.path("state.pth")).is_ok());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_cannot_be_shown_is_a_failure_whatever_was_asked_for() {
+    use std::process::{Command, Stdio};
+
+    let dir = Dir::new();
+    dir.succeeds(&["--max_epochs=0.01", "--save_filename=s.pth"]);
+    let tool = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_state-tune"));
+        command.current_dir(dir.path("")).args(arguments);
+        command
+    };
+    let prompt = ["--save_filename=s.pth", "--prompt=user:", "--max_tokens=2"];
+    for mut command in [
+        tool(&["--help"]),
+        tool(&["--version"]),
+        tool(&["inspect", "s.pth"]),
+        tool(&["completions", "bash"]),
+        tool(&["man"]),
+        tool(&["convert", "s.pth", "t.pth", "--to=time_state"]),
+        dir.command(&["--dry_run"]),
+        dir.command(&prompt),
+        dir.command(&["--max_epochs=0.01"]),
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let run = command
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{command:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{command:?}: {error}");
+    }
+    // What was to be written to files is there all the same.
+    assert!(pth::read(&dir.path("state.pth")).is_ok() && pth::read(&dir.path("t.pth")).is_ok());
+}
+
 #[test]
 fn the_log_has_a_file_of_its_own_however_it_is_spelt() {
     let dir = Dir::new();

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use state_tune::tensors::pth;
 
@@ -14,21 +15,21 @@ fn a_second_signal_stops_at_once_and_leaves_the_state_that_was_there() {
     let dir = Dir::new();
     fs::copy(golden("tiny_state.pth"), dir.path("state.pth")).unwrap();
     let before = fs::read(dir.path("state.pth")).unwrap();
-    // Steps of a second and more, so that both signals fall into one.
+    // Steps of some seconds, so that both signals fall into one.
     let mut run = dir
-        .command(&["--batchsize=300", "--log_file=log"])
+        .command(&["--batchsize=1500", "--log_file=log"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     common::first_step(&mut run, &dir.path("log"));
     common::signal(&run, "INT");
-    // Two signals that are under way together arrive in any order, so the first must have been
-    // answered.
+    // What comes within a second of the first is the same request.
     let mut said = BufReader::new(run.stdout.take().unwrap()).lines();
     assert!(said.any(|line| {
         line.unwrap()
             .starts_with("interrupted: finishing this step")
     }));
+    std::thread::sleep(Duration::from_millis(1100));
     common::signal(&run, "TERM");
     assert_eq!(run.wait().unwrap().code(), Some(143));
     assert_eq!(fs::read(dir.path("state.pth")).unwrap(), before);
@@ -58,6 +59,105 @@ fn a_signal_lets_the_step_end_and_the_summary_says_so() {
         dir.names(),
         ["log", "state.loss.svg", "state.pth", "state.pth.ckpt"]
     );
+}
+
+/// A run that goes on until it is stopped, started by a line of shell that ends in `exec "$@"`.
+#[cfg(unix)]
+fn endless(dir: &Dir, shell: &str, flags: &[&str]) -> Command {
+    let fixed = ["--batchsize=8", "--max_epochs=100000", "--log_file=log"];
+    let run = dir.command(&[&fixed, flags].concat());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", shell, "sh"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(dir.path(""))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_that_come_together_are_one_request() {
+    for signals in [
+        ["HUP", "TERM"],
+        ["TERM", "HUP"],
+        ["TERM", "TERM"],
+        ["INT", "USR1"],
+    ] {
+        let dir = Dir::new();
+        let mut run = endless(&dir, "exec \"$@\"", &[]).spawn().unwrap();
+        common::first_step(&mut run, &dir.path("log"));
+        for signal in signals {
+            common::signal(&run, signal);
+        }
+        let run = run.wait_with_output().unwrap();
+        let code = run.status.code().unwrap_or_default();
+        assert!([129, 130, 138, 143].contains(&code), "{signals:?}: {code}");
+        let said = String::from_utf8(run.stdout).unwrap();
+        let notices = said.matches(": finishing this step, then saving;").count();
+        assert_eq!(notices, 1, "{signals:?}: {said}");
+        assert!(pth::read(&dir.path("state.pth")).is_ok(), "{signals:?}");
+        assert!(run.stderr.is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_launchers_signal_and_limits_of_the_system_save() {
+    for (shell, signal, code) in [
+        ("exec \"$@\"", Some("USR1"), 138),
+        // The soft limit on processor time, after which SIGXCPU comes each second.
+        ("ulimit -S -t 2; exec \"$@\"", None, 152),
+        // The log, and nothing else, grows beyond 64 MiB.
+        ("ulimit -S -f 131072; exec \"$@\"", None, 153),
+    ] {
+        let dir = Dir::new();
+        if code == 153 {
+            let log = fs::File::create(dir.path("log")).unwrap();
+            log.set_len((64 << 20) - 1).unwrap();
+        }
+        let mut run = endless(&dir, shell, &[]).spawn().unwrap();
+        if let Some(signal) = signal {
+            common::first_step(&mut run, &dir.path("log"));
+            common::signal(&run, signal);
+        }
+        let run = run.wait_with_output().unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert!(
+            pth::read(&dir.path("state.pth")).is_ok(),
+            "{shell}: {error}"
+        );
+        // A log that could not be written is an error of its own.
+        let wanted = if code == 153 { 1 } else { code };
+        assert_eq!(run.status.code(), Some(wanted), "{shell}: {error}");
+        assert_eq!(
+            error.contains("cannot write --log_file"),
+            code == 153,
+            "{error}"
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
+    let dir = Dir::new();
+    let shell = "trap '' INT HUP; exec \"$@\"";
+    let mut run = endless(&dir, shell, &[]).spawn().unwrap();
+    let log = dir.path("log");
+    common::first_step(&mut run, &log);
+    for signal in ["INT", "HUP", "INT"] {
+        common::signal(&run, signal);
+    }
+    let before = losses(&log).len();
+    while losses(&log).len() < before + 10 {
+        assert!(run.try_wait().unwrap().is_none(), "it went on");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    common::signal(&run, "TERM");
+    assert_eq!(run.wait().unwrap().code(), Some(143));
 }
 
 #[test]

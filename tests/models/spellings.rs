@@ -1,5 +1,7 @@
 //! The same model by other names: the hub's, web-rwkv's, wrappers'.
 
+use state_tune::model::is_same_model;
+
 use super::*;
 
 /// As `RWKV/rwkv-5-world-*` on the hub has it.
@@ -213,16 +215,44 @@ fn a_bonus_and_its_logarithm_make_two_models() {
     }
 }
 
-/// As earlier versions wrote them into the tags of states.
+/// As earlier versions wrote them into the tags of states, which had nothing of the matrices.
 #[test]
-fn ordinary_models_have_the_fingerprints_that_they_had() {
+fn ordinary_models_are_known_by_the_fingerprints_that_they_had() {
     for (file, fingerprint) in [
         ("model_5.0.pth", "77aa3d152fb312ce"),
         ("model_5.1.pth", "2b16523e977b88a8"),
         ("model_5.2.pth", "b18df04f82b5cf5c"),
         ("model_7.pth", "rwkv7-88570bc11a13ce76"),
     ] {
-        assert_eq!(open(&golden(file)).fingerprint(), fingerprint, "{file}");
+        let found = open(&golden(file)).fingerprint().to_string();
+        let start = format!("{fingerprint}+matrices-");
+        assert!(found.starts_with(&start), "{file}: {found}");
+        assert!(is_same_model(fingerprint, &found), "{file}");
+        assert!(!is_same_model(&format!("{start}f00d"), &found), "{file}");
+    }
+}
+
+#[test]
+fn another_matrix_makes_another_model() {
+    let dir = Dir::new();
+    for (version, names) in [
+        ("5.2", ["emb.weight", "blocks.1.att.gate.weight"]),
+        ("7", ["head.weight", "blocks.1.ffn.value.weight"]),
+        ("7", ["blocks.0.att.w1", "blocks.1.att.g2"]),
+    ] {
+        let file = format!("model_{version}.pth");
+        let own = open(&golden(&file)).fingerprint().to_string();
+        for name in names {
+            let mut changed = tensors(&file);
+            let (_, tensor) = changed.iter_mut().find(|(of, _)| of == name).unwrap();
+            let element = Element::of(tensor.dtype).unwrap();
+            let numbers = element.decode(&tensor.bytes);
+            let numbers: Vec<f32> = numbers.iter().map(|number| number * 1.5).collect();
+            tensor.bytes = element.encode(&numbers).into();
+            write_pth(&dir.path("other.pth"), changed);
+            let other = open(&dir.path("other.pth")).fingerprint().to_string();
+            assert!(!is_same_model(&own, &other), "{version}: {name}");
+        }
     }
 }
 

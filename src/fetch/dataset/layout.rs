@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail, ensure};
-use globset::GlobBuilder;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 use super::Dataset;
+use super::pattern::Patterns;
 use super::table_format::TableFormat;
 use crate::fetch::address::MAIN;
 use crate::fetch::hub::{CONVERTED, Hub, RepoInfo};
@@ -29,19 +29,35 @@ pub struct Chosen {
 /// Chooses the files of a split.
 pub fn choose(hub: &Hub, dataset: &Dataset, split: &str) -> Result<Chosen> {
     let info = hub.dataset(&dataset.repo, &dataset.revision)?;
-    let commit = commit(&info, &dataset.revision)?;
-    let files = files(&info);
-    let own = |format| layout(&info, &files, format);
-    let mut layouts = vec![(commit.clone(), own(TableFormat::Parquet))];
+    chosen(&info, dataset, split, || hub.converted(&dataset.repo))
+}
+
+/// The same from what a hub says of the repository, without its conversion: a JSON object.
+pub fn of_description(json: &[u8], dataset: &Dataset, split: &str) -> Result<Vec<String>> {
+    let info = serde_json::from_slice(json).context("no description of a repository")?;
+    Ok(chosen(&info, dataset, split, || Ok(None))?.paths)
+}
+
+fn chosen(
+    info: &RepoInfo,
+    dataset: &Dataset,
+    split: &str,
+    converted: impl FnOnce() -> Result<Option<RepoInfo>>,
+) -> Result<Chosen> {
+    let commit = commit(info, &dataset.revision)?;
+    let files = files(info);
+    let mut patterns = Patterns::new(files.len());
+    let mut own = |format| layout(info, &files, format, &mut patterns);
+    let mut layouts = vec![(commit.clone(), own(TableFormat::Parquet)?)];
     if layouts[0].1.is_empty() && dataset.revision == MAIN {
         // At its commit too, or files of two conversions could meet.
-        if let Some(converted) = hub.converted(&dataset.repo)? {
+        if let Some(converted) = converted()? {
             let folders = by_folders(&self::files(&converted));
             layouts.push((self::commit(&converted, CONVERTED)?, folders));
         }
     }
     for format in [TableFormat::Json, TableFormat::Csv] {
-        layouts.push((commit.clone(), own(format)));
+        layouts.push((commit.clone(), own(format)?));
     }
     let found = layouts.into_iter().find(|(_, layout)| !layout.is_empty());
     let Some((revision, layout)) = found else {
@@ -51,7 +67,7 @@ pub fn choose(hub: &Hub, dataset: &Dataset, split: &str) -> Result<Chosen> {
             some(files.iter().map(String::as_str))
         );
     };
-    let paths = pick(layout, dataset, split, default_config(&info).as_deref())?;
+    let paths = pick(layout, dataset, split, default_config(info).as_deref())?;
     Ok(Chosen { revision, paths })
 }
 
@@ -128,7 +144,13 @@ fn default_config(info: &RepoInfo) -> Option<String> {
 }
 
 /// A repository's own files of one format, by what its card says of them, or else by their names.
-fn layout(info: &RepoInfo, files: &[String], format: TableFormat) -> Layout {
+/// Errors when the card asks for more work than any card should.
+fn layout(
+    info: &RepoInfo,
+    files: &[String],
+    format: TableFormat,
+    patterns: &mut Patterns,
+) -> Result<Layout> {
     let tables = || {
         files
             .iter()
@@ -146,15 +168,12 @@ fn layout(info: &RepoInfo, files: &[String], format: TableFormat) -> Layout {
             };
             *splits = by_names(tables().filter(inside));
         }
-        for (split, pattern) in patterns(&config["data_files"]) {
+        for (split, pattern) in data_files(&config["data_files"]) {
             let pattern = match folder {
                 Some(dir) => format!("{dir}/{pattern}"),
                 None => pattern.trim_start_matches("./").to_string(),
             };
-            let Ok(glob) = GlobBuilder::new(&pattern).literal_separator(true).build() else {
-                continue; // the hub would not read it either
-            };
-            let matcher = glob.compile_matcher();
+            let matcher = patterns.matcher(&pattern)?;
             let found = tables().filter(|path| matcher.is_match(path));
             splits.entry(split).or_default().extend(found.cloned());
         }
@@ -166,11 +185,11 @@ fn layout(info: &RepoInfo, files: &[String], format: TableFormat) -> Layout {
         splits.retain(|_, paths| !paths.is_empty());
     }
     layout.retain(|_, splits| !splits.is_empty());
-    layout
+    Ok(layout)
 }
 
 /// What a card's `data_files` says, which may be a pattern, several, or patterns for each split.
-fn patterns(value: &Value) -> Vec<(String, String)> {
+fn data_files(value: &Value) -> Vec<(String, String)> {
     let texts = |value: &Value| -> Vec<String> {
         match value {
             Value::String(text) => vec![text.clone()],

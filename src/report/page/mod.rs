@@ -18,18 +18,18 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use self::text::visible;
 use super::chart::number::figure;
 use super::{Answer, Finished, Learnt, Record, charts};
-use crate::files;
+use crate::files::{self, Target};
 
 /// How the title of each page ends, after the name of the state.
 const TITLE: &str = "state-tune";
 
 /// The page of a run, written at its end.
-pub struct Page(PathBuf);
+pub struct Page(Target);
 
 impl Page {
     /// A page that is to be written to `path`.
     pub fn new(path: &Path) -> Self {
-        Self(path.to_path_buf())
+        Self(Target::new(path))
     }
 
     /// Whether what is at `path` may be replaced: its title says that this program wrote it.
@@ -49,8 +49,8 @@ impl Record for Page {
         "report"
     }
 
-    fn path(&self) -> &Path {
-        &self.0
+    fn path(&self) -> PathBuf {
+        self.0.path()
     }
 
     /// Writes the page, atomically.
@@ -59,8 +59,7 @@ impl Record for Page {
             return Ok(false);
         };
         let text = document(run, &learnt()?).into_string();
-        let path = files::resolved(&self.0);
-        files::replace(&path, |file| file.write_all(text.as_bytes()))?;
+        files::replace(&self.path(), |file| file.write_all(text.as_bytes()))?;
         Ok(true)
     }
 }

@@ -4,8 +4,8 @@
 //! files. Entries may not overlap (or a few kilobytes could be unpacked a million times over), and
 //! may not claim to unpack to more than deflate can produce.
 //!
-//! The checksums of stored entries are not verified: that would read a whole model from disk to use
-//! one tensor, and PyTorch can be told to write none.
+//! The checksums of stored entries are verified in files as small as states are. In a large model
+//! that would read all of it from disk to use one tensor. PyTorch can be told to write none.
 
 use std::io::{Cursor, Read};
 use std::ops::Range;
@@ -20,6 +20,8 @@ use crate::system;
 const LONGEST_PICKLE: u64 = 4 << 20;
 /// A note is a few lines.
 const LONGEST_NOTE: u64 = 64 << 10;
+/// Files up to this size are read whole, to verify their checksums: 256 MiB.
+const VERIFIED: usize = 256 << 20;
 /// Deflate's densest code spends 2 bits on 258 bytes.
 const MOST_INFLATION: u64 = 1032;
 
@@ -80,6 +82,7 @@ impl<'a> Archive<'a> {
         };
         let raw = self.zip.by_index_raw(index)?;
         let (size, packed, method) = (raw.size(), raw.compressed_size(), raw.compression());
+        let checksum = raw.crc32();
         if raw.encrypted() {
             return Err(Error::Encrypted { entry: entry() });
         }
@@ -99,11 +102,18 @@ impl<'a> Archive<'a> {
             CompressionMethod::Stored if size != packed => {
                 Err(damaged(format!("it is stored in {packed} bytes")))
             }
-            CompressionMethod::Stored => raw
-                .data_start()
-                .and_then(|start| range(start, size))
-                .and_then(|range| self.file.slice(range))
-                .ok_or_else(|| damaged("it reaches past the end of the file".into())),
+            CompressionMethod::Stored => {
+                let range = raw.data_start().and_then(|start| range(start, size));
+                let bytes = range
+                    .and_then(|range| self.file.slice(range))
+                    .ok_or_else(|| damaged("it reaches past the end of the file".into()))?;
+                // 0 is what stands there if PyTorch was told to write none.
+                let is_verified = checksum != 0 && self.file.len() <= VERIFIED;
+                if is_verified && crc32fast::hash(&bytes) != checksum {
+                    return Err(damaged("its checksum does not agree with it".into()));
+                }
+                Ok(bytes)
+            }
             CompressionMethod::Deflated if size > packed.saturating_mul(MOST_INFLATION) => {
                 Err(Error::Inflation {
                     entry: entry(),

@@ -55,12 +55,13 @@ pub fn parse(file: &Bytes) -> Result<Value, Error> {
     parse_with_note(file, None).map(|(value, _)| value)
 }
 
-/// As [`parse`], with the entry `note`, if it is there and can be read: one of which `torch.load`
-/// takes no notice.
+/// As [`parse`], with the entry `note`, if it is there: one of which `torch.load` takes no notice.
 pub fn parse_with_note(file: &Bytes, note: Option<&str>) -> Result<(Value, Option<Bytes>), Error> {
     let mut archive = archive::Archive::open(file)?;
-    // A note that cannot be read is no reason to refuse the file.
-    let note = note.and_then(|name| archive.note(name).ok());
+    let note = match note.map(|name| archive.note(name)) {
+        None | Some(Err(Error::MissingEntry { .. })) => None,
+        Some(note) => Some(note?),
+    };
     let code = archive.pickle()?;
     let value = pickle::run(&code, tensor::Storages::new(archive))?;
     Ok((value, note))

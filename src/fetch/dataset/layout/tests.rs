@@ -122,7 +122,7 @@ fn the_conversions_folders_are_configurations_and_splits() {
 
 #[test]
 fn patterns_of_a_card_in_every_form() {
-    let found = |json: &str| patterns(&serde_json::from_str(json).unwrap());
+    let found = |json: &str| data_files(&serde_json::from_str(json).unwrap());
     let pair = |split: &str, pattern: &str| (split.to_string(), pattern.to_string());
     assert_eq!(found(r#""a*.csv""#), [pair("train", "a*.csv")]);
     assert_eq!(

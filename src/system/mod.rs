@@ -1,5 +1,7 @@
 //! What the system tells: this machine's processor, how much memory there is and was needed, which
-//! signals are ignored.
+//! signals are ignored, and which come ([`signals`]).
+
+pub mod signals;
 
 use std::fs;
 
@@ -18,6 +20,10 @@ pub fn processor() -> Option<String> {
 pub fn free() -> Option<u64> {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory).ok()?;
+    // Without /proc it is 0, which is no machine's.
+    if system.total_memory() == 0 {
+        return None;
+    }
     let machine = system.available_memory();
     Some(match system.cgroup_limits() {
         Some(limits) => machine.min(limits.free_memory),

@@ -1,0 +1,184 @@
+//! Signals that ask the program to stop: Ctrl-C, SIGTERM, a terminal that goes away, SIGUSR1 (which
+//! launchers send before they stop a job), and limits on processor time and on the size of files.
+//!
+//! One stop often comes as several signals: GNU `timeout` signals its child and then its group, a
+//! closed terminal is told by the shell and by the kernel, systemd may send SIGTERM and SIGHUP. So
+//! what comes within a second of the first belongs to the same request, and only a later signal
+//! ends the program at once.
+//!
+//! Work that has something to save listens ([`Listener`]). While nobody listens, a signal ends the
+//! program as if it were not caught, and does so as process 1 of a container too, where the system
+//! would ignore it.
+
+use std::io;
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGXFSZ};
+use signal_hook::{flag, iterator, low_level};
+
+use super::ignores;
+
+/// Signals that come this soon after the first belong to the same request.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// Signals that someone sends, and may send again out of impatience. The others come from the
+/// system: SIGXCPU each second once the time is over.
+const SENT: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1];
+
+/// What the whole process shares, since signals come to the process.
+struct Process {
+    /// Whether nobody listens, so that a signal has its usual effect.
+    is_usual: Arc<AtomicBool>,
+    listeners: Mutex<Vec<Arc<Heard>>>,
+    /// To the thread that gives notice.
+    answers: Sender<Arc<Heard>>,
+}
+
+/// What one listener has heard.
+struct Heard {
+    /// The first signal; 0 is none.
+    signal: AtomicI32,
+    /// When it came.
+    since: OnceLock<Instant>,
+    notice: Box<dyn Fn(i32) + Send + Sync>,
+    at_once: Box<dyn Fn() + Send + Sync>,
+}
+
+static PROCESS: Mutex<Option<Arc<Process>>> = Mutex::new(None);
+
+/// Catches signals from here on, for as long as the process lives. A signal that is ignored when
+/// the program starts, as `nohup` or a shell's `&` has it, stays ignored.
+pub fn catch() -> io::Result<()> {
+    Process::get().map(drop)
+}
+
+impl Process {
+    fn get() -> io::Result<Arc<Self>> {
+        let mut process = locked(&PROCESS);
+        if let Some(process) = &*process {
+            return Ok(Arc::clone(process));
+        }
+        let new = Self::new()?;
+        *process = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn new() -> io::Result<Arc<Self>> {
+        let (answers, to_answer) = mpsc::channel::<Arc<Heard>>();
+        let process = Arc::new(Self {
+            is_usual: Arc::new(AtomicBool::new(true)),
+            listeners: Mutex::default(),
+            answers,
+        });
+        let caught: Vec<i32> = SENT
+            .into_iter()
+            .chain([SIGXCPU, SIGXFSZ])
+            .filter(|&signal| !ignores(signal))
+            .collect();
+        // These handlers run before those of the iterator, which are registered later.
+        for &signal in &caught {
+            let is_usual = Arc::clone(&process.is_usual);
+            match signal {
+                // Whoever writes past the limit on the size of files gets an error.
+                SIGXFSZ => {}
+                // The usual effect would be none.
+                _ if process::id() == 1 => {
+                    flag::register_conditional_shutdown(signal, 128 + signal, is_usual)?;
+                }
+                _ => {
+                    flag::register_conditional_default(signal, is_usual)?;
+                }
+            }
+        }
+        let mut arriving = iterator::Signals::new(caught)?;
+        let of_thread = Arc::clone(&process);
+        let thread = |name: &str| thread::Builder::new().name(name.to_string());
+        thread("signals").spawn(move || {
+            for signal in arriving.forever() {
+                of_thread.tell(signal);
+            }
+        })?;
+        // Whoever reads the notices may let them wait; signals must not.
+        thread("notices").spawn(move || {
+            for heard in to_answer {
+                (heard.notice)(heard.signal.load(Ordering::SeqCst));
+            }
+        })?;
+        Ok(process)
+    }
+
+    /// Tells a signal to the listeners, or ends the program by it.
+    fn tell(&self, signal: i32) {
+        for heard in locked(&self.listeners).iter() {
+            match heard.since.get() {
+                None => {
+                    let _ = heard.since.set(Instant::now());
+                    heard.signal.store(signal, Ordering::SeqCst);
+                    // The thread that answers lives as long as this one.
+                    let _ = self.answers.send(Arc::clone(heard));
+                }
+                Some(since) if SENT.contains(&signal) && since.elapsed() > TOGETHER => {
+                    (heard.at_once)();
+                    low_level::exit(128 + signal);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Hears the first signal that comes while it lives, and keeps the program from ending by it.
+pub struct Listener {
+    process: Arc<Process>,
+    heard: Arc<Heard>,
+}
+
+impl Listener {
+    /// `notice` is called with the signal as soon as it comes, and `at_once` before the program
+    /// ends by a later one; each on another thread.
+    pub fn new(
+        notice: impl Fn(i32) + Send + Sync + 'static,
+        at_once: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let process = Process::get()?;
+        let heard = Arc::new(Heard {
+            signal: AtomicI32::new(0),
+            since: OnceLock::new(),
+            notice: Box::new(notice),
+            at_once: Box::new(at_once),
+        });
+        let mut listeners = locked(&process.listeners);
+        listeners.push(Arc::clone(&heard));
+        process.is_usual.store(false, Ordering::SeqCst);
+        drop(listeners);
+        Ok(Self { process, heard })
+    }
+
+    /// The first signal that came, if one did.
+    pub fn caught(&self) -> Option<i32> {
+        match self.heard.signal.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut listeners = locked(&self.process.listeners);
+        listeners.retain(|other| !Arc::ptr_eq(other, &self.heard));
+        if listeners.is_empty() {
+            self.process.is_usual.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Nothing here panics while it holds a lock.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

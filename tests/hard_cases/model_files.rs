@@ -1,0 +1,132 @@
+//! A model's file that another program writes to while a run or an answer reads it.
+#![cfg(unix)]
+
+use std::fs;
+use std::process::Stdio;
+
+use state_tune::tensors::pth;
+
+use crate::common::{self, Dir, tiny};
+
+/// The tiny model with tensors that are not compressed, so that they are mapped.
+fn model(dir: &Dir) {
+    let value = pth::read(&tiny("model.pth")).unwrap();
+    pth::write(&dir.path("m.pth"), &value).unwrap();
+}
+
+#[test]
+fn a_run_ends_in_one_line_with_its_last_good_state() {
+    for is_cut in [false, true] {
+        let dir = Dir::new();
+        model(&dir);
+        let flags = [
+            "--model_location=m.pth",
+            "--max_epochs=100000",
+            "--log_file=log",
+            "--report=page.html",
+        ];
+        let mut run = dir.command(&flags);
+        let mut run = run
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        common::first_step(&mut run, &dir.path("log"));
+        let file = fs::File::options()
+            .write(true)
+            .open(dir.path("m.pth"))
+            .unwrap();
+        match is_cut {
+            true => file.set_len(1000).unwrap(),
+            false => {
+                let whole = fs::read(dir.path("m.pth")).unwrap();
+                fs::write(dir.path("m.pth"), whole).unwrap();
+            }
+        }
+        let run = run.wait_with_output().unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        for words in [
+            "m.pth was written to by another program",
+            "the last good state is in state.pth",
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(pth::read(&dir.path("state.pth")).is_ok());
+        assert!(dir.path("page.html").exists(), "without answers");
+    }
+}
+
+#[test]
+fn a_model_that_is_removed_or_replaced_is_told_and_costs_nothing() {
+    let dir = Dir::new();
+    model(&dir);
+    let flags = [
+        "--model_location=m.pth",
+        "--max_epochs=100000",
+        "--log_file=log",
+    ];
+    let mut run = dir.command(&flags);
+    let mut run = run
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    common::first_step(&mut run, &dir.path("log"));
+    fs::write(dir.path("new.pth"), "another model").unwrap();
+    fs::rename(dir.path("new.pth"), dir.path("m.pth")).unwrap();
+    let before = common::losses(&dir.path("log")).len();
+    while common::losses(&dir.path("log")).len() < before + 3 {
+        assert!(run.try_wait().unwrap().is_none(), "it goes on");
+    }
+    common::signal(&run, "TERM");
+    let run = run.wait_with_output().unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(
+        said.matches("note   m.pth was removed or replaced").count(),
+        1,
+        "{said}"
+    );
+    assert_eq!(run.status.code(), Some(143));
+    assert!(run.stderr.is_empty() && dir.path("state.pth").exists());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_from_a_model_that_is_cut_short_ends_in_one_line() {
+    use std::io::Read;
+
+    let dir = Dir::new();
+    dir.succeeds(&["--max_epochs=0.01"]);
+    model(&dir);
+    let flags = [
+        "--model_location=m.pth",
+        "--prompt=user: a\\n\\nassistant:",
+        "--max_tokens=100000000",
+        "--response_end=never",
+        "--temperature=1",
+    ];
+    let mut run = dir.command(&flags);
+    let mut run = run
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = run.stdout.take().unwrap();
+    out.read_exact(&mut [0; 30]).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(dir.path("m.pth"))
+        .unwrap();
+    file.set_len(1000).unwrap();
+    // Its answer goes on until it meets what is gone.
+    std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+    let run = run.wait_with_output().unwrap();
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{error}");
+    assert_eq!(
+        error,
+        "error: another program has cut this file short while it was read: m.pth\n"
+    );
+}
