@@ -108,20 +108,38 @@ pub fn note(file: &[u8], name: &str) -> Option<String> {
     metadata.metadata().as_ref()?.get(name).cloned()
 }
 
-/// Writes tensors by name, a text under a name of its own, and a checksum of it all. The file
-/// appears whole or not at all.
+/// Writes tensors by name, and a text under a name of its own. The file appears whole or not at
+/// all.
 pub fn write(
     path: &Path,
     tensors: &BTreeMap<String, Stored>,
     (name, text): (&str, &str),
+) -> Result<(), Error> {
+    let notes = HashMap::from([(name.to_string(), text.to_string())]);
+    write_with(path, tensors, notes)
+}
+
+/// The same with a checksum of it all among the texts, for a file that no other program reads.
+pub fn write_with_checksum(
+    path: &Path,
+    tensors: &BTreeMap<String, Stored>,
+    (name, text): (&str, &str),
+) -> Result<(), Error> {
+    let mut notes = HashMap::from([(name.to_string(), text.to_string())]);
+    notes.insert(CHECKSUM.to_string(), checksum(tensors, &notes));
+    write_with(path, tensors, notes)
+}
+
+fn write_with(
+    path: &Path,
+    tensors: &BTreeMap<String, Stored>,
+    notes: HashMap<String, String>,
 ) -> Result<(), Error> {
     let views = tensors.iter().map(|(name, tensor)| {
         let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes);
         view.map(|view| (name, view))
     });
     let views: Vec<_> = views.collect::<Result<_, _>>().map_err(Error::Write)?;
-    let mut notes = HashMap::from([(name.to_string(), text.to_string())]);
-    notes.insert(CHECKSUM.to_string(), checksum(tensors, &notes));
     let bytes = safetensors::serialize(views, Some(notes)).map_err(Error::Write)?;
     files::replace(path, |file| file.write_all(&bytes))?;
     Ok(())

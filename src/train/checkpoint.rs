@@ -114,7 +114,11 @@ fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) ->
         let stored = Stored::new(Element::F32, tensor.dims().to_vec(), &numbers);
         tensors.insert(name, stored);
     }
-    Ok(safetensors::write(path, &tensors, (TAG, PROGRAM))?)
+    Ok(safetensors::write_with_checksum(
+        path,
+        &tensors,
+        (TAG, PROGRAM),
+    )?)
 }
 
 /// Whether a file is a checkpoint of ours, by its tag.
