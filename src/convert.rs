@@ -31,6 +31,9 @@ pub struct Options {
     pub from: Option<Format>,
     /// The model that the state belongs to.
     pub model: Option<PathBuf>,
+    /// Turn every matrix of the input round: a file whose matrices stand the other way than its
+    /// format has them.
+    pub transpose: bool,
     /// Run the model over the soft prompt and write the state after it.
     pub fold: bool,
     /// Shifts and matrices are multiplied by this.
@@ -79,6 +82,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             tuned_on = tuned_on.filter(|model| other.model() == Some(model));
             first.state.mixed(&other.state, *share).with_context(what)?
         }
+        None if options.transpose => first.state.transposed()?,
         None => first.state.clone(),
     };
     let state = state.scaled(options.scale)?;

@@ -1,31 +1,72 @@
-//! `state-tune inspect`: what a file is.
+//! `state-tune inspect`: what a file is, and whether a state suits a model.
 
-use std::path::Path;
+mod orientation;
 
-use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
 use crate::console::Console;
+use crate::data::Formats;
 use crate::model::{Config, ModelFile, Rwkv};
 use crate::ops::linear::ProductType;
-use crate::state_file::{self, Format, StateFile};
+use crate::setting::MODEL;
+use crate::state_file::{self, Format, OtherModel, StateFile};
 
-/// Says on `console` what a state or a model is. Errors when it is neither, with both reasons.
-pub fn run(path: &Path, console: &Console) -> Result<()> {
+/// What to look at, and what to hold it against.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A state or a model.
+    pub path: PathBuf,
+    /// What a state is held against, if anything.
+    pub against: Option<Against>,
+}
+
+/// What a state is held against.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// The model that the state should belong to.
+    pub model: PathBuf,
+    /// Examples by whose loss to tell which way the state's matrices stand.
+    pub data: Option<PathBuf>,
+    /// How the examples become text.
+    pub formats: Formats,
+    /// Whether the state may have been tuned on another model of the same shape.
+    pub other_model: OtherModel,
+}
+
+/// Says on `console` what a state or a model is, and whether a state suits the model that it is
+/// held against. Errors when it is neither, with both reasons.
+pub fn run(options: &Options, console: &Console) -> Result<()> {
+    let Options { path, against } = options;
     let shown = path.display();
-    let why_no_state = match state_file::open(path, None) {
-        Ok(found) => {
+    let why_no_state = match (state_file::open(path, None), against) {
+        (Ok(found), _) => {
             if found.format == Format::MODEL {
                 let file = ModelFile::open(path)?;
                 model(&Config::of(&file)?, &file, path, console)?;
             }
-            return state(&found, console).with_context(|| format!("cannot read {shown}"));
+            state(&found, console).with_context(|| format!("cannot read {shown}"))?;
+            return match against {
+                Some(against) => orientation::tell(path, Some(found.format), against, console),
+                None => Ok(()),
+            };
         }
-        Err(error @ state_file::Error::Unclear { .. }) => bail!("{shown}: {error}"),
-        Err(error) => error,
+        (Err(state_file::Error::Unclear { .. }), Some(against)) if against.data.is_some() => {
+            return orientation::tell(path, None, against, console);
+        }
+        (Err(error @ state_file::Error::Unclear { .. }), _) => bail!("{shown}: {error}"),
+        (Err(error), _) => error,
     };
     match ModelFile::open(path).and_then(|model| Ok((Config::of(&model)?, model))) {
-        Ok((config, file)) => model(&config, &file, path, console),
+        Ok((config, file)) => {
+            ensure!(
+                against.is_none(),
+                "{shown} is a model without a state; a state is what {MODEL} is for"
+            );
+            model(&config, &file, path, console)
+        }
         Err(why_no_model) => bail!(
             "{shown} can be used neither as a state ({why_no_state}) nor as a model \
              ({why_no_model:#})"

@@ -49,7 +49,8 @@
 //!                run_record, step, learner, memory_plan, model_files, limits, signals, finish (what
 //!                is written)
 //! sample/        test mode, base and tuned: one prompt, a file of prompts, a conversation
-//! convert        a state from one format to another; inspect: what a file is
+//! convert        a state from one format to another; inspect: what a file is, and which way a
+//!                state's matrices stand
 //! report/        what a run leaves, a Record each: log, TensorBoard, curve, page; history,
 //!                summary, chart/
 //! generate/      text from a model token by token: what is drawn, what ends it

@@ -63,8 +63,9 @@ fn run(command: Command, console: &Console) -> anyhow::Result<Option<i32>> {
             let show = || with_signals(|| quickstart::run(&options, console));
             Processor::default().run(show).map(signal_of)
         }
-        Command::Inspect { path } => {
-            inspect::run(&path, console)?;
+        Command::Inspect { options } => {
+            let inspect = || with_signals(|| inspect::run(&options, console));
+            ops::cpu::threads::with_threads(None, inspect)??;
             Ok(None)
         }
         Command::Sample { options } => {

@@ -93,9 +93,10 @@ settings! {
     WEIGHTS = "weights",
     CPU = "cpu",
     THREADS = "threads",
-    // Of `convert` alone.
+    // Of the tools alone.
     FROM = "from",
     TO = "to",
     MODEL = "model",
     FOLD = "fold",
+    TRANSPOSE = "transpose",
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 
-use common::{Dir, tiny};
+use common::{Dir, GENERATIONS, tiny};
 use serde_json::Value;
 use state_tune::data::{Formats, dataset};
 use state_tune::evaluate;
@@ -184,22 +184,28 @@ fn a_run_shows_itself_as_a_page_and_to_tensorboard() {
         1,
         &["--report none/page.html", "no directory"],
     );
-    let flags = [
-        "--max_epochs=0.1",
-        "--report=run.html",
-        "--tensorboard=board",
-        &eval(),
-    ];
-    for _ in 0..2 {
-        dir.succeeds(&flags);
+    for generation in GENERATIONS {
+        let dir = Dir::new();
+        let model = generation.model().display().to_string();
+        let flags = [
+            "--max_epochs=0.1",
+            "--report=run.html",
+            "--tensorboard=board",
+            "--model_location",
+            &model,
+            &eval(),
+        ];
+        for _ in 0..2 {
+            dir.succeeds(&flags);
+        }
+        let page = fs::read_to_string(dir.path("run.html")).unwrap();
+        for words in ["held-out", "--learningrate", "Arr, that be", "4 layers"] {
+            assert!(page.contains(words), "{words}");
+        }
+        assert_eq!(
+            fs::read_dir(dir.path("board")).unwrap().count(),
+            2,
+            "a file for each run"
+        );
     }
-    let page = fs::read_to_string(dir.path("run.html")).unwrap();
-    for words in ["held-out", "--learningrate", "Arr, that be", "4 layers"] {
-        assert!(page.contains(words), "{words}");
-    }
-    assert_eq!(
-        fs::read_dir(dir.path("board")).unwrap().count(),
-        2,
-        "a file for each run"
-    );
 }

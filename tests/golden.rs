@@ -6,11 +6,10 @@ mod common;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 use common::close::close_by_norm;
-use common::golden;
+use common::{GENERATIONS, Generation, golden};
 use state_tune::data::Example;
 use state_tune::evaluate;
 use state_tune::generate::{self, Settings};
@@ -383,51 +382,56 @@ fn twenty_steps_of_training_however_a_batch_is_computed(device: DeviceChoice) {
     }
 }
 
+fn tiny_model(generation: Generation) -> Rwkv {
+    let file = ModelFile::open(&generation.model()).unwrap();
+    Rwkv::load(&file, ProductType::F32).unwrap()
+}
+
 #[test]
 fn greedy_answers_from_a_state_that_pytorch_wrote() {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
-    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), ProductType::F32).unwrap();
-    let tuned = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
-    let base = State::zeros(model.config()).unwrap();
-    let cases: Vec<serde_json::Value> =
-        serde_json::from_str(&std::fs::read_to_string(golden("tiny_greedy.json")).unwrap())
-            .unwrap();
-    assert!(cases.len() >= 8);
-    for case in cases {
-        assert!(
-            case["min_margin"].as_f64().unwrap() > 1e-3,
-            "the oracle's own choice should not hang on rounding"
-        );
-        let prompt = case["prompt"].as_str().unwrap();
-        for (state, ids) in [(&base, "base_ids"), (&tuned, "tuned_ids")] {
-            let greedy = Settings::greedy(40);
-            let (text, _) =
-                generate::answer(&model, &Tokenizer::world().encode(prompt), state, &greedy)
-                    .unwrap();
-            let ids: Vec<u32> = case[ids]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|id| id.as_u64().unwrap() as u32)
-                .collect();
-            assert_eq!(text.as_bytes(), Tokenizer::world().decode(&ids), "{case}");
+    for generation in GENERATIONS {
+        let model = tiny_model(generation);
+        let tuned = state_file::read(&generation.state(), model.config()).unwrap();
+        let base = State::zeros(model.config()).unwrap();
+        let cases = generation.answers();
+        assert!(cases.len() >= 8);
+        for case in cases {
+            assert!(
+                case["min_margin"].as_f64().unwrap() > 1e-3,
+                "the oracle's own choice should not hang on rounding"
+            );
+            let prompt = case["prompt"].as_str().unwrap();
+            for (state, ids) in [(&base, "base_ids"), (&tuned, "tuned_ids")] {
+                let greedy = Settings::greedy(40);
+                let (text, _) =
+                    generate::answer(&model, &Tokenizer::world().encode(prompt), state, &greedy)
+                        .unwrap();
+                let ids: Vec<u32> = case[ids]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|id| id.as_u64().unwrap() as u32)
+                    .collect();
+                assert_eq!(text.as_bytes(), Tokenizer::world().decode(&ids), "{case}");
+            }
         }
     }
 }
 
 #[test]
 fn a_state_pytorch_wrote_comes_back_as_it_was_when_written_again() {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/tiny/model.pth");
-    let model = Rwkv::load(&ModelFile::open(&model).unwrap(), ProductType::F32).unwrap();
-    let state = state_file::read(&golden("tiny_state.pth"), model.config()).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("state.pth");
-    state_file::write(&path, &state, Element::Bf16, Format::STATE, None).unwrap();
-    // Tensor for tensor, with types and shapes: the two files say the same.
-    assert_eq!(
-        state_tune::tensors::pth::read(&path).unwrap(),
-        state_tune::tensors::pth::read(&golden("tiny_state.pth")).unwrap()
-    );
+    for generation in GENERATIONS {
+        let model = tiny_model(generation);
+        let state = state_file::read(&generation.state(), model.config()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.pth");
+        state_file::write(&path, &state, Element::Bf16, Format::STATE, None).unwrap();
+        // Tensor for tensor, with types and shapes: the two files say the same.
+        assert_eq!(
+            state_tune::tensors::pth::read(&path).unwrap(),
+            state_tune::tensors::pth::read(&generation.state()).unwrap()
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::io::Write;
 use std::process::{Output, Stdio};
 
-use common::{Dir, golden, tiny};
+use common::{Dir, GENERATIONS, Generation, golden, tiny};
 use serde_json::Value;
 use state_tune::generate::{self, FinishReason, Settings, Talk};
 use state_tune::model::{ModelFile, Rwkv, State};
@@ -19,19 +19,19 @@ fn tuned_flag() -> String {
     format!("--save_filename={}", golden("tiny_state.pth").display())
 }
 
-fn model() -> Rwkv {
-    let checkpoint = ModelFile::open(&tiny("model.pth")).unwrap();
-    Rwkv::load(&checkpoint, ProductType::F32).unwrap()
+/// The model of a generation, and the state tuned on it.
+fn flags_of(generation: Generation) -> [String; 2] {
+    [
+        format!("--model_location={}", generation.model().display()),
+        format!("--save_filename={}", generation.state().display()),
+    ]
 }
 
-fn tuned(model: &Rwkv) -> State {
-    state_file::read(&golden("tiny_state.pth"), model.config()).unwrap()
-}
-
-/// What the reference answers, greedily.
-fn oracle() -> Vec<Value> {
-    let text = std::fs::read_to_string(golden("tiny_greedy.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
+fn loaded(generation: Generation) -> (Rwkv, State) {
+    let checkpoint = ModelFile::open(&generation.model()).unwrap();
+    let model = Rwkv::load(&checkpoint, ProductType::F32).unwrap();
+    let tuned = state_file::read(&generation.state(), model.config()).unwrap();
+    (model, tuned)
 }
 
 fn json(lines: &str) -> Vec<Value> {
@@ -66,8 +66,14 @@ fn talks(flags: &[&str], typed: &str) -> String {
 
 #[test]
 fn a_file_of_prompts_is_answered_as_the_reference_does() {
+    for generation in GENERATIONS {
+        prompts_are_answered_as_the_reference_does(generation);
+    }
+}
+
+fn prompts_are_answered_as_the_reference_does(generation: Generation) {
     let dir = Dir::new();
-    let cases = oracle();
+    let cases = generation.answers();
     let strings: Vec<String> = cases
         .iter()
         .map(|case| case["prompt"].to_string())
@@ -78,7 +84,8 @@ fn a_file_of_prompts_is_answered_as_the_reference_does() {
         strings.join("\n")
     );
     dir.write("prompts.jsonl", file);
-    let said = dir.succeeds(&["--prompts=prompts.jsonl", &tuned_flag()]);
+    let [model, tuned] = flags_of(generation);
+    let said = dir.succeeds(&["--prompts=prompts.jsonl", &model, &tuned]);
     assert!(
         said.starts_with("{\"line\":1,\"prompt\":\"user: "),
         "{said}"
@@ -179,8 +186,14 @@ fn drawn_answers_are_repeatable_and_both_start_alike() {
 
 #[test]
 fn a_talk_reads_on_as_if_all_had_been_said_at_once() {
-    let model = model();
-    let (tuned, base) = (tuned(&model), State::zeros(model.config()).unwrap());
+    for generation in GENERATIONS {
+        a_talk_reads_on(generation);
+    }
+}
+
+fn a_talk_reads_on(generation: Generation) {
+    let (model, tuned) = loaded(generation);
+    let base = State::zeros(model.config()).unwrap();
     let lines = [
         "What is eight plus eight?",
         "Is a cat smaller than a lion?",
@@ -208,7 +221,8 @@ fn a_talk_reads_on_as_if_all_had_been_said_at_once() {
         assert_ne!(by_tuned, by_base);
         let flag = format!("--max_tokens={max_tokens}");
         let typed = lines.join("\n");
-        let flags = [flag.as_str()];
+        let [model, tuned] = flags_of(generation);
+        let flags = [flag.as_str(), &model, &tuned];
         assert_eq!(talks(&flags, &typed), by_tuned);
         assert_eq!(
             talks(&flags, &format!("/base\n{typed}\n/quit\nmore")),
@@ -290,9 +304,9 @@ fn readers_that_leave_end_it_quietly() {
 
 #[test]
 fn a_text_ends_an_answer_wherever_tokens_are_cut() {
-    let model = model();
-    let tuned = tuned(&model);
-    let case = &oracle()[0];
+    let [five, _] = GENERATIONS;
+    let (model, tuned) = loaded(five);
+    let case = &five.answers()[0];
     let (prompt, whole) = (
         case["prompt"].as_str().unwrap(),
         case["tuned"].as_str().unwrap(),
@@ -325,9 +339,9 @@ fn a_text_ends_an_answer_wherever_tokens_are_cut() {
 
 #[test]
 fn an_ended_answer_has_been_read_with_the_text_that_ended_it() {
-    let model = model();
-    let tuned = tuned(&model);
-    let case = &oracle()[0];
+    let [five, _] = GENERATIONS;
+    let (model, tuned) = loaded(five);
+    let case = &five.answers()[0];
     let prompt = case["prompt"].as_str().unwrap();
     let settings = Settings {
         stop: Some(" be".into()),

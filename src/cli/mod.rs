@@ -12,13 +12,12 @@ mod tools;
 mod values;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
 
 use self::args::Args;
-use crate::{convert, quickstart, sample, setting, train};
+use crate::{convert, inspect, quickstart, sample, setting, train};
 
 /// What the program is asked to do.
 #[derive(Debug)]
@@ -50,8 +49,8 @@ pub enum Command {
     },
     /// Say what a file is.
     Inspect {
-        /// The file, of any format that is known.
-        path: PathBuf,
+        /// The file, of any format that is known, and what it is held against.
+        options: Box<inspect::Options>,
     },
 }
 
@@ -108,6 +107,7 @@ pub fn write_settings_as_flags() {
 pub fn command() -> clap::Command {
     Args::command()
         .mut_args(loosened)
+        .mut_subcommand("inspect", tools::formatters_need_data)
         .mut_subcommands(|tool| tool.mut_args(loosened))
 }
 

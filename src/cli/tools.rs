@@ -4,15 +4,15 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
+use clap::{Arg, Args, Subcommand};
 use clap_complete::Shell;
 
 use super::args::Formatters;
-use super::values::{one_of, other_model, positive, share};
+use super::values::{one_of, other_model, positive, rows_file, share};
 use super::{Command, Exit, command, usage};
 use crate::model::Generation;
 use crate::state_file::{FORMATS, Format};
-use crate::{convert, quickstart};
+use crate::{convert, inspect, quickstart};
 
 const GENERATIONS: &[(&str, Generation)] = &[("5", Generation::Five), ("7", Generation::Seven)];
 
@@ -47,11 +47,33 @@ pub enum Tool {
     },
     /// Print the manual page: state-tune man > state-tune.1.
     Man,
-    /// Say what a state or a model is.
-    Inspect {
-        /// The file
-        file: PathBuf,
-    },
+    /// Say what a state or a model is, and whether a state suits a model.
+    ///
+    /// With --model and --data_path it is told which way round a state's matrices stand, [key,
+    /// value] or [value, key]: the one by which the examples' loss is lower.
+    Inspect(Box<Inspect>),
+}
+
+#[derive(Args, Debug)]
+#[command(rename_all = "snake_case")]
+pub struct Inspect {
+    /// The file
+    file: PathBuf,
+
+    /// The model that the state should belong to
+    #[arg(long, alias = "model_location", value_name = "FILE")]
+    model: Option<PathBuf>,
+
+    /// Data by which to tell which way round its matrices stand; needs --model
+    #[arg(long, value_name = "FILE", requires = "model", value_parser = rows_file())]
+    data_path: Option<PathBuf>,
+
+    #[command(flatten)]
+    formatters: Formatters,
+
+    /// Take a state that was tuned on another model of the same shape; needs --model
+    #[arg(long, requires = "model")]
+    force: bool,
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +94,11 @@ pub struct Convert {
     /// The model that the state belongs to; needed for --fold and --to model
     #[arg(long, alias = "model_location", value_name = "FILE")]
     model: Option<PathBuf>,
+
+    /// Turn the matrices round: for a state whose matrices stand the other way than its format has
+    /// them
+    #[arg(long, conflicts_with = "mix")]
+    transpose: bool,
 
     /// Run the soft prompt and keep the state after it instead
     #[arg(long)]
@@ -106,12 +133,28 @@ impl Tool {
             }),
             Self::Completions { shell } => Err(Exit::Shown(completions(shell))),
             Self::Man => Err(Exit::Shown(manual())),
-            Self::Inspect { file } => Ok(Command::Inspect { path: file }),
+            Self::Inspect(inspect) => Ok(Command::Inspect {
+                options: Box::new(inspect.options()),
+            }),
             Self::Convert(convert) => convert.options().map(|options| Command::Convert {
                 options: Box::new(options),
             }),
         }
     }
+}
+
+/// Has the texts around data refused where there are no data.
+pub fn formatters_need_data(inspect: clap::Command) -> clap::Command {
+    let formatters = Formatters::augment_args(clap::Command::new(""));
+    let is_one = |arg: &Arg| {
+        formatters
+            .get_arguments()
+            .any(|f| f.get_id() == arg.get_id())
+    };
+    inspect.mut_args(|arg| match is_one(&arg) {
+        true => arg.requires("data_path"),
+        false => arg,
+    })
 }
 
 fn completions(shell: Shell) -> String {
@@ -128,6 +171,27 @@ fn manual() -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+impl Inspect {
+    fn options(self) -> inspect::Options {
+        let Self {
+            file,
+            model,
+            data_path,
+            formatters,
+            force,
+        } = self;
+        inspect::Options {
+            path: file,
+            against: model.map(|model| inspect::Against {
+                model,
+                data: data_path,
+                formats: formatters.formats(),
+                other_model: other_model(force),
+            }),
+        }
+    }
+}
+
 impl Convert {
     fn options(self) -> Result<convert::Options, Exit> {
         let Self {
@@ -135,6 +199,7 @@ impl Convert {
             to,
             from,
             model,
+            transpose,
             fold,
             mix,
             state_scale,
@@ -164,6 +229,7 @@ impl Convert {
             to,
             from,
             model,
+            transpose,
             fold,
             scale: state_scale,
             data: data_path,

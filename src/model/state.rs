@@ -117,6 +117,14 @@ impl State {
         self.try_map(|_, tensor| tensor.to_device(device))
     }
 
+    /// The same with every matrix turned round, \[key, value\] to \[value, key\] or back.
+    pub fn transposed(&self) -> Result<Self> {
+        Ok(Self {
+            wkv: self.wkv.transpose(2, 3)?.contiguous()?,
+            ..self.clone()
+        })
+    }
+
     /// The sum of two. Errors when they do not have the same groups, or not of the same shapes.
     pub fn add(&self, other: &Self) -> Result<Self> {
         self.try_zip(other, |_, a, b| a + b)

@@ -50,8 +50,11 @@ pub enum Error {
     #[error(
         "its matrices are of type {dtype:?}, which web-rwkv's files are not: they may stand as \
          [key, value] or as [value, key], and nothing in the file tells; say which by `state-tune \
-         convert` with {FROM} web-rwkv or {FROM} time_state",
-        FROM = setting::FROM
+         convert` with {FROM} web-rwkv or {FROM} time_state; `state-tune inspect` with {MODEL} and \
+         {DATA_PATH} finds out",
+        FROM = setting::FROM,
+        MODEL = setting::MODEL,
+        DATA_PATH = setting::DATA_PATH
     )]
     Unclear {
         /// The type of the matrices.

@@ -38,6 +38,34 @@ pub enum Orientation {
     OfGeneration,
 }
 
+/// Which index of a matrix comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// As in memory.
+    KeyValue,
+    /// The other way round.
+    ValueKey,
+}
+
+impl Order {
+    /// The other of the two.
+    pub fn other(self) -> Self {
+        match self {
+            Self::KeyValue => Self::ValueKey,
+            Self::ValueKey => Self::KeyValue,
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyValue => "[key, value]",
+            Self::ValueKey => "[value, key]",
+        })
+    }
+}
+
 /// Whether a file is of a format, as far as its content shows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Likeness {
@@ -108,16 +136,20 @@ impl Format {
         state: &State,
         generation: Option<Generation>,
     ) -> candle_core::Result<State> {
-        let is_turned = match self.0.orientation {
-            Orientation::KeyValue => false,
-            Orientation::ValueKey => true,
-            Orientation::OfGeneration => generation == Some(Generation::Seven),
-        };
-        let mut turned = state.clone();
-        if is_turned {
-            turned.wkv = state.wkv.transpose(2, 3)?.contiguous()?;
+        match self.order(generation) {
+            Order::KeyValue => Ok(state.clone()),
+            Order::ValueKey => state.transposed(),
         }
-        Ok(turned)
+    }
+
+    /// How its matrices stand in a state of this generation's models; an unknown one is taken for
+    /// RWKV-5.
+    pub fn order(self, generation: Option<Generation>) -> Order {
+        match (self.0.orientation, generation) {
+            (Orientation::ValueKey, _) => Order::ValueKey,
+            (Orientation::OfGeneration, Some(Generation::Seven)) => Order::ValueKey,
+            (Orientation::KeyValue | Orientation::OfGeneration, _) => Order::KeyValue,
+        }
     }
 }
 

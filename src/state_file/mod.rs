@@ -27,7 +27,7 @@ mod tests;
 pub use self::check::check;
 pub use self::error::Error;
 pub use self::file::{OtherModel, StateFile, open, open_for, read};
-pub use self::format::Format;
+pub use self::format::{Format, Order};
 pub use self::model::write_into_model;
 pub use self::table::FORMATS;
 pub use self::tag::Tag;

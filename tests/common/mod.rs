@@ -25,6 +25,46 @@ pub fn golden(file: &str) -> PathBuf {
         .join(file)
 }
 
+/// A shipped tiny model, a state that PyTorch tuned on it, and what the oracle answers from both.
+#[derive(Clone, Copy)]
+pub struct Generation {
+    /// As `--generation` has it.
+    pub name: &'static str,
+    model: &'static str,
+    state: &'static str,
+    answers: &'static str,
+}
+
+pub const GENERATIONS: [Generation; 2] = [
+    Generation {
+        name: "5",
+        model: "model.pth",
+        state: "tiny_state.pth",
+        answers: "tiny_greedy.json",
+    },
+    Generation {
+        name: "7",
+        model: "model_7.pth",
+        state: "tiny_7_state.pth",
+        answers: "tiny_7_greedy.json",
+    },
+];
+
+impl Generation {
+    pub fn model(self) -> PathBuf {
+        tiny(self.model)
+    }
+
+    pub fn state(self) -> PathBuf {
+        golden(self.state)
+    }
+
+    /// An object a prompt.
+    pub fn answers(self) -> Vec<serde_json::Value> {
+        serde_json::from_str(&fs::read_to_string(golden(self.answers)).unwrap()).unwrap()
+    }
+}
+
 /// A directory of a test's own, and the program in it.
 pub struct Dir(TempDir);
 

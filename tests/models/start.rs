@@ -17,9 +17,14 @@ const MODEL: [&str; 8] = [
 /// Runs on the 5.2 model, and gives back the losses and what was said.
 #[track_caller]
 fn run(dir: &Dir, more: &[&str]) -> (Vec<f64>, String) {
+    run_on("model_5.2.pth", dir, more)
+}
+
+#[track_caller]
+fn run_on(model: &str, dir: &Dir, more: &[&str]) -> (Vec<f64>, String) {
     dir.write("data.jsonl", DATA);
     let _ = std::fs::remove_file(dir.path("log"));
-    let model = golden("model_5.2.pth").display().to_string();
+    let model = golden(model).display().to_string();
     let said = dir.succeeds(&[&MODEL[..], &["--model_location", &model], more].concat());
     (losses(&dir.path("log")), said)
 }
@@ -37,7 +42,13 @@ fn run_refused(dir: &Dir, more: &[&str], words: &[&str]) {
 
 #[test]
 fn a_run_goes_on_from_a_state() {
+    goes_on_from_a_state("model_5.2.pth", [2, 2, 32]);
+    goes_on_from_a_state("model_7.pth", [3, 2, 32]);
+}
+
+fn goes_on_from_a_state(model: &str, [layers, heads, size]: [usize; 3]) {
     let dir = Dir::new();
+    let run = |dir: &Dir, more: &[&str]| run_on(model, dir, more);
     // Matrices are saved in f32: what is learnt of them goes on to the last digit.
     let wkv = ["--tune=wkv", "--init=zeros", "--learningrate=0.05"];
     let (whole, _) = run(&dir, &[&wkv[..], &["--max_epochs=2"]].concat());
@@ -64,7 +75,10 @@ fn a_run_goes_on_from_a_state() {
         &["--tune=wkv", "--init=live.pth", "--save_filename=live2.pth"],
     );
     assert_eq!(live[0], whole[1]);
-    write_pth(&dir.path("time_state.pth"), time_states(2, 2, 32));
+    write_pth(
+        &dir.path("time_state.pth"),
+        time_states(layers, heads, size),
+    );
     let (_, said) = run(&dir, &["--init=time_state.pth", "--save_filename=t.pth"]);
     let lacks = "init   time_state.pth (time_state); it has no soft prompt and no token shifts, which start as zeros";
     assert!(said.contains(lacks), "{said}");

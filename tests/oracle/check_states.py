@@ -1,7 +1,8 @@
-"""Loads what `state-tune convert` wrote, as the programs do that it is for: python check_states.py DIRECTORY
+"""Loads what `state-tune convert` wrote, as the programs do that it is for: python check_states.py DIRECTORY 5|7
 
 PyTorch with weights_only=True, safetensors, and the `rwkv` package from the merged model and from the live list, whose
-logits are held against the program's own (model.json and rwkv-live.json beside them).
+logits are held against the program's own (model.json and rwkv-live.json beside them). For RWKV-7 the package's live
+matrices are [value, key], and it starts from zeros whatever state is merged into a model.
 """
 
 import json
@@ -11,11 +12,12 @@ from pathlib import Path
 
 os.environ["RWKV_JIT_ON"] = "0"
 os.environ["RWKV_CUDA_ON"] = "0"
+os.environ["RWKV_V7_ON"] = {"5": "0", "7": "1"}[sys.argv[2]]
 
 import torch
 from safetensors.torch import load_file
 
-HERE = Path(sys.argv[1])
+HERE, SEVEN = Path(sys.argv[1]), sys.argv[2] == "7"
 
 
 def load(name):
@@ -37,7 +39,7 @@ def main():
     st = load_file(HERE / "web-rwkv.st")
     assert len(live) == 3 * layers and len(time_state) == len(st) == layers and len(original) == 3 * layers
     for i in range(layers):
-        key_value = live[3 * i + 1]
+        key_value = live[3 * i + 1].transpose(1, 2) if SEVEN else live[3 * i + 1]
         name = f"blocks.{i}.att"
         assert torch.equal(mix[i, 0], key_value.transpose(1, 2))
         assert torch.equal(original[f"{name}.wkvstate"], key_value.bfloat16())
@@ -50,7 +52,7 @@ def main():
     tokens = json.loads((HERE / "tokens.json").read_text())
     # The package applies the first norm to the embeddings in the file's type, and so rounds them to bf16.
     torch.save({name: t.float() for name, t in load("model").items()}, HERE / "model32.pth")
-    model = RWKV(model=str(HERE / "model32"), strategy="cpu fp32", verbose=False)
+    model = RWKV(model=str(HERE / "model32"), strategy="cpu fp32", **({} if SEVEN else {"verbose": False}))
     close("model", model.forward(tokens, None)[0])
     close("rwkv-live", model.forward(tokens, [t.clone() for t in live])[0])
     print("every format loads, and the rwkv package agrees")

@@ -98,6 +98,14 @@ def random_text(rng, tok, tokens):
     return text
 
 
+def random_answer(rng, tok, tokens):
+    """One that can be learnt, which a blank one cannot."""
+    text = ""
+    while not text.strip():
+        text = random_text(rng, tok, max(tokens, 1))
+    return text
+
+
 def write_data(path, rng, tok):
     """Lengths from empty to LONGEST, short ones likelier: the reference takes its time over long ones."""
     length = lambda: int(math.exp(rng.uniform(0, math.log(LONGEST + 1)))) - rng.randint(0, 1)
@@ -105,7 +113,7 @@ def write_data(path, rng, tok):
     rng.shuffle(sizes)
     with open(path, "w", encoding="utf-8", newline="\n") as f:
         for p, c in sizes:
-            row = {"input": random_text(rng, tok, p), "output": random_text(rng, tok, c)}
+            row = {"input": random_text(rng, tok, p), "output": random_answer(rng, tok, c)}
             f.write(json.dumps(row, ensure_ascii=rng.random() < 0.5) + "\n")
 
 

@@ -4,9 +4,15 @@ use super::*;
 
 #[test]
 fn a_folded_state_continues_as_the_soft_prompt_would() {
+    for generation in GENERATIONS {
+        folds(generation);
+    }
+}
+
+fn folds(generation: Generation) {
     let dir = Dir::new();
-    let (model, tiny_model) = (model(), tiny("model.pth"));
-    let whole = state_file::open(Path::new(&tuned()), None).unwrap().state;
+    let (model, [tuned, tiny_model]) = (model_of(generation), files_of(generation));
+    let whole = state_file::open(Path::new(&tuned), None).unwrap().state;
     assert!(whole.soft_prompt.is_some());
     let folded = model.fold(&whole).unwrap();
     assert!(folded.soft_prompt.is_none());
@@ -24,7 +30,7 @@ fn a_folded_state_continues_as_the_soft_prompt_would() {
         &dir,
         &[
             "convert",
-            &tuned(),
+            &tuned,
             "live.pth",
             "--to=rwkv-live",
             "--model",
@@ -66,10 +72,16 @@ fn what_a_format_loses_is_measured_on_data() {
 
 #[test]
 fn states_are_scaled_and_mixed() {
+    for generation in GENERATIONS {
+        scales_and_mixes(generation);
+    }
+}
+
+fn scales_and_mixes(generation: Generation) {
     let dir = Dir::new();
-    let zero = State::zeros(model().config()).unwrap();
+    let zero = State::zeros(model_of(generation).config()).unwrap();
     state_file::write(&dir.path("zero"), &zero, Element::F32, Format::STATE, None).unwrap();
-    let tuned = tuned();
+    let [tuned, _] = files_of(generation);
     let whole = state_file::open(Path::new(&tuned), None).unwrap().state;
     does(
         &dir,

@@ -1,11 +1,12 @@
-//! `state-tune convert` and `inspect`, as a person uses them, on the tiny model and a state tuned
-//! on it.
+//! `state-tune convert` and `inspect`, as a person uses them, on the tiny models and states tuned
+//! on them.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 mod changes;
 mod formats;
+mod orientation;
 mod refused;
 
 use std::fs;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use candle_core::Tensor;
-use common::Dir;
+use common::{Dir, GENERATIONS, Generation};
 use state_tune::model::{ModelFile, Rwkv, State};
 use state_tune::ops::linear::ProductType;
 use state_tune::state_file::{self, FORMATS, Format};
@@ -34,8 +35,18 @@ fn tuned() -> String {
 }
 
 fn model() -> Rwkv {
-    let checkpoint = ModelFile::open(Path::new(&tiny("model.pth"))).unwrap();
+    let [five, _] = GENERATIONS;
+    model_of(five)
+}
+
+fn model_of(generation: Generation) -> Rwkv {
+    let checkpoint = ModelFile::open(&generation.model()).unwrap();
     Rwkv::load(&checkpoint, ProductType::F32).unwrap()
+}
+
+/// The places of a generation's state and of its model.
+fn files_of(generation: Generation) -> [String; 2] {
+    [generation.state(), generation.model()].map(|path| path.display().to_string())
 }
 
 /// Runs a tool in the directory: exit code, output, errors.

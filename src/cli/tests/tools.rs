@@ -42,8 +42,26 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
     assert_eq!((two.scale, two.fold, two.output), (2.0, true, "c".into()));
     assert_eq!(two.formats.end, "\n");
     assert_eq!(two.formats.system, template("{system}"));
-    let inspected = parsed(&["inspect", "a"], &[]);
-    assert!(matches!(inspected, Ok(Command::Inspect { path }) if path == Path::new("a")));
+    let inspected = |typed: &[&str]| match parsed(typed, &[]) {
+        Ok(Command::Inspect { options }) => *options,
+        other => panic!("{typed:?} should inspect, but gave {other:?}"),
+    };
+    let alone = inspected(&["inspect", "a"]);
+    assert!(alone.path == Path::new("a") && alone.against.is_none());
+    let held = inspected(&[
+        "inspect",
+        "a",
+        "--model=m",
+        "--data-path=-",
+        "--prompt_formatter={q}",
+        "--force",
+    ]);
+    let against = held.against.unwrap();
+    assert_eq!(against.model, Path::new("m"));
+    assert_eq!(against.data.as_deref(), Some(Path::new("/dev/stdin")));
+    assert_eq!(against.formats.prompt, template("{q}"));
+    assert_eq!(against.other_model, OtherModel::Accept);
+    assert!(converted(&["convert", "a", "b", "--to=state", "--transpose"]).transpose);
     for (typed, words) in [
         (&["convert", "a", "b"][..], "--to"),
         (&["convert", "a", "--to=state"], "values"),
@@ -54,7 +72,25 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
             "between 0 and 1",
         ),
         (&["convert", "a", "b", "--to=pth"], "time_state"),
+        (
+            &[
+                "convert",
+                "a",
+                "b",
+                "c",
+                "--mix=0.1",
+                "--to=state",
+                "--transpose",
+            ],
+            "--mix",
+        ),
         (&["inspect"], "FILE"),
+        (&["inspect", "a", "--data_path=d"], "--model"),
+        (&["inspect", "a", "--force"], "--model"),
+        (
+            &["inspect", "a", "--model=m", "--response_end=x"],
+            "--data_path",
+        ),
     ] {
         let message = misuse(typed, &[]);
         assert!(message.contains(words), "{typed:?}: {message}");

@@ -198,7 +198,6 @@ impl Matrix {
     }
 
     /// Whether the numbers lie in main memory as this type.
-    #[cfg(target_arch = "x86_64")]
     pub(super) fn is_stored_as(&self, element: Element) -> bool {
         matches!(self.held, Held::Stored(_)) && self.element == element
     }

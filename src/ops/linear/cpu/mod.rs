@@ -53,8 +53,8 @@ pub fn multiply(left: &Packed, w: &Matrix, side: Side, sums: Sums) -> Result<Ten
     if rows == 0 {
         return Tensor::zeros((0, columns), sums.dtype, &Device::Cpu);
     }
-    if rows == 1 && side == Side::Forward {
-        return tensor(single(left, w, sums.onto), (1, columns))?.to_dtype(sums.dtype);
+    if rows == 1 {
+        return tensor(single(left, w, side, sums.onto), (1, columns))?.to_dtype(sums.dtype);
     }
     let kernel = Kernel::of(level, unit);
     // Up to a whole line: rows and panels are zero there.

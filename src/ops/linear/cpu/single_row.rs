@@ -1,5 +1,6 @@
-//! The product of a single row, which is decoding: bound by how fast W can be read, it goes
-//! straight down W's bytes.
+//! The products of a single row, which is decoding: bound by how fast W can be read, they go
+//! straight down W's bytes. (RWKV-7's matrices of low rank are the right side of the backward
+//! product even in the forward pass.)
 
 use super::packed::Packed;
 use super::unit::Unit;
@@ -7,30 +8,36 @@ use crate::ops::cpu::bf16::round;
 use crate::ops::cpu::level::vectorised;
 use crate::ops::cpu::output::chunks;
 use crate::ops::cpu::vector::{LANES, Vector, dot};
-use crate::ops::linear::Matrix;
 use crate::ops::linear::row_part::RowPart;
+use crate::ops::linear::{Matrix, Side};
 use crate::tensors::Element;
 
-/// Rows of W that one task of a single row's product takes.
-const STRIPE: usize = 64;
+/// Rows of W, or columns, that one task of a single row's product takes.
+const STRIPE: usize = 4 * LANES;
+/// What is often left of them: ranks are multiples of 32.
+const HALF: usize = STRIPE / 2;
 /// Numbers of W widened at once for a single row; they stay in registers and L1.
 const STRIP: usize = 256;
 
-/// One row times W transposed, added to `to` if there is one.
-pub fn single(left: &Packed, w: &Matrix, to: Option<&[f32]>) -> Vec<f32> {
-    let (x, level) = (left.numbers(), left.level());
-    chunks(w.rows, STRIPE, 0.0, |stripe, out| {
+/// One row times W, or times W transposed, added to `to` if there is one.
+pub fn single(left: &Packed, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<f32> {
+    let (x, level, unit) = (left.numbers(), left.level(), left.unit());
+    let (_, columns) = side.dims(w);
+    chunks(columns, STRIPE, 0.0, |stripe, out| {
         let first = stripe * STRIPE;
         if let Some(to) = to {
             out.copy_from_slice(&to[first..][..out.len()]);
         }
-        stripe_of_single(level, w, first, &x, left.unit(), out);
+        match side {
+            Side::Forward => rows_times(level, w, first, &x, unit, out),
+            Side::Backward => sum_of_rows(level, w, first, &x, unit, out),
+        }
     })
 }
 
 vectorised! {
     /// Some rows of W, from `first` on, times x, added to `out`.
-    fn stripe_of_single<V: Vector>(
+    fn rows_times<V: Vector>(
         level: Level,
         w: &Matrix,
         first: usize,
@@ -40,6 +47,76 @@ vectorised! {
     ) {
         for (row, out) in (first..).zip(out) {
             *out += dot_row::<V>(w, row, x, unit);
+        }
+    }
+}
+
+vectorised! {
+    /// The sum of W's rows, each times its number of x, added to `out`: the columns from `first`
+    /// on, at most a stripe.
+    fn sum_of_rows<V: Vector>(
+        level: Level,
+        w: &Matrix,
+        first: usize,
+        x: &[f32],
+        unit: Unit,
+        out: &mut [f32],
+    ) {
+        match (w.is_stored_as(Element::Bf16), out.len()) {
+            (true, STRIPE) => sum_of_bf16::<V, { STRIPE / LANES }>(w, first, x, out),
+            (true, HALF) => sum_of_bf16::<V, { HALF / LANES }>(w, first, x, out),
+            _ => sum_of_any::<V>(w, first, x, unit, out),
+        }
+    }
+}
+
+/// The columns of N vectors, of a matrix that is stored as bf16: widened in registers, where the
+/// sums stay, too.
+#[inline(always)]
+fn sum_of_bf16<V: Vector, const N: usize>(w: &Matrix, first: usize, x: &[f32], out: &mut [f32]) {
+    let mut sums = [V::zero(); N];
+    for (row, x) in x.iter().enumerate() {
+        let RowPart::Stored(_, bytes) = w.part(row, first..first + N * LANES) else {
+            continue;
+        };
+        let x = V::splat(*x);
+        for (sum, bytes) in sums.iter_mut().zip(bytes.as_chunks().0) {
+            *sum = sum.add_product(V::load_bf16(bytes), x);
+        }
+    }
+    add_to(out, &sums);
+}
+
+#[inline(always)]
+fn sum_of_any<V: Vector>(w: &Matrix, first: usize, x: &[f32], unit: Unit, out: &mut [f32]) {
+    let mut sums = [V::zero(); STRIPE / LANES];
+    // Zeros beyond the columns that are there.
+    let mut strip = [0.0; STRIPE];
+    for (row, x) in x.iter().enumerate() {
+        let part = w.part(row, first..first + out.len());
+        widen_as::<V>(unit, part, &mut strip[..out.len()]);
+        let x = V::splat(*x);
+        for (sum, numbers) in sums.iter_mut().zip(strip.as_chunks().0) {
+            *sum = sum.add_product(V::load_whole(numbers), x);
+        }
+    }
+    add_to(out, &sums);
+}
+
+#[inline(always)]
+fn add_to<V: Vector>(out: &mut [f32], sums: &[V]) {
+    for (out, sum) in out.chunks_mut(LANES).zip(sums) {
+        V::load(out).add(*sum).store(out);
+    }
+}
+
+/// Numbers of W as f32, rounded where the product's unit would round them.
+#[inline(always)]
+fn widen_as<V: Vector>(unit: Unit, part: RowPart, out: &mut [f32]) {
+    part.widen::<V>(out);
+    if unit.rounds() {
+        for x in out {
+            *x = f32::from_bits(round(*x) << 16);
         }
     }
 }
@@ -56,12 +133,7 @@ fn dot_row<V: Vector>(w: &Matrix, row: usize, x: &[f32], unit: Unit) -> f32 {
     let mut sum = 0.0;
     for (first, x) in (0..).step_by(STRIP).zip(x.chunks(STRIP)) {
         let strip = &mut strip[..x.len()];
-        w.part(row, first..first + x.len()).widen::<V>(strip);
-        if unit.rounds() {
-            strip
-                .iter_mut()
-                .for_each(|x| *x = f32::from_bits(round(*x) << 16));
-        }
+        widen_as::<V>(unit, w.part(row, first..first + x.len()), strip);
         sum += dot::<V>(strip, x);
     }
     sum

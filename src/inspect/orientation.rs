@@ -1,0 +1,193 @@
+//! Which way a state's matrices stand, \[key, value\] or \[value, key\], told by the loss of
+//! examples. Both are of the same shape, programs differ in which one they write, and a state that
+//! is loaded the wrong way round does not fail: its answers are merely bad.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Against;
+use crate::console::Console;
+use crate::data::{Example, Formats, dataset};
+use crate::evaluate;
+use crate::model::{Rwkv, State};
+use crate::ops::linear::ProductType;
+use crate::setting::{DATA_PATH, FROM, MODEL, TO, TRANSPOSE};
+use crate::state_file::{self, Format, Order};
+
+/// Examples that are looked at, and about as many of their tokens.
+const MOST_EXAMPLES: usize = 64;
+const MOST_TOKENS: usize = 4096;
+
+/// Two losses that differ by less than this share of the larger are taken for the same.
+const CLEAR: f64 = 0.01;
+
+/// What the losses say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    AsItIs,
+    TurnedRound,
+    /// Nothing, and why.
+    Undecided(&'static str),
+}
+
+const SYMMETRIC: Verdict = Verdict::Undecided("either: the matrices are the same both ways round");
+const NO_HELP: Verdict = Verdict::Undecided(
+    "not told: neither way is better than the model alone; give data like those that the state \
+     was tuned on",
+);
+const CLOSE: Verdict = Verdict::Undecided(
+    "not told: the losses of both ways are within 1 % of each other; give data like those that the \
+     state was tuned on",
+);
+
+/// Says on `console` whether the state in `path` suits the model and, where there are examples,
+/// which way its matrices stand. `format` is the file's; `None` where it could be time_state or
+/// web-rwkv, which differ in nothing else.
+pub fn tell(
+    path: &Path,
+    format: Option<Format>,
+    against: &Against,
+    console: &Console,
+) -> Result<()> {
+    let data = against.data.as_deref();
+    let examples = data.map(|data| some_examples(data, &against.formats, console));
+    let examples = examples.transpose()?;
+    let model = Rwkv::open(&against.model, ProductType::F32)?;
+    for note in model.notes() {
+        console.line(&format!("note         {note}"));
+    }
+    let read_as = format.unwrap_or(Format::TIME_STATE);
+    let state = state_file::open_for(&model, path, Some(read_as), against.other_model)
+        .with_context(|| format!("cannot use the state {}", path.display()))?
+        .state;
+    console.line(&format!(
+        "fits         {} ({})",
+        against.model.display(),
+        model.config()
+    ));
+    let Some((examples, which)) = examples else {
+        console.line(&format!(
+            "note         {DATA_PATH} tells which way round its matrices stand"
+        ));
+        return Ok(());
+    };
+    let turned = state.transposed()?;
+    let order = read_as.order(Some(model.config().version.generation()));
+    let loss = |of: String, state: &State| -> Result<f64> {
+        let loss = evaluate::score(&model, &examples, state)?.loss();
+        console.line(&format!("loss         {loss:.4} {of}"));
+        // A number that is lost is worse than any.
+        Ok(if loss.is_nan() { f64::INFINITY } else { loss })
+    };
+    let by_model = format!("by the model alone, on {which}");
+    let from_it = |order: Order| format!("from the state, its matrices taken as {order}");
+    let losses = [
+        loss(by_model, &model.start()?)?,
+        loss(from_it(order), &state)?,
+        loss(from_it(order.other()), &turned)?,
+    ];
+    let verdict = match is_equal(&state, &turned)? {
+        true => SYMMETRIC,
+        false => verdict(losses),
+    };
+    let shown = path.display();
+    let words = match (verdict, format) {
+        (Verdict::Undecided(why), _) => why.to_string(),
+        (Verdict::AsItIs, Some(format)) => format!("right: {order}, as {format} has them"),
+        (Verdict::TurnedRound, Some(format)) => format!(
+            "wrong: {}, where {format} has {order}; `state-tune convert {shown} OUT {TO} {format} \
+             {TRANSPOSE} {MODEL} {}` turns them",
+            order.other(),
+            against.model.display()
+        ),
+        (Verdict::AsItIs, None) => of_unclear(path, order, Format::TIME_STATE),
+        (Verdict::TurnedRound, None) => of_unclear(path, order.other(), Format::WEB_RWKV),
+    };
+    console.line(&format!("orientation  {words}"));
+    Ok(())
+}
+
+/// What to do with a file of which only the losses told the format.
+fn of_unclear(path: &Path, order: Order, format: Format) -> String {
+    format!(
+        "{order}, as {format} has them; convert it by `state-tune convert {} OUT {TO} state \
+         {FROM} {format}`",
+        path.display()
+    )
+}
+
+/// What the losses of the model alone, from the state as it is, and from the one turned round say.
+fn verdict([alone, as_it_is, turned_round]: [f64; 3]) -> Verdict {
+    let (better, worse) = (as_it_is.min(turned_round), as_it_is.max(turned_round));
+    if better >= alone {
+        NO_HELP
+    } else if better >= worse * (1.0 - CLEAR) {
+        CLOSE
+    } else if as_it_is == better {
+        Verdict::AsItIs
+    } else {
+        Verdict::TurnedRound
+    }
+}
+
+fn is_equal(state: &State, turned: &State) -> Result<bool> {
+    let apart = (&state.wkv - &turned.wkv)?.abs()?.max_all()?;
+    Ok(apart.to_scalar::<f32>()? == 0.0)
+}
+
+/// Some examples from all over a file, and which in words. Errors when none has a prompt: behind an
+/// empty one a soft prompt alone predicts the first token, and there is nothing to compare it with.
+fn some_examples(
+    data: &Path,
+    formats: &Formats,
+    console: &Console,
+) -> Result<(Vec<Example>, String)> {
+    let read = dataset::read(data, formats)?;
+    console.line(&read.notes.to_string());
+    let mut examples = read.examples;
+    let all = examples.len();
+    examples.retain(Example::has_lead);
+    let shown = data.display();
+    ensure!(
+        !examples.is_empty(),
+        "{DATA_PATH} {shown} has no example with a prompt; the loss is told by such"
+    );
+    let count = examples.len().min(MOST_EXAMPLES);
+    let mut tokens = 0;
+    let chosen: Vec<Example> = (0..count)
+        .map(|i| &examples[i * examples.len() / count])
+        .take_while(|example| {
+            let is_within = tokens < MOST_TOKENS;
+            tokens += example.tokens.len();
+            is_within
+        })
+        .cloned()
+        .collect();
+    let which = format!("{} of {all} examples in {shown}", chosen.len());
+    Ok((chosen, which))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_decide_only_where_they_are_clear() {
+        let lost = f64::INFINITY;
+        for (losses, wanted) in [
+            ([2.0, 0.1, 1.0], Verdict::AsItIs),
+            ([2.0, 1.0, 0.1], Verdict::TurnedRound),
+            ([2.0, 1.0, lost], Verdict::AsItIs),
+            ([2.0, 0.1, 3.0], Verdict::AsItIs),
+            ([2.0, 1.0, 0.995], CLOSE),
+            ([2.0, 0.0, 0.0], CLOSE),
+            ([2.0, 2.0, 3.0], NO_HELP),
+            ([2.0, 9.0, 3.0], NO_HELP),
+            ([2.0, lost, lost], NO_HELP),
+            ([lost; 3], NO_HELP),
+        ] {
+            assert_eq!(verdict(losses), wanted, "{losses:?}");
+        }
+    }
+}
