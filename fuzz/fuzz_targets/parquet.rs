@@ -31,7 +31,9 @@ fn whole(data: &[u8]) -> Vec<u8> {
         return data.to_vec();
     }
     let (length, rest) = data.split_at(data.len().min(2));
-    let length = length.iter().fold(0, |length, &byte| length << 8 | usize::from(byte));
+    let length = length
+        .iter()
+        .fold(0, |length, &byte| length << 8 | usize::from(byte));
     let (description, pages) = rest.split_at(rest.len().min(length));
     let end = (description.len() as u32).to_le_bytes();
     [MARK, pages, description, &end, MARK].concat()
