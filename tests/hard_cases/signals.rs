@@ -17,7 +17,7 @@ fn a_second_signal_stops_at_once_and_leaves_the_state_that_was_there() {
     let before = fs::read(dir.path("state.pth")).unwrap();
     // Steps of some seconds, so that both signals fall into one.
     let mut run = dir
-        .command(&["--batchsize=1500", "--log_file=log"])
+        .command(&["--batchsize=900", "--log_file=log"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
