@@ -1,9 +1,9 @@
 //! Parquet: each row as a JSON object with all of its columns.
 //!
 //! The reader trusts what a file says of itself, and some files are hostile: so how deep a schema
-//! is, and how large a dictionary unpacks to, is looked at before it begins, and its panics are
-//! errors.
+//! is, and what its [`pages`] unpack to, is looked at before it begins, and its panics are errors.
 
+mod pages;
 mod row;
 
 use std::cell::Cell;
@@ -14,7 +14,7 @@ use std::sync::Once;
 use std::thread;
 
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::reader::RowIter;
 use parquet::schema::types::{Type, TypePtr};
@@ -56,7 +56,7 @@ pub fn each<E: From<ContainerError>>(file: File, take: Take<'_, E>) -> Result<()
 /// Looks at what the file says of itself, and begins to read.
 fn open(file: &File) -> Result<(RowIter<'static>, TypePtr), ContainerError> {
     let metadata = metadata(file)?;
-    check_dictionaries(file, &metadata)?;
+    pages::check(file, &metadata)?;
     let schema = metadata.file_metadata().schema_descr().root_schema_ptr();
     let reader = SerializedFileReader::new(file.try_clone()?)?;
     let rows = RowIter::from_file_into(Box::new(reader)).with_batch_size(BATCH);
@@ -105,58 +105,6 @@ fn depth(schema: &Type) -> usize {
         false => None,
     };
     1 + inner.unwrap_or(0)
-}
-
-/// Refuses a dictionary whose values could be longer than a row may be: each row may repeat one.
-fn check_dictionaries(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerError> {
-    for column in metadata
-        .row_groups()
-        .iter()
-        .flat_map(|group| group.columns())
-    {
-        let size = dictionary(file, column)?;
-        if size > LONGEST_ROW {
-            let what = format!(
-                "column {} has a dictionary of {size} bytes, which may repeat in every row; write \
-                 the file again without dictionaries",
-                column.column_path()
-            );
-            return Err(ContainerError::HostileParquet { what });
-        }
-    }
-    Ok(())
-}
-
-/// The bytes of a column's dictionary, unpacked; 0 if there is none. Its page comes first, and a
-/// page's header begins with two numbers: what kind of page it is, and its size when unpacked.
-fn dictionary(mut file: &File, column: &ColumnChunkMetaData) -> Result<usize, ContainerError> {
-    /// In Thrift's compact protocol: the next field is a 32-bit integer.
-    const NEXT_IS_I32: u8 = 0x15;
-    const DICTIONARY_PAGE: u64 = 2;
-    let at = column
-        .dictionary_page_offset()
-        .unwrap_or(column.data_page_offset());
-    let mut header = [0; 12];
-    file.seek(SeekFrom::Start(at.unsigned_abs()))?;
-    // Less is there only in a damaged file, which the reader refuses.
-    let read = file.read(&mut header)?;
-    let mut bytes = header[..read].iter().copied();
-    let mut next = || -> Option<u64> {
-        (bytes.next()? == NEXT_IS_I32).then_some(())?;
-        let mut number = 0;
-        for shift in (0..35).step_by(7) {
-            let byte = bytes.next()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number >> 1); // of numbers that are not negative
-            }
-        }
-        None
-    };
-    Ok(match (next(), next()) {
-        (Some(DICTIONARY_PAGE), Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
-        _ => 0,
-    })
 }
 
 thread_local! {

@@ -15,11 +15,12 @@ fn what_is_no_file_of_rows_is_named() {
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
         .collect();
-    let cases: [(&[u8], &[&str]); 9] = [
+    let cases: [(&[u8], &[&str]); 10] = [
         (b"PK\x03\x04zip", &["zip", "CSV"]),
         (b"\xfd7zXZ\0\0", &["xz", "gzip or zstd"]),
         (b"\xff\xfe{\0", &["UTF-16", "UTF-8"]),
         (&utf16, &["UTF-16", "UTF-8"]),
+        (b"\xff\xfe\0\0{\0\0\0", &["UTF-32", "UTF-8"]),
         (b"\n <!DOCTYPE html>", &["HTML"]),
         (
             b"version https://git-lfs.github.com/spec/v1\noid",
@@ -139,4 +140,26 @@ proptest! {
             found.iter().map(|(_, row)| serde_json::from_str(row).unwrap()).collect();
         prop_assert_eq!(found, wanted);
     }
+}
+
+/// The file whose last column says of its first page that it is unpacked to two GiB.
+fn swollen() -> Vec<u8> {
+    use ::parquet::file::reader::{FileReader, SerializedFileReader};
+
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(PARQUET).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let group = reader.metadata().row_groups().last().unwrap();
+    let at = group.columns().last().unwrap().byte_range().0 as usize;
+    // A field's kind, the kind of page, a field's kind, and the size in groups of seven bits.
+    assert_eq!((PARQUET[at], PARQUET[at + 2]), (0x15, 0x15));
+    let size = PARQUET[at + 3..].iter().position(|byte| byte & 0x80 == 0);
+    let behind = at + 3 + size.unwrap() + 1;
+    let most = [0xfe, 0xff, 0xff, 0xff, 0x0f];
+    [&PARQUET[..at + 3], &most, &PARQUET[behind..]].concat()
+}
+
+#[test]
+fn a_page_that_would_fill_the_memory_is_refused_before_it_is_unpacked() {
+    refuses(swollen(), &["write the file again"]);
 }
