@@ -220,6 +220,33 @@ impl HubFile {
 }
 
 impl Address {
+    /// The address of another file in the same directory; `None` if the name is no plain one.
+    pub fn beside(&self, name: &str) -> Option<Self> {
+        if name.contains('/') || !is_plain(name) {
+            return None;
+        }
+        let in_place = |path: &str| match path.rsplit_once('/') {
+            Some((directory, _)) => format!("{directory}/{name}"),
+            None => name.to_string(),
+        };
+        Some(match self {
+            Self::Web(url) => {
+                let mut url = url.clone();
+                url.path_segments_mut().ok()?.pop().push(name);
+                Self::Web(url)
+            }
+            Self::Hub(file) => Self::Hub(HubFile {
+                path: in_place(&file.path),
+                ..file.clone()
+            }),
+            Self::B2 { bucket, key } => Self::B2 {
+                bucket: bucket.clone(),
+                key: in_place(key),
+            },
+            Self::File(path) => Self::File(path.with_file_name(name)),
+        })
+    }
+
     /// The last part of the path, for progress lines. It may come from a stranger's repository, so
     /// control characters are replaced.
     pub fn file_name(&self) -> String {

@@ -131,6 +131,9 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
     if has("time_mix_k") && !has("ln_x.weight") {
         return other("4");
     }
+    if !file.has("emb.weight") && file.names().any(|name| name.ends_with("att.time_state")) {
+        bail!("it holds a state (time_state) and no model; name the model that it belongs to");
+    }
     if !file.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
         let some: Vec<String> = file.names().take(3).map(shown).collect();
         bail!(

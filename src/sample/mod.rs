@@ -15,16 +15,14 @@ use crate::console::Console;
 use crate::data::Formats;
 use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
-use crate::fetch::{self, Remote, RetryPolicy, Wanted};
+use crate::fetch::Remote;
 use crate::generate::{FinishReason, Settings, Talk};
-use crate::model::{Rwkv, State};
+use crate::model::{self, Rwkv, State};
 use crate::ops::Compute;
 use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
-use crate::setting::{
-    KEEP_CR, MAX_TOKENS, MODEL_LOCATION, MODEL_URL, PROMPT, PROMPTS, RESPONSE_END, SAVE_FILENAME,
-};
+use crate::setting::{KEEP_CR, MAX_TOKENS, PROMPT, PROMPTS, RESPONSE_END, SAVE_FILENAME};
 use crate::state_file::{self, OtherModel};
 use crate::system::signals::Listener;
 use crate::tokenizer::{Text, Tokenizer};
@@ -124,16 +122,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
 }
 
 fn load(options: &Options, console: &Console) -> Result<Loaded> {
-    fetch::obtain(
-        &Wanted {
-            path: &options.model,
-            named_by: MODEL_LOCATION,
-            url: MODEL_URL,
-            remote: options.model_remote.as_ref(),
-        },
-        &RetryPolicy::default(),
-        console,
-    )?;
+    model::obtain(&options.model, options.model_remote.as_ref(), console)?;
     let Opened { compute, note } =
         Compute::exact(options.device, options.product, options.weights)?;
     if let Some(note) = note {

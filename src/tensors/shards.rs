@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::content::Content;
 use super::error::{Error, shown};
 use super::pth::Value;
-use crate::files;
+use crate::files::{self, Bytes};
 
 /// What the hub calls a model in a directory: the list of its parts, or all of it in one file.
 const NAMES: [&str; 4] = [
@@ -38,6 +38,23 @@ pub fn in_directory(directory: &Path) -> Result<PathBuf, Error> {
     let mut paths = NAMES.iter().map(|name| directory.join(name));
     let found = paths.find(|path| path.exists());
     found.ok_or(Error::Directory { names: &NAMES })
+}
+
+/// The files that a list names and that do not lie beside it; none where `path` is no list, nor a
+/// directory with one. What these files hold is not looked at.
+pub fn missing_parts(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let list = match path.is_dir() {
+        true => in_directory(path)?,
+        false => path.to_path_buf(),
+    };
+    let text = Bytes::map(&list)?;
+    if !recognise(&text) {
+        return Ok(Vec::new());
+    }
+    let map = weight_map(&text)?;
+    let files = by_file(&map)?.into_keys();
+    let parts = files.map(|file| files::directory_of(&list).join(file));
+    Ok(parts.filter(|part| !part.exists()).collect())
 }
 
 /// Whether a file is such a list, by how it begins: other files that begin with this letter have a

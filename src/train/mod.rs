@@ -49,11 +49,10 @@ use self::run_state::RunState;
 use self::signals::Signals;
 use self::step::RunContext;
 use crate::console::{Console, Progress};
-use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::files::Lock;
-use crate::model::Rwkv;
+use crate::model::{self, Rwkv};
 pub use crate::ops::adam::Adam;
-use crate::setting::{DRY_RUN, MODEL_LOCATION, MODEL_URL};
+use crate::setting::{DRY_RUN, MODEL_URL};
 
 /// Trains and saves, and says how it goes on `console`. Returns why it stopped, which is a signal
 /// also if that came while the result of a finished run was written; a run whose loss is no longer
@@ -64,16 +63,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let lock = Arc::new(outputs.lock()?);
-    fetch::obtain(
-        &Wanted {
-            path: &options.model,
-            named_by: MODEL_LOCATION,
-            url: MODEL_URL,
-            remote: options.model_remote.as_ref(),
-        },
-        &RetryPolicy::default(),
-        console,
-    )?;
+    model::obtain(&options.model, options.model_remote.as_ref(), console)?;
     let model = Rwkv::open(&options.model, &compute)?;
     prepare::check_examples(&data, options, model.config())?;
     let replaces = outputs.check(&model, options)?;
@@ -191,7 +181,7 @@ pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
     let data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let model = options.model.display();
-    if options.model.exists() {
+    if !model::must_fetch(&options.model, options.model_remote.as_ref()) {
         let model = Rwkv::open(&options.model, &compute)?;
         prepare::check_examples(&data, options, model.config())?;
         let replaces = outputs.check(&model, options)?;

@@ -10,4 +10,5 @@ mod container;
 mod datasets;
 mod hub;
 mod process;
+mod sharded;
 mod web;
