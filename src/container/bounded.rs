@@ -9,6 +9,9 @@ use std::rc::Rc;
 /// The most bytes of a row, 16 MiB: some four million tokens, far more than a sequence may have.
 pub const LONGEST_ROW: usize = 16 << 20;
 
+/// The most columns of a table, each of which costs more than its comma.
+pub const MOST_COLUMNS: usize = 10_000;
+
 /// Fails once more than [`LONGEST_ROW`] bytes were read since the last row.
 pub struct Bounded {
     inner: Box<dyn Read>,

@@ -3,12 +3,12 @@
 //! like is not ours to say ("None" is one, and so is "007").
 
 use std::collections::HashSet;
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead, Cursor, Read};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
 use super::Take;
-use super::bounded::Bounded;
+use super::bounded::{Bounded, MOST_COLUMNS};
 use super::error::ContainerError;
 use super::kind;
 
@@ -23,7 +23,17 @@ pub fn each<E: From<ContainerError>>(
     take: Take<'_, E>,
 ) -> Result<(), E> {
     let end = Cursor::new(format!("\n{END}\n"));
-    let (text, budget) = Bounded::new(Box::new(text.chain(end)));
+    let (mut text, budget) = Bounded::new(Box::new(text.chain(end)));
+    let mut skipped = 0;
+    if text
+        .fill_buf()
+        .map_err(ContainerError::Read)?
+        .starts_with(kind::NAMES_DELIMITER)
+    {
+        let skip = text.skip_until(b'\n');
+        skip.map_err(|error| ContainerError::reading(error, 0))?;
+        skipped = 1;
+    }
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -40,7 +50,7 @@ pub fn each<E: From<ContainerError>>(
             let row = usize::saturating_sub(row, 1);
             return Err(ContainerError::OpenQuote { row }.into());
         }
-        let line = values.position().map_or(began, csv::Position::line);
+        let line = skipped + values.position().map_or(began, csv::Position::line);
         if values.iter().eq([END.as_bytes()]) {
             if read(&mut reader, &mut values, row)? {
                 let what = "a table with a row of control characters";
@@ -48,6 +58,10 @@ pub fn each<E: From<ContainerError>>(
                 return Err(ContainerError::Other { what, advice }.into());
             }
             break;
+        }
+        if row == 0 && values.len() > MOST_COLUMNS {
+            let columns = values.len();
+            return Err(ContainerError::ManyColumns { columns }.into());
         }
         let texts: Result<Vec<&str>, _> = values.iter().map(std::str::from_utf8).collect();
         let texts = texts.map_err(|_| ContainerError::NotUtf8 { row, line })?;

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::bounded::{LONGEST_ROW, TooLong};
+use super::bounded::{LONGEST_ROW, MOST_COLUMNS, TooLong};
 
 /// Why a file's rows cannot be read. The caller knows the path and adds it.
 #[derive(Debug, Error)]
@@ -71,6 +71,14 @@ pub enum ContainerError {
     SameName {
         /// The name.
         name: String,
+    },
+    /// The first line of a table names more columns than rows have.
+    #[error(
+        "the first line names {columns} columns, where at most {MOST_COLUMNS} are read; is it a table?"
+    )]
+    ManyColumns {
+        /// How many.
+        columns: usize,
     },
     /// A row of a table has more values than columns, or fewer.
     #[error(

@@ -35,7 +35,9 @@ pub struct Start {
 
 /// What is known by its first bytes and holds no rows, or none that are read: what it is, and what
 /// to do.
-const OTHERS: [(&[u8], &str, &str); 17] = [
+const OTHERS: [(&[u8], &str, &str); 19] = [
+    (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
+    (b"\0\0\xfe\xff", "UTF-32 text", "save it as UTF-8"),
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
     (&[0xfe, 0xff], "UTF-16 text", "save it as UTF-8"),
     (
@@ -98,6 +100,9 @@ const OTHERS: [(&[u8], &str, &str); 17] = [
 /// What separates values of a table, and what that is called.
 const DELIMITERS: [(u8, &str); 3] = [(b',', "commas"), (b'\t', "tabs"), (b';', "semicolons")];
 
+/// What begins a line of Excel's own above a table, which names the delimiter: `sep=;`.
+pub const NAMES_DELIMITER: &[u8] = b"sep=";
+
 /// Names of the only column of a table.
 const LONE_COLUMNS: [&str; 9] = [
     "text",
@@ -134,7 +139,7 @@ impl Kind {
         not_binary(bytes)?;
         Ok(match text.first() {
             Some(b'{') => of_objects(text, start.is_whole),
-            Some(b'[') => Self::Array,
+            Some(b'[') => of_arrays(text),
             Some(_) => of_table(text).unwrap_or(Self::Lines),
             None => Self::Lines,
         })
@@ -197,6 +202,23 @@ fn of_objects(text: &[u8], is_whole: bool) -> Kind {
     }
 }
 
+/// A text that begins with an array: one of rows, or one that is a row, as a conversation is.
+fn of_arrays(text: &[u8]) -> Kind {
+    let mut arrays = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
+    let is_complete = matches!(arrays.next(), Some(Ok(_)));
+    let (first, rest) = text.split_at(if is_complete { arrays.byte_offset() } else { 0 });
+    let is_followed = is_complete && rest.trim_ascii_start().starts_with(b"[");
+    if !is_followed && !scan::is_conversation(text) {
+        return Kind::Array;
+    }
+    // An array that does not end here goes on over lines only if it begins so.
+    let seen = if is_complete { first } else { text };
+    match seen.contains(&b'\n') {
+        true => Kind::Documents,
+        false => Kind::Lines,
+    }
+}
+
 /// Whether the first line breaks off as JSON does that is laid out over several: between values.
 /// A line of JSON lines that was cut off ends anywhere.
 fn is_laid_out(text: &[u8]) -> bool {
@@ -224,7 +246,21 @@ fn parse(json: &[u8]) -> Result<IgnoredAny, Category> {
 /// A table, if the first line can be its columns' names and is no JSON.
 fn of_table(text: &[u8]) -> Option<Kind> {
     let mut lines = text.splitn(2, |&b| b == b'\n');
-    let first = lines.next()?.trim_ascii_end();
+    let first = lines.next()?;
+    // A tab is a delimiter, too.
+    let named = first
+        .strip_suffix(b"\r")
+        .unwrap_or(first)
+        .strip_prefix(NAMES_DELIMITER);
+    if let Some(&[delimiter]) = named {
+        return Some(Kind::Csv { delimiter });
+    }
+    let first = first.trim_ascii_end();
+    // JSON lines of which the first is broken.
+    let rest = lines.next().unwrap_or_default().trim_ascii_start();
+    if rest.starts_with(b"{") {
+        return None;
+    }
     if !matches!(parse(first), Err(Category::Syntax)) {
         return None;
     }
@@ -249,7 +285,7 @@ fn of_table(text: &[u8]) -> Option<Kind> {
     }
     // A single column must have a name that texts have: any word could be the first line of a text.
     let name = std::str::from_utf8(first).ok()?.trim();
-    let is_named = LONE_COLUMNS.contains(&name) && !lines.next()?.trim_ascii().is_empty();
+    let is_named = LONE_COLUMNS.contains(&name) && !rest.is_empty();
     is_named.then_some(Kind::Csv { delimiter: b',' })
 }
 

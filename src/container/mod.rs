@@ -59,7 +59,12 @@ impl Container {
     /// Opens a file or a pipe.
     pub fn open(path: &Path) -> Result<Self, ContainerError> {
         let file = File::open(path)?;
-        let again = match file.metadata()?.is_file() {
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            let (what, advice) = ("a directory", "name a file of rows in it");
+            return Err(ContainerError::Other { what, advice });
+        }
+        let again = match metadata.is_file() {
             true => Some(file.try_clone()?),
             false => None,
         };

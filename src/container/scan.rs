@@ -34,6 +34,16 @@ pub fn is_array_of_rows(value: &[u8]) -> bool {
     tokens.next() == Some(Token::Sign(b'[')) && first_element(tokens) == Element::Row
 }
 
+/// Whether a JSON value is an array of messages, and so a row of its own. Rows may well have a key
+/// that says who they are of, so both keys of a message must be there.
+pub fn is_conversation(value: &[u8]) -> bool {
+    let mut tokens = Tokens { rest: value };
+    let is_array = tokens.next() == Some(Token::Sign(b'['));
+    is_array
+        && keys_of_first(tokens)
+            .is_some_and(|keys| has_one(&keys, SPEAKERS) && has_one(&keys, CONTENTS))
+}
+
 #[derive(PartialEq, Eq)]
 enum Element {
     Row,
@@ -43,24 +53,39 @@ enum Element {
 }
 
 /// What follows an opening bracket.
-fn first_element(mut tokens: Tokens) -> Element {
-    if tokens.next() != Some(Token::Sign(b'{')) {
-        return Element::Other;
+fn first_element(tokens: Tokens) -> Element {
+    match keys_of_first(tokens) {
+        None => Element::Other,
+        Some(keys) if has_one(&keys, SPEAKERS) => Element::Message,
+        Some(_) => Element::Row,
     }
-    let (mut depth, mut last) = (1_usize, None);
+}
+
+/// Keys of a message, of which one says who speaks and one what.
+const SPEAKERS: [&[u8]; 2] = [b"role", b"from"];
+const CONTENTS: [&[u8]; 2] = [b"content", b"value"];
+
+fn has_one(keys: &[&[u8]], wanted: [&[u8]; 2]) -> bool {
+    keys.iter().any(|key| wanted.contains(key))
+}
+
+/// The keys of the object that follows an opening bracket, if one does.
+fn keys_of_first<'a>(mut tokens: Tokens<'a>) -> Option<Vec<&'a [u8]>> {
+    if tokens.next() != Some(Token::Sign(b'{')) {
+        return None;
+    }
+    let (mut depth, mut last, mut keys) = (1_usize, None, Vec::new());
     for token in tokens {
         match token {
             Token::Text(text) => last = Some(text),
-            Token::Sign(b':') if depth == 1 && matches!(last, Some(b"role" | b"from")) => {
-                return Element::Message;
-            }
+            Token::Sign(b':') if depth == 1 => keys.extend(last),
             Token::Sign(b'{' | b'[') => depth += 1,
             Token::Sign(b'}' | b']') if depth == 1 => break,
             Token::Sign(b'}' | b']') => depth -= 1,
             Token::Sign(_) => {}
         }
     }
-    Element::Row
+    Some(keys)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -129,5 +154,13 @@ mod tests {
         }
         assert!(is_array_of_rows(b" [ {\"a\": 1}]"));
         assert!(!is_array_of_rows(b"{\"a\": [{}]}"));
+        assert!(is_conversation(b"[{\"content\": \"\", \"role\": \"x\"}"));
+        for rows in [
+            r#"[{"role": 1}]"#,
+            r#"[[{"role": 1, "content": 2}]]"#,
+            r#"{"a": [{"role"#,
+        ] {
+            assert!(!is_conversation(rows.as_bytes()), "{rows}");
+        }
     }
 }

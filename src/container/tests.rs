@@ -65,6 +65,8 @@ fn json_lines_pass_as_they_are() {
     // What is no JSON is for whoever reads the row, with its line.
     for content in [
         "{\"a\": 1}\n{\"a\"}\n",
+        "INFO: a, b\n{\"a\": 1}\n",
+        "\"a\": 1}, x\n\n{\"a\": 1}\n",
         "{\"a\": 1,\n{\"a\": 2}\nx",
         "\"a\"\n\"b\"",
         "{\"a\": \"b\n{\"a\": 1}",
@@ -99,6 +101,16 @@ fn arrays_give_their_elements() {
         becomes(content, "a JSON array", &rows);
     }
     becomes("[]", "a JSON array", &[]);
+    // Arrays one after another are rows, whatever they hold.
+    becomes("[1]\n[2]", "JSON lines", &[(1, "[1]"), (2, "[2]")]);
+    let talk = "[{\"role\": \"a\", \"content\": \"b\"}]";
+    becomes(talk, "JSON lines", &[(1, talk)]);
+    becomes(format!("[{talk}]"), "a JSON array", &[(1, talk)]);
+    becomes(
+        talk.replace("{", "{\n"),
+        "JSON objects over several lines",
+        &[(1, "[{ \"role\": \"a\", \"content\": \"b\"}]")],
+    );
     refuses("[{}, {]", &["row 2", "key must be", "line 1, column 7"]);
     refuses("[{}] x", &["row 2", "trailing"]);
     refuses("\n[1", &["row 2", "EOF while parsing a list", "line 2"]);
@@ -178,6 +190,15 @@ fn csv_values_stay_the_texts_they_are() {
         &[(1, r#"{"column 1":"0","a":"x","column 3":""}"#)],
     );
     becomes("a,b\n", "CSV", &[]);
+    // Excel's line that names the delimiter.
+    for (table, kind) in [
+        ("sep=;\r\na;b\r\n1,5;2\r\n", "CSV with semicolons"),
+        ("sep=\t\na\tb\n1,5\t2", "CSV with tabs"),
+        ("sep=|\na|b\n1,5|2\n", "CSV with delimiters"),
+    ] {
+        becomes(table, kind, &[(1, r#"{"a":"1,5","b":"2"}"#)]);
+    }
+    refuses("sep=,\na,b\n1,2,3\n", &["row 1 (near line 3", "commas"]);
 }
 
 #[test]
@@ -200,6 +221,10 @@ fn csv_that_loses_something_is_refused() {
     for (table, words) in cases {
         refuses(table, words);
     }
+    refuses(
+        ",".repeat(1 << 20),
+        &["names 1048577 columns", "at most 10000"],
+    );
     refuses(
         "text\n\u{1}end of the table\u{1}\nb\n",
         &["control characters"],

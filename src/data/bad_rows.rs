@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::error::DataError;
 use super::jsonl;
+use super::words::{counted, shortened};
 use crate::console;
 use crate::setting::SKIP_BAD;
 
@@ -15,7 +16,7 @@ use crate::setting::SKIP_BAD;
 const NAMED: usize = 10;
 
 /// The most characters of a reason.
-const LONGEST: usize = 170;
+const LONGEST: usize = 300;
 
 /// What becomes of a file with rows that cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,22 +129,6 @@ impl BadRows {
             text += &format!("; and {} more", self.count - self.named.len());
         }
         text
-    }
-}
-
-/// So many of a thing, in words.
-pub fn counted(count: usize, thing: &str) -> String {
-    match count {
-        1 => format!("1 {thing}"),
-        count => format!("{count} {thing}s"),
-    }
-}
-
-/// A text, or its first characters.
-pub fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((at, _)) => format!("{}...", &text[..at]),
-        None => text.to_owned(),
     }
 }
 

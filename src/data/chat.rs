@@ -26,6 +26,8 @@ pub struct Chat {
     pub left_out: usize,
     /// Keys of messages whose values say something that is not used.
     pub unused: BTreeSet<String>,
+    /// Whether a key stands in one of them more than once.
+    pub has_repeated_keys: bool,
 }
 
 /// A question and its answer.
@@ -49,11 +51,11 @@ pub enum AnswerRole {
 }
 
 impl AnswerRole {
-    /// By a number or a boolean, as a template writes it, that says whether to learn.
+    /// By a number or a boolean, however it is written, that says whether to learn.
     pub fn by_weight(text: &str) -> Option<Self> {
-        match text {
-            "True" => Some(Self::Learnt),
-            "False" => Some(Self::Read),
+        match text.trim() {
+            word if word.eq_ignore_ascii_case("true") => Some(Self::Learnt),
+            word if word.eq_ignore_ascii_case("false") => Some(Self::Read),
             number => match number.parse() {
                 Ok(0.0) => Some(Self::Read),
                 Ok(1.0) => Some(Self::Learnt),
@@ -87,6 +89,7 @@ impl Chat {
                 line,
                 column: error.column(),
                 reason: error.to_string(),
+                advice: "it must be an array of messages",
             })?;
         let messages: Vec<_> = messages
             .iter()
@@ -135,6 +138,7 @@ impl Chat {
         role: AnswerRole,
     ) -> Result<(), MessageError> {
         self.unused.extend(message.unused().map(str::to_owned));
+        self.has_repeated_keys |= message.has_repeated_keys();
         match message.speaker()? {
             Speaker::System if self.turns.is_empty() && self.question.is_none() => {
                 self.system.push(message.text()?);

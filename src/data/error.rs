@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use super::advice::{self, KnownKey};
 use crate::container::ContainerError;
 use crate::setting::{DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_FORMATTER, Setting};
 
@@ -26,7 +27,7 @@ pub enum DataError {
     },
     /// Every line is blank, or there is none.
     #[error(
-        "the file has no examples; it needs one JSON object a line, such as {{\"input\": \"...\", \
+        "the file has no examples; put rows into it, such as the line {{\"input\": \"...\", \
          \"output\": \"...\"}}"
     )]
     Empty,
@@ -39,9 +40,7 @@ pub enum DataError {
         byte: usize,
     },
     /// A line does not parse.
-    #[error(
-        "line {line}, column {column}: not JSON: {reason}; each line must be one whole JSON object"
-    )]
+    #[error("line {line}, column {column}: not JSON: {reason}; {advice}")]
     NotJson {
         /// Its number, from 1.
         line: usize,
@@ -49,6 +48,8 @@ pub enum DataError {
         column: usize,
         /// What the parser says.
         reason: String,
+        /// What to do.
+        advice: &'static str,
     },
     /// A line is JSON of another kind, such as an array.
     #[error(
@@ -62,19 +63,23 @@ pub enum DataError {
         found: &'static str,
     },
     /// The template names a key that an object lacks.
-    #[error("line {line}: the template uses the key `{key}`, but the line has {present}", present = list(.keys))]
+    #[error(
+        "line {line}: the template uses the key `{key}`, but the line has {present}; {advice}",
+        present = advice::list(.keys), advice = advice::of(.keys)
+    )]
     MissingKey {
         /// The object's line, from 1.
         line: usize,
         /// The key that the template names.
         key: String,
         /// The keys that the object has.
-        keys: Vec<String>,
+        keys: Vec<KnownKey>,
     },
     /// The value of a key has no text that could stand in a template.
     #[error(
-        "line {line}: the template uses the key `{key}`, which is {found}; it must be a string, a \
-         number or a boolean"
+        "line {line}: `{key}` is {found} where a text is needed; it must be a string, a number or \
+         a boolean{}",
+        advice::of_kind(found)
     )]
     NotText {
         /// The object's line, from 1.
@@ -97,7 +102,7 @@ pub enum DataError {
     /// The format that was asked for needs a key that an object lacks.
     #[error(
         "line {line}: {DATA_FORMAT} {format} needs the key `{key}`, but the line has {present}",
-        present = list(.keys)
+        present = advice::list(.keys)
     )]
     NotOfFormat {
         /// The object's line, from 1.
@@ -107,7 +112,7 @@ pub enum DataError {
         /// The key that it needs.
         key: &'static str,
         /// The keys that the object has.
-        keys: Vec<String>,
+        keys: Vec<KnownKey>,
     },
     /// What should be a conversation in JSON, as a text, is none.
     #[error(
@@ -208,14 +213,6 @@ impl From<ContainerError> for DataError {
             ContainerError::Read(error) => Self::Read(error),
             error => Self::Container(error),
         }
-    }
-}
-
-fn list(keys: &[String]) -> String {
-    match keys {
-        [] => "no keys".to_owned(),
-        [key] => format!("only `{key}`"),
-        keys => format!("only `{}`", keys.join("`, `")),
     }
 }
 

@@ -37,49 +37,51 @@ impl Example {
         formats: &Formats,
         tokenizer: &Tokenizer,
     ) -> Result<Self, DataError> {
-        let beyond = |tokens: &[u32], cutoff: Option<usize>| {
-            cutoff.map_or(0, |cutoff| tokens.len().saturating_sub(cutoff))
-        };
-        let end = formats.end.encode(tokenizer);
-        let between = if end.is_empty() {
-            &tokenizer.encode(BETWEEN)
-        } else {
-            &end
+        let beyond = |tokens: usize, cutoff: Option<usize>| {
+            cutoff.map_or(0, |cutoff| tokens.saturating_sub(cutoff))
         };
         let (mut tokens, mut learnt, mut cut) = (Vec::new(), Vec::new(), (0, 0));
-        let mut gap: &[u32] = &[];
+        let bytes = turns
+            .iter()
+            .map(|turn| turn.prompt.len() + turn.completion.len());
+        tokens.reserve(bytes.sum::<usize>() / 4);
+        let between = || match formats.end.is_empty() {
+            true => tokenizer.encode(BETWEEN),
+            false => formats.end.encode(tokenizer),
+        };
+        let mut is_open = false;
         for turn in turns {
-            let mut prompt = turn.prompt.encode(tokenizer);
-            let mut completion = turn.completion.encode(tokenizer);
-            let lost = (
-                beyond(&prompt, formats.prompt_cutoff),
-                beyond(&completion, formats.completion_cutoff),
-            );
-            prompt.drain(..lost.0);
-            completion.truncate(completion.len() - lost.1);
+            if is_open {
+                tokens.extend(between());
+            }
+            let from = tokens.len();
+            turn.prompt.encode_into(tokenizer, &mut tokens);
+            let lost_prompt = beyond(tokens.len() - from, formats.prompt_cutoff);
+            tokens.drain(from..from + lost_prompt);
+            let start = tokens.len();
+            turn.completion.encode_into(tokenizer, &mut tokens);
+            let lost_completion = beyond(tokens.len() - start, formats.completion_cutoff);
+            tokens.truncate(tokens.len() - lost_completion);
             let is_learnt = turn.role == AnswerRole::Learnt;
-            if is_learnt && completion.is_empty() {
+            if is_learnt && tokens.len() == start {
                 return Err(DataError::EmptyCompletion { line });
             }
-            tokens.extend_from_slice(gap);
-            tokens.extend(prompt);
-            let start = tokens.len();
-            tokens.extend(completion);
             // An answer that was cut does not end here, so the end must not be learnt.
-            let is_ended = !end.is_empty() && lost.1 == 0;
+            let is_ended = !formats.end.is_empty() && lost_completion == 0;
             if is_ended {
-                tokens.extend_from_slice(&end);
+                formats.end.encode_into(tokenizer, &mut tokens);
             }
-            gap = if is_ended { &[] } else { between };
+            is_open = !is_ended;
             if is_learnt {
                 learnt.push(start..tokens.len());
             }
-            cut.0 += usize::from(lost.0 > 0);
-            cut.1 += usize::from(lost.1 > 0);
+            cut.0 += usize::from(lost_prompt > 0);
+            cut.1 += usize::from(lost_completion > 0);
         }
         // Nothing can be learnt from what follows the last answer that is.
         tokens.truncate(learnt.last().map_or(0, |last| last.end));
         tokens.shrink_to_fit();
+        learnt.shrink_to_fit();
         Ok(Self {
             tokens,
             learnt,

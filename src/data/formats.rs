@@ -2,7 +2,6 @@
 //! templates that its texts go through.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 use super::bad_rows::OnBadRow;
 use super::chat::{AnswerRole, Chat, Turn};
@@ -20,9 +19,6 @@ pub const BETWEEN: &str = "\n\n";
 
 /// Keys that say of a whole row whether it is learnt from, unless a template has them.
 const WEIGHTS: [&str; 2] = ["weight", "train"];
-
-/// The prompt's template unless the user gives another.
-static DEFAULT_PROMPT: LazyLock<Template> = LazyLock::new(|| Formats::default().prompt);
 
 /// How a row of data becomes a prompt and a completion, or a conversation's prompts and
 /// completions in turn.
@@ -80,6 +76,8 @@ pub struct Rendered {
     has_system: bool,
     /// Whether line ends in it were changed.
     pub has_new_line_ends: bool,
+    /// Whether a key stands in it more than once, of which the last counts.
+    pub has_repeated_keys: bool,
     /// Whether its weight says neither that it is learnt nor that it is not.
     pub has_odd_weight: bool,
 }
@@ -113,6 +111,7 @@ impl Formats {
             unused_in_messages: BTreeSet::new(),
             has_system: false,
             has_new_line_ends: row.has_new_line_ends(),
+            has_repeated_keys: row.has_repeated_keys(),
             has_odd_weight: false,
         };
         for key in WEIGHTS {
@@ -133,9 +132,14 @@ impl Formats {
         match shape.read(row, Purpose::Learn)? {
             Content::Chat(mut chat) => {
                 rendered.has_new_line_ends |= chat.change_line_ends(self.line_ends);
-                rendered.has_system = system_of(row, &chat).is_some();
+                let has_place = self.system.keys().any(|key| key == "system");
+                rendered.has_system = has_place && system_of(row, &chat).is_some();
                 rendered.turns = self.turns(row, shape, &chat)?;
                 rendered.left_out = chat.left_out;
+                rendered.has_repeated_keys |= chat.has_repeated_keys;
+                if !has_place && !chat.system.is_empty() {
+                    chat.unused.insert("system".to_owned());
+                }
                 rendered.unused_in_messages = chat.unused;
             }
             Content::Script(script) => {
@@ -244,23 +248,25 @@ impl Formats {
     }
 
     /// What the keys of a row mean. Templates of whose keys all are there count first, whatever
-    /// else a row holds; but Alpaca's rows have both keys of the default templates, which would
-    /// drop the instruction.
+    /// else a row holds; but Alpaca's rows have `input` and `output`, too, and templates that name
+    /// no more would drop the instruction.
     fn format_of(&self, row: &Row, purpose: Purpose) -> DataFormat {
         if let Some(format) = self.format {
             return format;
         }
+        let mut named = self.templates(purpose).flat_map(Template::keys);
         let is_shape = |shape: &Shape| {
             let is_named = |key: &&str| {
-                self.templates(purpose)
-                    .any(|of| of.keys().any(|k| k == *key))
+                let mut named = self.templates(purpose).flat_map(Template::keys);
+                named.any(|k| k == *key)
             };
             shape.fits(row, purpose) && !shape.keys().iter().any(is_named)
         };
         let mut keys = self.templates(purpose).flat_map(Template::required_keys);
         let shape = match keys.all(|key| row.has_text(key)) {
             true => Some(Shape::Alpaca)
-                .filter(|alpaca| self.prompt == *DEFAULT_PROMPT && is_shape(alpaca)),
+                .filter(is_shape)
+                .filter(|_| named.all(|key| ["input", "output"].contains(&key))),
             false => Shape::ALL.into_iter().find(is_shape),
         };
         shape.map_or(DataFormat::Template, DataFormat::Shape)

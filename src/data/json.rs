@@ -1,6 +1,10 @@
 //! JSON values as they stand in a line: what they are, in words, and what makes a line no JSON.
 
+use serde_json::value::RawValue;
+
+use super::advice;
 use super::error::DataError;
+use super::members::Members;
 
 /// The text of a JSON string, or what else it is, in words.
 pub fn string(json: &str) -> Result<String, &'static str> {
@@ -24,6 +28,34 @@ pub fn says_something(json: &str) -> bool {
     !inside.trim().is_empty()
 }
 
+/// Whether a JSON value begins as an array of objects does.
+pub fn is_array_of_objects(json: &str) -> bool {
+    let inside = json.trim_start().strip_prefix('[');
+    inside.is_some_and(|inside| inside.trim_start().starts_with('{'))
+}
+
+/// Whether a JSON value is an array whose first element is a message: it has who speaks, and what.
+pub fn is_conversation(json: &str) -> bool {
+    if !is_array_of_objects(json) {
+        return false;
+    }
+    let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(json) else {
+        return false;
+    };
+    let Some(Ok(Members(members))) = elements
+        .first()
+        .map(|first| serde_json::from_str(first.get()))
+    else {
+        return false;
+    };
+    let has = |wanted: [&str; 2]| {
+        members
+            .iter()
+            .any(|(key, _)| wanted.contains(&key.as_ref()))
+    };
+    has(["role", "from"]) && has(["content", "value"])
+}
+
 /// What a JSON value is, in words.
 pub fn kind(json: &str) -> &'static str {
     match json.trim_start().as_bytes().first() {
@@ -39,12 +71,15 @@ pub fn kind(json: &str) -> &'static str {
 /// The error of a line that is no JSON, with the column in characters.
 pub fn not_json(line: usize, text: &str, error: &serde_json::Error) -> DataError {
     // The parser counts bytes and names line 1, since it saw one line only.
-    let before = &text.as_bytes()[..error.column().min(text.len())];
+    let bytes = text.as_bytes();
+    let before = &bytes[..error.column().min(text.len())];
+    let rest = &bytes[error.column().saturating_sub(1).min(text.len())..];
     let place = format!(" at line {} column {}", error.line(), error.column());
     let reason = error.to_string();
     DataError::NotJson {
         line,
         column: String::from_utf8_lossy(before).chars().count().max(1),
         reason: reason.strip_suffix(&place).unwrap_or(&reason).to_owned(),
+        advice: advice::of_syntax(rest),
     }
 }

@@ -12,8 +12,9 @@ use std::path::Path;
 
 use serde_json::value::RawValue;
 
+use super::advice::{Holds, KnownKey};
 use super::error::DataError;
-use super::json::{kind, not_json, says_something, string};
+use super::json::{is_array_of_objects, is_conversation, kind, not_json, says_something, string};
 use super::line_ends::LineEnds;
 use super::members::Members;
 use crate::container::{Beside, Container};
@@ -25,6 +26,7 @@ pub struct Row {
     /// Sorted by their keys, of which none comes twice.
     values: Vec<(String, Field)>,
     has_new_line_ends: bool,
+    has_repeated_keys: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,26 +43,36 @@ enum Field {
 
 impl Row {
     /// Reads one line (`line` is its number, for errors). Of equal keys the last counts, as in
-    /// Python.
+    /// Python. A bare array of messages is taken as the value of `messages`.
     pub fn parse(line: usize, bytes: &[u8]) -> Result<Row, DataError> {
         let text = utf8(line, bytes)?;
         let not_json = |error| not_json(line, text, &error);
         if !text.trim_start().starts_with('{') {
             let other: &RawValue = serde_json::from_str(text).map_err(not_json)?;
-            return Err(DataError::NotObject {
-                line,
-                found: kind(other.get()),
-            });
+            return match is_conversation(other.get()) {
+                true => Ok(Row::of_field(
+                    line,
+                    "messages",
+                    Field::Json(other.get().to_owned()),
+                )),
+                false => Err(DataError::NotObject {
+                    line,
+                    found: kind(other.get()),
+                }),
+            };
         }
         // The parser skips over raw values without recursion, so no nesting can exhaust the stack.
         let Members(mut members) = serde_json::from_str(text).map_err(not_json)?;
         // Reversed first: of equal keys the sort keeps the last one in front.
         members.reverse();
+        let count = members.len();
         members.sort_by(|(key, _), (other, _)| key.cmp(other));
         members.dedup_by(|(key, _), (other, _)| key == other);
+        let has_repeated_keys = members.len() < count;
         let values = members.into_iter();
         Ok(Row {
             line,
+            has_repeated_keys,
             values: values
                 .map(|(key, raw)| (key.into_owned(), value(raw.get())))
                 .collect(),
@@ -70,10 +82,15 @@ impl Row {
 
     /// A row of one value that comes from no file.
     pub fn of(key: &str, text: String) -> Row {
+        Self::of_field(1, key, Field::Text(text))
+    }
+
+    fn of_field(line: usize, key: &str, field: Field) -> Row {
         Row {
-            line: 1,
-            values: vec![(key.to_owned(), Field::Text(text))],
+            line,
+            values: vec![(key.to_owned(), field)],
             has_new_line_ends: false,
+            has_repeated_keys: false,
         }
     }
 
@@ -105,7 +122,7 @@ impl Row {
             None => Err(DataError::MissingKey {
                 line,
                 key: key.to_owned(),
-                keys: self.keys().map(str::to_owned).collect(),
+                keys: self.known_keys(),
             }),
         }
     }
@@ -155,6 +172,11 @@ impl Row {
         self.has_new_line_ends
     }
 
+    /// Whether a key stands in it more than once.
+    pub fn has_repeated_keys(&self) -> bool {
+        self.has_repeated_keys
+    }
+
     /// The keys whose values say something.
     pub fn keys_with_values(&self) -> impl Iterator<Item = &str> {
         let has_value = |(_, value): &&(String, Field)| match value {
@@ -167,9 +189,18 @@ impl Row {
         some.map(|(key, _)| key.as_str())
     }
 
-    /// The keys that the row has.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().map(|(key, _)| key.as_str())
+    /// The keys under which the row has something, for a message.
+    pub fn known_keys(&self) -> Vec<KnownKey> {
+        let key = |(name, value): &(String, Field)| KnownKey {
+            name: name.clone(),
+            holds: match value {
+                Field::Text(_) | Field::Scalar(_) => Holds::Text,
+                Field::Json(json) if is_array_of_objects(json) => Holds::Objects,
+                Field::Json(_) | Field::NotText(_) => Holds::Other,
+            },
+        };
+        let is_there = |(name, _): &&(String, Field)| self.has(name);
+        self.values.iter().filter(is_there).map(key).collect()
     }
 }
 

@@ -10,6 +10,19 @@ use serde_json::value::RawValue;
 /// Keys and values in their order; a key may come twice.
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
+impl Members<'_> {
+    /// Whether a key stands there more than once.
+    pub fn have_repeated_keys(&self) -> bool {
+        // Nearly all have two.
+        if let [(first, _), (second, _)] = self.0.as_slice() {
+            return first == second;
+        }
+        let mut keys: Vec<&str> = self.0.iter().map(|(key, _)| key.as_ref()).collect();
+        keys.sort_unstable();
+        keys.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         struct Reader;

@@ -5,8 +5,10 @@
 //! a row, by [`template`]s, with [`line_ends`] of one kind, and [`example`] tokenises them.
 //! [`dataset`] does all that for a file, and keeps what there is to say of it ([`notes`],
 //! [`bad_rows`]); [`survey`] tells what the examples are like, [`held_out`] puts some aside, and
-//! [`walk`] chooses which come next. [`error`] is what can be wrong with a row.
+//! [`walk`] chooses which come next. [`error`] is what can be wrong with a row, `advice` what to do
+//! then.
 
+mod advice;
 pub mod bad_rows;
 pub mod chat;
 pub mod dataset;
@@ -23,6 +25,7 @@ pub mod notes;
 pub mod survey;
 pub mod template;
 pub mod walk;
+pub mod words;
 
 pub use dataset::Dataset;
 pub use example::Example;

@@ -5,11 +5,12 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::bad_rows::{BadRows, counted, shortened};
+use super::bad_rows::BadRows;
 use super::chat::AnswerRole;
 use super::format::DataFormat;
 use super::formats::{Formats, Rendered, is_weight};
 use super::jsonl::Row;
+use super::words::{counted, shortened};
 use crate::console;
 use crate::setting::KEEP_CR;
 
@@ -33,6 +34,8 @@ pub struct Notes {
     unused_in_messages: Keys,
     /// Rows in which line ends were changed.
     line_ends: usize,
+    /// Rows in which a key stands more than once.
+    repeated_keys: usize,
     /// Answers that are read and not learnt.
     only_read: usize,
     /// Rows of which nothing is to be learnt.
@@ -62,6 +65,7 @@ impl Notes {
         let turns = rendered.turns.iter();
         self.only_read += turns.filter(|turn| turn.role == AnswerRole::Read).count();
         self.line_ends += usize::from(rendered.has_new_line_ends);
+        self.repeated_keys += usize::from(rendered.has_repeated_keys);
         self.odd_weights += usize::from(rendered.has_odd_weight);
         self.left_out += rendered.left_out;
     }
@@ -98,6 +102,13 @@ impl fmt::Display for Notes {
             format!(
                 "CR LF and CR became LF in {}; {KEEP_CR} keeps them",
                 counted(self.line_ends, "row")
+            ),
+        );
+        note(
+            self.repeated_keys,
+            format!(
+                "a key stands more than once in {}: the last one counts, as in Python",
+                counted(self.repeated_keys, "row")
             ),
         );
         note(

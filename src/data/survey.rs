@@ -116,10 +116,11 @@ impl Ends {
             None => return Self::default(),
         };
         let world = Tokenizer::world();
-        let may_begin = |id: &u32| {
-            let bytes = world.token(*id).unwrap_or_default();
-            bytes.contains(&text.as_bytes()[0])
-        };
+        // Once for each token of the vocabulary: examples hold millions.
+        let first = text.as_bytes()[0];
+        let has_first = |id| world.token(id).is_some_and(|bytes| bytes.contains(&first));
+        let begin_it: Vec<bool> = (0..1 << 16).map(has_first).collect();
+        let may_begin = |id: &u32| begin_it.get(*id as usize) == Some(&true);
         let is_cut = |tokens: &[u32]| {
             // Few completions have to be looked at as text.
             if !tokens.iter().any(may_begin) {
@@ -222,7 +223,8 @@ fn glance(text: &str, keep_end: bool) -> String {
         let mut line = String::new();
         for &sign in signs {
             match sign {
-                sign if sign.is_control() => line.extend(sign.escape_default()),
+                // So that a backslash in the data is not taken for a line end.
+                sign if sign.is_control() || sign == '\\' => line.extend(sign.escape_default()),
                 sign => line.push(sign),
             }
         }

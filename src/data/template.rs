@@ -137,7 +137,16 @@ impl Template {
         &self,
         value: impl Fn(&str) -> Result<&'a str, DataError>,
     ) -> Result<Text, DataError> {
-        let mut text = Text::default();
+        let mut length = 0;
+        // Once, instead of at each piece.
+        for piece in &self.pieces {
+            length += match piece {
+                Piece::Text(plain) => plain.len(),
+                Piece::Key(key) => value(key)?.len(),
+                Piece::Optional(_) => 0,
+            };
+        }
+        let mut text = Text::with_capacity(length);
         for piece in &self.pieces {
             match piece {
                 Piece::Optional(inner) => {

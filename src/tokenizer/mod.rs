@@ -56,15 +56,21 @@ impl Tokenizer {
 
     /// The ids of `text`, longest token first.
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::new();
+        self.encode_into(text, &mut ids);
+        ids
+    }
+
+    /// Puts the ids of `text` behind others.
+    pub fn encode_into(&self, text: &str, ids: &mut Vec<u32>) {
         let mut rest = text.as_bytes();
         // English and code run at four to five bytes a token, other scripts at three or so.
-        let mut ids = Vec::with_capacity(rest.len() / 4 + 1);
+        ids.reserve(rest.len().div_ceil(4));
         while !rest.is_empty() {
             let (id, length) = self.trie.longest(rest);
             ids.push(id);
             rest = &rest[length..];
         }
-        ids
     }
 
     /// The bytes of `ids`, which need not be whole characters.

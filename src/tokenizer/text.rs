@@ -33,6 +33,19 @@ impl Text {
         }
     }
 
+    /// Without any text, but with room for some.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            first: String::with_capacity(bytes),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Its length in bytes, without the tokens.
+    pub fn len(&self) -> usize {
+        self.parts().map(str::len).sum()
+    }
+
     /// The parts in their order; between each two stands the token.
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         let parts = [&self.first].into_iter().chain(&self.rest);
@@ -63,12 +76,18 @@ impl Text {
 
     /// The ids of its tokens.
     pub fn encode(&self, tokenizer: &Tokenizer) -> Vec<u32> {
-        let mut ids = tokenizer.encode(&self.first);
+        let mut ids = Vec::new();
+        self.encode_into(tokenizer, &mut ids);
+        ids
+    }
+
+    /// Puts the ids of its tokens behind others.
+    pub fn encode_into(&self, tokenizer: &Tokenizer, ids: &mut Vec<u32>) {
+        tokenizer.encode_into(&self.first, ids);
         for part in &self.rest {
             ids.push(END_OF_TEXT_TOKEN);
-            ids.extend(tokenizer.encode(part));
+            tokenizer.encode_into(part, ids);
         }
-        ids
     }
 }
 

@@ -10,9 +10,6 @@ use crate::data::error::MessageError;
 use crate::data::json::{kind, says_something, string};
 use crate::data::members::Members;
 
-/// Keys of a message that are read.
-const READ: [&str; 4] = ["role", "from", "content", "value"];
-
 /// Keys by which data sets say whether an answer is learnt: 0 and false, it is not.
 const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
 
@@ -45,13 +42,20 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Whether a key stands in it more than once.
+    pub fn has_repeated_keys(&self) -> bool {
+        self.0.have_repeated_keys()
+    }
+
     /// Keys whose values say something that is not used.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
-        let is_unused = |(key, raw): &&(Cow<str>, &RawValue)| {
-            ![&READ, &WEIGHTS]
-                .iter()
-                .any(|keys| keys.contains(&key.as_ref()))
-                && says_something(raw.get())
+        let read = [("role", "from"), ("content", "value")].map(|(first, other)| {
+            let found = self.either(first, other);
+            found.map_or(first, |(key, _)| key)
+        });
+        let is_unused = move |(key, raw): &&(Cow<str>, &RawValue)| {
+            let key = key.as_ref();
+            !read.contains(&key) && !WEIGHTS.contains(&key) && says_something(raw.get())
         };
         let unused = self.0.0.iter().filter(is_unused);
         unused.map(|(key, _)| key.as_ref())
@@ -73,9 +77,7 @@ impl<'a> Message<'a> {
         for key in WEIGHTS {
             let weight = match self.get(key) {
                 None | Some("null") => continue,
-                Some("true") => Some(AnswerRole::Learnt),
-                Some("false") => Some(AnswerRole::Read),
-                Some(json) => AnswerRole::by_weight(json),
+                Some(json) => AnswerRole::by_weight(string(json).as_deref().unwrap_or(json)),
             };
             match weight {
                 Some(AnswerRole::Learnt) => {}
@@ -120,8 +122,13 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    /// By the words that data sets use; OpenAI calls the system the developer, too.
+    /// By the words that data sets use, however they are capitalised.
     fn named(word: &str) -> Option<Self> {
+        Self::of(word).or_else(|| Self::of(&word.to_ascii_lowercase()))
+    }
+
+    /// OpenAI calls the system the developer, too.
+    fn of(word: &str) -> Option<Self> {
         match word {
             "system" | "developer" => Some(Self::System),
             "user" | "human" => Some(Self::User),

@@ -101,7 +101,11 @@ fn what_follows_the_last_answer_may_be_anything_where_only_answers_count() {
 fn speakers_have_the_names_that_data_sets_give_them() {
     let say =
         |key: &str, text: &str, who: &str| format!(r#"{{"{key}": "{who}", "{text}": "{who}!"}}"#);
-    let sharegpt = [("system", "human", "gpt"), ("developer", "user", "chatgpt")];
+    let sharegpt = [
+        ("system", "human", "gpt"),
+        ("developer", "user", "chatgpt"),
+        ("System", "USER", "Assistant"),
+    ];
     for (system, user, assistant) in sharegpt {
         for (key, text) in [("from", "value"), ("role", "content"), ("from", "content")] {
             let spoken = [system, user, assistant].map(|who| say(key, text, who));

@@ -1,4 +1,6 @@
-//! What is said of a file's rows, and which of them become examples.
+//! Which rows of a file become examples, and what is said of the others.
+
+mod told;
 
 use std::fs;
 
@@ -39,65 +41,6 @@ const USER: &str = r#"{"role": "user", "content": "Hi."}"#;
 /// A conversation whose answer has more than a role and a content.
 fn answered(with: &str) -> String {
     format!(r#"{{"messages": [{USER}, {{"role": "assistant", "content": "Arr!", {with}}}]}}"#)
-}
-
-#[test]
-fn what_rows_were_taken_for_is_told() {
-    assert_eq!(
-        told(&[plain("a", "b")]),
-        "format template: the keys are those of the formatters"
-    );
-    let text = json!({"text": "User: a\n\nAssistant: b"}).to_string();
-    let rows = [plain("a", "b"), text.clone(), plain("a", "b"), text];
-    assert_eq!(
-        told(&rows),
-        "format template in 2 rows, from line 1 on: the keys are those of the formatters\n\
-         format text in 2 rows, from line 2 on: `text` stands as it is, without the formatters"
-    );
-}
-
-#[test]
-fn what_goes_nowhere_is_told_with_its_rows() {
-    let rows = [
-        r#"{"input": "a", "output": "b", "id": "x0", "score": 3, "ok": true, "none": null}"#,
-        r#"{"input": "a", "output": "b", "id": "x1", "tags": [], "note": " ", "more": {"a": "b"}}"#,
-        r#"{"input": "a", "output": "b", "messages": [{"content": "c"}], "embedding": [1.0, 2]}"#,
-    ];
-    let all = told(&rows.map(str::to_owned));
-    let wanted = "note   not used: `id` in 2 rows, `embedding` in 1 row, `messages` in 1 row, \
-                  `more` in 1 row, `ok` in 1 row, `score` in 1 row";
-    assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
-    assert_eq!(all.lines().count(), 2);
-
-    // Of a conversation: keys of the row, of its messages, and what the templates take.
-    let beside = r#""reasoning_content": "hm", "name": null, "images": ["a.png"]"#;
-    let row = answered(beside).replacen('{', r#"{"input": "x", "who": "Ann", "tools": [], "#, 1);
-    let formats = Formats {
-        prompt: Template::parse("{who}: {input}\n").unwrap(),
-        ..Formats::default()
-    };
-    let all = of(&[row], &formats).unwrap().notes.to_string();
-    let wanted = "note   not used: `input` in 1 row, `images` of messages in 1 row, \
-                  `reasoning_content` of messages in 1 row";
-    assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
-
-    let many: Vec<String> = (0..2000)
-        .map(|i| format!(r#"{{"input": "a", "output": "b", "k\u001b{i}": "x"}}"#))
-        .collect();
-    let all = told(&many);
-    assert!(
-        all.ends_with(", and other keys") && all.len() < 600,
-        "{all}"
-    );
-    assert!(!all.contains('\u{1b}'));
-}
-
-#[test]
-fn a_system_message_beside_a_conversation_is_used_once() {
-    let row = answered(r#""weight": 1"#).replacen('{', r#"{"system": "Be.", "#, 1);
-    assert!(!told(std::slice::from_ref(&row)).contains("not used"));
-    let own = row.replacen('[', r#"[{"role": "system", "content": "Be kind."}, "#, 1);
-    assert!(told(&[own]).contains("not used: `system` in 1 row"));
 }
 
 #[test]
@@ -272,7 +215,7 @@ fn all_bad_rows_are_found_at_once_or_left_out() {
     let error = format!("{:#}", of(&rows, &Formats::default()).unwrap_err());
     for wanted in [
         "6 rows cannot be used (skip_bad leaves them out): lines 2, 9: the answer in `output`",
-        "; line 3: the template uses the key `output`, which is null",
+        "; line 3: `output` is null where a text is needed",
         "; line 4, column 27: not JSON",
         "; line 6: an array where an object is needed",
         "; line 7, message 2: its `role` is \"tool\"",

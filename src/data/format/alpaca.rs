@@ -1,14 +1,14 @@
 //! Alpaca's rows: an `instruction`, an `input` that it is about (often empty, or not there), and the
 //! `output`.
 
-use super::{Purpose, answer};
+use super::{Purpose, Shape, answer};
 use crate::data::chat::{AnswerRole, Chat, Turn};
 use crate::data::error::DataError;
 use crate::data::jsonl::Row;
 
 /// One question, the input on a line after the instruction.
 pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
-    let mut question = row.text("instruction")?.to_owned();
+    let mut question = Shape::Alpaca.text(row, "instruction")?.to_owned();
     let input = match row.has("input") {
         true => row.text("input")?,
         false => "",
@@ -24,7 +24,7 @@ pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
         Purpose::Answer => chat.question = Some(question),
         Purpose::Learn => chat.turns.push(Turn {
             question,
-            answer: answer(row, "output")?,
+            answer: answer(row, Shape::Alpaca, "output")?,
             role: AnswerRole::Learnt,
         }),
     }

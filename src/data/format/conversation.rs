@@ -6,17 +6,13 @@ use serde_json::value::RawValue;
 use super::Purpose;
 use crate::data::chat::{AnswerRole, Chat, Extent};
 use crate::data::error::DataError;
-use crate::data::json::kind;
+use crate::data::json::{is_array_of_objects, kind};
 use crate::data::jsonl::Row;
 
 /// Whether there is a conversation under `key`.
 pub fn fits(row: &Row, key: &str) -> bool {
     // Any text may begin with a bracket, but hardly with a bracket and a brace.
-    let is_encoded = |text: &str| {
-        let inside = text.trim_start().strip_prefix('[');
-        inside.is_some_and(|inside| inside.trim_start().starts_with('{'))
-    };
-    row.array(key).is_some() || row.text_of(key).is_some_and(is_encoded)
+    row.array(key).is_some() || row.text_of(key).is_some_and(is_array_of_objects)
 }
 
 /// The conversation under `key`.

@@ -72,7 +72,7 @@ impl DataFormat {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Template => "the keys are those of the formatters",
-            Self::Shape(Shape::Messages) => "a conversation under `messages`",
+            Self::Shape(Shape::Messages) => "a conversation, under `messages` or by itself",
             Self::Shape(Shape::ShareGpt) => "a conversation under `conversations`",
             Self::Shape(Shape::Alpaca) => {
                 "`instruction`, with `input` where there is one, is {input}, `output` is {output}"
@@ -90,8 +90,8 @@ impl fmt::Display for DataFormat {
 }
 
 /// The answer under a key. A blank one is an error: it would teach to say nothing.
-fn answer(row: &Row, key: &str) -> Result<String, DataError> {
-    match row.text(key)? {
+fn answer(row: &Row, shape: Shape, key: &'static str) -> Result<String, DataError> {
+    match shape.text(row, key)? {
         text if text.trim().is_empty() => Err(DataError::EmptyAnswer {
             line: row.line(),
             key: key.to_owned(),
@@ -143,17 +143,29 @@ impl Shape {
         }
     }
 
-    /// What a row of this shape holds.
-    pub fn read(self, row: &Row, purpose: Purpose) -> Result<Content, DataError> {
-        let key = self.keys()[0];
-        if !row.has(key) {
-            return Err(DataError::NotOfFormat {
+    /// Errors for a row that has nothing under a key that this shape needs.
+    fn check_has(self, row: &Row, key: &'static str) -> Result<(), DataError> {
+        match row.has(key) {
+            true => Ok(()),
+            false => Err(DataError::NotOfFormat {
                 line: row.line(),
                 format: DataFormat::Shape(self).to_string(),
                 key,
-                keys: row.keys().map(str::to_owned).collect(),
-            });
+                keys: row.known_keys(),
+            }),
         }
+    }
+
+    /// The text under such a key.
+    fn text<'a>(self, row: &'a Row, key: &'static str) -> Result<&'a str, DataError> {
+        self.check_has(row, key)?;
+        row.text(key)
+    }
+
+    /// What a row of this shape holds.
+    pub fn read(self, row: &Row, purpose: Purpose) -> Result<Content, DataError> {
+        let key = self.keys()[0];
+        self.check_has(row, key)?;
         Ok(match self {
             Self::Messages | Self::ShareGpt => {
                 Content::Chat(conversation::read(row, key, purpose)?)

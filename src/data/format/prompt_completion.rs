@@ -1,7 +1,7 @@
 //! Rows of a `prompt` and a `completion`: texts, as OpenAI's older files have them, or lists of
 //! messages, as TRL has them, too. Answers among the prompt's messages are read and not learnt.
 
-use super::Purpose;
+use super::{Purpose, Shape};
 use crate::data::chat::{AnswerRole, Chat, Extent, Turn};
 use crate::data::error::{DataError, MessageError};
 use crate::data::jsonl::Row;
@@ -12,7 +12,7 @@ pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
     let mut chat = Chat::default();
     match row.array("prompt") {
         Some(messages) => chat.add(line, messages, Extent::All, AnswerRole::Read)?,
-        None => chat.question = Some(row.text("prompt")?.to_owned()),
+        None => chat.question = Some(Shape::PromptCompletion.text(row, "prompt")?.to_owned()),
     }
     if purpose == Purpose::Answer {
         return Ok(chat);
@@ -21,7 +21,7 @@ pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
     match row.array("completion") {
         Some(messages) => chat.add(line, messages, Extent::LastAnswer, AnswerRole::Learnt)?,
         None => {
-            let answer = super::answer(row, "completion")?;
+            let answer = super::answer(row, Shape::PromptCompletion, "completion")?;
             let no_question = DataError::Message {
                 line,
                 number: chat.messages() + 1,

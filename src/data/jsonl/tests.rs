@@ -98,6 +98,7 @@ fn not_json() {
                 line: 2,
                 column,
                 reason,
+                ..
             }) => {
                 assert_eq!((column, reason.as_str()), (at, why), "{text}");
             }
@@ -108,6 +109,16 @@ fn not_json() {
         message(rows(b"{\"a\" 1}")),
         "line 1, column 6: not JSON: expected `:`; each line must be one whole JSON object"
     );
+    for (text, words) in [
+        ("{\"a\": 1, \"b\": NaN}", "write null in their place"),
+        ("{\"a\": -Infinity}", "write null in their place"),
+        ("{'a': 1}", "json.dumps"),
+        ("{\"a\": None}", "json.dumps"),
+        ("{\"a\": \"b\", \"c\": True}", "json.dumps"),
+    ] {
+        let error = message(rows(format!("{text}\n{text}").as_bytes()));
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]
@@ -131,12 +142,90 @@ fn not_an_object() {
 fn a_missing_key_lists_those_that_are_there() {
     let missing = |line: &[u8]| message(rows(line).unwrap()[0].text("prompt"));
     let start = "line 1: the template uses the key `prompt`, but the line has ";
-    assert_eq!(missing(b"{}"), format!("{start}no keys"));
-    assert_eq!(missing(br#"{"q": 1}"#), format!("{start}only `q`"));
+    let name = "name its own in prompt_formatter and response_formatter";
+    let object =
+        "each row must be an object of texts, such as {\"input\": \"...\", \"output\": \"...\"}";
+    assert_eq!(missing(b"{}"), format!("{start}no keys; {object}"));
+    assert_eq!(missing(br#"{"q": 1}"#), format!("{start}only `q`; {name}"));
     assert_eq!(
         missing(br#"{"q": 1, "Prompt": 2}"#),
-        format!("{start}only `Prompt`, `q`")
+        format!("{start}only `Prompt`, `q`; {name}")
     );
+    // Null is nothing.
+    let nulls = missing(br#"{"q": null, "train": {"a": 1}}"#);
+    assert_eq!(nulls, format!("{start}only `train`; {object}"));
+    let many = (0..1000).map(|n| format!("\"{n}{}\": 1", "x".repeat(100)));
+    let many = format!("{{{}}}", many.collect::<Vec<_>>().join(","));
+    let error = missing(many.as_bytes());
+    assert!(error.len() < 700 && error.ends_with(name), "{error}");
+}
+
+#[test]
+fn a_missing_key_comes_with_what_to_type_instead() {
+    let missing = |line: &str| message(Row::parse(1, line.as_bytes()).unwrap().text("input"));
+    for (line, question, answer) in [
+        (r#"{"answer": "a", "question": "q"}"#, "question", "answer"),
+        (
+            r#"{"Instruction": "a", "Input": "b", "Output": "c"}"#,
+            "Instruction}{?\\n{Input}",
+            "Output",
+        ),
+        (
+            r#"{"instruction": "a", "context": "b", "response": "c"}"#,
+            "instruction}{?\\n{context}",
+            "response",
+        ),
+        (
+            r#"{"prompt": "a", "rejected": "b", "chosen": "c"}"#,
+            "prompt",
+            "chosen",
+        ),
+    ] {
+        let wanted = format!(
+            "; name its own: prompt_formatter \"user: {{{question}}}\\n\\nassistant:\" \
+             response_formatter \" {{{answer}}}\""
+        );
+        assert!(missing(line).ends_with(&wanted), "{}", missing(line));
+    }
+    for (line, wanted) in [
+        (
+            r#"{"dialog": [{"role": "user"}]}"#,
+            "; a conversation must stand under `messages`",
+        ),
+        (
+            r#"{"messages": [ {}], "id": "x"}"#,
+            "; data_format messages reads those",
+        ),
+        (
+            r#"{"conversations": [{}]}"#,
+            "; data_format sharegpt reads those",
+        ),
+        (
+            r#"{"question": "q", "answer": ["a"]}"#,
+            "; name its own in prompt_formatter and response_formatter",
+        ),
+    ] {
+        assert!(missing(line).ends_with(wanted), "{}", missing(line));
+    }
+}
+
+#[test]
+fn a_bare_list_of_messages_is_a_row() {
+    let talk = r#"[{"role": "user", "content": "Hi."}, {"from": "gpt", "value": "Arr!"}]"#;
+    for file in [
+        talk.to_owned(),
+        format!("{talk}\n\n{talk}\n"),
+        format!("[{talk}, {talk}]"),
+        talk.replace(' ', "\n"),
+    ] {
+        for row in rows(file.as_bytes()).unwrap() {
+            let found: String = row.array("messages").unwrap().split_whitespace().collect();
+            assert_eq!(found, talk.replace(' ', ""), "{file}");
+        }
+    }
+    // Rows may say whom they are of.
+    let rows = rows(br#"[{"role": "pirate", "input": "a"}, {"from": "Ann", "input": "b"}]"#);
+    assert_eq!(rows.unwrap()[1].text("input").unwrap(), "b");
 }
 
 #[test]
@@ -157,9 +246,9 @@ fn a_value_without_text_matters_only_where_it_is_used() {
     }
     assert_eq!(
         message(row.text("a")),
-        "line 1: the template uses the key `a`, which is null; it must be a string, a number or a \
-         boolean"
+        "line 1: `a` is null where a text is needed; it must be a string, a number or a boolean"
     );
+    assert!(message(row.text("c")).ends_with("to_json(orient=\"records\", lines=True))"));
 }
 
 #[test]

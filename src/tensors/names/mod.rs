@@ -38,8 +38,8 @@ pub fn plain(
 ) -> Result<Vec<(String, Stored)>, Error> {
     let unwrapped: Vec<String> = tensors.iter().map(|(name, _)| unwrapped(name)).collect();
     let prefix = prefix(&unwrapped)?;
-    let mut firsts: BTreeMap<String, &str> = BTreeMap::new();
     let mut named = Vec::with_capacity(tensors.len());
+    let mut names_in_file = Vec::with_capacity(tensors.len());
     for ((full, tensor), name) in tensors.iter().zip(&unwrapped) {
         let hub::Renamed {
             name,
@@ -50,18 +50,20 @@ pub fn plain(
             false => tensor.clone(),
         };
         let parts = hub::mixes(&name, &tensor).unwrap_or_else(|| vec![(name, tensor)]);
-        for (name, tensor) in parts {
-            if let Some(first) = firsts.insert(name.clone(), full) {
-                return Err(Error::SameName {
-                    first: shown(first),
-                    second: shown(full),
-                    name: shown(&name),
-                });
-            }
-            named.push((name, tensor));
-        }
+        names_in_file.extend(parts.iter().map(|_| full));
+        named.extend(parts);
     }
     web_rwkv::undo(&mut named, container)?;
+    let mut firsts: BTreeMap<&str, &str> = BTreeMap::new();
+    for ((name, _), full) in named.iter().zip(names_in_file) {
+        if let Some(first) = firsts.insert(name, full) {
+            return Err(Error::SameName {
+                first: shown(first),
+                second: shown(full),
+                name: shown(name),
+            });
+        }
+    }
     Ok(named)
 }
 

@@ -57,22 +57,30 @@ fn alpaca_is_the_instruction_and_the_input_if_there_is_one() {
 
 #[test]
 fn templates_of_the_users_own_count_before_a_shape() {
-    let own = formats("Q: {input}\nA:", " {output}");
+    let named = formats("Q: {input} of {instruction}\nA:", " {output}");
+    let (format, text) = read(ALPACA, &named);
+    assert_eq!(
+        (format.as_str(), text.as_str()),
+        ("template", "[[Q: hot of Name the opposite.\nA:]] Cold.")
+    );
+    // Other text round the same keys does not drop the instruction, whether there is an input or not.
+    let own = formats("Q: {input}\nA:", " {output}!");
     let (format, text) = read(ALPACA, &own);
     assert_eq!(
         (format.as_str(), text.as_str()),
-        ("template", "[[Q: hot\nA:]] Cold.")
+        ("alpaca", "[[Q: Name the opposite.\nhot\nA:]] Cold.!")
     );
-    // Another response alone does not drop the instruction.
-    let excited = formats("user: {input}\n\nassistant:", " {output}!");
-    assert_eq!(read(ALPACA, &excited).0, "alpaca");
-    // The shape can be asked for with templates of one's own.
-    let both = Formats {
-        format: asked("alpaca").format,
+    let bare = r#"{"instruction": "Hi.", "output": "Arr"}"#;
+    assert_eq!(read(bare, &own).1, "[[Q: Hi.\nA:]] Arr!");
+    // One more key makes it the user's own, and so does asking for it.
+    let more = formats("{id} {input}\n", " {output}");
+    let with_id = ALPACA.replacen('{', r#"{"id": 7, "#, 1);
+    assert_eq!(read(&with_id, &more).0, "template");
+    let asked_for = Formats {
+        format: asked("template").format,
         ..own
     };
-    let text = read(ALPACA, &both).1;
-    assert_eq!(text, "[[Q: Name the opposite.\nhot\nA:]] Cold.");
+    assert_eq!(read(ALPACA, &asked_for).1, "[[Q: hot\nA:]] Cold.!");
     let placed = formats("{instruction}{?\n({input})}\n", "{output}");
     assert_eq!(
         read(ALPACA, &placed).1,

@@ -1,0 +1,102 @@
+//! What is said of a file's rows: as what they were read, and what of them is not used.
+
+use super::*;
+
+#[test]
+fn what_rows_were_taken_for_is_told() {
+    assert_eq!(
+        told(&[plain("a", "b")]),
+        "format template: the keys are those of the formatters"
+    );
+    let text = json!({"text": "User: a\n\nAssistant: b"}).to_string();
+    let rows = [plain("a", "b"), text.clone(), plain("a", "b"), text];
+    assert_eq!(
+        told(&rows),
+        "format template in 2 rows, from line 1 on: the keys are those of the formatters\n\
+         format text in 2 rows, from line 2 on: `text` stands as it is, without the formatters"
+    );
+}
+
+#[test]
+fn what_goes_nowhere_is_told_with_its_rows() {
+    let rows = [
+        r#"{"input": "a", "output": "b", "id": "x0", "score": 3, "ok": true, "none": null}"#,
+        r#"{"input": "a", "output": "b", "id": "x1", "tags": [], "note": " ", "more": {"a": "b"}}"#,
+        r#"{"input": "a", "output": "b", "messages": [{"content": "c"}], "embedding": [1.0, 2]}"#,
+    ];
+    let all = told(&rows.map(str::to_owned));
+    let wanted = "note   not used: `id` in 2 rows, `embedding` in 1 row, `messages` in 1 row, \
+                  `more` in 1 row, `ok` in 1 row, `score` in 1 row";
+    assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
+    assert_eq!(all.lines().count(), 2);
+
+    // Of a conversation: keys of the row, of its messages, and what the templates take.
+    let beside = r#""reasoning_content": "hm", "name": null, "images": ["a.png"]"#;
+    let row = answered(beside).replacen('{', r#"{"input": "x", "who": "Ann", "tools": [], "#, 1);
+    let formats = Formats {
+        prompt: Template::parse("{who}: {input}\n").unwrap(),
+        ..Formats::default()
+    };
+    let all = of(&[row], &formats).unwrap().notes.to_string();
+    let wanted = "note   not used: `input` in 1 row, `images` of messages in 1 row, \
+                  `reasoning_content` of messages in 1 row";
+    assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
+
+    let many: Vec<String> = (0..2000)
+        .map(|i| format!(r#"{{"input": "a", "output": "b", "k\u001b{i}": "x"}}"#))
+        .collect();
+    let all = told(&many);
+    assert!(
+        all.ends_with(", and other keys") && all.len() < 600,
+        "{all}"
+    );
+    assert!(!all.contains('\u{1b}'));
+}
+
+#[test]
+fn a_key_that_stands_twice_is_told() {
+    let twice = r#"{"input": "a", "input": "b", "output": "c"}"#.to_owned();
+    let data = of(&[twice, plain("a", "b")], &Formats::default()).unwrap();
+    let note = "note   a key stands more than once in 1 row: the last one counts, as in Python";
+    assert_eq!(data.notes.to_string().lines().nth(1), Some(note));
+    for (with, is_told) in [
+        (r#""content": "Aye!""#, true),
+        (r#""name": null"#, false),
+        (r#""name": null, "name": null"#, true),
+    ] {
+        let told = told(&[answered(with)]);
+        assert_eq!(told.contains("more than once in 1 row"), is_told, "{told}");
+    }
+}
+
+#[test]
+fn a_system_message_beside_a_conversation_is_used_once() {
+    let row = answered(r#""weight": 1"#).replacen('{', r#"{"system": "Be.", "#, 1);
+    assert!(!told(std::slice::from_ref(&row)).contains("not used"));
+    let own = row.replacen('[', r#"[{"role": "system", "content": "Be kind."}, "#, 1);
+    assert!(told(&[own]).contains("not used: `system` in 1 row"));
+}
+
+#[test]
+fn system_messages_without_a_place_are_told() {
+    let formats = Formats {
+        system: Template::parse("").unwrap(),
+        ..Formats::default()
+    };
+    let told = |row: String| of(&[row], &formats).unwrap().notes.to_string();
+    let row = answered(r#""weight": 1"#);
+    assert!(!told(row.clone()).contains("not used"));
+    let beside = row.replacen('{', r#"{"system": "Be.", "#, 1);
+    assert!(told(beside).contains("not used: `system` in 1 row"));
+    let own = row.replacen('[', r#"[{"role": "system", "content": "Be kind."}, "#, 1);
+    assert!(told(own).contains("not used: `system` of messages in 1 row"));
+}
+
+#[test]
+fn of_two_keys_for_one_thing_the_other_is_told() {
+    let told = told(&[answered(r#""value": "Aye!", "from": null"#)]);
+    assert!(
+        told.contains("not used: `value` of messages in 1 row"),
+        "{told}"
+    );
+}
