@@ -94,6 +94,8 @@ impl Dir {
     /// The program on the tiny model and data; later flags win.
     pub fn command(&self, flags: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_state-tune"));
+        #[cfg(unix)]
+        heed_signals(&mut command);
         // The settings of whoever runs the tests are none of theirs.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -162,6 +164,22 @@ pub fn losses(log: &Path) -> Vec<f64> {
 }
 
 /// Sends a signal. `kill` as a program is not on every machine; every shell has it built in.
+/// Has a program heed signals that the tests themselves ignore, as a job in the background of a
+/// script does.
+#[cfg(unix)]
+pub fn heed_signals(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec nothing but `signal` is called, which is allowed there.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+}
+
 #[cfg(unix)]
 pub fn signal(run: &std::process::Child, name: &str) {
     let kill = format!("kill -s {name} {}", run.id());
