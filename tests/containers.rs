@@ -187,7 +187,19 @@ fn what_is_wrong_is_said_with_the_kind_and_the_row() {
     refuses(&whole[..whole.len() - 20], &["gzip", "end too early"]);
     refuses(&[&whole[..], b"garbage"].concat(), &["gzip", "follow"]);
     let table = b"input,output\na,b\nc\n";
-    refuses(table, &["read as CSV", "row 2 (near line", "1 values"]);
+    refuses(table, &["read as CSV", "line 2 (near line", "1 where"]);
+    // Every bad row of a table is told in one go, or left out.
+    let table = b"input,output\na,b\nc\nd,e\nf,g,h\ni,\xe9\n";
+    let all = &[
+        "3 rows cannot be used",
+        "line 2 (",
+        "line 4 (",
+        "line 5 (",
+        "not UTF-8",
+    ];
+    refuses(table, all);
+    let said = dir.succeeds(&["--data_path=data", "--dry_run", "--skip_bad"]);
+    assert!(said.contains("3 rows left out"), "{said}");
     // The rows' own errors call a row a line.
     let missing = &[
         "read as a JSON array",

@@ -18,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = file.each(|number, row| {
         assert_eq!(number, last + 1);
         last = number;
+        let row = row.expect("a row of Parquet is read or ends the reading");
         let row: Value = serde_json::from_slice(row).expect("it is JSON");
         assert!(row.is_object());
         Ok::<(), ContainerError>(())

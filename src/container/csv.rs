@@ -64,21 +64,29 @@ pub fn each<E: From<ContainerError>>(
             return Err(ContainerError::ManyColumns { columns }.into());
         }
         let texts: Result<Vec<&str>, _> = values.iter().map(std::str::from_utf8).collect();
-        let texts = texts.map_err(|_| ContainerError::NotUtf8 { row, line })?;
+        let texts = texts.map_err(|_| ContainerError::NotUtf8 { row, line });
         if row == 0 {
-            names = keys(&texts)?;
+            names = keys(&texts?)?;
             continue;
         }
-        if texts.len() != names.len() {
-            return Err(ContainerError::Ragged {
+        let (found, columns) = (values.len(), names.len());
+        let texts = texts.and_then(|texts| match found == columns {
+            true => Ok(texts),
+            false => Err(ContainerError::Ragged {
                 row,
                 line,
-                found: texts.len(),
-                columns: names.len(),
+                found,
+                columns,
                 delimiter: kind::name_of(delimiter),
+            }),
+        });
+        let texts = match texts {
+            Ok(texts) => texts,
+            Err(error) => {
+                take(row, Err(error))?;
+                continue;
             }
-            .into());
-        }
+        };
         json.clear();
         for (name, text) in names.iter().zip(texts) {
             json.push(if json.is_empty() { b'{' } else { b',' });
@@ -89,7 +97,7 @@ pub fn each<E: From<ContainerError>>(
                 .map_err(ContainerError::Read)?;
         }
         json.push(b'}');
-        take(row, &json)?;
+        take(row, Ok(&json))?;
     }
     Ok(())
 }

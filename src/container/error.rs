@@ -82,8 +82,8 @@ pub enum ContainerError {
     },
     /// A row of a table has more values than columns, or fewer.
     #[error(
-        "row {row} (near line {line} of the file): {found} values, but the first line names {columns} \
-         columns; a value that holds {delimiter}, a quotation mark or a line break must stand in \
+        "row {row} (near line {line} of the file): {found} where the first line names {columns} columns; \
+         a value that holds {delimiter}, a quotation mark or a line break must stand in \
          \"quotation marks\""
     )]
     Ragged {
@@ -91,7 +91,7 @@ pub enum ContainerError {
         row: usize,
         /// The file's line, from 1, or that of blank lines before it.
         line: u64,
-        /// The row's values.
+        /// How many values the row has.
         found: usize,
         /// The columns that have names.
         columns: usize,

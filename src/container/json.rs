@@ -100,9 +100,10 @@ impl<'a, E: From<ContainerError>> Rows<'a, E> {
         self.count += 1;
         // Inside a string a newline is escaped, so every newline here lies between values.
         if row.get().contains(['\n', '\r']) {
-            return (self.take)(self.count, row.get().replace(['\n', '\r'], " ").as_bytes());
+            let row = row.get().replace(['\n', '\r'], " ");
+            return (self.take)(self.count, Ok(row.as_bytes()));
         }
-        (self.take)(self.count, row.get().as_bytes())
+        (self.take)(self.count, Ok(row.get().as_bytes()))
     }
 
     fn not_json(&self, error: serde_json::Error) -> ContainerError {

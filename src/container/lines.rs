@@ -21,7 +21,7 @@ pub fn each<E: From<ContainerError>>(text: Box<dyn Read>, take: Take<'_, E>) -> 
         }
         let line = line.trim_ascii_end();
         if !line.is_empty() {
-            take(number, line)?;
+            take(number, Ok(line))?;
         }
     }
     Ok(())

@@ -35,8 +35,11 @@ const LARGEST_COPY: u64 = 8 << 30;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// Who takes each row: its number and its JSON.
-type Take<'a, E> = &'a mut dyn FnMut(usize, &[u8]) -> Result<(), E>;
+/// A row's JSON, or what is wrong with it where the rows behind it can be read all the same.
+pub type Row<'a> = Result<&'a [u8], ContainerError>;
+
+/// Who takes each row: its number and the row.
+type Take<'a, E> = &'a mut dyn FnMut(usize, Row<'_>) -> Result<(), E>;
 
 /// An open file whose kind is known, and of which no row is read yet.
 pub struct Container {
@@ -114,11 +117,11 @@ impl Container {
 
     /// Gives each row to `take`: its number, from 1, and its JSON. Of JSON lines the number is the
     /// line's, and blank lines are left out. JSON lines come as they are, JSON or not; what else
-    /// comes is one JSON value without a newline. Ends at the first error, that of `take` or one
-    /// of the file.
+    /// comes is one JSON value without a newline, or what is wrong with a row of a table. Ends at
+    /// the first error, that of `take` or one of the file.
     pub fn each<E: From<ContainerError>>(
         self,
-        mut take: impl FnMut(usize, &[u8]) -> Result<(), E>,
+        mut take: impl FnMut(usize, Row<'_>) -> Result<(), E>,
     ) -> Result<Beside, E> {
         let take = &mut take;
         match self.kind {

@@ -48,7 +48,7 @@ pub fn each<E: From<ContainerError>>(file: File, take: Take<'_, E>) -> Result<()
         if json.len() > LONGEST_ROW {
             return Err(ContainerError::TooLong { row: count }.into());
         }
-        take(count, &json)?;
+        take(count, Ok(&json))?;
     }
     Ok(())
 }

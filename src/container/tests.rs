@@ -21,7 +21,7 @@ fn read(content: &[u8]) -> Result<(String, Vec<(usize, String)>), ContainerError
 fn read_all(file: Container) -> Result<(String, Vec<(usize, String)>), ContainerError> {
     let (kind, mut rows) = (file.to_string(), Vec::new());
     file.each(|number, row| {
-        rows.push((number, String::from_utf8(row.to_vec()).unwrap()));
+        rows.push((number, String::from_utf8(row?.to_vec()).unwrap()));
         Ok::<(), ContainerError>(())
     })?;
     Ok((kind, rows))
@@ -206,9 +206,9 @@ fn csv_that_loses_something_is_refused() {
     let cases: [(&[u8], &[&str]); 7] = [
         (
             b"a,b\n1,2\n\n1,2,3\n",
-            &["row 2 (near line", "3 values", "2 columns", "commas"],
+            &["row 2 (near line", "3 where", "2 columns", "commas"],
         ),
-        (b"a\tb\nx\n", &["row 1 (near line", "1 values", "tabs"]),
+        (b"a\tb\nx\n", &["row 1 (near line", "1 where", "tabs"]),
         (
             b"a,b\n1,\"2\n3,4\n",
             &["inside a value in quotation marks, in row 1"],

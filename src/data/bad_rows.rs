@@ -9,8 +9,8 @@ use anyhow::Result;
 use super::error::DataError;
 use super::jsonl;
 use super::words::{counted, shortened};
-use crate::console;
 use crate::setting::SKIP_BAD;
+use crate::{console, container};
 
 /// How many are named.
 const NAMED: usize = 10;
@@ -64,9 +64,12 @@ pub fn read<T>(
         notes: Vec::new(),
     };
     let (mut count, mut last) = (0, 0);
-    let take = |line: usize, bytes: &[u8]| {
+    let take = |line: usize, row: container::Row<'_>| {
         (count, last) = (count + 1, line);
-        match parse(line, bytes) {
+        match row
+            .map_err(DataError::from)
+            .and_then(|bytes| parse(line, bytes))
+        {
             Ok(row) => rows.used.extend(row),
             Err(error) => rows.bad.add(line, &error),
         }
@@ -95,10 +98,14 @@ impl BadRows {
     fn add(&mut self, line: usize, error: &DataError) {
         self.count += 1;
         if self.named.len() < NAMED {
-            // The line is told once, for all rows that have the same fault.
+            // The line is told once, for all rows that have the same fault. A row of a table is a
+            // line here.
             let reason = error.to_string();
-            let reason = reason
-                .strip_prefix(&format!("line {line}"))
+            let mut numbers = ["line", "row"]
+                .map(|word| format!("{word} {line}"))
+                .into_iter();
+            let reason = numbers
+                .find_map(|number| reason.strip_prefix(&number))
                 .unwrap_or(&reason);
             self.named.push((line, reason.to_owned()));
         }

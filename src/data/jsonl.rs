@@ -17,7 +17,7 @@ use super::error::DataError;
 use super::json::{is_array_of_objects, is_conversation, kind, not_json, says_something, string};
 use super::line_ends::LineEnds;
 use super::members::Members;
-use crate::container::{Beside, Container};
+use crate::container::{self, Beside, Container};
 
 /// One line's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,7 +220,7 @@ pub fn string_line(line: usize, bytes: &[u8]) -> Result<Option<String>, DataErro
 /// should be told of the file, a line each.
 pub fn each(
     path: &Path,
-    take: impl FnMut(usize, &[u8]) -> Result<(), DataError>,
+    take: impl FnMut(usize, container::Row<'_>) -> Result<(), DataError>,
 ) -> Result<Vec<String>, DataError> {
     let file = Container::open(path)?;
     let name = path.display();
@@ -251,7 +251,7 @@ pub fn each(
 
 fn each_of(
     file: Container,
-    mut take: impl FnMut(usize, &[u8]) -> Result<(), DataError>,
+    mut take: impl FnMut(usize, container::Row<'_>) -> Result<(), DataError>,
 ) -> Result<Beside, DataError> {
     let mut is_empty = true;
     let beside = file.each(|number, json| {

@@ -167,7 +167,7 @@ fn write_rows(path: &Path, out: &mut impl Write) -> Result<u64> {
     };
     let mut rows = 0;
     file.each(|number, row| -> Result<()> {
-        let row = row.trim_ascii_start();
+        let row = row?.trim_ascii_start();
         ensure!(row.starts_with(b"{"), "{place} {number} is no JSON object");
         serde_json::from_slice::<IgnoredAny>(row).with_context(|| format!("{place} {number}"))?;
         out.write_all(row)?;

@@ -10,7 +10,7 @@ fn rows(file: &[u8]) -> Result<Vec<Row>, DataError> {
     let file = Container::from_reader(Cursor::new(file.to_vec()))?;
     let mut rows = Vec::new();
     each_of(file, |line, json| {
-        rows.push(Row::parse(line, json)?);
+        rows.push(Row::parse(line, json?)?);
         Ok(())
     })?;
     Ok(rows)
@@ -26,7 +26,7 @@ fn reads_a_file() {
     std::fs::write(file.path(), "{\"a\": \"x\\ty\"}\n{\"a\": 1}").unwrap();
     let mut rows = Vec::new();
     let notes = each(file.path(), |line, json| {
-        rows.push(Row::parse(line, json)?);
+        rows.push(Row::parse(line, json?)?);
         Ok(())
     });
     let notes = notes.unwrap();
