@@ -366,6 +366,21 @@ fn an_ended_answer_has_been_read_with_the_text_that_ended_it() {
 }
 
 #[test]
+fn what_of_a_prompt_is_not_used_is_told_beside_the_answers() {
+    let dir = Dir::new();
+    let row = r#"{"input": "What is the colour of snow?", "output": "white", "hint": "cold"}"#;
+    dir.write("p.jsonl", [row, "\n\"as it stands\"\n", row].concat());
+    let run = dir.run(&["--prompts=p.jsonl", &tuned_flag(), "--max_tokens=1"]);
+    assert!(run.status.success());
+    assert_eq!(run.stdout.iter().filter(|&&byte| byte == b'\n').count(), 3);
+    // The answer of a held-out row is not what is asked.
+    assert_eq!(
+        String::from_utf8(run.stderr).unwrap(),
+        "note   not used: `hint` in 2 rows\n"
+    );
+}
+
+#[test]
 fn a_conversation_is_answered_and_an_end_of_ones_own_stops_answers() {
     let dir = Dir::new();
     let messages = r#"{"messages": [

@@ -63,6 +63,7 @@ impl Default for Formats {
 }
 
 /// A row as text.
+#[derive(Debug)]
 pub struct Rendered {
     /// What its keys were taken for.
     pub format: DataFormat,
@@ -83,6 +84,7 @@ pub struct Rendered {
 }
 
 /// A prompt and its completion.
+#[derive(Debug)]
 pub struct RenderedTurn {
     /// What is read.
     pub prompt: Text,
@@ -104,16 +106,7 @@ impl Formats {
     /// from unless it is answered.
     pub fn render(&self, row: &Row) -> Result<Rendered, DataError> {
         let line = row.line();
-        let mut rendered = Rendered {
-            format: self.format_of(row, Purpose::Learn),
-            turns: Vec::new(),
-            left_out: 0,
-            unused_in_messages: BTreeSet::new(),
-            has_system: false,
-            has_new_line_ends: row.has_new_line_ends(),
-            has_repeated_keys: row.has_repeated_keys(),
-            has_odd_weight: false,
-        };
+        let mut rendered = self.unread(row, Purpose::Learn);
         for key in WEIGHTS {
             let weight = row.text_of(key).filter(|_| is_weight(row, key));
             match weight
@@ -131,16 +124,9 @@ impl Formats {
         };
         match shape.read(row, Purpose::Learn)? {
             Content::Chat(mut chat) => {
-                rendered.has_new_line_ends |= chat.change_line_ends(self.line_ends);
-                let has_place = self.system.keys().any(|key| key == "system");
-                rendered.has_system = has_place && system_of(row, &chat).is_some();
+                self.read_chat(row, &mut chat, &mut rendered);
                 rendered.turns = self.turns(row, shape, &chat)?;
                 rendered.left_out = chat.left_out;
-                rendered.has_repeated_keys |= chat.has_repeated_keys;
-                if !has_place && !chat.system.is_empty() {
-                    chat.unused.insert("system".to_owned());
-                }
-                rendered.unused_in_messages = chat.unused;
             }
             Content::Script(script) => {
                 rendered.left_out = usize::from(script.open.is_some());
@@ -208,18 +194,18 @@ impl Formats {
     }
 
     /// The texts of a row up to where it is to be answered: its prompt, or its conversation up to
-    /// the last question. They are tokenised one by one, as in training. Also whether line ends in
-    /// it were changed.
-    pub fn prompt(&self, row: &Row) -> Result<(Vec<Text>, bool), DataError> {
-        let mut is_changed = row.has_new_line_ends();
-        let DataFormat::Shape(shape) = self.format_of(row, Purpose::Answer) else {
-            return Ok((vec![self.prompt.render(row)?], is_changed));
+    /// the last question. They are tokenised one by one, as in training. Beside them stands how the
+    /// row was read, without turns.
+    pub fn prompt(&self, row: &Row) -> Result<(Vec<Text>, Rendered), DataError> {
+        let mut rendered = self.unread(row, Purpose::Answer);
+        let DataFormat::Shape(shape) = rendered.format else {
+            return Ok((vec![self.prompt.render(row)?], rendered));
         };
         let turns = match shape.read(row, Purpose::Answer)? {
             Content::Chat(mut chat) => {
-                is_changed |= chat.change_line_ends(self.line_ends);
                 // An open question is the prompt of an answer to come.
                 chat.turns.extend(chat.question.take().map(open));
+                self.read_chat(row, &mut chat, &mut rendered);
                 self.turns(row, shape, &chat)?
             }
             Content::Script(mut script) => {
@@ -243,7 +229,33 @@ impl Formats {
                 line: row.line(),
                 key: shape.keys()[0],
             }),
-            false => Ok((texts, is_changed)),
+            false => Ok((texts, rendered)),
+        }
+    }
+
+    /// What is known of a row before its content is read.
+    fn unread(&self, row: &Row, purpose: Purpose) -> Rendered {
+        Rendered {
+            format: self.format_of(row, purpose),
+            turns: Vec::new(),
+            left_out: 0,
+            unused_in_messages: BTreeSet::new(),
+            has_system: false,
+            has_new_line_ends: row.has_new_line_ends(),
+            has_repeated_keys: row.has_repeated_keys(),
+            has_odd_weight: false,
+        }
+    }
+
+    /// Changes the line ends of a conversation, and notes what of it goes nowhere.
+    fn read_chat(&self, row: &Row, chat: &mut Chat, rendered: &mut Rendered) {
+        rendered.has_new_line_ends |= chat.change_line_ends(self.line_ends);
+        let has_place = self.system.keys().any(|key| key == "system");
+        rendered.has_system = has_place && system_of(row, chat).is_some();
+        rendered.has_repeated_keys |= chat.has_repeated_keys;
+        rendered.unused_in_messages = std::mem::take(&mut chat.unused);
+        if !has_place && !chat.system.is_empty() {
+            rendered.unused_in_messages.insert("system".to_owned());
         }
     }
 

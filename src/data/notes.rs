@@ -71,6 +71,14 @@ impl Notes {
     }
 }
 
+impl Notes {
+    /// Without what the rows were taken for, which the prompts show that stand beside their answers.
+    pub fn of_prompts(mut self) -> Self {
+        self.formats.clear();
+        self
+    }
+}
+
 /// One line or more, without the last one's end.
 impl fmt::Display for Notes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,6 +11,7 @@ use crate::data::Formats;
 use crate::data::bad_rows;
 use crate::data::error::DataError;
 use crate::data::jsonl;
+use crate::data::notes::Notes;
 use crate::data::words::counted;
 use crate::generate::{self, FinishReason, Settings};
 use crate::setting::{KEEP_CR, PROMPT_FORMATTER, PROMPTS};
@@ -38,13 +39,20 @@ struct Answered {
 /// `console` what of them is not as it stands in the file.
 pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Prompt>> {
     let (mut new_line_ends, mut blank_ends) = (0, 0);
+    let mut notes = Notes::default();
     let parse = |line: usize, bytes: &[u8]| {
         let (texts, is_changed) = match jsonl::string_line(line, bytes)? {
             Some(mut text) => {
                 let is_changed = formats.line_ends.apply(&mut text);
                 (vec![text.into()], is_changed)
             }
-            None => formats.prompt(&formats.row(line, bytes)?)?,
+            None => {
+                let row = formats.row(line, bytes)?;
+                let (texts, mut rendered) = formats.prompt(&row)?;
+                let is_changed = std::mem::take(&mut rendered.has_new_line_ends);
+                notes.add(&row, formats, &rendered);
+                (texts, is_changed)
+            }
         };
         if texts.iter().all(Text::is_empty) {
             return Err(DataError::EmptyPrompt { line });
@@ -59,8 +67,9 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
             path.display()
         )
     })?;
-    for note in rows.notes {
-        console.line(&format!("note   {note}"));
+    notes.of_file = rows.notes;
+    for line in notes.of_prompts().to_string().lines() {
+        console.line(line);
     }
     if new_line_ends > 0 {
         console.line(&format!(
