@@ -100,7 +100,13 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         .as_ref()
         .map(Rwkv::fingerprint)
         .or(tuned_on.as_deref());
-    if assumed || is_assumed(options.to, fingerprint, None) {
+    ensure!(
+        !is_assumed(options.to, fingerprint, None),
+        "{TO} {}: its matrices stand as [key, value] for RWKV-5 and as [value, key] for RWKV-7, and \
+         nothing says which model the state is of; name the model with {MODEL}",
+        options.to
+    );
+    if assumed {
         console.line(&format!(
             "note   the matrices of {} are taken as RWKV-5's, [key, value]; RWKV-7's are [value, \
              key]: name the model with {MODEL}",

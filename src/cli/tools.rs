@@ -37,7 +37,7 @@ pub enum Tool {
     /// Formats: state (state.pth, as training writes it), original (a dictionary with wkvstate and
     /// both shifts), time_state (RWKV-PEFT, RWKV-Runner, ChatRWKV), web-rwkv (.st for web-rwkv and
     /// Ai00), rwkv-live (the rwkv package's running state), model (a copy of the model that starts
-    /// from the state by itself in the rwkv package).
+    /// from the state by itself in the rwkv package, if it is of RWKV-5).
     Convert(Box<Convert>),
     /// Print the completions for a shell, for its start-up file: source <(state-tune completions
     /// bash).

@@ -34,7 +34,7 @@ impl Rwkv {
 }
 
 /// The state that is merged into a model, as `time_state` of each layer, from which the `rwkv`
-/// package starts by itself: matrices `[H, K, K]` that stand as \[value, key\].
+/// package starts by itself if the model is RWKV-5's: matrices `[H, K, K]` that stand as \[value, key\].
 pub fn merged(file: &ModelFile, config: &Config) -> Result<Option<State>> {
     let &Config {
         n_layer,

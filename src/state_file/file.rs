@@ -119,8 +119,15 @@ fn open_of(
         return Err(Error::Unclear { dtype });
     }
     let element = raw.element()?;
-    let tagged = tag.as_ref().and_then(|tag| tag.model.as_deref());
-    let generation = tagged.map(Generation::of_fingerprint).or(generation);
+    let generation = match &tag {
+        // Without a model, earlier versions wrote every state as RWKV-5's.
+        Some(Tag { model, .. }) => Some(
+            model
+                .as_deref()
+                .map_or(Generation::Five, Generation::of_fingerprint),
+        ),
+        None => generation,
+    };
     let state = found.turned(&raw.state()?, generation)?;
     match format {
         Some(wanted) if wanted != found => Err(Error::OtherFormat {

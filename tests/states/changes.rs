@@ -81,18 +81,19 @@ fn scales_and_mixes(generation: Generation) {
     let dir = Dir::new();
     let zero = State::zeros(model_of(generation).config()).unwrap();
     state_file::write(&dir.path("zero"), &zero, Element::F32, Format::STATE, None).unwrap();
-    let [tuned, _] = files_of(generation);
+    let [tuned, model] = files_of(generation);
     let whole = state_file::open(Path::new(&tuned), None).unwrap().state;
-    does(
+    // Nothing else tells which way round a live state's matrices stand.
+    refuses(
         &dir,
-        &[
-            "convert",
-            &tuned,
-            "twice",
-            "--to=rwkv-live",
-            "--state_scale=2",
-        ],
+        &["convert", &tuned, "twice", "--to=rwkv-live"],
+        &["[value, key] for RWKV-7", "--model"],
     );
+    let to_live = ["--to=rwkv-live", "--model", &model];
+    let convert = |files: &[&str], more: &[&str]| {
+        does(&dir, &[&["convert"], files, &to_live, more].concat());
+    };
+    convert(&[&tuned, "twice"], &["--state_scale=2"]);
     let read = |name: &str| flat(&state_file::open(&dir.path(name), None).unwrap().state.wkv);
     let times = |factor: f32| {
         flat(&whole.wkv)
@@ -113,17 +114,14 @@ fn scales_and_mixes(generation: Generation) {
         ],
         &["soft prompt"],
     );
-    does(&dir, &["convert", &tuned, "bare", "--to=rwkv-live"]);
+    convert(&[&tuned, "bare"], &[]);
+    convert(&["zero", "bare", "mixed"], &["--mix=0.25"]);
+    assert_eq!(read("mixed"), times(0.25));
+    // A file of another program has no tag, so the model at hand tells; ours has, and is read the
+    // same with a model and without.
     does(
         &dir,
-        &[
-            "convert",
-            "zero",
-            "bare",
-            "mixed",
-            "--to=rwkv-live",
-            "--mix=0.25",
-        ],
+        &["convert", "bare", "back", "--to=state", "--model", &model],
     );
-    assert_eq!(read("mixed"), times(0.25));
+    assert_eq!(read("back"), times(1.0));
 }
