@@ -11,7 +11,7 @@ use crate::files::{self, Lock, Taken, Target};
 use crate::model::Rwkv;
 use crate::report::{Curve, Log, Page, Record, Records, TensorBoard};
 use crate::setting::{INIT, LOG_FILE, REPORT, RESUME, SAVE_FILENAME, TENSORBOARD};
-use crate::state_file::{self, Format, OtherModel};
+use crate::state_file::{self, Error, Format, OtherModel};
 
 /// Where a run's own files go.
 pub struct Outputs {
@@ -64,8 +64,13 @@ impl Outputs {
         let replaces = fs::metadata(save).is_ok_and(|found| found.len() > 0);
         if replaces {
             let advice = "the file there is not replaced; move it away or give another name";
-            state_file::open_for(model, save, Some(Format::STATE), OtherModel::Refuse)
-                .with_context(|| format!("{}: {advice}", what()))?;
+            match state_file::open_for(model, save, Some(Format::STATE), OtherModel::Refuse) {
+                // Its own advice is for one that is read.
+                Err(Error::OtherModel { .. } | Error::OtherGeneration { .. }) => {
+                    bail!("{}: {advice}: it was tuned on another model", what())
+                }
+                found => found.with_context(|| format!("{}: {advice}", what()))?,
+            };
             self.check_old_state()?;
             self.check_init(options)?;
         }
