@@ -163,7 +163,6 @@ pub fn losses(log: &Path) -> Vec<f64> {
         .collect()
 }
 
-/// Sends a signal. `kill` as a program is not on every machine; every shell has it built in.
 /// Has a program heed signals that the tests themselves ignore, as a job in the background of a
 /// script does.
 #[cfg(unix)]
@@ -180,6 +179,7 @@ pub fn heed_signals(command: &mut Command) {
     }
 }
 
+/// Sends a signal. `kill` as a program is not on every machine; every shell has it built in.
 #[cfg(unix)]
 pub fn signal(run: &std::process::Child, name: &str) {
     let kill = format!("kill -s {name} {}", run.id());
