@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::chat::AnswerRole;
 use super::error::DataError;
-use super::formats::{BETWEEN, Formats, RenderedTurn};
+use super::formats::{BETWEEN, Formats};
 use super::jsonl::Row;
+use super::rendered::RenderedTurn;
 use crate::tokenizer::Tokenizer;
 
 /// What is read and what is learnt of one row.

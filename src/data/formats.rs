@@ -9,6 +9,7 @@ use super::error::DataError;
 use super::format::{Content, DataFormat, Purpose, Script, Shape};
 use super::jsonl::Row;
 use super::line_ends::LineEnds;
+use super::rendered::{Rendered, RenderedTurn};
 use super::template::Template;
 use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
 use crate::tokenizer::Text;
@@ -60,38 +61,6 @@ impl Default for Formats {
             on_bad_row: OnBadRow::Refuse,
         }
     }
-}
-
-/// A row as text.
-#[derive(Debug)]
-pub struct Rendered {
-    /// What its keys were taken for.
-    pub format: DataFormat,
-    /// At least one, of which at least one is learnt.
-    pub turns: Vec<RenderedTurn>,
-    /// How many messages follow the last answer.
-    pub left_out: usize,
-    /// Keys of its messages whose values go nowhere.
-    pub unused_in_messages: BTreeSet<String>,
-    /// Whether its own `system` is the system message.
-    has_system: bool,
-    /// Whether line ends in it were changed.
-    pub has_new_line_ends: bool,
-    /// Whether a key stands in it more than once, of which the last counts.
-    pub has_repeated_keys: bool,
-    /// Whether its weight says neither that it is learnt nor that it is not.
-    pub has_odd_weight: bool,
-}
-
-/// A prompt and its completion.
-#[derive(Debug)]
-pub struct RenderedTurn {
-    /// What is read.
-    pub prompt: Text,
-    /// What is said.
-    pub completion: Text,
-    /// Whether the completion is learnt.
-    pub role: AnswerRole,
 }
 
 impl Formats {

@@ -127,10 +127,15 @@ impl ModelFile {
         Ok(element.decode(bytes.with_context(|| name.to_string())?))
     }
 
-    /// The same as a tensor `[count]` where the model computes.
+    /// The same as a tensor where the model computes.
+    pub fn tensor(&self, name: &str, shape: &[usize], compute: &Compute) -> Result<Tensor> {
+        let numbers = self.numbers(name, shape)?;
+        Ok(Tensor::from_vec(numbers, shape, &compute.device)?)
+    }
+
+    /// A tensor `[count]` where the model computes.
     pub fn vector(&self, name: &str, count: usize, compute: &Compute) -> Result<Tensor> {
-        let numbers = self.numbers(name, &[count])?;
-        Ok(Tensor::from_vec(numbers, count, &compute.device)?)
+        self.tensor(name, &[count], compute)
     }
 
     fn get(&self, name: &str) -> Result<&Stored> {

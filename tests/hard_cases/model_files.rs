@@ -2,7 +2,7 @@
 #![cfg(unix)]
 
 use std::fs;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use state_tune::tensors::pth;
 
@@ -14,24 +14,26 @@ fn model(dir: &Dir) {
     pth::write(&dir.path("m.pth"), &value).unwrap();
 }
 
+/// A long run on that model, after its first step.
+fn started(dir: &Dir, more: &[&str]) -> Child {
+    let flags = [
+        "--model_location=m.pth",
+        "--max_epochs=100000",
+        "--log_file=log",
+    ];
+    let mut command = dir.command(&[&flags, more].concat());
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut run = command.spawn().unwrap();
+    common::first_step(&mut run, &dir.path("log"));
+    run
+}
+
 #[test]
 fn a_run_ends_in_one_line_with_its_last_good_state() {
     for is_cut in [false, true] {
         let dir = Dir::new();
         model(&dir);
-        let flags = [
-            "--model_location=m.pth",
-            "--max_epochs=100000",
-            "--log_file=log",
-            "--report=page.html",
-        ];
-        let mut run = dir.command(&flags);
-        let mut run = run
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        common::first_step(&mut run, &dir.path("log"));
+        let run = started(&dir, &["--report=page.html"]);
         let file = fs::File::options()
             .write(true)
             .open(dir.path("m.pth"))
@@ -62,18 +64,7 @@ fn a_run_ends_in_one_line_with_its_last_good_state() {
 fn a_model_that_is_removed_or_replaced_is_told_and_costs_nothing() {
     let dir = Dir::new();
     model(&dir);
-    let flags = [
-        "--model_location=m.pth",
-        "--max_epochs=100000",
-        "--log_file=log",
-    ];
-    let mut run = dir.command(&flags);
-    let mut run = run
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    common::first_step(&mut run, &dir.path("log"));
+    let mut run = started(&dir, &[]);
     fs::write(dir.path("new.pth"), "another model").unwrap();
     fs::rename(dir.path("new.pth"), dir.path("m.pth")).unwrap();
     let before = common::losses(&dir.path("log")).len();

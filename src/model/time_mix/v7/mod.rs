@@ -62,7 +62,6 @@ impl TimeMix {
         let &Config { n_embd, n_head, .. } = config;
         let name = |rest: &str| format!("blocks.{i}.att.{rest}");
         let vector = |rest: &str| file.vector(&name(rest), n_embd, compute);
-        let bonus = [n_head, config.head_size];
         let matrix = |rest: &str| file.matrix(&name(rest), [n_embd, n_embd], compute);
         let mix = |rest: &str| shift_mix(file, &name(rest), n_embd, compute);
         let low_rank = |letter: &str, activation| {
@@ -103,11 +102,7 @@ impl TimeMix {
             },
             delta: Delta {
                 decay: vector("w0")?,
-                bonus: Tensor::from_vec(
-                    file.numbers(&name("r_k"), &bonus)?,
-                    &bonus,
-                    &compute.device,
-                )?,
+                bonus: file.tensor(&name("r_k"), &[n_head, config.head_size], compute)?,
             },
             ln_x: Norm {
                 weight: vector("ln_x.weight")?,
