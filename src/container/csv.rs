@@ -11,6 +11,7 @@ use super::Take;
 use super::bounded::{Bounded, MOST_COLUMNS};
 use super::error::ContainerError;
 use super::kind;
+use super::marks::Marks;
 
 /// A row of our own behind the last one. It does not come where the file ends inside quotation
 /// marks, which the reader lets pass.
@@ -34,6 +35,7 @@ pub fn each<E: From<ContainerError>>(
         skip.map_err(|error| ContainerError::reading(error, 0))?;
         skipped = 1;
     }
+    let (text, strays) = Marks::new(text, delimiter);
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .has_headers(false)
@@ -65,6 +67,10 @@ pub fn each<E: From<ContainerError>>(
         }
         let texts: Result<Vec<&str>, _> = values.iter().map(std::str::from_utf8).collect();
         let texts = texts.map_err(|_| ContainerError::NotUtf8 { row, line });
+        let texts = match strays.take_before(reader.position().byte()) {
+            true => Err(ContainerError::BehindMark { row, line }),
+            false => texts,
+        };
         if row == 0 {
             names = keys(&texts?)?;
             continue;

@@ -98,6 +98,17 @@ pub enum ContainerError {
         /// What separates values, in words.
         delimiter: &'static str,
     },
+    /// Text follows a closing quotation mark.
+    #[error(
+        "row {row} (near line {line} of the file): a value goes on behind its closing quotation mark; \
+         put the value into quotation marks and write each mark in it twice, \"\", not \\\""
+    )]
+    BehindMark {
+        /// The row, from 1, without the line of names; 0 is that line.
+        row: usize,
+        /// The file's line, from 1, or that of blank lines before it.
+        line: u64,
+    },
     /// A table's value is in another encoding.
     #[error("row {row} (near line {line} of the file): not UTF-8; save the file as UTF-8")]
     NotUtf8 {

@@ -35,7 +35,7 @@ pub struct Start {
 
 /// What is known by its first bytes and holds no rows, or none that are read: what it is, and what
 /// to do.
-const OTHERS: [(&[u8], &str, &str); 19] = [
+const OTHERS: [(&[u8], &str, &str); 23] = [
     (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32 text", "save it as UTF-8"),
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
@@ -46,7 +46,7 @@ const OTHERS: [(&[u8], &str, &str); 19] = [
         "take the data out of it, or save them as CSV",
     ),
     (
-        b"BZh",
+        b"BZh91AY&SY",
         "compressed by bzip2",
         "unpack it, or compress it by gzip or zstd",
     ),
@@ -72,7 +72,16 @@ const OTHERS: [(&[u8], &str, &str); 19] = [
         "save the data as Parquet, such as by to_parquet of `datasets`",
     ),
     (b"Obj\x01", "an Avro file", "save the data as Parquet"),
-    (b"ORC", "an ORC file", "save the data as Parquet"),
+    (
+        &[0xff; 4],
+        "an Arrow stream (as `datasets` keeps them)",
+        "save the data as Parquet, such as by to_parquet of `datasets`",
+    ),
+    (
+        b"\x1e",
+        "a JSON text sequence (a sign 1E before each row)",
+        "take the signs out, such as by tr -d '\\036', which leaves JSON lines",
+    ),
     (
         b"SQLite format 3\0",
         "an SQLite database",
@@ -89,13 +98,16 @@ const OTHERS: [(&[u8], &str, &str); 19] = [
         "Git LFS's note of where the data are",
         "fetch the data by `git lfs pull`, or give their address",
     ),
-    (
-        b"<",
-        "HTML or XML",
-        "name a file of rows; a page instead of data often asks to log in",
-    ),
+    (b"<!", PAGE, LOG_IN),
+    (b"<?", PAGE, LOG_IN),
+    (b"<html", PAGE, LOG_IN),
+    (b"<HTML", PAGE, LOG_IN),
     (b"---\n", "YAML", "save the data as JSON lines"),
 ];
+
+/// What a server may send instead of data.
+const PAGE: &str = "HTML or XML";
+const LOG_IN: &str = "name a file of rows; a page instead of data often asks to log in";
 
 /// What separates values of a table, and what that is called.
 const DELIMITERS: [(u8, &str); 3] = [(b',', "commas"), (b'\t', "tabs"), (b';', "semicolons")];
@@ -132,7 +144,7 @@ impl Kind {
         }
         let text = bytes.trim_ascii_start();
         for (magic, what, advice) in OTHERS {
-            if bytes.starts_with(magic) || (magic == b"<" && text.starts_with(magic)) {
+            if bytes.starts_with(magic) || (magic[0] == b'<' && text.starts_with(magic)) {
                 return Err(ContainerError::Other { what, advice });
             }
         }

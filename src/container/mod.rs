@@ -12,6 +12,7 @@ mod error;
 mod json;
 mod kind;
 mod lines;
+mod marks;
 mod parquet;
 mod scan;
 mod unpack;

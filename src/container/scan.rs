@@ -1,16 +1,22 @@
 //! A look at JSON whose text may end anywhere, for the array of rows in it.
 //!
-//! An array of rows is one whose first element is an object, unless that is a message of a
-//! conversation: then the array belongs to a row.
+//! An array of rows is one whose first element is an object, unless the array belongs to a row: it
+//! holds the messages of a conversation, or a prompt or an answer stands beside it.
 
 /// The key of the first array of rows in an object; `None` if there is none, or if the object is a
-/// row itself, which holds a conversation.
+/// row itself.
 pub fn key_of_rows(object: &[u8]) -> Option<String> {
     let mut tokens = Tokens { rest: object };
     let (mut depth, mut last, mut found) = (0_usize, None, None);
     while let Some(token) = tokens.next() {
         match token {
             Token::Text(text) if depth == 1 => last = Some(text),
+            Token::Sign(b':') if depth == 1 => {
+                let is_text = tokens.rest.trim_ascii_start().starts_with(b"\"");
+                if is_text && last.is_some_and(|key| OF_ROWS.contains(&key)) {
+                    return None;
+                }
+            }
             Token::Sign(b'[') if depth == 1 => {
                 match first_element(tokens.clone()) {
                     Element::Message => return None,
@@ -60,6 +66,22 @@ fn first_element(tokens: Tokens) -> Element {
         Some(_) => Element::Row,
     }
 }
+
+/// Keys under which rows have texts, and what surrounds rows has none.
+const OF_ROWS: [&[u8]; 12] = [
+    b"input",
+    b"output",
+    b"instruction",
+    b"prompt",
+    b"completion",
+    b"question",
+    b"answer",
+    b"query",
+    b"response",
+    b"text",
+    b"messages",
+    b"conversations",
+];
 
 /// Keys of a message, of which one says who speaks and one what.
 const SPEAKERS: [&[u8]; 2] = [b"role", b"from"];
@@ -137,9 +159,15 @@ mod tests {
             r#"{"version": "v2", "n": [1, 2], "data": [{"title": "x"}]}"#,
             r#"{"data":[{"#,
             r#"{"data": [ {"a": {"role": 1}, "b": ["from"]"#,
+            r#"{"conversations": [{"id": 1}], "n": 2}"#,
             r#"{"a\"b": "[{", "da\u0074a": [{}, {}], "more": [{}]}"#,
         ] {
-            assert_eq!(key(text), data, "{text}");
+            let wanted = if text.contains("conversations") {
+                Some("conversations".into())
+            } else {
+                data.clone()
+            };
+            assert_eq!(key(text), wanted, "{text}");
         }
         for text in [
             "",
@@ -149,6 +177,8 @@ mod tests {
             r#"{"input": "a", "output": "b"}"#,
             r#"{"messages": [{"role": "user", "content": ""}]}"#,
             r#"{"tools": [{"type": "function"}], "conversations": [{"from": "human"}]}"#,
+            r#"{"sources": [{"a": 1}], "n": 1, "output": "b"}"#,
+            r#"{"tools": [{"type": "function"}], "messages": "[{\"role\": \"user\"}]"}"#,
         ] {
             assert_eq!(key(text), None, "{text}");
         }

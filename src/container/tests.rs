@@ -203,7 +203,7 @@ fn csv_values_stay_the_texts_they_are() {
 
 #[test]
 fn csv_that_loses_something_is_refused() {
-    let cases: [(&[u8], &[&str]); 7] = [
+    let cases: [(&[u8], &[&str]); 10] = [
         (
             b"a,b\n1,2\n\n1,2,3\n",
             &["row 2 (near line", "3 where", "2 columns", "commas"],
@@ -212,6 +212,18 @@ fn csv_that_loses_something_is_refused() {
         (
             b"a,b\n1,\"2\n3,4\n",
             &["inside a value in quotation marks, in row 1"],
+        ),
+        (
+            b"a,b\n1,2\n\"He said \\\"hi\\\"\",b\n",
+            &["row 2 (near line 3", "behind its closing quotation mark"],
+        ),
+        (
+            b"a\tb\n\"Hi\" he said\tx\n",
+            &["row 1 (near line 2", "twice"],
+        ),
+        (
+            b"a\tb\n\"Hi\tx\ny\t\"z\" w\n",
+            &["row 1 (near line 2", "twice"],
         ),
         (b"a,\"b\n1,2\n", &["in row 0"]),
         (b"a,b,a\n1,2,3\n", &["column \"a\" twice"]),
@@ -228,6 +240,25 @@ fn csv_that_loses_something_is_refused() {
     refuses(
         "text\n\u{1}end of the table\u{1}\nb\n",
         &["control characters"],
+    );
+}
+
+#[test]
+fn a_short_mark_of_another_kind_does_not_make_a_table_one() {
+    for name in ["ORCA", "BZhelp", "<s>"] {
+        becomes(
+            format!("{name},b\n1,2"),
+            "CSV",
+            &[(1, &format!(r#"{{"{name}":"1","b":"2"}}"#))],
+        );
+    }
+    refuses(
+        [0xff, 0xff, 0xff, 0xff, 8, 1],
+        &["an Arrow stream", "to_parquet"],
+    );
+    refuses(
+        "\u{1e}{\"a\": 1}\n\u{1e}{\"a\": 2}\n",
+        &["a JSON text sequence"],
     );
 }
 

@@ -13,6 +13,9 @@ use self::message::{Message, Speaker};
 use super::error::{DataError, MessageError};
 use super::line_ends::LineEnds;
 
+/// Keys by which data sets say whether an answer or a row is learnt: 0 and false, it is not.
+pub const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
+
 /// Messages in the order in which they are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chat {

@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use super::bad_rows::OnBadRow;
-use super::chat::{AnswerRole, Chat, Turn};
+use super::chat::{AnswerRole, Chat, Turn, WEIGHTS};
 use super::error::DataError;
 use super::format::{Content, DataFormat, Purpose, Script, Shape};
 use super::jsonl::Row;
 use super::line_ends::LineEnds;
-use super::rendered::{Rendered, RenderedTurn};
+use super::rendered::{Remark, Rendered, RenderedTurn};
 use super::template::Template;
 use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
 use crate::tokenizer::Text;
@@ -17,9 +17,6 @@ use crate::tokenizer::Text;
 /// What stands between an answer and the next question of a conversation, unless answers have an
 /// end of their own.
 pub const BETWEEN: &str = "\n\n";
-
-/// Keys that say of a whole row whether it is learnt from, unless a template has them.
-const WEIGHTS: [&str; 2] = ["weight", "train"];
 
 /// How a row of data becomes a prompt and a completion, or a conversation's prompts and
 /// completions in turn.
@@ -76,6 +73,7 @@ impl Formats {
     pub fn render(&self, row: &Row) -> Result<Rendered, DataError> {
         let line = row.line();
         let mut rendered = self.unread(row, Purpose::Learn);
+        // They say it of the whole row, unless a template has them.
         for key in WEIGHTS {
             let weight = row.text_of(key).filter(|_| is_weight(row, key));
             match weight
@@ -83,22 +81,40 @@ impl Formats {
                 .map(AnswerRole::by_weight)
             {
                 Some(Some(AnswerRole::Read)) => return Err(DataError::NothingLearnt { line }),
-                Some(None) => rendered.has_odd_weight = true,
+                Some(None) => {
+                    rendered.remarks.insert(Remark::OddWeight);
+                }
                 Some(Some(AnswerRole::Learnt)) | None => {}
             }
         }
         let DataFormat::Shape(shape) = rendered.format else {
+            let asks = |key| row.text_of(key).is_some_and(|text| !text.trim().is_empty());
+            let mut keys = self.prompt.keys().peekable();
+            if keys.peek().is_some() && !keys.any(asks) {
+                rendered.remarks.insert(Remark::EmptyQuestion);
+            }
             rendered.turns.push(self.plain(row)?);
+            rendered.remark_ends();
             return Ok(rendered);
         };
         match shape.read(row, Purpose::Learn)? {
             Content::Chat(mut chat) => {
                 self.read_chat(row, &mut chat, &mut rendered);
+                if chat
+                    .turns
+                    .iter()
+                    .any(|turn| turn.question.trim().is_empty())
+                {
+                    rendered.remarks.insert(Remark::EmptyQuestion);
+                }
                 rendered.turns = self.turns(row, shape, &chat)?;
                 rendered.left_out = chat.left_out;
             }
             Content::Script(script) => {
                 rendered.left_out = usize::from(script.open.is_some());
+                if script.has_other_speaker {
+                    rendered.remarks.insert(Remark::OtherSpeaker);
+                }
                 rendered.turns = self.lines(script);
                 let is_empty = |turn: &RenderedTurn| {
                     let plain = turn.completion.as_plain();
@@ -112,6 +128,7 @@ impl Formats {
                 }
             }
         }
+        rendered.remark_ends();
         let key = shape.keys()[0];
         if rendered.turns.is_empty() {
             return Err(DataError::NoAnswer { line, key });
@@ -204,24 +221,31 @@ impl Formats {
 
     /// What is known of a row before its content is read.
     fn unread(&self, row: &Row, purpose: Purpose) -> Rendered {
+        let remarks = [
+            (Remark::NewLineEnds, row.has_new_line_ends()),
+            (Remark::RepeatedKeys, row.has_repeated_keys()),
+        ];
+        let remarks = remarks.into_iter().filter(|(_, is_so)| *is_so);
         Rendered {
             format: self.format_of(row, purpose),
             turns: Vec::new(),
             left_out: 0,
             unused_in_messages: BTreeSet::new(),
             has_system: false,
-            has_new_line_ends: row.has_new_line_ends(),
-            has_repeated_keys: row.has_repeated_keys(),
-            has_odd_weight: false,
+            remarks: remarks.map(|(remark, _)| remark).collect(),
         }
     }
 
     /// Changes the line ends of a conversation, and notes what of it goes nowhere.
     fn read_chat(&self, row: &Row, chat: &mut Chat, rendered: &mut Rendered) {
-        rendered.has_new_line_ends |= chat.change_line_ends(self.line_ends);
+        if chat.change_line_ends(self.line_ends) {
+            rendered.remarks.insert(Remark::NewLineEnds);
+        }
         let has_place = self.system.keys().any(|key| key == "system");
         rendered.has_system = has_place && system_of(row, chat).is_some();
-        rendered.has_repeated_keys |= chat.has_repeated_keys;
+        if chat.has_repeated_keys {
+            rendered.remarks.insert(Remark::RepeatedKeys);
+        }
         rendered.unused_in_messages = std::mem::take(&mut chat.unused);
         if !has_place && !chat.system.is_empty() {
             rendered.unused_in_messages.insert("system".to_owned());

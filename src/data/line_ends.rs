@@ -1,6 +1,8 @@
 //! Line ends inside texts. Windows writes CR LF, the models know LF: every RWKV program replaces the
 //! one by the other, or an answer that was learnt with CR LF ends nothing.
 
+use crate::tokenizer::Text;
+
 /// What becomes of CR LF and CR in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnds {
@@ -18,6 +20,13 @@ impl LineEnds {
             *text = text.replace("\r\n", "\n").replace('\r', "\n");
         }
         changes
+    }
+
+    /// The same for a text that was typed.
+    pub fn apply_to(self, text: &mut Text) {
+        text.change(|part| {
+            self.apply(part);
+        });
     }
 }
 

@@ -10,10 +10,9 @@ use super::chat::AnswerRole;
 use super::format::DataFormat;
 use super::formats::{Formats, is_weight};
 use super::jsonl::Row;
-use super::rendered::Rendered;
+use super::rendered::{Remark, Rendered};
 use super::words::{counted, shortened};
 use crate::console;
-use crate::setting::KEEP_CR;
 
 /// How many keys are named, and how many are told apart: a file may have one for every row.
 const NAMED: usize = 10;
@@ -33,16 +32,12 @@ pub struct Notes {
     unused: Keys,
     /// The same of messages.
     unused_in_messages: Keys,
-    /// Rows in which line ends were changed.
-    line_ends: usize,
-    /// Rows in which a key stands more than once.
-    repeated_keys: usize,
+    /// What else is told of rows: how many, and the line of the first.
+    remarks: BTreeMap<Remark, (usize, usize)>,
     /// Answers that are read and not learnt.
     only_read: usize,
     /// Rows of which nothing is to be learnt.
     pub not_learnt: usize,
-    /// Rows whose weight says nothing.
-    odd_weights: usize,
     /// Messages after a last answer.
     left_out: usize,
     /// Rows that could not be used.
@@ -65,9 +60,9 @@ impl Notes {
         }
         let turns = rendered.turns.iter();
         self.only_read += turns.filter(|turn| turn.role == AnswerRole::Read).count();
-        self.line_ends += usize::from(rendered.has_new_line_ends);
-        self.repeated_keys += usize::from(rendered.has_repeated_keys);
-        self.odd_weights += usize::from(rendered.has_odd_weight);
+        for &remark in &rendered.remarks {
+            self.remarks.entry(remark).or_insert((0, row.line())).0 += 1;
+        }
         self.left_out += rendered.left_out;
     }
 }
@@ -106,20 +101,10 @@ impl fmt::Display for Notes {
         ]
         .concat();
         note(unused.len(), format!("not used: {}", unused.join(", ")));
-        note(
-            self.line_ends,
-            format!(
-                "CR LF and CR became LF in {}; {KEEP_CR} keeps them",
-                counted(self.line_ends, "row")
-            ),
-        );
-        note(
-            self.repeated_keys,
-            format!(
-                "a key stands more than once in {}: the last one counts, as in Python",
-                counted(self.repeated_keys, "row")
-            ),
-        );
+        for (remark, (count, first)) in &self.remarks {
+            let rows = format!("{}, from line {first} on", counted(*count, "row"));
+            note(*count, remark.told(&rows));
+        }
         note(
             self.only_read,
             format!(
@@ -132,13 +117,6 @@ impl fmt::Display for Notes {
             format!(
                 "{} not learnt from, as their weight says",
                 counted(self.not_learnt, "row")
-            ),
-        );
-        note(
-            self.odd_weights,
-            format!(
-                "`weight` or `train` is neither 0 nor 1 in {}: learnt like all others",
-                counted(self.odd_weights, "row")
             ),
         );
         note(

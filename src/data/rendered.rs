@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::chat::AnswerRole;
 use super::format::DataFormat;
-use crate::tokenizer::Text;
+use crate::setting::{KEEP_CR, RESPONSE_END};
+use crate::tokenizer::{END_OF_TEXT, Text, has_foreign_end};
 
 /// A row as text.
 #[derive(Debug)]
@@ -19,12 +20,66 @@ pub struct Rendered {
     pub unused_in_messages: BTreeSet<String>,
     /// Whether its own `system` is the system message.
     pub(super) has_system: bool,
-    /// Whether line ends in it were changed.
-    pub has_new_line_ends: bool,
-    /// Whether a key stands in it more than once, of which the last counts.
-    pub has_repeated_keys: bool,
-    /// Whether its weight says neither that it is learnt nor that it is not.
-    pub has_odd_weight: bool,
+    /// What else should be told of it.
+    pub remarks: BTreeSet<Remark>,
+}
+
+impl Rendered {
+    /// Looks for ends of texts that are none here.
+    pub(super) fn remark_ends(&mut self) {
+        let texts = self
+            .turns
+            .iter()
+            .flat_map(|turn| [&turn.prompt, &turn.completion]);
+        if texts.flat_map(Text::parts).any(has_foreign_end) {
+            self.remarks.insert(Remark::ForeignEnd);
+        }
+    }
+}
+
+/// What a person should be told of a row, in the order in which it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remark {
+    /// Line ends in it were changed.
+    NewLineEnds,
+    /// A key stands in it more than once, of which the last counts.
+    RepeatedKeys,
+    /// Its weight says neither that it is learnt nor that it is not.
+    OddWeight,
+    /// It asks nothing.
+    EmptyQuestion,
+    /// An answer of a `text` holds a line that begins as another speaker's does.
+    OtherSpeaker,
+    /// The end of a text, as other tokenizers write it, stands in it as plain text.
+    ForeignEnd,
+}
+
+impl Remark {
+    /// What is said of `rows`, such as "3 rows, from line 7 on".
+    pub fn told(self, rows: &str) -> String {
+        match self {
+            Self::NewLineEnds => {
+                format!("CR LF and CR became LF in {rows}; {KEEP_CR} keeps them")
+            }
+            Self::RepeatedKeys => {
+                format!("a key stands more than once in {rows}: the last one counts, as in Python")
+            }
+            Self::OddWeight => format!(
+                "`weight`, `train`, `training` or `loss` is neither 0 nor 1 in {rows}: learnt like all others"
+            ),
+            Self::EmptyQuestion => {
+                format!("the question is empty in {rows}: learnt like all others")
+            }
+            Self::OtherSpeaker => format!(
+                "an answer holds a line that begins as another speaker's in {rows}: it is learnt with \
+                 the answer; a blank line before \"User:\" begins a question"
+            ),
+            Self::ForeignEnd => format!(
+                "an end of text such as </s> or <|endoftext|> stands in {rows}: it is learnt as plain \
+                 text and ends nothing; take it out, and give {RESPONSE_END} '{END_OF_TEXT}'"
+            ),
+        }
+    }
 }
 
 /// A prompt and its completion.

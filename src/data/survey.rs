@@ -109,19 +109,27 @@ impl Survey {
 
 impl Ends {
     fn of(examples: &[Example], end: &Text) -> Self {
+        let world = Tokenizer::world();
         let text = match end.as_plain() {
             Some("") => BETWEEN,
             Some(end) => end,
             // The token ends answers, and stands in none.
             None => return Self::default(),
         };
-        let world = Tokenizer::world();
+        // Without an end of their own, answers end at one token, which a longer run of blanks has not.
+        let blank_line = end.is_empty().then(|| world.encode(BETWEEN));
         // Once for each token of the vocabulary: examples hold millions.
         let first = text.as_bytes()[0];
         let has_first = |id| world.token(id).is_some_and(|bytes| bytes.contains(&first));
         let begin_it: Vec<bool> = (0..1 << 16).map(has_first).collect();
         let may_begin = |id: &u32| begin_it.get(*id as usize) == Some(&true);
         let is_cut = |tokens: &[u32]| {
+            if let Some(blank_line) = &blank_line {
+                let said = tokens.strip_suffix(&blank_line[..]).unwrap_or(tokens);
+                return said
+                    .windows(blank_line.len())
+                    .any(|place| place == blank_line);
+            }
             // Few completions have to be looked at as text.
             if !tokens.iter().any(may_begin) {
                 return false;
@@ -322,6 +330,8 @@ mod tests {
             "Arr!",
             " a <end>",
             "<end> b <end>",
+            // Other tokens than the blank line's.
+            "one\n\n\ntwo",
         ];
         let data = Dataset {
             examples: texts.map(example).to_vec(),
@@ -332,12 +342,12 @@ mod tests {
             (ends.cut, ends.to_string().lines().count())
         };
         assert_eq!(cut(""), (1, 1));
-        assert_eq!(cut("\n\n"), (1, 1));
+        assert_eq!(cut("\n\n"), (2, 1));
         assert_eq!(cut("<end>"), (1, 1));
         assert_eq!(cut("none"), (0, 0));
         assert_eq!(cut(END_OF_TEXT), (0, 0));
         let shown = Survey::of(&data, &Text::default()).unwrap().to_string();
-        let wanted = "ends   1 of 5 completions hold \"\\n\\n\", where answers will end: ";
+        let wanted = "ends   1 of 6 completions hold \"\\n\\n\", where answers will end: ";
         assert!(shown.contains(wanted), "{shown}");
     }
 

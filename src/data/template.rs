@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use super::error::DataError;
 use super::jsonl::Row;
+use super::line_ends::LineEnds;
 use crate::tokenizer::Text;
 
 /// Why a text is no template. Positions are characters, counted from 1.
@@ -120,6 +121,12 @@ impl Template {
     /// The keys without which a row does not fit.
     pub fn required_keys(&self) -> impl Iterator<Item = &str> {
         keys(&self.pieces)
+    }
+
+    /// Gives its own text the line ends that it is to have.
+    pub fn with_line_ends(mut self, line_ends: LineEnds) -> Self {
+        change_line_ends(&mut self.pieces, line_ends);
+        self
     }
 
     /// The text with a row's values in it; values are inserted as they are, braces and all.
@@ -256,6 +263,16 @@ fn parse_pieces(
         Some(at) if !is_closed => Err(TemplateError::Unclosed { at }),
         Some(at) if keys(&pieces).next().is_none() => Err(TemplateError::NoKeyInside { at }),
         _ => Ok(pieces),
+    }
+}
+
+fn change_line_ends(pieces: &mut [Piece], line_ends: LineEnds) {
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => line_ends.apply_to(text),
+            Piece::Optional(inner) => change_line_ends(inner, line_ends),
+            Piece::Key(_) => {}
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::data::bad_rows;
 use crate::data::error::DataError;
 use crate::data::jsonl;
 use crate::data::notes::Notes;
+use crate::data::rendered::Remark;
 use crate::data::words::counted;
 use crate::generate::{self, FinishReason, Settings};
 use crate::setting::{KEEP_CR, PROMPT_FORMATTER, PROMPTS};
@@ -49,7 +50,7 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
             None => {
                 let row = formats.row(line, bytes)?;
                 let (texts, mut rendered) = formats.prompt(&row)?;
-                let is_changed = std::mem::take(&mut rendered.has_new_line_ends);
+                let is_changed = rendered.remarks.remove(&Remark::NewLineEnds);
                 notes.add(&row, formats, &rendered);
                 (texts, is_changed)
             }

@@ -15,6 +15,27 @@ pub const END_OF_TEXT: &str = "<|rwkv_tokenizer_end_of_text|>";
 /// The end-of-text token.
 pub const END_OF_TEXT_TOKEN: u32 = 0;
 
+/// How tokenizers of the field write their ends of texts and turns. In World's they are many tokens.
+const FOREIGN_ENDS: [&str; 11] = [
+    END_OF_TEXT,
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|end|>",
+    "<|eos|>",
+    "<eos>",
+    "<end_of_turn>",
+    "</s>",
+];
+
+/// Whether plain text holds what other tokenizers take for an end.
+pub fn has_foreign_end(text: &str) -> bool {
+    let mut places = text.match_indices('<');
+    places.any(|(at, _)| FOREIGN_ENDS.iter().any(|end| text[at..].starts_with(end)))
+}
+
 /// Some text, in parts between which the end-of-text token stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
@@ -60,6 +81,12 @@ impl Text {
     /// Whether there is neither a character nor the token.
     pub fn is_empty(&self) -> bool {
         self.as_plain().is_some_and(str::is_empty)
+    }
+
+    /// Changes the characters of each part; the tokens between them stay.
+    pub fn change(&mut self, mut change: impl FnMut(&mut String)) {
+        change(&mut self.first);
+        self.rest.iter_mut().for_each(change);
     }
 
     /// Puts characters behind it.

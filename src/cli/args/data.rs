@@ -56,7 +56,7 @@ pub struct Formatters {
     )]
     skip_bad: bool,
 
-    /// Keep CR LF and CR inside texts, which otherwise become LF
+    /// Keep CR LF and CR inside texts and formatters, which otherwise become LF
     #[arg(
         long,
         num_args = 0..=1, default_missing_value = "true", default_value = "false",
@@ -123,18 +123,21 @@ impl Formatters {
             system_formatter,
             response_end,
         } = self;
+        let mut end = response_end;
+        let line_ends = match keep_cr {
+            true => LineEnds::Keep,
+            false => LineEnds::Unify,
+        };
+        line_ends.apply_to(&mut end);
         Formats {
             format,
-            system: system_formatter,
-            prompt: prompt_formatter,
-            response: response_formatter,
-            end: response_end,
+            system: system_formatter.with_line_ends(line_ends),
+            prompt: prompt_formatter.with_line_ends(line_ends),
+            response: response_formatter.with_line_ends(line_ends),
+            end,
             prompt_cutoff: None,
             completion_cutoff: None,
-            line_ends: match keep_cr {
-                true => LineEnds::Keep,
-                false => LineEnds::Unify,
-            },
+            line_ends,
             on_bad_row: match skip_bad {
                 true => OnBadRow::Skip,
                 false => OnBadRow::Refuse,

@@ -5,13 +5,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::AnswerRole;
+use super::{AnswerRole, WEIGHTS};
 use crate::data::error::MessageError;
 use crate::data::json::{kind, says_something, string};
 use crate::data::members::Members;
-
-/// Keys by which data sets say whether an answer is learnt: 0 and false, it is not.
-const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
 
 /// A message's keys and their values, which are still JSON.
 pub struct Message<'a>(Members<'a>);

@@ -118,7 +118,7 @@ fn a_row_of_no_weight_is_left_out_and_counted() {
     assert_eq!(data.examples.len(), 2);
     let told = data.notes.to_string();
     assert!(
-        told.contains("is neither 0 nor 1 in 1 row: learnt like all others"),
+        told.contains("is neither 0 nor 1 in 1 row, from line 1 on: learnt like all others"),
         "{told}"
     );
     let named = Formats {
@@ -276,7 +276,9 @@ fn line_ends_inside_values_become_line_feeds_and_that_is_told() {
         assert_eq!(windows.examples, unix.examples, "{end:?}");
         let told = windows.notes.to_string();
         assert!(
-            told.ends_with("note   CR LF and CR became LF in 6 rows; keep_cr keeps them"),
+            told.ends_with(
+                "note   CR LF and CR became LF in 6 rows, from line 1 on; keep_cr keeps them"
+            ),
             "{told}"
         );
         let keep = Formats {

@@ -1,6 +1,7 @@
 //! Rows of a `prompt` and a `completion`: texts, as OpenAI's older files have them, or lists of
-//! messages, as TRL has them, too. Answers among the prompt's messages are read and not learnt.
+//! messages (as JSON text, too), as TRL has them. Answers among the prompt's messages are read and not learnt.
 
+use super::conversation::messages;
 use super::{Purpose, Shape};
 use crate::data::chat::{AnswerRole, Chat, Extent, Turn};
 use crate::data::error::{DataError, MessageError};
@@ -10,7 +11,7 @@ use crate::data::jsonl::Row;
 pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
     let line = row.line();
     let mut chat = Chat::default();
-    match row.array("prompt") {
+    match messages(row, "prompt")? {
         Some(messages) => chat.add(line, messages, Extent::All, AnswerRole::Read)?,
         None => chat.question = Some(Shape::PromptCompletion.text(row, "prompt")?.to_owned()),
     }
@@ -18,7 +19,7 @@ pub fn read(row: &Row, purpose: Purpose) -> Result<Chat, DataError> {
         return Ok(chat);
     }
     let before = chat.turns.len();
-    match row.array("completion") {
+    match messages(row, "completion")? {
         Some(messages) => chat.add(line, messages, Extent::LastAnswer, AnswerRole::Learnt)?,
         None => {
             let answer = super::answer(row, Shape::PromptCompletion, "completion")?;

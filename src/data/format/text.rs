@@ -22,15 +22,25 @@ pub struct Script {
     pub turns: Vec<(String, String)>,
     /// What follows the last answer, with who answers written after it; or nothing.
     pub open: Option<String>,
+    /// Whether an answer holds a line that begins as another speaker's does.
+    pub has_other_speaker: bool,
 }
+
+/// Who speaks in no pair's place, and of whom a model should not learn to speak.
+const OTHERS: [&str; 4] = ["System", "Tool", "Function", "Observation"];
 
 impl Script {
     /// Takes the text of a row apart.
     pub fn read(row: &Row) -> Result<Self, DataError> {
         let text = row.text("text")?;
         let line = row.line();
-        SPEAKERS
+        // The pair whose question opens the text, before one that merely occurs in it.
+        let (opening, inside): (Vec<_>, Vec<_>) = SPEAKERS
             .iter()
+            .partition(|(_, others)| speaker(text.trim_start(), others).is_some());
+        opening
+            .into_iter()
+            .chain(inside)
             .find_map(|(answer, others)| Self::of(text, answer, others))
             .ok_or(DataError::NoMarkedAnswer { line })
     }
@@ -57,6 +67,10 @@ impl Script {
             }
         }
         let mark = mark?;
+        let begins_as_another = |line: &str| {
+            let pair = speaker(line, others).or_else(|| speaker(line, &[answer]));
+            pair.or_else(|| speaker(line, &OTHERS)).is_some()
+        };
         match answer_start {
             Some(from) => {
                 let turn = (text[start..from].to_owned(), text[from..].to_owned());
@@ -67,6 +81,10 @@ impl Script {
                 script.open = Some(format!("{question}\n\n{mark}:"));
             }
         }
+        let answers = script.turns.iter().map(|(_, answer)| answer);
+        script.has_other_speaker = answers
+            .flat_map(|answer| answer.lines().skip(1))
+            .any(begins_as_another);
         Some(script)
     }
 }

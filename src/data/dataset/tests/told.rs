@@ -57,7 +57,7 @@ fn what_goes_nowhere_is_told_with_its_rows() {
 fn a_key_that_stands_twice_is_told() {
     let twice = r#"{"input": "a", "input": "b", "output": "c"}"#.to_owned();
     let data = of(&[twice, plain("a", "b")], &Formats::default()).unwrap();
-    let note = "note   a key stands more than once in 1 row: the last one counts, as in Python";
+    let note = "note   a key stands more than once in 1 row, from line 1 on: the last one counts, as in Python";
     assert_eq!(data.notes.to_string().lines().nth(1), Some(note));
     for (with, is_told) in [
         (r#""content": "Aye!""#, true),
@@ -99,4 +99,42 @@ fn of_two_keys_for_one_thing_the_other_is_told() {
         told.contains("not used: `value` of messages in 1 row"),
         "{told}"
     );
+}
+
+#[test]
+fn what_is_learnt_otherwise_than_its_author_may_have_meant_is_told() {
+    let text = |text: &str| json!({ "text": text }).to_string();
+    let remark = |rows: &[String]| {
+        let all = told(rows);
+        all.lines().nth(1).map(str::to_owned)
+    };
+    for end in [
+        "</s>",
+        "<|endoftext|>",
+        "<|im_end|>",
+        "<|rwkv_tokenizer_end_of_text|>",
+    ] {
+        let rows = [plain("a", "b"), plain("a", &format!("b{end}"))];
+        let told = remark(&rows).unwrap();
+        assert!(told.contains("stands in 1 row, from line 2 on"), "{told}");
+    }
+    assert_eq!(remark(&[plain("1 < 2", "<s> and <end>")]), None);
+    for glued in [
+        "User: a\n\nAssistant: b\nUser: c\n\nAssistant: d",
+        "User: a\n\nAssistant: b\n\nTool: 42\n\nAssistant: d",
+    ] {
+        let told = remark(&[text(glued)]).unwrap();
+        assert!(
+            told.contains("another speaker's in 1 row, from line 1 on"),
+            "{told}"
+        );
+    }
+    assert_eq!(remark(&[text("User: a\n\nAssistant: b\n\nNote: c")]), None);
+    for empty in [
+        plain(" ", "b"),
+        json!({"instruction": "", "input": "", "output": "b"}).to_string(),
+    ] {
+        let told = remark(&[empty]).unwrap();
+        assert!(told.contains("the question is empty in 1 row"), "{told}");
+    }
 }

@@ -313,3 +313,23 @@ fn a_prompt_is_read_of_every_shape() {
         .unwrap_err();
     assert!(error.to_string().contains("a second message of the user"));
 }
+
+#[test]
+fn a_prompt_and_its_completion_may_be_messages_written_as_text() {
+    let prompt = r#"[{\"role\": \"user\", \"content\": \"hot\"}]"#;
+    let completion = r#"[{\"role\": \"assistant\", \"content\": \"cold\"}]"#;
+    reads(
+        &format!(r#"{{"prompt": "{prompt}", "completion": "{completion}"}}"#),
+        "prompt_completion",
+        "[[user: hot\n\nassistant:]] cold",
+    );
+}
+
+#[test]
+fn the_question_that_opens_a_text_decides_who_answers() {
+    reads(
+        r#"{"text": "Instruction: Pick.\n\nAnswer: yes or no\n\nResponse: yes"}"#,
+        "text",
+        "[[Instruction: Pick.\n\nAnswer: yes or no\n\nResponse:]] yes",
+    );
+}
