@@ -21,7 +21,7 @@ fn what_was_taken_and_what_was_not_is_said_before_training() {
         "format alpaca: `instruction`, with `input` where there is one, is {input}, `output` is \
          {output}",
         "note   not used: `id` in 3 rows",
-        "note   CR LF and CR became LF in 3 rows; --keep_cr keeps them",
+        "note   CR LF and CR became LF in 3 rows, from line 1 on; --keep_cr keeps them",
     ];
     assert_eq!(lines[..4], wanted);
     let first = "first  [[user: Add\\n1\\n2\\n\\nassistant:]] three";
