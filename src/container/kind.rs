@@ -33,9 +33,11 @@ pub struct Start {
     pub is_whole: bool,
 }
 
-/// What is known by its first bytes and holds no rows, or none that are read: what it is, and what
-/// to do.
-const OTHERS: [(&[u8], &str, &str); 23] = [
+/// A file that holds no rows, or none that are read: how it begins, what it is, and what to do.
+type Other = (&'static [u8], &'static str, &'static str);
+
+/// Those whose bytes are no text: a text that begins so is something else.
+const BINARIES: [Other; 16] = [
     (b"\xff\xfe\0\0", "UTF-32 text", "save it as UTF-8"),
     (b"\0\0\xfe\xff", "UTF-32 text", "save it as UTF-8"),
     (&[0xff, 0xfe], "UTF-16 text", "save it as UTF-8"),
@@ -46,7 +48,7 @@ const OTHERS: [(&[u8], &str, &str); 23] = [
         "take the data out of it, or save them as CSV",
     ),
     (
-        b"BZh91AY&SY",
+        b"BZh",
         "compressed by bzip2",
         "unpack it, or compress it by gzip or zstd",
     ),
@@ -72,15 +74,11 @@ const OTHERS: [(&[u8], &str, &str); 23] = [
         "save the data as Parquet, such as by to_parquet of `datasets`",
     ),
     (b"Obj\x01", "an Avro file", "save the data as Parquet"),
+    (b"ORC", "an ORC file", "save the data as Parquet"),
     (
         &[0xff; 4],
         "an Arrow stream (as `datasets` keeps them)",
         "save the data as Parquet, such as by to_parquet of `datasets`",
-    ),
-    (
-        b"\x1e",
-        "a JSON text sequence (a sign 1E before each row)",
-        "take the signs out, such as by tr -d '\\036', which leaves JSON lines",
     ),
     (
         b"SQLite format 3\0",
@@ -92,17 +90,25 @@ const OTHERS: [(&[u8], &str, &str); 23] = [
         "the index of tokenised data",
         "name the texts that it was made of",
     ),
-    (b"%PDF", "a PDF", "name a file of rows"),
+];
+
+/// Those that are texts. White space may stand before them, and letters may be large or small.
+const TEXTS: [Other; 7] = [
+    (b"<!", PAGE, LOG_IN),
+    (b"<?", PAGE, LOG_IN),
+    (b"<html", PAGE, LOG_IN),
+    (b"---\n", "YAML", "save the data as JSON lines"),
+    (b"%PDF-", "a PDF", "name a file of rows"),
+    (
+        b"\x1e",
+        "a JSON text sequence (a sign 1E before each row)",
+        "take the signs out, such as by tr -d '\\036', which leaves JSON lines",
+    ),
     (
         b"version https://git-lfs.github.com",
         "Git LFS's note of where the data are",
         "fetch the data by `git lfs pull`, or give their address",
     ),
-    (b"<!", PAGE, LOG_IN),
-    (b"<?", PAGE, LOG_IN),
-    (b"<html", PAGE, LOG_IN),
-    (b"<HTML", PAGE, LOG_IN),
-    (b"---\n", "YAML", "save the data as JSON lines"),
 ];
 
 /// What a server may send instead of data.
@@ -143,19 +149,46 @@ impl Kind {
             return Ok(Self::Parquet);
         }
         let text = bytes.trim_ascii_start();
-        for (magic, what, advice) in OTHERS {
-            if bytes.starts_with(magic) || (magic[0] == b'<' && text.starts_with(magic)) {
-                return Err(ContainerError::Other { what, advice });
-            }
+        let is_binary = !is_text(bytes);
+        let binary = BINARIES
+            .iter()
+            .filter(|(mark, ..)| is_binary && bytes.starts_with(mark));
+        let mut others = binary.chain(TEXTS.iter().filter(|(mark, ..)| begins(text, mark)));
+        if let Some(&(_, what, advice)) = others.next() {
+            return Err(ContainerError::Other { what, advice });
         }
         not_binary(bytes)?;
         Ok(match text.first() {
             Some(b'{') => of_objects(text, start.is_whole),
             Some(b'[') => of_arrays(text),
-            Some(_) => of_table(text).unwrap_or(Self::Lines),
+            Some(first) => match of_table(text) {
+                Some(table) => table,
+                // Such as a part of a page.
+                None if *first == b'<' => {
+                    let (what, advice) = (PAGE, LOG_IN);
+                    return Err(ContainerError::Other { what, advice });
+                }
+                None => Self::Lines,
+            },
             None => Self::Lines,
         })
     }
+}
+
+/// Whether bytes are characters, of which the last may be cut, and none a control code but those of
+/// white space.
+fn is_text(bytes: &[u8]) -> bool {
+    let valid = std::str::from_utf8(bytes);
+    valid.map_or_else(|error| error.error_len().is_none(), |_| true)
+        && !bytes
+            .iter()
+            .any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace())
+}
+
+/// Whether a text begins so, in large or small letters.
+fn begins(text: &[u8], mark: &[u8]) -> bool {
+    let start = text.get(..mark.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(mark))
 }
 
 fn not_binary(bytes: &[u8]) -> Result<(), ContainerError> {

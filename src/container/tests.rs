@@ -245,13 +245,21 @@ fn csv_that_loses_something_is_refused() {
 
 #[test]
 fn a_short_mark_of_another_kind_does_not_make_a_table_one() {
-    for name in ["ORCA", "BZhelp", "<s>"] {
+    for name in ["ORCA", "BZhelp", "Rar!", "ARROW1", "<s>"] {
         becomes(
             format!("{name},b\n1,2"),
             "CSV",
             &[(1, &format!(r#"{{"{name}":"1","b":"2"}}"#))],
         );
     }
+    for level in b'1'..=b'9' {
+        refuses(
+            [b"BZh", &[level][..], b"\x17\x72\x45\x38\x50\x90"].concat(),
+            &["bzip2"],
+        );
+    }
+    refuses("  <Html lang=\"en\">a, b", &["HTML"]);
+    refuses("<script>\n", &["HTML"]);
     refuses(
         [0xff, 0xff, 0xff, 0xff, 8, 1],
         &["an Arrow stream", "to_parquet"],

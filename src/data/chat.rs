@@ -44,6 +44,17 @@ pub struct Turn {
     pub role: AnswerRole,
 }
 
+impl Turn {
+    /// A question whose answer is to come.
+    pub fn open(question: String) -> Self {
+        Self {
+            question,
+            answer: String::new(),
+            role: AnswerRole::Learnt,
+        }
+    }
+}
+
 /// What an answer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerRole {

@@ -88,12 +88,10 @@ impl Formats {
             }
         }
         let DataFormat::Shape(shape) = rendered.format else {
-            let asks = |key| row.text_of(key).is_some_and(|text| !text.trim().is_empty());
-            let mut keys = self.prompt.keys().peekable();
-            if keys.peek().is_some() && !keys.any(asks) {
+            rendered.turns.push(self.plain(row)?);
+            if self.prompt.keys().next().is_some() && self.prompt.is_blank(row) {
                 rendered.remarks.insert(Remark::EmptyQuestion);
             }
-            rendered.turns.push(self.plain(row)?);
             rendered.remark_ends();
             return Ok(rendered);
         };
@@ -150,10 +148,9 @@ impl Formats {
             completion: self.response.render(row)?,
             role: AnswerRole::Learnt,
         };
-        let is_blank = |key: &str| row.text_of(key).is_none_or(|text| text.trim().is_empty());
         // A response without a key may be what is wanted.
         match self.response.keys().next() {
-            Some(key) if self.response.keys().all(is_blank) => Err(DataError::EmptyAnswer {
+            Some(key) if self.response.is_blank(row) => Err(DataError::EmptyAnswer {
                 line: row.line(),
                 key: key.to_owned(),
             }),
@@ -184,13 +181,19 @@ impl Formats {
     /// row was read, without turns.
     pub fn prompt(&self, row: &Row) -> Result<(Vec<Text>, Rendered), DataError> {
         let mut rendered = self.unread(row, Purpose::Answer);
+        let remark = |texts: Vec<Text>, mut rendered: Rendered| {
+            if texts.iter().any(Text::has_foreign_end) {
+                rendered.remarks.insert(Remark::ForeignEnd);
+            }
+            Ok((texts, rendered))
+        };
         let DataFormat::Shape(shape) = rendered.format else {
-            return Ok((vec![self.prompt.render(row)?], rendered));
+            return remark(vec![self.prompt.render(row)?], rendered);
         };
         let turns = match shape.read(row, Purpose::Answer)? {
             Content::Chat(mut chat) => {
                 // An open question is the prompt of an answer to come.
-                chat.turns.extend(chat.question.take().map(open));
+                chat.turns.extend(chat.question.take().map(Turn::open));
                 self.read_chat(row, &mut chat, &mut rendered);
                 self.turns(row, shape, &chat)?
             }
@@ -215,7 +218,7 @@ impl Formats {
                 line: row.line(),
                 key: shape.keys()[0],
             }),
-            false => Ok((texts, rendered)),
+            false => remark(texts, rendered),
         }
     }
 
@@ -343,13 +346,4 @@ pub fn is_weight(row: &Row, key: &str) -> bool {
 fn system_of<'a>(row: &'a Row, chat: &Chat) -> Option<&'a str> {
     let text = row.text_of("system").filter(|_| chat.system.is_empty());
     text.filter(|text| !text.trim().is_empty())
-}
-
-/// A question whose answer is to come.
-fn open(question: String) -> Turn {
-    Turn {
-        question,
-        answer: String::new(),
-        role: AnswerRole::Learnt,
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::chat::AnswerRole;
 use super::format::DataFormat;
 use crate::setting::{KEEP_CR, RESPONSE_END};
-use crate::tokenizer::{END_OF_TEXT, Text, has_foreign_end};
+use crate::tokenizer::{END_OF_TEXT, Text};
 
 /// A row as text.
 #[derive(Debug)]
@@ -27,11 +27,9 @@ pub struct Rendered {
 impl Rendered {
     /// Looks for ends of texts that are none here.
     pub(super) fn remark_ends(&mut self) {
-        let texts = self
-            .turns
-            .iter()
-            .flat_map(|turn| [&turn.prompt, &turn.completion]);
-        if texts.flat_map(Text::parts).any(has_foreign_end) {
+        let turns = self.turns.iter();
+        let mut texts = turns.flat_map(|turn| [&turn.prompt, &turn.completion]);
+        if texts.any(Text::has_foreign_end) {
             self.remarks.insert(Remark::ForeignEnd);
         }
     }
@@ -50,7 +48,7 @@ pub enum Remark {
     EmptyQuestion,
     /// An answer of a `text` holds a line that begins as another speaker's does.
     OtherSpeaker,
-    /// The end of a text, as other tokenizers write it, stands in it as plain text.
+    /// A sign of another tokenizer, such as an end of text, stands in it as plain text.
     ForeignEnd,
 }
 
@@ -75,8 +73,8 @@ impl Remark {
                  the answer; a blank line before \"User:\" begins a question"
             ),
             Self::ForeignEnd => format!(
-                "an end of text such as </s> or <|endoftext|> stands in {rows}: it is learnt as plain \
-                 text and ends nothing; take it out, and give {RESPONSE_END} '{END_OF_TEXT}'"
+                "a sign of another tokenizer, such as </s> or <|endoftext|>, stands in {rows}: it is plain \
+                 text; take it out, and give {RESPONSE_END} '{END_OF_TEXT}' if it is to end answers"
             ),
         }
     }

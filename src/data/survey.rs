@@ -1,12 +1,13 @@
 //! What a file's examples are like, for a person to look at before an hour of training.
 
+pub mod ends;
+
 use std::fmt;
 use std::ops::Range;
 
-use super::formats::BETWEEN;
+use self::ends::Ends;
 use super::{Dataset, Example};
-use crate::setting::RESPONSE_END;
-use crate::tokenizer::{END_OF_TEXT, Text, Tokenizer};
+use crate::tokenizer::{Text, Tokenizer};
 
 /// The most characters that are shown of each part of the first example.
 const GLANCE: usize = 400;
@@ -25,17 +26,6 @@ pub struct Lengths {
     pub p95: usize,
     /// The longest.
     pub max: usize,
-}
-
-/// How many completions hold the text at which answers end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ends {
-    /// That text.
-    pub text: String,
-    /// How many completions have it before their end.
-    pub cut: usize,
-    /// How many there are.
-    pub completions: usize,
 }
 
 /// The facts of all examples, and the first one as the model will see it.
@@ -104,72 +94,6 @@ impl Survey {
             ends: Ends::of(examples, end),
             first: first.learnt.iter().map(&mut parts).collect(),
         })
-    }
-}
-
-impl Ends {
-    fn of(examples: &[Example], end: &Text) -> Self {
-        let world = Tokenizer::world();
-        let text = match end.as_plain() {
-            Some("") => BETWEEN,
-            Some(end) => end,
-            // The token ends answers, and stands in none.
-            None => return Self::default(),
-        };
-        // Without an end of their own, answers end at one token, which a longer run of blanks has not.
-        let blank_line = end.is_empty().then(|| world.encode(BETWEEN));
-        // Once for each token of the vocabulary: examples hold millions.
-        let first = text.as_bytes()[0];
-        let has_first = |id| world.token(id).is_some_and(|bytes| bytes.contains(&first));
-        let begin_it: Vec<bool> = (0..1 << 16).map(has_first).collect();
-        let may_begin = |id: &u32| begin_it.get(*id as usize) == Some(&true);
-        let is_cut = |tokens: &[u32]| {
-            if let Some(blank_line) = &blank_line {
-                let said = tokens.strip_suffix(&blank_line[..]).unwrap_or(tokens);
-                return said
-                    .windows(blank_line.len())
-                    .any(|place| place == blank_line);
-            }
-            // Few completions have to be looked at as text.
-            if !tokens.iter().any(may_begin) {
-                return false;
-            }
-            let bytes = world.decode(tokens);
-            let said = bytes.strip_suffix(text.as_bytes()).unwrap_or(&bytes);
-            said.windows(text.len())
-                .any(|place| place == text.as_bytes())
-        };
-        let mut ends = Self {
-            text: text.to_owned(),
-            ..Self::default()
-        };
-        for example in examples {
-            for part in &example.learnt {
-                ends.completions += 1;
-                ends.cut += usize::from(is_cut(&example.tokens[part.clone()]));
-            }
-        }
-        ends
-    }
-}
-
-/// A line, or nothing where nothing is lost.
-impl fmt::Display for Ends {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            text,
-            cut,
-            completions,
-        } = self;
-        match cut {
-            0 => Ok(()),
-            cut => writeln!(
-                f,
-                "ends   {cut} of {completions} completions hold {text:?}, where answers will end: what \
-                 follows it is learnt and never said; {RESPONSE_END} '{END_OF_TEXT}' ends them by a token \
-                 that no text holds"
-            ),
-        }
     }
 }
 
@@ -313,42 +237,6 @@ mod tests {
             .unwrap()
             .to_string();
         assert!(shown.contains("[[a]]a... and 2 turns more\n"), "{shown}");
-    }
-
-    #[test]
-    fn completions_that_answers_would_break_off_are_counted() {
-        let world = Tokenizer::world();
-        let example = |completion: &str| Example {
-            tokens: world.encode(completion),
-            learnt: std::iter::once(0..world.encode(completion).len()).collect(),
-            line: 1,
-            cut: (0, 0),
-        };
-        let texts = [
-            "Arr.\n\nMatey!",
-            "Arr!\n\n",
-            "Arr!",
-            " a <end>",
-            "<end> b <end>",
-            // Other tokens than the blank line's.
-            "one\n\n\ntwo",
-        ];
-        let data = Dataset {
-            examples: texts.map(example).to_vec(),
-            ..Dataset::default()
-        };
-        let cut = |end: &str| {
-            let ends = Survey::of(&data, &Text::typed(end)).unwrap().ends;
-            (ends.cut, ends.to_string().lines().count())
-        };
-        assert_eq!(cut(""), (1, 1));
-        assert_eq!(cut("\n\n"), (2, 1));
-        assert_eq!(cut("<end>"), (1, 1));
-        assert_eq!(cut("none"), (0, 0));
-        assert_eq!(cut(END_OF_TEXT), (0, 0));
-        let shown = Survey::of(&data, &Text::default()).unwrap().to_string();
-        let wanted = "ends   1 of 6 completions hold \"\\n\\n\", where answers will end: ";
-        assert!(shown.contains(wanted), "{shown}");
     }
 
     #[test]

@@ -123,6 +123,12 @@ impl Template {
         keys(&self.pieces)
     }
 
+    /// Whether a row has text under none of its keys.
+    pub fn is_blank(&self, row: &Row) -> bool {
+        let is_blank = |key: &str| row.text_of(key).is_none_or(|text| text.trim().is_empty());
+        self.keys().all(is_blank)
+    }
+
     /// Gives its own text the line ends that it is to have.
     pub fn with_line_ends(mut self, line_ends: LineEnds) -> Self {
         change_line_ends(&mut self.pieces, line_ends);

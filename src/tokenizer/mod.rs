@@ -16,7 +16,7 @@ mod vocabulary;
 use std::sync::LazyLock;
 
 pub use stream::Utf8Stream;
-pub use text::{END_OF_TEXT, END_OF_TEXT_TOKEN, Text, has_foreign_end};
+pub use text::{END_OF_TEXT, END_OF_TEXT_TOKEN, Text};
 pub use vocabulary::VocabularyError;
 
 use trie::Trie;

@@ -15,26 +15,32 @@ pub const END_OF_TEXT: &str = "<|rwkv_tokenizer_end_of_text|>";
 /// The end-of-text token.
 pub const END_OF_TEXT_TOKEN: u32 = 0;
 
-/// How tokenizers of the field write their ends of texts and turns. In World's they are many tokens.
-const FOREIGN_ENDS: [&str; 11] = [
-    END_OF_TEXT,
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|im_start|>",
-    "<|end|>",
-    "<|eos|>",
-    "<eos>",
-    "<end_of_turn>",
-    "</s>",
-];
+/// How tokenizers of the field write ends without bars inside the angle brackets.
+const FOREIGN_ENDS: [&str; 3] = ["</s>", "<eos>", "<end_of_turn>"];
 
-/// Whether plain text holds what other tokenizers take for an end.
-pub fn has_foreign_end(text: &str) -> bool {
-    let mut places = text.match_indices('<');
-    places.any(|(at, _)| FOREIGN_ENDS.iter().any(|end| text[at..].starts_with(end)))
+/// Whether plain text holds what other tokenizers take for a sign of their own, as <|endoftext|> or
+/// </s>. In World's it is as many tokens as any text.
+fn has_foreign_end(text: &str) -> bool {
+    // DeepSeek's have wide bars.
+    let has_bars = |rest: &str, bar: char| {
+        let name = rest
+            .strip_prefix(['<'])
+            .and_then(|rest| rest.strip_prefix(bar));
+        let name = name.and_then(|name| name.split_once(bar));
+        name.is_some_and(|(name, behind)| {
+            let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
+            is_name && name.len() <= LONGEST_NAME && behind.starts_with('>')
+        })
+    };
+    let mut places = text.match_indices('<').map(|(at, _)| &text[at..]);
+    places.any(|rest| {
+        let is_named = FOREIGN_ENDS.iter().any(|end| rest.starts_with(end));
+        is_named || ['|', '\u{ff5c}'].iter().any(|&bar| has_bars(rest, bar))
+    })
 }
+
+/// The most bytes of a sign's name.
+const LONGEST_NAME: usize = 60;
 
 /// Some text, in parts between which the end-of-text token stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +87,11 @@ impl Text {
     /// Whether there is neither a character nor the token.
     pub fn is_empty(&self) -> bool {
         self.as_plain().is_some_and(str::is_empty)
+    }
+
+    /// Whether what other tokenizers take for a sign of their own, such as an end, stands in it.
+    pub fn has_foreign_end(&self) -> bool {
+        self.parts().any(has_foreign_end)
     }
 
     /// Changes the characters of each part; the tokens between them stay.
@@ -172,6 +183,28 @@ mod tests {
         let verbatim = Text::from(END_OF_TEXT);
         assert_eq!(verbatim.encode(world), world.encode(END_OF_TEXT));
         assert!(!verbatim.encode(world).contains(&0));
+        assert!(verbatim.has_foreign_end() && !Text::typed(END_OF_TEXT).has_foreign_end());
+    }
+
+    #[test]
+    fn signs_of_other_tokenizers_are_seen() {
+        for sign in [
+            "</s>",
+            "<eos>",
+            "<end_of_turn>",
+            "<|endoftext|>",
+            "<|im_start|>",
+            "<|eot_id|>",
+            "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+        ] {
+            assert!(
+                Text::from(format!("a < b {sign}\n")).has_foreign_end(),
+                "{sign}"
+            );
+        }
+        for text in ["a <| b |> c", "<||>", "<s>x</b>", "x |> f <| y", "<"] {
+            assert!(!Text::from(text).has_foreign_end(), "{text}");
+        }
     }
 
     #[test]

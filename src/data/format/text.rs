@@ -4,7 +4,8 @@
 use crate::data::error::DataError;
 use crate::data::jsonl::Row;
 
-/// Who answers, and whose paragraphs are read. The first pair of which a text has the answer counts.
+/// Who answers, and whose paragraphs are read. Of those of which a text has the answer, the first whose
+/// question opens it counts, or the first.
 const SPEAKERS: [(&str, &[&str]); 6] = [
     ("Assistant", &["User", "Human", "System"]),
     ("Answer", &["Question"]),
@@ -35,12 +36,10 @@ impl Script {
         let text = row.text("text")?;
         let line = row.line();
         // The pair whose question opens the text, before one that merely occurs in it.
-        let (opening, inside): (Vec<_>, Vec<_>) = SPEAKERS
-            .iter()
-            .partition(|(_, others)| speaker(text.trim_start(), others).is_some());
+        let opens = |(_, others): &&(&str, &[&str])| speaker(text.trim_start(), others).is_some();
+        let opening = SPEAKERS.iter().filter(opens);
         opening
-            .into_iter()
-            .chain(inside)
+            .chain(SPEAKERS.iter().filter(|pair| !opens(pair)))
             .find_map(|(answer, others)| Self::of(text, answer, others))
             .ok_or(DataError::NoMarkedAnswer { line })
     }
