@@ -11,7 +11,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
@@ -66,7 +68,8 @@ fn open(file: &File) -> Result<(RowIter<'static>, TypePtr), ContainerError> {
 /// What the file says of itself, if its schema is not too deep.
 ///
 /// Schemas are read, and dropped, by recursion. A level takes five bytes of the file's end or more
-/// and less than two kilobytes of stack, so this happens on a thread whose stack suffices.
+/// and less than two kilobytes of stack, so this happens on a thread whose stack suffices. It is left
+/// to itself if it does not come to an end.
 fn metadata(mut file: &File) -> Result<ParquetMetaData, ContainerError> {
     let mut end = [0; 8];
     let all = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
@@ -77,8 +80,9 @@ fn metadata(mut file: &File) -> Result<ParquetMetaData, ContainerError> {
     file.read_exact(&mut end)?;
     let [a, b, c, d, ..] = end;
     let len = all.min(u32::from_le_bytes([a, b, c, d]) as usize);
-    let read = || -> Result<ParquetMetaData, ContainerError> {
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(file)?;
+    let file = file.try_clone()?;
+    let read = move || -> Result<ParquetMetaData, ContainerError> {
+        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
         let depth = depth(metadata.file_metadata().schema());
         match depth > DEEPEST {
             true => {
@@ -88,14 +92,22 @@ fn metadata(mut file: &File) -> Result<ParquetMetaData, ContainerError> {
             false => Ok(metadata),
         }
     };
-    thread::scope(|scope| {
-        let stack = (8 << 20) + len.saturating_mul(400);
-        let reading = thread::Builder::new()
-            .stack_size(stack)
-            .spawn_scoped(scope, || guarded(read))?;
-        reading
-            .join()
-            .unwrap_or_else(|_| Err(ContainerError::DamagedParquet))
+    let stack = (8 << 20) + len.saturating_mul(400);
+    let (sender, receiver) = mpsc::channel();
+    thread::Builder::new().stack_size(stack).spawn(move || {
+        // Nobody listens any more where it took too long.
+        let _ = sender.send(guarded(read));
+    })?;
+    // A list of a billion elements takes no bytes where each of them is nothing, and the reader
+    // counts them one by one.
+    let patience = Duration::from_secs(5 + (len >> 20) as u64);
+    receiver.recv_timeout(patience).unwrap_or_else(|error| {
+        Err(match error {
+            RecvTimeoutError::Disconnected => ContainerError::DamagedParquet,
+            RecvTimeoutError::Timeout => ContainerError::HostileParquet {
+                what: format!("description of {len} bytes takes longer than {patience:?} to read; is it damaged?"),
+            },
+        })
     })
 }
 

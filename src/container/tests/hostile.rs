@@ -163,3 +163,10 @@ fn swollen() -> Vec<u8> {
 fn a_page_that_would_fill_the_memory_is_refused_before_it_is_unpacked() {
     refuses(swollen(), &["write the file again"]);
 }
+
+#[test]
+fn a_description_that_takes_for_ever_is_given_up() {
+    // A list of two billion elements of no bytes.
+    let endless = include_bytes!("../../../tests/data/endless.parquet");
+    refuses(endless, &["description of", "takes longer than 5s"]);
+}
