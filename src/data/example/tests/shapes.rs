@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::format::DataFormat;
+use crate::data::rendered::Remark;
 
 /// What the row is taken for, and what of it is read and learnt.
 fn read(json: &str, formats: &Formats) -> (String, String) {
@@ -332,4 +333,16 @@ fn the_question_that_opens_a_text_decides_who_answers() {
         "text",
         "[[Instruction: Pick.\n\nAnswer: yes or no\n\nResponse:]] yes",
     );
+}
+
+#[test]
+fn signs_of_other_tokenizers_are_told_of_prompts_too() {
+    for row in [
+        r#"{"input": "a</s>"}"#,
+        r#"{"messages": [{"role": "user", "content": "<|im_start|>a"}]}"#,
+    ] {
+        let row = Row::parse(1, row.as_bytes()).unwrap();
+        let (_, rendered) = default().prompt(&row).unwrap();
+        assert!(rendered.remarks.contains(&Remark::ForeignEnd), "{row:?}");
+    }
 }
