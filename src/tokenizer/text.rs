@@ -33,9 +33,9 @@ fn has_foreign_end(text: &str) -> bool {
         })
     };
     let mut places = text.match_indices('<').map(|(at, _)| &text[at..]);
-    places.any(|rest| {
-        let is_named = FOREIGN_ENDS.iter().any(|end| rest.starts_with(end));
-        is_named || ['|', '\u{ff5c}'].iter().any(|&bar| has_bars(rest, bar))
+    places.any(|rest| match rest[1..].chars().next() {
+        Some(bar @ ('|' | '\u{ff5c}')) => has_bars(rest, bar),
+        _ => FOREIGN_ENDS.iter().any(|end| rest.starts_with(end)),
     })
 }
 
