@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use memchr::memchr_iter;
+
 use super::Tokenizer;
 
 /// How a user writes the end-of-text token.
@@ -32,7 +34,7 @@ fn has_foreign_end(text: &str) -> bool {
             is_name && name.len() <= LONGEST_NAME && behind.starts_with('>')
         })
     };
-    let mut places = text.match_indices('<').map(|(at, _)| &text[at..]);
+    let mut places = memchr_iter(b'<', text.as_bytes()).map(|at| &text[at..]);
     places.any(|rest| match rest[1..].chars().next() {
         Some(bar @ ('|' | '\u{ff5c}')) => has_bars(rest, bar),
         _ => FOREIGN_ENDS.iter().any(|end| rest.starts_with(end)),
