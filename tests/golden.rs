@@ -35,13 +35,14 @@ const BF16: f64 = 2e-2;
 /// are rounded, and 1e-2 on other models (`oracle/rounding.py`, docs/ACCURACY.md).
 const BF16_STORED: f64 = 4e-2;
 
-const MODELS: [(&str, &str); 6] = [
+const MODELS: [(&str, &str); 7] = [
     ("5.0", "model_5.0.pth"),
     ("5.1", "model_5.1.pth"),
     ("5.2", "model_5.2.pth"),
     ("5.2_orig_mod", "model_5.2_orig_mod.safetensors"),
     ("7", "model_7.pth"),
     ("7_f16", "model_7_f16.safetensors"),
+    ("7_extremes", "model_7_extremes.pth"),
 ];
 
 /// Makes each of these functions a test on the processor and a test on a GPU.

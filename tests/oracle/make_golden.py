@@ -2,8 +2,9 @@
 
 The files are committed, so the Rust tests need no Python. Same seeds and same torch: the same numbers.
 
-    model_<name>.pth / .safetensors    a random model (5.0, 5.1, 5.2, and 5.2 again under the spellings that other tools leave; 7, and 7 again
-                                       as f16 with the tensors of layer 0 that nothing uses)
+    model_<name>.pth / .safetensors    a random model (5.0, 5.1, 5.2, and 5.2 again under the spellings that other tools leave; 7, 7 again
+                                       as f16 with the tensors of layer 0 that nothing uses, and 7_extremes: a larger head, with parameters
+                                       at the ends of their ranges, a batch of longer sequences, and one token again and again)
     golden_<name>.safetensors          its logits, losses, gradients and training runs, in float64
     tiny_state.pth, tiny_greedy.json   a state tuned on examples/tiny, and greedy answers with and without it; tiny_7_* for RWKV-7
     tokens.json                        random strings and their token ids
@@ -33,12 +34,15 @@ SHAPES = {
     "5.1": Shape("5.1", VOCAB, 2, 64, 1, 200),      # one head of 64, and a width that is no multiple of 32
     "5.2": Shape("5.2", VOCAB, 2, 64, 2, 224),
     "7": rwkv7.Shape(VOCAB, 3, 64, 2, 200, 12, 33, 16, 20),     # ranks and a width that are no multiples of 32
+    "7_extremes": rwkv7.Shape(VOCAB, 2, 128, 2, 72, 12, 9, 16, 20),
 }
 # From a zero state the GroupNorm meets vectors near zero, and with some weights 20 steps then magnify rounding beyond use
 # (seed 50: 28 %). With these, float32 stays within 1e-5 in the losses and 1e-4 in the tuned tensors.
-SEEDS = {"5.0": 58, "5.1": 51, "5.2": 52, "7": 73}
+SEEDS = {"5.0": 58, "5.1": 51, "5.2": 52, "7": 73, "7_extremes": 70}
 # (prompt, completion) lengths: no prompt, one token to learn, and both longer than any chunk of the WKV kernels.
 LENGTHS = [(0, 7), (9, 1), (70, 12), (5, 33), (1, 4)]
+# For 7_extremes, long enough that a GPU takes RWKV-7's recurrence in chunks. The last example is one token, again and again.
+LONG_LENGTHS = [(0, 33), (9, 61), (70, 12), (1, 1), (20, 65)]
 
 
 def golden(name):
@@ -49,7 +53,9 @@ def write_models():
     """Writes the models and returns the weights of each as its file holds them, under the plain names."""
     models = {}
     for name, shape in SHAPES.items():
-        models[name] = (rwkv7 if name == "7" else rwkv5).random_weights(shape, SEEDS[name])
+        models[name] = (rwkv7 if shape.version == "7" else rwkv5).random_weights(shape, SEEDS[name])
+        if name == "7_extremes":
+            to_extremes(models[name])
         torch.save(models[name], golden(f"model_{name}.pth"))
     odd = {k: v.reshape(-1) if "time_mix_" in k else v for k, v in models["5.2"].items()}
     odd = {"_orig_mod." + k: v.half().contiguous() for k, v in odd.items()}
@@ -62,6 +68,14 @@ def write_models():
     return models
 
 
+def to_extremes(weights):
+    """Decays at both ends of their range, and a head whose key that is replaced is zero: there is no direction to scale it to."""
+    for layer in range(2):
+        w0 = weights[f"blocks.{layer}.att.w0"]
+        w0[..., ::8], w0[..., 4::8] = -7, 10
+    weights["blocks.1.att.k_k"][..., 64:] = 0
+
+
 def gradients(model, batch, shifts, wkv, soft):
     """The batch's loss and its gradients, one per tensor given."""
     tensors = [t.clone().requires_grad_() for t in (shifts, wkv, soft) if t is not None]
@@ -69,7 +83,7 @@ def gradients(model, batch, shifts, wkv, soft):
     return loss.detach().reshape(1), torch.autograd.grad(loss, tensors)
 
 
-def numbers(weights, seed):
+def numbers(weights, seed, lengths=LENGTHS):
     model, g = of_weights(weights), torch.Generator().manual_seed(seed)
     s, out = model.shape, {}
     draw = lambda n: torch.randint(1, VOCAB, (n,), generator=g)
@@ -78,9 +92,12 @@ def numbers(weights, seed):
     out["ids"] = draw(37)
     out["logits"], out["end_shifts"], out["end_wkv"] = model.forward(out["ids"])
 
-    batch = [(draw(p).tolist(), draw(c).tolist()) for p, c in LENGTHS]
+    batch = [(draw(p).tolist(), draw(c).tolist()) for p, c in lengths]
+    if lengths is LONG_LENGTHS:
+        prompt, completion = batch[-1]
+        batch[-1] = [prompt[0]] * len(prompt), [prompt[0]] * len(completion)
     out["batch_ids"] = torch.tensor([i for p, c in batch for i in p + c])
-    out["batch_prompt_lengths"], out["batch_completion_lengths"] = torch.tensor(LENGTHS).T
+    out["batch_prompt_lengths"], out["batch_completion_lengths"] = torch.tensor(lengths).T
 
     soft, shifts = randn(s.n_embd), randn(2 * s.n_layer, s.n_embd)
     wkv = randn(s.n_layer, s.n_head, s.head_size, s.head_size)
@@ -93,7 +110,9 @@ def numbers(weights, seed):
         t = f"train_{init}_"
         out[t + "losses"] = torch.tensor([entry["loss"] for entry in log], dtype=torch.float64)
         out.update({t + "soft": soft, t + "shifts": shifts, t + "wkv": wkv})
-    return {k: v.contiguous() for k, v in out.items()}
+    # The states are most of a file: those of a larger model are rounded, by 6e-8.
+    small = lambda v: v.float() if v.dim() == 4 and s.head_size * s.n_head > 64 else v
+    return {k: small(v).contiguous() for k, v in out.items()}
 
 
 def write_tiny(tok, generation, suffix):
@@ -158,7 +177,8 @@ def main():
     torch.set_num_threads(1)
     os.makedirs(GOLDEN, exist_ok=True)
     for name, weights in write_models().items():
-        save_file(numbers(weights, seed=7), golden(f"golden_{name}.safetensors"))
+        lengths = LONG_LENGTHS if name == "7_extremes" else LENGTHS
+        save_file(numbers(weights, 7, lengths), golden(f"golden_{name}.safetensors"))
     tok = tokenizer()
     write_tiny(tok, "5", "")
     write_tiny(tok, "7", "_7")

@@ -231,7 +231,12 @@ fn gradients_are_those_of_the_definition() -> Result<()> {
 /// off by.
 #[test]
 fn gradients_of_two_thousand_tokens_are_within_their_tolerance() -> Result<()> {
-    for kind in [Kind::Spread, Kind::Decay(12.0), Kind::Decay(-7.0)] {
+    for kind in [
+        Kind::Spread,
+        Kind::Decay(12.0),
+        Kind::Decay(-7.0),
+        Kind::OneToken,
+    ] {
         let case = Case::new(1, 64, Offsets::from_lengths([2048]), kind)?;
         let want = by_definition(&case)?;
         at_each_level(|level| {

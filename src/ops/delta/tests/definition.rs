@@ -5,9 +5,9 @@ use candle_core::{Result, Tensor};
 
 use super::Case;
 
-/// Gradients of r, w, k, v, kk and alpha of one head in float64, token by token as the definitions
-/// read: every S is kept, and dlogw is the sum over values of G and of what the decay left of S.
-pub fn by_definition(case: &Case) -> Result<[Tensor; 6]> {
+/// Gradients of r, w, k, v, kk, alpha and the state of one head in float64, token by token as the
+/// definitions read: every S is kept, and dlogw is the sum over values of G and of what the decay left of S.
+pub fn by_definition(case: &Case) -> Result<[Tensor; 7]> {
     let numbers = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
     let [r, w, k, v, kk, alpha, _] = case.vars().map(|x| numbers(x).unwrap());
     let (dy, dq, w0) = (
@@ -19,6 +19,7 @@ pub fn by_definition(case: &Case) -> Result<[Tensor; 6]> {
     let (rows, size) = case.r.dims2()?;
     let strongest = (-0.5f64).exp();
     let mut out = [(); 6].map(|()| vec![0.0; rows * size]);
+    let mut dstate = vec![0.0; size * size];
     for range in case.offsets.ranges() {
         // By token: the places of its numbers, its share of the strongest decay, and its decay.
         let places = |t: usize| (0..size).map(move |i| t * size + i).enumerate();
@@ -71,6 +72,11 @@ pub fn by_definition(case: &Case) -> Result<[Tensor; 6]> {
                 }
             }
         }
+        // Before the first token G is what it asks of the state, as every sequence does.
+        dstate.iter_mut().zip(&g).for_each(|(d, g)| *d += g);
     }
-    Ok(out.map(|d| Tensor::from_vec(d, (rows, size), case.r.device()).unwrap()))
+    let tensor = |d, shape: &[usize]| Tensor::from_vec(d, shape, case.r.device());
+    let [dr, dw, dk, dv, dkk, dalpha] = out.map(|d| tensor(d, &[rows, size]).unwrap());
+    let dstate = tensor(dstate, case.state.dims())?;
+    Ok([dr, dw, dk, dv, dkk, dalpha, dstate])
 }
