@@ -1,4 +1,4 @@
-//! WKV by itself, and tokens of an answer, on a GPU: for `tools/gpu-check`, which reads one JSON
+//! The recurrences by themselves, and tokens of an answer, on a GPU: for `tools/gpu-check`, which reads one JSON
 //! object a line.
 //!
 //! ```sh
@@ -20,6 +20,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use state_tune::model::{ModelFile, Reader, Rwkv, State};
+use state_tune::ops::delta::{Delta, DeltaInputs};
 use state_tune::ops::device::{DeviceChoice, gpu_name};
 use state_tune::ops::linear::{ProductType, Weights};
 use state_tune::ops::wkv::Wkv;
@@ -34,6 +35,10 @@ const HEAD_SIZE: usize = 64;
 /// forward r S and k v; backward k v for S and r dy for G, and with them S dy, G v and G k.
 const FORWARD: usize = 2 * 2 * HEAD_SIZE * HEAD_SIZE;
 const BACKWARD: usize = 5 * 2 * HEAD_SIZE * HEAD_SIZE;
+/// Of RWKV-7's: forward r S, kk S and what k and kk add; backward what reads G (dv, dk, dsa, db) and S (dr, da), and
+/// what adds to them.
+const DELTA_FORWARD: usize = 4 * 2 * HEAD_SIZE * HEAD_SIZE;
+const DELTA_BACKWARD: usize = 10 * 2 * HEAD_SIZE * HEAD_SIZE;
 
 struct Options {
     /// For an emulated GPU: small, and few times.
@@ -83,6 +88,7 @@ fn main() -> Result<()> {
     for n_head in heads {
         for lengths in &lengths {
             wkv(&compute.device, n_head, lengths, times)?;
+            delta(&compute.device, n_head, lengths, times)?;
         }
     }
     Ok(())
@@ -105,38 +111,68 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options> {
     Ok(options)
 }
 
+/// Random tensors on a device.
+struct Random<'a> {
+    rng: StdRng,
+    device: &'a Device,
+}
+
+impl<'a> Random<'a> {
+    fn new(device: &'a Device) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(1),
+            device,
+        }
+    }
+
+    /// Numbers that bf16 holds.
+    fn uniform(&mut self, shape: &[usize], low: f32, high: f32) -> Result<Tensor> {
+        let count = shape.iter().product();
+        let numbers: Vec<bf16> = (0..count)
+            .map(|_| bf16::from_f32(self.rng.random_range(low..high)))
+            .collect();
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_device(self.device)?)
+    }
+
+    /// The same, stored in f32.
+    fn uniform_f32(&mut self, shape: &[usize], low: f32, high: f32) -> Result<Tensor> {
+        Ok(self.uniform(shape, low, high)?.to_dtype(DType::F32)?)
+    }
+}
+
+/// Prints what calls took. Bytes: of each input read once and each output written once.
+fn report(what: &str, n_head: usize, offsets: &Offsets, seconds: f64, bytes: usize, flops: usize) {
+    let line = json!({
+        "what": what,
+        "heads": n_head,
+        "sequences": offsets.sequences(),
+        "rows": offsets.rows(),
+        "seconds": seconds,
+        "bytes": bytes,
+        "flops": flops * n_head * offsets.rows(),
+    });
+    println!("{line}");
+}
+
 /// Forward and backward of sequences of these lengths, stored in bf16.
 fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Result<()> {
     let offsets = Offsets::from_lengths(lengths.iter().copied());
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut uniform = |shape: &[usize], low: f32, high: f32| -> Result<Tensor> {
-        let count = shape.iter().product();
-        let numbers: Vec<bf16> = (0..count)
-            .map(|_| bf16::from_f32(rng.random_range(low..high)))
-            .collect();
-        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
-    };
+    let mut random = Random::new(device);
     let of_heads = [n_head, HEAD_SIZE];
     // Learnt in this range: from channels that forget within a token to some that hardly do.
-    let logs = uniform(&of_heads, -6.0, 0.5)?.to_dtype(DType::F32)?;
+    let logs = random
+        .uniform_f32(&of_heads, -6.0, 0.5)?
+        .to_device(&Device::Cpu)?;
     let op = Wkv {
         decay: logs.exp()?.neg()?.exp()?.to_device(device)?,
-        bonus: uniform(&of_heads, -0.5, 0.8)?
-            .to_dtype(DType::F32)?
-            .to_device(device)?,
+        bonus: random.uniform_f32(&of_heads, -0.5, 0.8)?,
     };
-    let state = uniform(&[n_head, HEAD_SIZE, HEAD_SIZE], -1.0, 1.0)?
-        .to_dtype(DType::F32)?
-        .to_device(device)?;
+    let state = random.uniform_f32(&[n_head, HEAD_SIZE, HEAD_SIZE], -1.0, 1.0)?;
     let rows = [offsets.rows(), n_head * HEAD_SIZE];
-    let mut activations =
-        || -> Result<Tensor> { Ok(uniform(&rows, -1.0, 1.0)?.to_device(device)?) };
-    let (r, k, v, dy) = (
-        activations()?,
-        activations()?,
-        activations()?,
-        activations()?,
-    );
+    let r = random.uniform(&rows, -1.0, 1.0)?;
+    let k = random.uniform(&rows, -1.0, 1.0)?;
+    let v = random.uniform(&rows, -1.0, 1.0)?;
+    let dy = random.uniform(&rows, -1.0, 1.0)?;
     let rkv = [&r, &k, &v];
 
     let forward = seconds(device, times, || {
@@ -148,22 +184,84 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
         Ok(())
     })?;
     // r, k, v and y; and r, k, v, dy, dr, dk and dv.
-    let tensor = r.elem_count() * r.dtype().size_in_bytes();
-    for (what, seconds, tensors, flops) in [
-        ("wkv_forward", forward, 4, FORWARD),
-        ("wkv_backward", backward, 7, BACKWARD),
-    ] {
-        let line = json!({
-            "what": what,
-            "heads": n_head,
-            "sequences": offsets.sequences(),
-            "rows": offsets.rows(),
-            "seconds": seconds,
-            "bytes": tensors * tensor,
-            "flops": flops * n_head * offsets.rows(),
-        });
-        println!("{line}");
-    }
+    let tensor = r.elem_count() * size_of::<bf16>();
+    report(
+        "wkv_forward",
+        n_head,
+        &offsets,
+        forward,
+        4 * tensor,
+        FORWARD,
+    );
+    report(
+        "wkv_backward",
+        n_head,
+        &offsets,
+        backward,
+        7 * tensor,
+        BACKWARD,
+    );
+    Ok(())
+}
+
+/// Likewise of RWKV-7's recurrence.
+fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Result<()> {
+    let offsets = Offsets::from_lengths(lengths.iter().copied());
+    let mut random = Random::new(device);
+    let rows = [offsets.rows(), n_head * HEAD_SIZE];
+    let op = Delta {
+        decay: random.uniform_f32(&rows[1..], -7.0, 3.0)?,
+        bonus: random.uniform_f32(&[n_head, HEAD_SIZE], -0.5, 0.5)?,
+    };
+    let state = random.uniform_f32(&[n_head, HEAD_SIZE, HEAD_SIZE], -1.0, 1.0)?;
+    // Keys of length 1.
+    let kk = random.uniform_f32(&[offsets.rows(), n_head, HEAD_SIZE], -1.0, 1.0)?;
+    let kk = kk.to_device(&Device::Cpu)?;
+    let kk = kk
+        .broadcast_div(&kk.sqr()?.sum_keepdim(2)?.sqrt()?)?
+        .reshape(&rows)?;
+    let x = DeltaInputs {
+        r: &random.uniform(&rows, -1.0, 1.0)?,
+        w: &random.uniform_f32(&rows, -1.0, 1.0)?,
+        k: &random.uniform(&rows, -1.0, 1.0)?,
+        v: &random.uniform(&rows, -1.0, 1.0)?,
+        kk: &kk.to_device(device)?,
+        alpha: &random.uniform_f32(&rows, 0.0, 1.0)?,
+    };
+    let dy = random.uniform(&rows, -1.0, 1.0)?;
+    let dq = random.uniform_f32(&[offsets.rows(), n_head], -1.0, 1.0)?;
+    let sa = op.forward(x, &state, &offsets)?.sa;
+
+    let forward = seconds(device, times, || {
+        op.forward(x, &state, &offsets)?;
+        Ok(())
+    })?;
+    let backward = seconds(device, times, || {
+        op.backward([&dy, &dq], x, &sa, &state, &offsets, ProductType::Bf16)?;
+        Ok(())
+    })?;
+    let (half, single) = (
+        dy.elem_count() * size_of::<bf16>(),
+        dy.elem_count() * size_of::<f32>(),
+    );
+    // r, k, v and y; w, kk, alpha and sa.
+    report(
+        "delta_forward",
+        n_head,
+        &offsets,
+        forward,
+        4 * half + 4 * single,
+        DELTA_FORWARD,
+    );
+    // r, k, v, dy, dr and dw; w, kk, alpha, sa, dk, dv, dkk and dalpha.
+    report(
+        "delta_backward",
+        n_head,
+        &offsets,
+        backward,
+        6 * half + 8 * single,
+        DELTA_BACKWARD,
+    );
     Ok(())
 }
 
