@@ -205,6 +205,8 @@ inline long long max(long long a, long long b) { return a < b ? b : a; }
 inline float max(float a, float b) { return fmaxf(a, b); }
 
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline float fast_exp2(float x) { return exp2f(x); }
+inline float fast_inverse(float x) { return 1.0f / x; }
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __fdividef(float a, float b) { return a / b; }

@@ -28,6 +28,18 @@ __device__ inline unsigned pack(float low, float high) {
     return out;
 }
 
+// 2^x and 1 / x, each in one instruction: off by a few units in the last place of an f32.
+__device__ inline float fast_exp2(float x) {
+    float out;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+    return out;
+}
+__device__ inline float fast_inverse(float x) {
+    float out;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(x));
+    return out;
+}
+
 // d += a b for the whole warp: a 16 x 16, b 16 x 8 (bf16), d 16 x 8 (float); fragments lie as PTX
 // lays down for mma.m16n8k16.
 __device__ inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {

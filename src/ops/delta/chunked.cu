@@ -26,8 +26,8 @@
 // f32.
 //
 // A block has a head of a sequence, and its warps have three roles, each with the chunk that the one
-// before is done with: to load it, to multiply its rows with each other, and to take the matrix through
-// it, which is all that must be done in order. There each warp has 16 values (or keys) of the head.
+// before is done with: to load it (what is loaded is asked for a chunk ahead), to multiply its rows with
+// each other, and to take the matrix through it, which is all that must be done in order. There each warp has 16 values (or keys) of the head.
 //
 // Launches (K = 32 or 64):
 //
@@ -54,6 +54,12 @@ template <int K> struct ValueStage {
     Tile<CHUNK, K> value;
     // P.
     float whole[K];
+};
+
+// What a thread loads.
+struct ValueSweepKeys {
+    Patch<bf16> r, k;
+    Patch<float> w, kk, alpha;
 };
 
 struct ValueSquares {
@@ -86,20 +92,22 @@ __device__ inline void walk_values_in_chunks(const Inputs<bf16>& in, const bf16*
             each_of(matrix[i], [&](float& x, int value, int key) { x = state[place.matrix() + cell(i, value, key)]; });
     }
 
-    auto load_chunk = [&](int i, int thread) {
-        ValueStage<K>& stage = shared.stages[i % STAGES];
+    auto fetch_keys = [&](int i, const PatchPlace<K>& at) {
         const int first = first_row(i);
-        load(stage.value, values, place, first, thread);
-        for (int part = thread; part < 2 * K; part += ROLE) {
-            const int channel = part % K;
-            const Column logs = logs_of(in, place, first, channel);
-            if (part < K) {
-                load_readers(stage.r, stage.a, in, place, first, channel, logs);
-                stage.whole[channel] = expf(logs.at[CHUNK - 1]);
-            } else {
-                load_writers(stage.k, stage.b, in, place, first, channel, logs);
-            }
-        }
+        return ValueSweepKeys{patch_of(in.r, place, first, at), patch_of(in.k, place, first, at),
+                              patch_of(in.w, place, first, at), patch_of(in.kk, place, first, at),
+                              patch_of(in.alpha, place, first, at)};
+    };
+    auto put_keys = [&](int i, const PatchPlace<K>& at, const ValueSweepKeys& x) {
+        ValueStage<K>& stage = shared.stages[i % STAGES];
+        const Logs logs = logs_of(x.w, in, place, first_row(i), at);
+        put_readers(stage.r, stage.a, x.r, x.kk, logs, at);
+        put_writers(stage.k, stage.b, x.k, x.kk, x.alpha, logs, at);
+        put_whole(stage.whole, logs, at);
+    };
+    auto fetch_values = [&](int i, const PatchPlace<K>& at) { return patch_of(values, place, first_row(i), at); };
+    auto put_values = [&](int i, const PatchPlace<K>& at, const Patch<bf16>& x) {
+        put(shared.stages[i % STAGES].value, x, at);
     };
     auto multiply_chunk = [&](int i, int warp) {
         const ValueStage<K>& stage = shared.stages[i % STAGES];
@@ -152,7 +160,7 @@ __device__ inline void walk_values_in_chunks(const Inputs<bf16>& in, const bf16*
             if (first + token < place.rows) out.back[place.at(first + token) + own + value] = x;
         });
     };
-    in_roles<K>(count, load_chunk, multiply_chunk, walk_chunk);
+    in_roles<K>(count, fetch_keys, put_keys, fetch_values, put_values, multiply_chunk, walk_chunk);
 
     if (!walks) return;
 #pragma unroll
@@ -174,6 +182,17 @@ template <int K> struct KeyStage {
     float scales[CHUNK][K];
     // P.
     float whole[K];
+};
+
+struct KeySweepKeys {
+    // k or r.
+    Patch<bf16> x;
+    Patch<float> w, kk, alpha;
+};
+
+struct KeySweepValues {
+    Patch<bf16> v, dy;
+    Patch<float> sa, dsa;
 };
 
 struct KeySquares {
@@ -208,21 +227,37 @@ __device__ inline void walk_keys_in_chunks(const Inputs<bf16>& in, const Known& 
             each_of(matrix[i], [&](float& x, int key, int value) { x = state[place.matrix() + (own + key) * K + 16 * i + value]; });
     }
 
-    auto load_chunk = [&](int i, int thread) {
-        KeyStage<K>& stage = shared.stages[i % STAGES];
+    auto fetch_keys = [&](int i, const PatchPlace<K>& at) {
         const int first = first_row(i);
-        load(stage.v, in.v, place, first, thread);
-        load(stage.dy, known.dy, place, first, thread);
-        load(stage.sa, known.sa, place, first, thread);
-        load(stage.dsa, known.dsa, place, first, thread);
-        for (int channel = thread; channel < K; channel += ROLE) {
-            const Column logs = logs_of(in, place, first, channel);
-            if (FORWARD) load_writers(stage.x, stage.z, in, place, first, channel, logs);
-            else load_readers(stage.x, stage.z, in, place, first, channel, logs);
+        KeySweepKeys out = {patch_of(FORWARD ? in.k : in.r, place, first, at), patch_of(in.w, place, first, at),
+                            patch_of(in.kk, place, first, at), {}};
+        if (FORWARD) out.alpha = patch_of(in.alpha, place, first, at);
+        return out;
+    };
+    auto put_keys = [&](int i, const PatchPlace<K>& at, const KeySweepKeys& from) {
+        KeyStage<K>& stage = shared.stages[i % STAGES];
+        const Logs logs = logs_of(from.w, in, place, first_row(i), at);
+        if (FORWARD) put_writers(stage.x, stage.z, from.x, from.kk, from.alpha, logs, at);
+        else put_readers(stage.x, stage.z, from.x, from.kk, logs, at);
 #pragma unroll
-            for (int t = 0; t < CHUNK; t++) stage.scales[t][channel] = expf(FORWARD ? logs.at[t] : -logs.at[t]);
-            stage.whole[channel] = expf(logs.at[CHUNK - 1]);
+        for (int t = 0; t < PATCH_TOKENS; t++) {
+            const float* log = logs.at[t];
+            *reinterpret_cast<Two<float>*>(&stage.scales[at.token + t][at.channel]) = {
+                fast_exp2(FORWARD ? log[0] : -log[0]), fast_exp2(FORWARD ? log[1] : -log[1])};
         }
+        put_whole(stage.whole, logs, at);
+    };
+    auto fetch_values = [&](int i, const PatchPlace<K>& at) {
+        const int first = first_row(i);
+        return KeySweepValues{patch_of(in.v, place, first, at), patch_of(known.dy, place, first, at),
+                              patch_of(known.sa, place, first, at), patch_of(known.dsa, place, first, at)};
+    };
+    auto put_values = [&](int i, const PatchPlace<K>& at, const KeySweepValues& from) {
+        KeyStage<K>& stage = shared.stages[i % STAGES];
+        put(stage.v, from.v, at);
+        put(stage.dy, from.dy, at);
+        put(stage.sa, from.sa, at);
+        put(stage.dsa, from.dsa, at);
     };
     auto multiply_chunk = [&](int i, int warp) {
         const KeyStage<K>& stage = shared.stages[i % STAGES];
@@ -268,7 +303,7 @@ __device__ inline void walk_keys_in_chunks(const Inputs<bf16>& in, const Known& 
         write(FORWARD ? out.sdy : out.gv, first_sum, 0);
         write(FORWARD ? out.sdsa : out.gsa, second_sum, FORWARD ? 1 : 0);
     };
-    in_roles<K>(count, load_chunk, multiply_chunk, walk_chunk);
+    in_roles<K>(count, fetch_keys, put_keys, fetch_values, put_values, multiply_chunk, walk_chunk);
 }
 
 }  // namespace

@@ -38,8 +38,9 @@ const LARGEST_CHUNKED_HEAD: usize = 64;
 const GRADIENTS: &str = include_str!("gradients.cu");
 /// Threads that share a head's score.
 const LANES: usize = constant(GRADIENTS, "LANES");
-/// Channels that a block of the last kernel takes.
-const GRADIENT_THREADS: usize = constant(GRADIENTS, "GRADIENT_THREADS");
+/// Channels that a block of the last kernel takes, and threads for each.
+const GRADIENT_CHANNELS: usize = constant(GRADIENTS, "GRADIENT_CHANNELS");
+const GRADIENT_LANES: usize = constant(GRADIENTS, "GRADIENT_LANES");
 
 pub fn forward(
     delta: &Delta,
@@ -224,13 +225,13 @@ impl<'a> Run<'a> {
         unsafe { launch(gpu(x.r)?, &kernel, grid, &args) }
     }
 
-    /// Runs the kernel that goes through a sequence with a thread for each channel.
+    /// Runs the kernel that goes through a sequence with some threads for each channel.
     fn gradients(&self, args: &[Arg]) -> Result<()> {
         let channels = self.n_head * self.head_size;
         let kernel = format!("delta_gradients_{}", suffix(self.like)?);
         let grid = Grid {
-            blocks: [self.sequences, channels.div_ceil(GRADIENT_THREADS), 1],
-            threads: GRADIENT_THREADS,
+            blocks: [self.sequences, channels.div_ceil(GRADIENT_CHANNELS), 1],
+            threads: GRADIENT_CHANNELS * GRADIENT_LANES,
             shared: 0,
         };
         self.launch(&kernel, grid, args)

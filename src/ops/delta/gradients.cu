@@ -11,7 +11,7 @@
 //
 //     kernel                  grid                               block
 //     delta_scores_{T}        (ceil(N H 8 / 256))                256
-//     delta_gradients_{T}     (sequences, ceil(H K / 64))        64
+//     delta_gradients_{T}     (sequences, ceil(H K / 64))        512
 #include "../norm/norm.cuh"
 #include "delta.cuh"
 
@@ -20,8 +20,10 @@ namespace {
 
 // Neighbouring threads that share a head's score.
 constexpr int LANES = 8;
-// Channels of a block of delta_gradients, and tokens that its threads read at a time.
-constexpr int GRADIENT_THREADS = 64;
+// Channels of a block of delta_gradients, threads that share the tokens of each, and tokens that a thread
+// has at a time.
+constexpr int GRADIENT_CHANNELS = 64;
+constexpr int GRADIENT_LANES = 8;
 constexpr int READ_AHEAD = 4;
 
 template <typename T>
@@ -44,40 +46,58 @@ template <typename T> struct Gradients {
     float *dk, *dkk, *dalpha;
 };
 
-// A thread goes through a sequence for one key.
+// A block goes through a sequence for some keys, from its end. The threads of a key have neighbouring
+// tokens, the first thread the last ones, and tell each other what theirs add to E.
 template <typename T>
 __device__ inline void gradients(const Inputs<T>& in, const float* bonus, const float* dq, const float* sdy,
                                  const Gradients<T>& to, int channels, int size) {
-    const int channel = blockIdx.y * GRADIENT_THREADS + threadIdx.x, heads = channels / size, head = channel / size;
-    if (channel >= channels) return;
+    __shared__ float added[2][GRADIENT_LANES][GRADIENT_CHANNELS];
+    const int own = threadIdx.x % GRADIENT_CHANNELS, lane = threadIdx.x / GRADIENT_CHANNELS;
+    const int channel = blockIdx.y * GRADIENT_CHANNELS + own, heads = channels / size, head = channel / size;
+    const bool exists = channel < channels;
     const int begin = in.offsets[blockIdx.x];
-    const float w0 = in.w0[channel], r_k = bonus[channel];
-    float e = 0.0f;
-    for (int end = in.offsets[blockIdx.x + 1]; end > begin; end -= READ_AHEAD) {
+    const float w0 = exists ? in.w0[channel] : 0.0f, r_k = exists ? bonus[channel] : 0.0f;
+    float e_of_all = 0.0f;
+    int turn = 0;
+    for (int end = in.offsets[blockIdx.x + 1]; end > begin; end -= GRADIENT_LANES * READ_AHEAD) {
+        const int last = end - 1 - lane * READ_AHEAD, count = exists ? min(READ_AHEAD, last + 1 - begin) : 0;
         float r[READ_AHEAD], w[READ_AHEAD], k[READ_AHEAD], kk[READ_AHEAD], alpha[READ_AHEAD], d_bonus[READ_AHEAD];
         float s_dy[READ_AHEAD], g_v[READ_AHEAD], da[READ_AHEAD], db[READ_AHEAD];
 #pragma unroll
         for (int i = 0; i < READ_AHEAD; i++) {
-            const int row = end - 1 - i;
-            if (row < begin) break;
-            const long long at = static_cast<long long>(row) * channels + channel;
+            if (i >= count) break;
+            const long long at = static_cast<long long>(last - i) * channels + channel;
             r[i] = to_float(in.r[at]);
             w[i] = in.w[at];
             k[i] = to_float(in.k[at]);
             kk[i] = in.kk[at];
             alpha[i] = in.alpha[at];
-            d_bonus[i] = dq[static_cast<long long>(row) * heads + head] * r_k;
+            d_bonus[i] = dq[static_cast<long long>(last - i) * heads + head] * r_k;
             s_dy[i] = sdy[at];
             g_v[i] = to.dk[at];
             da[i] = to.dkk[at];
             db[i] = to.dalpha[at];
         }
+        float gain[READ_AHEAD], sum = 0.0f;
 #pragma unroll
         for (int i = 0; i < READ_AHEAD; i++) {
-            const int row = end - 1 - i;
-            if (row < begin) break;
-            const long long at = static_cast<long long>(row) * channels + channel;
-            const float dlogw = e + r[i] * s_dy[i] - kk[i] * alpha[i] * db[i] - k[i] * g_v[i];
+            if (i >= count) break;
+            gain[i] = r[i] * s_dy[i] - kk[i] * alpha[i] * db[i] - k[i] * g_v[i];
+            sum += gain[i] - kk[i] * da[i];
+        }
+        added[turn][lane][own] = sum;
+        __syncthreads();
+        float e = e_of_all;
+        for (int i = 0; i < GRADIENT_LANES; i++) {
+            if (i == lane) e = e_of_all;
+            e_of_all += added[turn][i][own];
+        }
+        turn = 1 - turn;
+#pragma unroll
+        for (int i = 0; i < READ_AHEAD; i++) {
+            if (i >= count) break;
+            const long long at = static_cast<long long>(last - i) * channels + channel;
+            const float dlogw = e + gain[i];
             e = dlogw - kk[i] * da[i];
             const float x = w[i] + w0;
             from_float(to.dw[at], -STRONGEST * logistic(x) * logistic(-x) * dlogw);
@@ -97,7 +117,7 @@ __device__ inline void gradients(const Inputs<T>& in, const float* bonus, const 
            int size) {                                                                                                    \
         delta::scores<T>(r, k, bonus, q, rows, heads, size);                                                              \
     }                                                                                                                     \
-    KERNEL(delta::GRADIENT_THREADS, delta_gradients_##NAME, DELTA_INPUTS(T), const float* bonus, const float* dq,         \
+    KERNEL(delta::GRADIENT_CHANNELS * delta::GRADIENT_LANES, delta_gradients_##NAME, DELTA_INPUTS(T), const float* bonus, const float* dq,         \
            const float* sdy, T* dr, T* dw, float* dk, float* dkk, float* dalpha, int channels, int size) {                \
         delta::gradients<T>(DELTA_GIVEN, bonus, dq, sdy, {dr, dw, dk, dkk, dalpha}, channels, size);                      \
     }

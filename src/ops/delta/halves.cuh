@@ -17,6 +17,12 @@ template <int COLUMNS> struct Halves {
         from_float(high.at[row][column], x);
         from_float(low.at[row][column], x - to_float(high.at[row][column]));
     }
+    // x and y, from an even column on.
+    __device__ void put_two(int row, int column, float x, float y) {
+        const unsigned highs = pack(x, y);
+        *reinterpret_cast<unsigned*>(&high.at[row][column]) = highs;
+        *reinterpret_cast<unsigned*>(&low.at[row][column]) = pack(x - ::low(highs), y - ::high(highs));
+    }
 };
 
 struct LeftHalves {
