@@ -59,7 +59,7 @@ impl Block {
         offsets: &Offsets,
     ) -> Result<(Carried, Kept)> {
         let (middle, att, _) = self.att.forward(input, start, offsets)?;
-        let (x, ffn) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
+        let (x, ffn, _) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
         Ok((middle.with(x), Kept { att, middle, ffn }))
     }
 
@@ -71,12 +71,12 @@ impl Block {
         start: &LayerState,
         offsets: &Offsets,
     ) -> Result<(Carried, LayerState)> {
-        let (middle, _, wkv) = self.att.forward(input, start, offsets)?;
-        let (x, _) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
+        let (middle, _, att) = self.att.forward(input, start, offsets)?;
+        let (x, _, ffn_shift) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
         let end = LayerState {
-            att_shift: self.att.end_shift(&input.x, offsets)?.get(0)?,
-            ffn_shift: self.ffn.end_shift(&middle.x, offsets)?.get(0)?,
-            wkv: wkv.get(0)?,
+            att_shift: att.shift.get(0)?,
+            ffn_shift: ffn_shift.get(0)?,
+            wkv: att.wkv.get(0)?,
         };
         Ok((middle.with(x), end))
     }

@@ -66,8 +66,6 @@ impl Offsets {
 pub struct Sequences {
     /// `[sequences + 1]`: where each begins, and where the last one ends.
     pub offsets: Tensor,
-    /// `[sequences]`: the last row of each.
-    pub last_rows: Tensor,
     /// `[chunks, 2]`: the first row of each run of up to `CHUNK` rows of one sequence, and how many
     /// they are.
     pub chunks: Tensor,

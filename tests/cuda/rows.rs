@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result};
 use state_tune::ops::linear::{Matrix, ProductType};
-use state_tune::ops::token_shift::{self, TokenShift};
+use state_tune::ops::token_shift::TokenShift;
 use state_tune::ops::{gates, rows};
 use state_tune::tensors::Element;
 
@@ -95,18 +95,14 @@ fn token_shifts() -> Result<()> {
                 };
                 let want = shift.forward(&x, &first, ProductType::F32)?;
                 let got = shift_gpu.forward(&x_gpu, &first_gpu, store.product)?;
-                for (want, got) in want.iter().zip(&got) {
+                for (want, got) in want.mixed.iter().zip(&got.mixed) {
                     sides.close_rows(&what, want, got)?;
                 }
                 let (dx, dfirst) = shift.backward(&x, &d_out, &d)?;
                 let (dx_got, dfirst_got) = shift_gpu.backward(&x_gpu, &d_out_gpu, &d_gpu)?;
                 sides.close(&what, &dx, &dx_got);
                 sides.close(&what, &dfirst, &dfirst_got);
-                sides.close(
-                    &what,
-                    &token_shift::last(&norm, &x, offsets)?,
-                    &token_shift::last(&on_gpu, &x_gpu, offsets)?,
-                );
+                sides.close(&what, &want.ends, &got.ends);
             }
         }
     }

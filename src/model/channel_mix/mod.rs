@@ -43,25 +43,22 @@ impl ChannelMix {
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it,
-    /// what the backward pass needs).
-    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
+    /// what the backward pass needs, the shift after each sequence `[sequences, C]`).
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        shift: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Kept, Tensor)> {
         match self {
             Self::V5(mix) => {
-                let (out, kept) = mix.forward(x, shift, offsets)?;
-                Ok((out, Kept::V5(kept)))
+                let (out, kept, ends) = mix.forward(x, shift, offsets)?;
+                Ok((out, Kept::V5(kept), ends))
             }
             Self::V7(mix) => {
-                let (out, kept) = mix.forward(x, shift, offsets)?;
-                Ok((out, Kept::V7(kept)))
+                let (out, kept, ends) = mix.forward(x, shift, offsets)?;
+                Ok((out, Kept::V7(kept), ends))
             }
-        }
-    }
-
-    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
-    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-        match self {
-            Self::V5(mix) => mix.end_shift(x, offsets),
-            Self::V7(mix) => mix.end_shift(x, offsets),
         }
     }
 

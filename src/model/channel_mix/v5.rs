@@ -7,7 +7,7 @@ use crate::model::weights::ModelFile;
 use crate::model::{Config, bytes, layer_norm};
 use crate::ops::linear::Matrix;
 use crate::ops::norm::Norm;
-use crate::ops::token_shift::{self, TokenShift};
+use crate::ops::token_shift::{Shifted, TokenShift};
 use crate::ops::{Compute, Offsets, gates};
 
 /// The frozen weights of one layer's channel-mix.
@@ -66,20 +66,20 @@ impl ChannelMix {
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it,
-    /// what the backward pass needs).
-    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
+    /// what the backward pass needs, the shift after each sequence `[sequences, C]`).
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        shift: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Kept, Tensor)> {
         let product = self.value.product();
-        let mixed = self.shift(offsets).forward(x, shift, product)?;
+        let Shifted { mixed, ends } = self.shift(offsets).forward(x, shift, product)?;
         let k = self.key.forward(&mixed[0])?;
         let r = self.receptance.forward_sensitive(&mixed[1])?;
         let v = self.value.forward(&gates::relu_squared(&k, product)?)?;
         let out = gates::sigmoid_mul_onto(x, &r, &v)?;
-        Ok((out, Kept { k, r, v }))
-    }
-
-    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
-    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-        Ok(token_shift::last(&self.ln, x, offsets)?)
+        Ok((out, Kept { k, r, v }, ends))
     }
 
     /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's

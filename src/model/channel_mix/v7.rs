@@ -7,7 +7,7 @@ use crate::model::weights::ModelFile;
 use crate::model::{Config, bytes, layer_norm, shift_mix};
 use crate::ops::linear::{Matrix, Rows};
 use crate::ops::norm::Norm;
-use crate::ops::token_shift::{self, TokenShift};
+use crate::ops::token_shift::{Shifted, TokenShift};
 use crate::ops::{Compute, Offsets, gates};
 
 /// The frozen weights of one layer's channel-mix.
@@ -58,18 +58,18 @@ impl ChannelMix {
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it,
     /// what the backward pass needs).
-    pub fn forward(&self, x: &Tensor, shift: &Tensor, offsets: &Offsets) -> Result<(Tensor, Kept)> {
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        shift: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<(Tensor, Kept, Tensor)> {
         let product = self.value.product();
-        let mixed = self.shift(offsets).forward(x, shift, product)?;
+        let Shifted { mixed, ends } = self.shift(offsets).forward(x, shift, product)?;
         let k = self.key.forward(&mixed[0])?;
         drop(mixed);
         let z = gates::relu_squared(&k, product)?;
-        Ok((self.value.forward_onto(x, &z)?, Kept { k }))
-    }
-
-    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
-    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-        Ok(token_shift::last(&self.ln, x, offsets)?)
+        Ok((self.value.forward_onto(x, &z)?, Kept { k }, ends))
     }
 
     /// (dx `[N, C]`, the shift's gradient `[C]`) from the output's gradient and the forward's

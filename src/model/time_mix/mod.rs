@@ -33,6 +33,14 @@ pub enum Kept {
     V7(v7::Kept),
 }
 
+/// What a text that goes on starts from, of each sequence: the recurrence ends with it in any case.
+pub struct Ends {
+    /// `[sequences, C]`.
+    pub shift: Tensor,
+    /// `[sequences, H, K, K]`.
+    pub wkv: Tensor,
+}
+
 /// The gradients of what a time-mix starts from.
 pub struct StartGradients {
     /// `[C]`.
@@ -68,33 +76,24 @@ impl TimeMix {
         }
     }
 
-    /// Adds the time-mix of `input` to it. Gives back too what the backward pass needs, and the
-    /// matrices after each sequence, `[sequences, H, K, K]`: the recurrence ends with them in any
-    /// case.
+    /// Adds the time-mix of `input` to it. Gives back too what the backward pass needs, and what each
+    /// sequence ends with.
     pub fn forward(
         &self,
         input: &Carried,
         start: &LayerState,
         offsets: &Offsets,
-    ) -> Result<(Carried, Kept, Tensor)> {
+    ) -> Result<(Carried, Kept, Ends)> {
         match self {
             Self::V5(mix) => {
-                let (x, kept, wkv) =
+                let (x, kept, ends) =
                     mix.forward(&input.x, &start.att_shift, &start.wkv, offsets)?;
-                Ok((Carried::of(x), Kept::V5(kept), wkv))
+                Ok((Carried::of(x), Kept::V5(kept), ends))
             }
             Self::V7(mix) => {
-                let (out, kept, wkv) = mix.forward(input, start, offsets)?;
-                Ok((out, Kept::V7(kept), wkv))
+                let (out, kept, ends) = mix.forward(input, start, offsets)?;
+                Ok((out, Kept::V7(kept), ends))
             }
-        }
-    }
-
-    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
-    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-        match self {
-            Self::V5(mix) => mix.end_shift(x, offsets),
-            Self::V7(mix) => mix.end_shift(x, offsets),
         }
     }
 

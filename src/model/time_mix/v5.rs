@@ -3,12 +3,12 @@
 use anyhow::Result;
 use candle_core::Tensor;
 
-use super::{LN_X_EPS, StartGradients};
+use super::{Ends, LN_X_EPS, StartGradients};
 use crate::model::weights::ModelFile;
 use crate::model::{Config, Version, bytes, layer_norm};
 use crate::ops::linear::{Matrix, Rows};
 use crate::ops::norm::Norm;
-use crate::ops::token_shift::{self, TokenShift};
+use crate::ops::token_shift::{Shifted, TokenShift};
 use crate::ops::wkv::Wkv;
 use crate::ops::{Compute, Offsets, gates};
 
@@ -132,41 +132,31 @@ impl TimeMix {
 
     /// Bytes that the matrices take in memory.
     pub fn bytes(&self) -> usize {
-        let mixed = [&self.receptance, &self.key, &self.value];
-        let mixed = mixed.into_iter().chain(&self.gate);
-        mixed.map(|mixed| mixed.weight.bytes()).sum::<usize>() + self.output.bytes()
+        let mixed = self.mixed().map(|mixed| mixed.weight.bytes());
+        mixed.sum::<usize>() + self.output.bytes()
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]` and `state` `[H, K, K]`, to (x plus
-    /// the time-mix of it, what the backward pass needs, the matrices after each sequence
-    /// `[sequences, H, K, K]`).
+    /// the time-mix of it, what the backward pass needs, what each sequence ends with).
     pub fn forward(
         &self,
         x: &Tensor,
         shift: &Tensor,
         state: &Tensor,
         offsets: &Offsets,
-    ) -> Result<(Tensor, Kept, Tensor)> {
+    ) -> Result<(Tensor, Kept, Ends)> {
         let product = self.output.product();
-        let mixed = self.shift(offsets).forward(x, shift, product)?;
-        let r = self.receptance.weight.forward_sensitive(&mixed[0])?;
-        let k = self.key.weight.forward_sensitive(&mixed[1])?;
-        let v = self.value.weight.forward_sensitive(&mixed[2])?;
-        let gate = self
-            .gate
-            .as_ref()
-            .map(|gate| gate.weight.forward_sensitive(&mixed[3]))
-            .transpose()?;
+        let Shifted { mixed, ends: shift } = self.shift(offsets).forward(x, shift, product)?;
+        let weights = self.mixed().map(|mixed| &mixed.weight);
+        let mut made = Matrix::forward_sensitive_each(weights.zip(&mixed).collect())?.into_iter();
         drop(mixed);
-        let (y, end_state) = self.wkv.forward([&r, &k, &v], state, offsets)?;
+        let mut next = || made.next().expect("a product for each mix");
+        let (r, k, v) = (next(), next(), next());
+        let gate = made.next();
+        let (y, wkv) = self.wkv.forward([&r, &k, &v], state, offsets)?;
         let z = gates::norm_silu(&self.ln_x, &y, gate.as_ref(), product)?;
         let out = self.output.forward_onto(x, &z)?;
-        Ok((out, Kept { r, k, v, gate, y }, end_state))
-    }
-
-    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
-    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-        Ok(token_shift::last(&self.ln, x, offsets)?)
+        Ok((out, Kept { r, k, v, gate, y }, Ends { shift, wkv }))
     }
 
     /// (dx `[N, C]`, the gradients of the shift and the state) from the output's gradient and the
@@ -204,12 +194,15 @@ impl TimeMix {
     }
 
     /// In the order r, k, v, gate.
-    fn shift<'a>(&'a self, offsets: &'a Offsets) -> TokenShift<'a> {
+    fn mixed(&self) -> impl Iterator<Item = &Mixed> {
         let always = [&self.receptance, &self.key, &self.value];
-        let all = always.into_iter().chain(&self.gate);
+        always.into_iter().chain(&self.gate)
+    }
+
+    fn shift<'a>(&'a self, offsets: &'a Offsets) -> TokenShift<'a> {
         TokenShift {
             norm: &self.ln,
-            mixes: all.map(|mixed| &mixed.mix).collect(),
+            mixes: self.mixed().map(|mixed| &mixed.mix).collect(),
             offsets,
         }
     }

@@ -22,7 +22,6 @@ impl Offsets {
         };
         let sequences = Sequences {
             offsets: upload(self.starts.clone())?,
-            last_rows: upload(self.ranges().map(|range| range.end - 1).collect())?,
             chunks: upload(chunks.into_iter().flatten().collect())?.reshape(((), 2))?,
             first_chunks: upload(first_chunks)?,
         };

@@ -33,7 +33,6 @@ pub fn norm_silu(
         return Ok(Rows::Gpu(super::norm::cuda::forward(
             norm,
             y,
-            None,
             gate,
             product.dtype(),
         )?));

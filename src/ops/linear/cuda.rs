@@ -1,4 +1,4 @@
-//! Products on a GPU: cuBLAS, and kernels of our own for a single row, which is decoding.
+//! Products on a GPU by cuBLAS; those of a single row are in `single_rows`.
 //!
 //! A matrix is held as bf16, f32 or quantised. Where the product takes another type, it is brought
 //! to that first, some rows at a time.
@@ -6,22 +6,17 @@
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::bf16;
 
+use super::single_rows::{ColumnProduct, RowProduct, column_products, row_products};
 use super::{ProductType, Side, To, WIDENED};
 use crate::ops::cuda::driver::{self, Gemm, GemmOutput, Operand, Transpose};
-use crate::ops::cuda::{
-    Arg, Grid, address, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
-};
+use crate::ops::cuda::{Arg, Grid, address, constant, gpu, int, launch, output, pointer, suffix};
 use crate::ops::linear::quantised::{BLOCK, Form, LEVELS};
 use crate::setting::DEVICE;
 use crate::tensors::Element;
 
 /// Numbers of bf16 that are sixteen bytes, which kernels read at once.
 pub const NEIGHBOURS: usize = 8;
-const SOURCE: &str = include_str!("linear.cu");
-/// Rows of W that a block of the single row's kernel takes.
-const ROWS_PER_BLOCK: usize = constant(SOURCE, "ROWS_PER_BLOCK");
-/// Columns of W that a block takes of the product that sums over rows.
-const COLUMNS_PER_BLOCK: usize = constant(SOURCE, "COLUMNS_PER_BLOCK");
+pub const SOURCE: &str = include_str!("linear.cu");
 const _: () = assert!(
     BLOCK == constant(SOURCE, "QUANTISED_BLOCK"),
     "kernels read quantised numbers in the blocks that they are stored in"
@@ -38,12 +33,12 @@ pub enum Numbers {
 /// `linear::quantised` has the layout.
 #[derive(Clone, Debug)]
 pub struct GpuQuantised {
-    form: Form,
+    pub form: Form,
     dims: [usize; 2],
-    codes: Tensor,
-    scales: Tensor,
+    pub codes: Tensor,
+    pub scales: Tensor,
     /// What nf4's codes stand for.
-    levels: Tensor,
+    pub levels: Tensor,
 }
 
 impl Numbers {
@@ -114,12 +109,22 @@ impl Numbers {
         match (n, side, self) {
             (1, Side::Forward, _) => {
                 let out = output(left, (1, outer), dtype)?;
-                self.row_product(left, onto, &out)?;
+                let product = RowProduct {
+                    w: self,
+                    x: left,
+                    y: &out,
+                };
+                row_products(&[product], onto)?;
                 return Ok(out);
             }
             (1, Side::Backward, Self::Plain(w)) if onto.is_none() => {
                 let out = output(left, (1, outer), dtype)?;
-                column_product(w, left, &out)?;
+                let product = ColumnProduct {
+                    w,
+                    x: left,
+                    y: &out,
+                };
+                column_products(&[product])?;
                 return Ok(out);
             }
             _ => {}
@@ -150,7 +155,7 @@ impl Numbers {
         cast(&out, dtype)
     }
 
-    fn dims(&self) -> Result<[usize; 2]> {
+    pub fn dims(&self) -> Result<[usize; 2]> {
         match self {
             Self::Plain(tensor) => Ok(tensor.dims2()?.into()),
             Self::Quantised(GpuQuantised { dims, .. }) => Ok(*dims),
@@ -178,33 +183,6 @@ impl Numbers {
         Ok(out)
     }
 
-    /// One row x times W transposed, in f32 whatever the types, so that W is read as it is.
-    fn row_product(&self, x: &Tensor, onto: Option<&Tensor>, y: &Tensor) -> Result<()> {
-        let [rows, columns] = self.dims()?;
-        let (held, mut args, shared) = match self {
-            Self::Plain(w) => (suffix(w)?.to_string(), vec![pointer(w)?], 0),
-            Self::Quantised(quantised) => (
-                quantised.form.to_string(),
-                quantised.args()?.to_vec(),
-                size_of_val(&LEVELS),
-            ),
-        };
-        args.extend([
-            pointer(x)?,
-            pointer_if(onto)?,
-            pointer(y)?,
-            int(rows)?,
-            int(columns)?,
-        ]);
-        let kernel = format!("row_product_{held}_{}_{}", suffix(x)?, suffix(y)?);
-        let grid = Grid {
-            shared,
-            ..Grid::blocks(rows.div_ceil(ROWS_PER_BLOCK))
-        };
-        // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-        unsafe { launch(gpu(x)?, &kernel, grid, &args) }
-    }
-
     /// The embedding table `[rows, columns]`, of which `rows::embed` takes rows.
     pub fn table(&self) -> Result<&Tensor> {
         match self {
@@ -212,27 +190,6 @@ impl Numbers {
             Self::Quantised(_) => bail!("an embedding is not quantised"),
         }
     }
-}
-
-/// One row x times W, in f32 whatever the types.
-fn column_product(w: &Tensor, x: &Tensor, y: &Tensor) -> Result<()> {
-    let (rows, columns) = w.dims2()?;
-    let args = [
-        pointer(w)?,
-        pointer(x)?,
-        pointer(y)?,
-        int(rows)?,
-        int(columns)?,
-    ];
-    let kernel = format!(
-        "column_product_{}_{}_{}",
-        suffix(w)?,
-        suffix(x)?,
-        suffix(y)?
-    );
-    let grid = Grid::blocks(columns.div_ceil(COLUMNS_PER_BLOCK));
-    // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-    unsafe { launch(gpu(x)?, &kernel, grid, &args) }
 }
 
 /// What the kernels can read.

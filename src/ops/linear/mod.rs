@@ -19,6 +19,7 @@ pub mod quantised;
 pub mod reference;
 mod row_part;
 mod rows;
+mod single_rows;
 #[cfg(test)]
 mod tests;
 mod weights;
@@ -85,6 +86,17 @@ impl Matrix {
         }
     }
 
+    /// [`Self::forward_sensitive`] of several matrices with rows of their own: a GPU multiplies single
+    /// rows with all of them at once.
+    pub fn forward_sensitive_each(products: Vec<(&Self, &Rows)>) -> Result<Vec<Tensor>> {
+        if let Some(products) = on_gpu(&products, Side::Forward) {
+            return single_rows::multiply_rows(&products);
+        }
+        let each = products.into_iter();
+        each.map(|(matrix, x)| matrix.forward_sensitive(x))
+            .collect()
+    }
+
     /// x W' + to: x `[N, columns]`, to `[N, rows]`.
     pub fn forward_onto(&self, to: &Tensor, x: &Rows) -> Result<Tensor> {
         self.multiply(x, Side::Forward, To::Onto(to))
@@ -98,6 +110,15 @@ impl Matrix {
     /// As [`Self::backward`], with sums that stay f32 whatever type activations have.
     pub fn backward_wide(&self, dy: &Rows) -> Result<Tensor> {
         self.multiply(dy, Side::Backward, To::Wide)
+    }
+
+    /// [`Self::backward_wide`] likewise.
+    pub fn backward_wide_each(products: Vec<(&Self, &Rows)>) -> Result<Vec<Tensor>> {
+        if let Some(products) = on_gpu(&products, Side::Backward) {
+            return single_rows::multiply_columns(&products);
+        }
+        let each = products.into_iter();
+        each.map(|(matrix, dy)| matrix.backward_wide(dy)).collect()
     }
 
     fn multiply(&self, left: &Rows, side: Side, to: To) -> Result<Tensor> {
@@ -132,6 +153,18 @@ impl Matrix {
             _ => bail!("a product of rows and a matrix that lie on different devices"),
         }
     }
+}
+
+/// Products as a GPU has them, if all are of single rows on it that fit.
+fn on_gpu<'a>(
+    products: &[(&'a Matrix, &'a Rows)],
+    side: Side,
+) -> Option<Vec<(&'a cuda::Numbers, &'a Tensor)>> {
+    let of_gpu = |&(matrix, x): &(&'a Matrix, &'a Rows)| match (x, &matrix.held) {
+        (Rows::Gpu(x), Held::Gpu(w)) if x.dims() == [1, side.dims(matrix).0] => Some((w, x)),
+        _ => None,
+    };
+    products.iter().map(of_gpu).collect()
 }
 
 /// Bytes of a matrix that are brought to the product's type at once, where a GPU holds it as

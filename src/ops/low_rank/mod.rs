@@ -61,15 +61,30 @@ impl LowRank {
 
     /// x `[N, C]` to y `[N, C']` and what [`Self::backward`] needs, `[N, rank]`, both f32.
     pub fn forward(&self, x: &Rows) -> Result<(Tensor, Tensor)> {
-        let inner = self.down.backward_wide(x)?;
+        Ok(Self::forward_each(vec![(self, x)])?.remove(0))
+    }
+
+    /// The same of several, each with rows of its own, so that a GPU multiplies single rows at once.
+    pub fn forward_each(all: Vec<(&Self, &Rows)>) -> Result<Vec<(Tensor, Tensor)>> {
+        let down = all.iter().map(|&(low_rank, x)| (&low_rank.down, x));
+        let inner = Matrix::backward_wide_each(down.collect())?;
+        let mut active = Vec::with_capacity(all.len());
+        for ((low_rank, _), inner) in all.iter().zip(&inner) {
+            active.push(low_rank.activate(inner)?);
+        }
+        let up = all.iter().zip(&active);
+        let up = up.map(|(&(low_rank, _), active)| (&low_rank.up, active));
+        let y = Matrix::backward_wide_each(up.collect())?;
+        Ok(y.into_iter().zip(inner).collect())
+    }
+
+    fn activate(&self, inner: &Tensor) -> Result<Rows> {
         let (activation, product) = (self.activation, self.product());
-        let active = if inner.device().is_cuda() {
-            cuda::activate(activation, &inner, product)?
-        } else {
-            let (numbers, dims) = (borrow(&inner)?, inner.dims2()?.into());
-            cpu::activate(activation, numbers.f32()?, dims, product).into()
-        };
-        Ok((self.up.backward_wide(&active)?, inner))
+        if inner.device().is_cuda() {
+            return cuda::activate(activation, inner, product);
+        }
+        let (numbers, dims) = (borrow(inner)?, inner.dims2()?.into());
+        Ok(cpu::activate(activation, numbers.f32()?, dims, product).into())
     }
 
     /// dx `[N, C]` from dy `[N, C']` and what the forward pass left.

@@ -5,22 +5,13 @@ use candle_core::{DType, Result, Tensor};
 use super::Norm;
 use crate::ops::cuda::{Arg, Grid, gpu, int, launch, output, pointer, pointer_if, suffix};
 
-/// norm(x) * silu(gate), or norm(x) without a gate, stored as `dtype`, which is the gate's; of the
-/// rows of x that `rows` `[R]` names, or of all.
-pub fn forward(
-    norm: &Norm,
-    x: &Tensor,
-    rows: Option<&Tensor>,
-    gate: Option<&Tensor>,
-    dtype: DType,
-) -> Result<Tensor> {
-    let (all, channels) = x.dims2()?;
-    let count = rows.map_or(Ok(all), |rows| rows.dim(0))?;
+/// norm(x) * silu(gate), or norm(x) without a gate, stored as `dtype`, which is the gate's.
+pub fn forward(norm: &Norm, x: &Tensor, gate: Option<&Tensor>, dtype: DType) -> Result<Tensor> {
+    let (count, channels) = x.dims2()?;
     let z = output(x, (count, channels), dtype)?;
     let (kernel, grid) = of(norm, "norm_gate", [x, &z], count)?;
     let args = [
         pointer(x)?,
-        pointer_if(rows)?,
         pointer_if(gate)?,
         pointer(&norm.weight)?,
         pointer(&norm.bias)?,

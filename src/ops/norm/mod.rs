@@ -38,7 +38,7 @@ impl Norm {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         if x.device().is_cuda() {
-            return cuda::forward(self, x, None, None, x.dtype());
+            return cuda::forward(self, x, None, x.dtype());
         }
         let y = cpu::forward(borrow(x)?.f32()?, self.params()?.get()?);
         tensor(y, x.shape())

@@ -6,18 +6,17 @@
 // that of z and the gate.
 #include "norm.cuh"
 
-// `rows` picks rows of x, null is all of them; gate may be null.
+// gate may be null.
 template <typename X, typename Z, int LANES>
-__device__ inline void norm_gate(const X* x, const int* rows, const Z* gate, const float* weight, const float* bias, Z* z,
+__device__ inline void norm_gate(const X* x, const Z* gate, const float* weight, const float* bias, Z* z,
                                  int count, int channels, int groups, float eps) {
     Group group = group_of_thread<LANES>(static_cast<long long>(count) * groups);
     int size = channels / groups, first = group.number % groups * size;
-    long long row = group.number / groups;
-    x += (rows ? rows[row] : row) * channels + first;
+    long long at = group.number / groups * channels + first;
+    x += at;
     float mean, scale;
     moments<X, LANES>(x, size, eps, mean, scale);
     if (!group.exists) return;
-    long long at = row * channels + first;
     for (int i = threadIdx.x % LANES; i < size / 8; i += LANES) {
         Eight values = eight_at(x, i), gates = {}, out;
         Eight weights = eight_at(weight + first, i), biases = eight_at(bias + first, i);
@@ -72,9 +71,9 @@ __device__ inline void norm_gate_backward(const Z* dz, const X* x, const Z* gate
 
 // Grid: groups of all rows * LANES / 256 blocks of 256.
 #define NORM(X, FROM, Z, TO, LANES)                                                                                       \
-    KERNEL(256, norm_gate_##LANES##_##FROM##_##TO, const X* x, const int* rows, const Z* gate, const float* weight,       \
+    KERNEL(256, norm_gate_##LANES##_##FROM##_##TO, const X* x, const Z* gate, const float* weight,       \
            const float* bias, Z* z, int count, int channels, int groups, float eps) {                                     \
-        norm_gate<X, Z, LANES>(x, rows, gate, weight, bias, z, count, channels, groups, eps);                             \
+        norm_gate<X, Z, LANES>(x, gate, weight, bias, z, count, channels, groups, eps);                             \
     }                                                                                                                     \
     KERNEL(256, norm_gate_backward_##LANES##_##FROM##_##TO, const Z* dz, const X* x, const Z* gate, const float* weight,  \
            const float* bias, X* dx, Z* dgate, int count, int channels, int groups, float eps) {                          \

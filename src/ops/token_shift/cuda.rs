@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::TokenShift;
+use super::{Shifted, TokenShift};
 use crate::ops::cuda::{Arg, Grid, constant, gpu, int, launch, output, pointer, suffix};
 use crate::ops::linear::{ProductType, Rows};
 
@@ -17,7 +17,7 @@ pub fn forward(
     x: &Tensor,
     first: &Tensor,
     product: ProductType,
-) -> Result<Vec<Rows>> {
+) -> Result<Shifted> {
     let TokenShift {
         norm,
         mixes,
@@ -28,6 +28,7 @@ pub fn forward(
         .iter()
         .map(|_| output(x, x.shape(), product.dtype()))
         .collect::<Result<_>>()?;
+    let ends = output(x, (offsets.sequences(), channels), DType::F32)?;
     let starts = &offsets.on_gpu(x)?.offsets;
     let mut args = vec![
         pointer(x)?,
@@ -38,6 +39,7 @@ pub fn forward(
     args.extend(padded(mixes.iter().copied())?);
     args.extend(padded(&mixed)?);
     args.extend([
+        pointer(&ends)?,
         pointer(starts)?,
         int(offsets.sequences())?,
         int(rows)?,
@@ -54,7 +56,10 @@ pub fn forward(
     };
     // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
     unsafe { launch(gpu(x)?, kernel, grid, &args)? };
-    Ok(mixed.into_iter().map(Rows::Gpu).collect())
+    Ok(Shifted {
+        mixed: mixed.into_iter().map(Rows::Gpu).collect(),
+        ends,
+    })
 }
 
 pub fn backward(

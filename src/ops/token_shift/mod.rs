@@ -35,9 +35,17 @@ pub struct TokenShift<'a> {
     pub offsets: &'a Offsets,
 }
 
+/// What [`TokenShift::forward`] returns.
+pub struct Shifted {
+    /// For each mix, `[N, C]`.
+    pub mixed: Vec<Rows>,
+    /// The normal last row of each sequence, `[sequences, C]`: what a text that goes on is shifted by.
+    pub ends: Tensor,
+}
+
 impl TokenShift<'_> {
     /// One shifted and mixed copy of LayerNorm(x `[N, C]`) for each mix; `first` is `[C]`.
-    pub fn forward(&self, x: &Tensor, first: &Tensor, product: ProductType) -> Result<Vec<Rows>> {
+    pub fn forward(&self, x: &Tensor, first: &Tensor, product: ProductType) -> Result<Shifted> {
         let Self {
             norm,
             mixes,
@@ -54,8 +62,14 @@ impl TokenShift<'_> {
             mixes: &slices(&mixes)?,
             offsets,
         };
-        let mixed = shift.forward(borrow(x)?.f32()?, borrow(first)?.f32()?, product);
-        Ok(mixed.into_iter().map(Rows::from).collect())
+        let x_view = borrow(x)?;
+        let mixed = shift.forward(x_view.f32()?, borrow(first)?.f32()?, product);
+        let ends = offsets.ranges().map(|range| range.end - 1);
+        let ends = cpu::normal_rows(params.get()?, x_view.f32()?, ends);
+        Ok(Shifted {
+            mixed: mixed.into_iter().map(Rows::from).collect(),
+            ends: tensor(ends, (offsets.sequences(), x.dim(1)?))?,
+        })
     }
 
     /// (d_out + dx `[N, C]`, dfirst `[C]`) from the gradient of each mixed copy; `d_out` `[N, C]`
@@ -96,18 +110,6 @@ impl TokenShift<'_> {
         let channels = dfirst.len();
         Ok((tensor(dx, x.shape())?, tensor(dfirst, channels)?))
     }
-}
-
-/// The normal last row of each sequence, `[sequences, C]`: what a text that goes on is shifted by.
-pub fn last(norm: &Norm, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-    check(norm, x, &[], offsets)?;
-    if x.device().is_cuda() {
-        let last = &offsets.on_gpu(x)?.last_rows;
-        return super::norm::cuda::forward(norm, x, Some(last), None, x.dtype());
-    }
-    let ends = offsets.ranges().map(|range| range.end - 1);
-    let rows = cpu::normal_rows(norm.params()?.get()?, borrow(x)?.f32()?, ends);
-    tensor(rows, (offsets.sequences(), x.dim(1)?))
 }
 
 fn borrow_all<'a>(tensors: &[&'a Tensor]) -> Result<Vec<Borrowed<'a>>> {
@@ -219,7 +221,7 @@ mod tests {
             offsets,
         };
         let got = shift.forward(&x32, &first32, ProductType::F32)?;
-        for (got, want) in got.iter().zip(&wanted) {
+        for (got, want) in got.mixed.iter().zip(&wanted) {
             close("x", &got.tensor()?, want, F32);
         }
         let dy: Vec<Tensor> = dy.iter().map(f32).collect::<Result<_>>()?;
@@ -228,7 +230,7 @@ mod tests {
         close("dfirst", &dfirst, grads.get(&first).unwrap(), F32);
         let ends: Vec<u32> = offsets.ranges().map(|r| r.end as u32 - 1).collect();
         let want = a.index_select(&Tensor::new(ends, x.device())?, 0)?;
-        close("last", &last(&norm, &x32, offsets)?, &want, F32);
+        close("ends", &got.ends, &want, F32);
         Ok(())
     }
 }

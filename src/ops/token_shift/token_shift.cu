@@ -19,7 +19,7 @@ template <typename T> struct Mixed {
 // Grid: rows / RUN blocks of 256; dynamic shared memory: channels floats.
 template <typename T>
 __device__ inline void token_shift(const float* x, const float* first, const float* weight, const float* bias, Mixed<T> to,
-                                   const int* offsets, int sequences, int rows, int channels, float eps) {
+                                   float* ends, const int* offsets, int sequences, int rows, int channels, float eps) {
     float* previous = reinterpret_cast<float*>(dynamic_shared);
     int begin = blockIdx.x * RUN, end = min(begin + RUN, rows);
     int sequence = sequence_of(offsets, sequences, begin);
@@ -36,6 +36,7 @@ __device__ inline void token_shift(const float* x, const float* first, const flo
             Eight before = starts ? eight_at(first, i) : eight_at(previous, i);
             put_eight(previous, i, normal);
             if (row < begin) continue;
+            if (row + 1 == offsets[sequence + 1]) put_eight(ends + static_cast<long long>(sequence) * channels, i, normal);
 #pragma unroll
             for (int m = 0; m < MIXES; m++) {
                 if (!to.mix[m]) continue;
@@ -126,8 +127,9 @@ __device__ inline void token_shift_first(Mixed<const T> from, float* dfirst, con
 
 #define TOKEN_SHIFT(T, NAME)                                                                                              \
     KERNEL(256, token_shift_##NAME, const float* x, const float* first, const float* weight, const float* bias,           \
-           MIX_ARGUMENTS, ROWS_ARGUMENTS(T), const int* offsets, int sequences, int rows, int channels, float eps) {      \
-        token_shift<T>(x, first, weight, bias, MIXED, offsets, sequences, rows, channels, eps);                           \
+           MIX_ARGUMENTS, ROWS_ARGUMENTS(T), float* ends, const int* offsets, int sequences, int rows, int channels,      \
+           float eps) {                                                                                                   \
+        token_shift<T>(x, first, weight, bias, MIXED, ends, offsets, sequences, rows, channels, eps);                     \
     }                                                                                                                     \
     KERNEL(256, token_shift_backward_##NAME, const float* x, const float* d_out, const float* weight, MIX_ARGUMENTS,      \
            ROWS_ARGUMENTS(const T), float* dx, const int* offsets, int sequences, int rows, int channels, float eps) {    \

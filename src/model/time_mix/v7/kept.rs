@@ -1,11 +1,8 @@
 //! What the time-mix of RWKV-7 leaves of its forward pass to its backward pass.
 
-use anyhow::Result;
 use candle_core::Tensor;
 
 use crate::model::bytes;
-use crate::ops::linear::Rows;
-use crate::ops::low_rank::LowRank;
 
 /// What the backward pass needs of a forward pass. `[N, C]` where nothing else is said. The keys
 /// and the mixed value are not kept: they are quickly made again.
@@ -43,12 +40,6 @@ pub struct LowRankOutput {
 }
 
 impl LowRankOutput {
-    /// Of x `[N, C]`.
-    pub fn of(matrix: &LowRank, x: &Rows) -> Result<Self> {
-        let (y, inner) = matrix.forward(x)?;
-        Ok(Self { y, inner })
-    }
-
     /// Bytes that it takes in memory.
     fn bytes(&self) -> usize {
         let Self { y, inner } = self;

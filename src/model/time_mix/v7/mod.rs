@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 
 pub use self::kept::Kept;
 use self::kept::{LayerValue, LowRankOutput};
-use super::{LN_X_EPS, StartGradients};
+use super::{Ends, LN_X_EPS, StartGradients};
 use crate::model::weights::ModelFile;
 use crate::model::{Carried, Config, LayerState, layer_norm, shift_mix};
 use crate::ops::delta::{Delta, DeltaInputs};
@@ -18,7 +18,7 @@ use crate::ops::delta_output::{self, DeltaOutputInputs};
 use crate::ops::linear::{Matrix, Rows, Weights};
 use crate::ops::low_rank::{Activation, LowRank};
 use crate::ops::norm::Norm;
-use crate::ops::token_shift::{self, TokenShift};
+use crate::ops::token_shift::{Shifted, TokenShift};
 use crate::ops::value_residual::{self, ResidualInputs, ValueResidual};
 use crate::ops::{Compute, Offsets};
 
@@ -147,25 +147,38 @@ impl TimeMix {
         input: &Carried,
         start: &LayerState,
         offsets: &Offsets,
-    ) -> Result<(Carried, Kept, Tensor)> {
+    ) -> Result<(Carried, Kept, Ends)> {
         let Mixes { r, w, k, v, a, g } = &self.mixes;
         let product = self.output.product();
         let shift = self.shift(vec![r, w, k, v, a, g], offsets);
-        let mixed = shift.forward(&input.x, &start.att_shift, product)?;
-        let r = self.receptance.forward_sensitive(&mixed[0])?;
-        let w = LowRankOutput::of(&self.decay, &mixed[1])?;
-        let kappa = self.key.forward_sensitive(&mixed[2])?;
-        let nu = self.value.forward_sensitive(&mixed[3])?;
-        let value = match &self.residual {
-            Some(Residual { gate, .. }) => LayerValue::Mixed {
-                nu,
-                gate: LowRankOutput::of(gate, &mixed[3])?,
-            },
+        let shifted = shift.forward(&input.x, &start.att_shift, product)?;
+        let Shifted { mixed, ends: shift } = shifted;
+        let products = vec![
+            (&self.receptance, &mixed[0]),
+            (&self.key, &mixed[2]),
+            (&self.value, &mixed[3]),
+        ];
+        let made: [Tensor; 3] = Matrix::forward_sensitive_each(products)?
+            .try_into()
+            .expect("one for each");
+        let [r, kappa, nu] = made;
+        let mut low_rank = vec![
+            (&self.decay, &mixed[1]),
+            (&self.rate, &mixed[4]),
+            (&self.gate, &mixed[5]),
+        ];
+        if let Some(Residual { gate, .. }) = &self.residual {
+            low_rank.push((gate, &mixed[3]));
+        }
+        let made = LowRank::forward_each(low_rank)?.into_iter();
+        drop(mixed);
+        let mut made = made.map(|(y, inner)| LowRankOutput { y, inner });
+        let mut next = || made.next().expect("one for each");
+        let (w, a, gate) = (next(), next(), next());
+        let value = match made.next() {
+            Some(gate) => LayerValue::Mixed { nu, gate },
             None => LayerValue::First(nu),
         };
-        let a = LowRankOutput::of(&self.rate, &mixed[4])?;
-        let gate = LowRankOutput::of(&self.gate, &mixed[5])?;
-        drop(mixed);
         let v = self.value(&value, input)?;
         let Keys { kk, alpha, k } = self.keys.forward(&kappa, &a.y)?;
         let x = DeltaInputs {
@@ -177,7 +190,7 @@ impl TimeMix {
             alpha: &alpha,
         };
         let made = self.delta.forward(x, &start.wkv, offsets)?;
-        let (y, q, sa, ends) = (made.y, made.q, made.sa, made.ends);
+        let (y, q, sa, wkv) = (made.y, made.q, made.sa, made.ends);
         let x = DeltaOutputInputs {
             y: &y,
             q: &q,
@@ -200,12 +213,7 @@ impl TimeMix {
             q,
             sa,
         };
-        Ok((out, kept, ends))
-    }
-
-    /// The shift after each sequence of x `[N, C]`, `[sequences, C]`.
-    pub fn end_shift(&self, x: &Tensor, offsets: &Offsets) -> Result<Tensor> {
-        Ok(token_shift::last(&self.ln, x, offsets)?)
+        Ok((out, kept, Ends { shift, wkv }))
     }
 
     /// As [`super::TimeMix::backward`]. The gradient of the first layer's value comes with
