@@ -22,20 +22,27 @@ impl Plan {
     pub fn new(model: &Rwkv, recompute: Recompute, rows: usize, free: u64) -> Self {
         let free = free.saturating_sub(model.bytes_aside() as u64);
         let per_row = |intermediates| model.bytes_per_row(intermediates) as u64;
-        Self::with(per_row, recompute, rows, free)
+        // Main memory is for other programs, too, and where it runs out nothing is told.
+        let for_kept = match model.compute().device.is_cpu() {
+            true => free / 2,
+            false => free / 4 * 3,
+        };
+        Self::with(per_row, recompute, rows, free, for_kept)
     }
 
+    /// `for_kept`: bytes that activations may take for `auto` to keep them.
     fn with(
         bytes: impl Fn(Intermediates) -> u64,
         recompute: Recompute,
         rows: usize,
         free: u64,
+        for_kept: u64,
     ) -> Self {
         let intermediates = match recompute {
             Recompute::Always => Intermediates::Recompute,
             Recompute::Never => Intermediates::Keep,
             Recompute::Auto
-                if bytes(Intermediates::Keep).saturating_mul(rows as u64) <= free / 2 =>
+                if bytes(Intermediates::Keep).saturating_mul(rows as u64) <= for_kept =>
             {
                 Intermediates::Keep
             }
@@ -90,13 +97,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_fits_into_half_is_kept_and_what_does_not_is_cut() {
+    fn what_fits_is_kept_and_what_does_not_is_cut() {
         let bytes = |intermediates| match intermediates {
             Intermediates::Keep => 1000,
             Intermediates::Recompute => 100,
         };
         let plan = |recompute, rows, free| {
-            let plan = Plan::with(bytes, recompute, rows, free);
+            let plan = Plan::with(bytes, recompute, rows, free, free / 2);
             (plan.intermediates, plan.most_rows)
         };
         let (keep, compute) = (Intermediates::Keep, Intermediates::Recompute);

@@ -242,7 +242,7 @@ impl fmt::Display for Tune {
 /// Whether a block's intermediate values are kept for the backward pass or computed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recompute {
-    /// Kept if they fit into half of the free memory.
+    /// Kept if they fit into half of the free main memory, or three quarters of a GPU's.
     Auto,
     /// Computed again: the least memory, for a second forward pass through each block.
     Always,
