@@ -6,11 +6,8 @@
 mod pages;
 mod row;
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +21,7 @@ use parquet::schema::types::{Type, TypePtr};
 use super::Take;
 use super::bounded::LONGEST_ROW;
 use super::error::ContainerError;
+use crate::system::quiet::catch_quietly;
 
 /// Rows held in memory at once.
 const BATCH: usize = 32;
@@ -119,27 +117,9 @@ fn depth(schema: &Type) -> usize {
     1 + inner.unwrap_or(0)
 }
 
-thread_local! {
-    /// Whether a panic on this thread is expected, and says nothing.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Does `work` with the Parquet reader, which panics on some damaged files: that is an error here.
 fn guarded<T>(work: impl FnOnce() -> Result<T, ContainerError>) -> Result<T, ContainerError> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !QUIET.get() {
-                before(info);
-            }
-        }));
-    });
-    QUIET.set(true);
-    // Nothing of what `work` held is used again: the error ends the reading.
-    let done = panic::catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(false);
-    done.unwrap_or_else(|_| Err(ContainerError::DamagedParquet))
+    catch_quietly(work).unwrap_or(Err(ContainerError::DamagedParquet))
 }
 
 impl From<ParquetError> for ContainerError {

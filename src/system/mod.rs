@@ -1,6 +1,7 @@
 //! What the system tells: this machine's processor, how much memory there is and was needed, which
-//! signals are ignored, and which come ([`signals`]).
+//! signals are ignored, and which come ([`signals`]); and panics of libraries ([`quiet`]).
 
+pub mod quiet;
 pub mod signals;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! Opening a GPU: everything that can be missing is told apart, since cudarc panics where a library
 //! is.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUresult};
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, DriverError, result};
@@ -11,6 +9,7 @@ use candle_core::{CudaDevice, Device, Result};
 use super::errors::is_of_old_driver;
 use super::memory::keep_freed_memory;
 use crate::ops::cuda::driver::Missing;
+use crate::system::quiet::catch_quietly;
 
 /// The least that has bf16 and the tensor cores' products of it.
 const CAPABILITY: (i32, i32) = (8, 0);
@@ -28,7 +27,7 @@ pub fn open(
     if !has_driver {
         return Err(Missing::Driver);
     }
-    quietly(|| {
+    catch_quietly(|| {
         let device = device(number)?;
         match kernels(&device) {
             Ok(()) => Ok(device),
@@ -36,7 +35,7 @@ pub fn open(
             Err(error) => Err(Missing::Other(error.to_string())),
         }
     })
-    .unwrap_or_else(|missing| Err(Missing::Libraries(missing)))
+    .unwrap_or_else(|panic| Err(Missing::Libraries(missing_library(&panic))))
 }
 
 fn device(number: usize) -> std::result::Result<Device, Missing> {
@@ -72,22 +71,13 @@ fn device(number: usize) -> std::result::Result<Device, Missing> {
     Ok(Device::Cuda(gpu))
 }
 
-/// Runs `work`, and gives back what it says if it panics, without its being printed.
-fn quietly<R>(work: impl FnOnce() -> R) -> std::result::Result<R, String> {
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let done = catch_unwind(AssertUnwindSafe(work));
-    std::panic::set_hook(hook);
-    done.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        // cudarc names the library in quotes, and then every file name that it looked for.
-        let text = text.unwrap_or("unknown");
-        match text.split('"').nth(1) {
-            Some(library) => format!("{library} is missing"),
-            None => text.lines().next().unwrap_or_default().to_string(),
-        }
-    })
+/// What a panic of cudarc's means, which names the library in quotes, and then every file name that it
+/// looked for.
+fn missing_library(panic: &str) -> String {
+    match panic.split('"').nth(1) {
+        Some(library) => format!("{library} is missing"),
+        None => panic.lines().next().unwrap_or("unknown").to_string(),
+    }
 }
 
 /// The GPU's name.
