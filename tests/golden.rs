@@ -30,10 +30,12 @@ const F32_TRAINED: f64 = 1e-3;
 const F32_TRAINED_LOSS: f64 = 2e-5;
 /// Products rounded to bf16.
 const BF16: f64 = 2e-2;
-/// The same where what products give is stored as bf16 too, as a GPU does it, for the 5.2 model
-/// here: it has a relu so near its kink that float64 itself comes out 2.8e-2 off once those numbers
-/// are rounded, and 1e-2 on other models (`oracle/rounding.py`, docs/ACCURACY.md).
+/// The same where what products give is stored as bf16 too, as a GPU does it, for models of which
+/// that alone makes more (docs/ACCURACY.md): float64 itself is 2.8e-2 off on the 5.2 model once those
+/// numbers are rounded (`oracle/rounding.py`), and PyTorch in bf16 3.1e-2 on the model of RWKV-7
+/// (`oracle/peer.py`).
 const BF16_STORED: f64 = 4e-2;
+const STORED: [&str; 4] = ["5.2", "5.2_orig_mod", "7", "7_f16"];
 
 const MODELS: [(&str, &str); 7] = [
     ("5.0", "model_5.0.pth"),
@@ -165,7 +167,7 @@ impl Case {
     /// The tolerance on this device.
     fn tolerance(&self, tolerance: f64) -> f64 {
         match self.model.compute().sensitive_activations() {
-            DType::BF16 if tolerance == BF16 && self.name.starts_with("5.2") => BF16_STORED,
+            DType::BF16 if tolerance == BF16 && STORED.contains(&self.name) => BF16_STORED,
             _ => tolerance,
         }
     }
