@@ -12,8 +12,8 @@ use crate::evaluate;
 use crate::files;
 use crate::model::{Generation, Rwkv, State};
 use crate::ops::linear::ProductType;
-use crate::setting::{DATA_PATH, FOLD, MODEL, TO, TUNE};
-use crate::state_file::{self, Format, OtherModel, StateFile};
+use crate::setting::{DATA_PATH, FOLD, MODEL, RESPONSE_END, TO, TUNE};
+use crate::state_file::{self, Format, Origin, OtherModel, StateFile};
 use crate::tensors::Element;
 
 /// What to convert, and to what.
@@ -53,8 +53,8 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     let model = model.map(|path| Rwkv::open(path, ProductType::F32));
     let model = model.transpose()?;
     if let Some(model) = &model {
-        if let Some(unused) = model.unused() {
-            console.line(&format!("note   {unused}"));
+        for note in model.notes() {
+            console.line(&format!("note   {note}"));
         }
         if model.has_state() {
             console.line(
@@ -62,7 +62,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             );
         }
     }
-    let first = open(&options.input, options, model.as_ref())?;
+    let first = open(&options.input, options, model.as_ref(), console)?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
     console.line(&format!(
         "from   {input} ({}, {n_layer} layers)",
@@ -70,17 +70,28 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     ));
     let mut assumed = is_assumed(first.format, first.model(), model.as_ref());
     let mut tuned_on = first.model().map(str::to_string);
+    let mut texts = first.texts().cloned();
     let state = match &options.mix {
         Some((path, share)) => {
-            let other = open(path, options, model.as_ref())?;
+            let other = open(path, options, model.as_ref(), console)?;
             assumed |= is_assumed(other.format, other.model(), model.as_ref());
             let what = || format!("cannot mix {input} with {}", path.display());
+            let mixed = first.state.mixed(&other.state, *share).with_context(what)?;
             if let (Some(model), OtherModel::Refuse) = (&tuned_on, options.other_model) {
                 other.check_model(model).with_context(what)?;
             }
             // A mixture is tagged with a model only if both states were.
             tuned_on = tuned_on.filter(|model| other.model() == Some(model));
-            first.state.mixed(&other.state, *share).with_context(what)?
+            if texts.as_ref() != other.texts() {
+                texts = None;
+                console.line(&format!(
+                    "note   {input} and {} were not tuned with the same formatters and \
+                     {RESPONSE_END}: {} says nothing of them",
+                    path.display(),
+                    options.output.display()
+                ));
+            }
+            mixed
         }
         None if options.transpose => first.state.transposed()?,
         None => first.state.clone(),
@@ -120,13 +131,17 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         first.element
     };
     let output = options.output.display();
+    let origin = Origin {
+        model: fingerprint,
+        texts: texts.as_ref(),
+    };
     if options.to == Format::MODEL {
-        let (Some(path), Some(fingerprint)) = (&options.model, fingerprint) else {
+        let Some(path) = &options.model else {
             bail!("{TO} model puts the state into a copy of a model; name the model with {MODEL}")
         };
-        state_file::write_into_model(&target, &state, path, fingerprint)
+        state_file::write_into_model(&target, &state, path, origin)
     } else {
-        state_file::write(&target, &state, element, options.to, fingerprint)
+        state_file::write_with_origin(&target, &state, element, options.to, origin)
     }
     .with_context(|| format!("cannot write {output}"))?;
     console.line(&format!("to     {output} ({})", options.to));
@@ -169,12 +184,21 @@ fn check_output(options: &Options) -> Result<PathBuf> {
     Ok(target)
 }
 
-fn open(path: &Path, options: &Options, model: Option<&Rwkv>) -> Result<StateFile> {
-    match model {
+fn open(
+    path: &Path,
+    options: &Options,
+    model: Option<&Rwkv>,
+    console: &Console,
+) -> Result<StateFile> {
+    let found = match model {
         Some(model) => state_file::open_for(model, path, options.from, options.other_model),
         None => state_file::open(path, options.from),
     }
-    .with_context(|| format!("cannot use the state {}", path.display()))
+    .with_context(|| format!("cannot use the state {}", path.display()))?;
+    if let Some(unused) = found.unused() {
+        console.line(&format!("note   {}: {unused}", path.display()));
+    }
+    Ok(found)
 }
 
 /// Says what the format has no place for, and how much the loss rises by that on the examples, if

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
-use crate::console::Console;
+use crate::console::{Console, harmless};
 use crate::data::Formats;
 use crate::model::{Config, ModelFile, Rwkv};
 use crate::ops::linear::ProductType;
-use crate::setting::MODEL;
-use crate::state_file::{self, Format, OtherModel, StateFile};
+use crate::setting::{
+    MODEL, PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
+};
+use crate::state_file::{self, Format, OtherModel, StateFile, Texts};
 
 /// What to look at, and what to hold it against.
 #[derive(Clone, Debug)]
@@ -93,6 +95,7 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
         state,
         element,
         tag,
+        beside: _,
     } = found;
     let (n_layer, n_head, head_size, _) = state.wkv.dims4()?;
     console.line(&format!("state        {format}"));
@@ -104,6 +107,11 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
                 "tuned on     the model with the fingerprint {}",
                 printable(model)
             ));
+            for (i, (setting, text)) in tag.texts.iter().flat_map(named).enumerate() {
+                let heading = if i == 0 { "tuned with" } else { "" };
+                let text = harmless(&format!("{text:?}"));
+                console.line(&format!("{heading:12} {setting} {text}"));
+            }
         }
         None => {
             console.line("written by   another program, or an earlier state-tune: it has no tag")
@@ -114,6 +122,9 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
         n_head * head_size
     ));
     console.line(&format!("type         {}", element));
+    if let Some(unused) = found.unused() {
+        console.line(&format!("note         {unused}"));
+    }
     match &state.soft_prompt {
         Some(soft_prompt) => console.line(&format!("soft prompt  norm {:.4}", norm(soft_prompt)?)),
         None => console.line("soft prompt  none"),
@@ -129,6 +140,22 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Each of the texts with its setting.
+fn named(texts: &Texts) -> [(Setting, &str); 4] {
+    let Texts {
+        prompt_formatter,
+        response_formatter,
+        system_formatter,
+        response_end,
+    } = texts;
+    [
+        (PROMPT_FORMATTER, prompt_formatter),
+        (RESPONSE_FORMATTER, response_formatter),
+        (SYSTEM_FORMATTER, system_formatter),
+        (RESPONSE_END, response_end),
+    ]
 }
 
 fn norm(tensor: &Tensor) -> Result<f32> {

@@ -72,6 +72,7 @@ settings! {
     KEEP_CR = "keep_cr",
     PROMPT_FORMATTER = "prompt_formatter",
     RESPONSE_FORMATTER = "response_formatter",
+    SYSTEM_FORMATTER = "system_formatter",
     RESPONSE_END = "response_end",
     PROMPT_CUTOFF = "prompt_cutoff",
     COMPLETION_CUTOFF = "completion_cutoff",

@@ -37,6 +37,85 @@ fn answers_that_would_be_cut_are_counted() {
     );
 }
 
+/// What a state's tag says of its texts: answers end there, unless something else is typed.
+#[test]
+fn a_state_knows_the_end_that_it_was_tuned_with() {
+    let dir = Dir::new();
+    let formatter = "--prompt_formatter=user: {input}\\n\\nassistant:\u{1b}";
+    let end = "--response_end= be\u{1b}[2J";
+    let short = ["--max_epochs=0.1", "--tune=wkv"];
+    dir.succeeds(&[&short[..], &[formatter, end]].concat());
+    let note =
+        "note   answers end at \" be\\u{1b}[2J\", the --response_end that state.pth was tuned with";
+    let ask = [PROMPT, "--max_tokens=8"];
+    let said = dir.succeeds(&ask);
+    assert!(said.starts_with(note), "{said}");
+    for typed in ["--response_end=", "--response_end= be"] {
+        let said = dir.succeeds(&[&ask[..], &[typed]].concat());
+        assert!(!said.contains("note "), "{said}");
+    }
+    let mut of_environment = dir.command(&ask);
+    let said = of_environment
+        .env("STATE_TUNE_RESPONSE_END", " be")
+        .output()
+        .unwrap();
+    assert!(!String::from_utf8(said.stdout).unwrap().contains("note "));
+
+    // A file of prompts is told beside the answers, and of another formatter, too.
+    dir.write("p.jsonl", "{\"input\": \"What is the colour of grass?\"}\n");
+    let run = dir.run(&["--prompts=p.jsonl", "--max_tokens=4"]);
+    let told = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success() && told.contains(note), "{told}");
+    let other = "state.pth was tuned with another --prompt_formatter, \"user: {input}\\n\\nassistant:\\u{1b}\"";
+    assert!(told.contains(other), "{told}");
+
+    // It stays through a conversion, and is shown without its control codes.
+    let tool = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_state-tune");
+        let run = std::process::Command::new(program)
+            .current_dir(dir.path(""))
+            .args(arguments)
+            .output();
+        String::from_utf8(run.unwrap().stdout).unwrap()
+    };
+    tool(&["convert", "state.pth", "t.st", "--to=web-rwkv"]);
+    tool(&[
+        "convert",
+        "state.pth",
+        "t.st",
+        "m.pth",
+        "--to=state",
+        "--mix=0.5",
+    ]);
+    for file in ["state.pth", "t.st", "m.pth"] {
+        let said = tool(&["inspect", file]);
+        let shown = "\ntuned with   --prompt_formatter \"user: {input}\\n\\nassistant:\\u{1b}\"\n";
+        assert!(
+            said.contains(shown) && !said.contains('\u{1b}'),
+            "{file}: {said}"
+        );
+        assert!(
+            said.contains("--response_end \" be\\u{1b}[2J\"\n"),
+            "{file}: {said}"
+        );
+    }
+    // Of two that were tuned otherwise there is none to name.
+    dir.succeeds(&[&short[..], &["--save_filename=other.pth"]].concat());
+    let mixed = [
+        "convert",
+        "m.pth",
+        "other.pth",
+        "n.pth",
+        "--to=state",
+        "--mix=0.5",
+    ];
+    assert!(tool(&mixed).contains("were not tuned with the same formatters and --response_end"));
+    assert!(!tool(&["inspect", "n.pth"]).contains("tuned with"));
+    // One that was tuned without an end answers as ever.
+    let said = dir.succeeds(&[&ask[..], &["--save_filename=other.pth"]].concat());
+    assert!(!said.contains("note "), "{said}");
+}
+
 #[test]
 fn with_the_end_of_text_token_an_answer_keeps_its_blank_lines() {
     let dir = Dir::new();
@@ -54,13 +133,13 @@ fn with_the_end_of_text_token_an_answer_keeps_its_blank_lines() {
         "--max_epochs=60",
         END_OF_TEXT,
     ]);
-    let said = dir.succeeds(&[PROMPT, END_OF_TEXT]);
+    let said = dir.succeeds(&[PROMPT]);
     let tuned = said.split("== tuned state ==\n").nth(1).unwrap();
     let wanted = " Arr, that be green, matey!\n\nuser: What is the opposite of shallow?\n\
                   [ended at the end-of-text token]\n";
     assert_eq!(tuned, wanted);
-    // Otherwise it ends at the first blank line, and says so.
-    let said = dir.succeeds(&[PROMPT]);
+    // Told otherwise it ends at the first blank line, and says so.
+    let said = dir.succeeds(&[PROMPT, "--response_end="]);
     let tuned = said.split("== tuned state ==\n").nth(1).unwrap();
     assert_eq!(
         tuned,

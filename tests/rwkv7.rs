@@ -190,7 +190,7 @@ fn a_running_state_stands_as_its_models_generation_has_it() {
     let path = golden("model_7.pth").display().to_string();
     let to_state = ["convert", "bare", "right", "--to=state"];
     let said = tool(&dir, &[&to_state[..], &["--model", &path]].concat());
-    assert!(!said.contains("note"), "{said}");
+    assert!(!said.contains("are taken as"), "{said}");
     let right = state_file::read(&dir.path("right"), model.config()).unwrap();
     assert_eq!(flat(&right), flat(&state));
     let said = tool(&dir, &["convert", "bare", "wrong", "--to=state"]);
@@ -209,9 +209,10 @@ fn a_state_of_the_other_generation_is_refused_with_the_reason() {
     let model = model();
     let other = golden("model_5.2.pth").display().to_string();
     let prompt = ["--prompt=a", "--max_tokens=1", "--model_location"];
+    // It has more layers, too, about which nothing can be done.
     let reason = [
         "tuned on an RWKV-7 model, and this is an RWKV-5 model",
-        "--force",
+        "does not fit the model",
     ];
     dir.refuses(&[&prompt[..], &[&other]].concat(), 1, &reason);
     // A tag of RWKV-5 on a state whose shapes are this model's.

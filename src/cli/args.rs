@@ -22,6 +22,7 @@ use self::testing::TestingArgs;
 use self::training::{OptimiserArgs, TrainingArgs};
 use super::tools::Tool;
 use super::{Command, Exit, usage};
+use crate::sample::End;
 use crate::train;
 
 /// The defaults of training are those of its options.
@@ -107,7 +108,12 @@ impl Args {
         machine.put_into(&mut options);
         options.other_model = testing.other_model();
         let source = files.put_into(&mut options)?;
-        if let Some(options) = testing.options(&options)? {
+        let is_typed = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
+        let end = match is_typed("response_end") {
+            true => End::Settings,
+            false => End::State,
+        };
+        if let Some(options) = testing.options(&options, end)? {
             if dry_run {
                 return Err(usage(
                     "--dry_run looks at a training run; leave out --prompt, --prompts and \
@@ -118,7 +124,6 @@ impl Args {
             return Ok(Command::Sample { options });
         }
         // What only training reads is looked at only for training.
-        let is_typed = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         let role = match (is_typed("huggingface_dataset"), is_typed("data_path")) {
             (true, _) => DatasetRole::Named,
             (false, false) => DatasetRole::Fallback,

@@ -41,10 +41,9 @@ pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) ->
             }
         }
     }
-    // Most checkpoints have the logarithm of the bonus before the gate came, and the bonus since.
+    // Most checkpoints of 5.0 have the logarithm of the bonus, and all later ones the bonus.
     let bonus = match config.version {
         Version::V5_0 if !file.has(LOG_BONUS) => "+time_faaaa",
-        Version::V5_1 | Version::V5_2 if file.has(LOG_BONUS) => "+time_first",
         _ => "",
     };
     let weights = format!(

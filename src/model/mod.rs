@@ -35,6 +35,7 @@ pub use batch::{Batch, FirstRow, Sequence, split};
 pub use config::{Config, Generation, Version};
 pub use fingerprint::is_same_model;
 pub use group::{Group, PerGroup};
+pub use notes::also_holds;
 pub use obtain::{must_fetch, obtain};
 pub use reader::Reader;
 pub use state::{LayerState, State};

@@ -9,8 +9,17 @@ use super::other_models::{in_layer, no_model_has};
 use super::{Config, Generation, ModelFile};
 use crate::tensors::shown;
 
-/// What RWKV's own trainer can add to a model outside its layers.
-const ADDED: [&str; 4] = ["head_q.", "head_k.", "copy_mask", "pos_emb"];
+/// What a model computes with outside its layers: its parts, whatever more lies in them, and what
+/// RWKV's own trainer can add.
+const OUTSIDE: [&str; 7] = [
+    "emb.",
+    "ln_out.",
+    "head.",
+    "head_q.",
+    "head_k.",
+    "copy_mask",
+    "pos_emb",
+];
 
 /// The tokens of the World tokenizer, and as many as its models are padded to.
 const WORLD: RangeInclusive<usize> = 65_529..=65_536;
@@ -43,24 +52,29 @@ pub fn unused(file: &ModelFile, config: &Config) -> Result<Option<String>> {
     let unused = file.unused().filter(|name| !is_idle(name, config));
     let mut names: Vec<String> = file.beside().to_vec();
     for name in unused {
-        let is_added = ADDED.iter().any(|added| name.starts_with(added));
+        let is_outside = OUTSIDE.iter().any(|part| name.starts_with(part));
         ensure!(
-            in_layer(name).is_none() && !is_added,
-            no_model_has(name, config.version.generation())
+            in_layer(name).is_none() && !is_outside,
+            no_model_has(file.spelt(name), config.version.generation())
         );
-        names.push(shown(name));
+        names.push(shown(file.spelt(name)));
     }
-    if names.is_empty() {
-        return Ok(None);
-    }
+    Ok(also_holds("model", names))
+}
+
+/// What a file of `what` holds beside it, in words, if there is any.
+pub fn also_holds(what: &str, mut names: Vec<String>) -> Option<String> {
     let (count, more) = (names.len(), names.len().saturating_sub(MOST_NAMED));
     names.truncate(MOST_NAMED);
     let named = names.join(", ");
-    Ok(Some(match more {
-        0 => format!("the model's file also holds {named}, of which nothing is used"),
-        _ => format!(
-            "the model's file also holds {count} other things, {named} and {more} more, of which \
+    match (count, more) {
+        (0, _) => None,
+        (_, 0) => Some(format!(
+            "the {what}'s file also holds {named}, of which nothing is used"
+        )),
+        _ => Some(format!(
+            "the {what}'s file also holds {count} other things, {named} and {more} more, of which \
              nothing is used"
-        ),
-    }))
+        )),
+    }
 }

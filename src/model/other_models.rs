@@ -6,6 +6,7 @@ use std::fmt;
 use anyhow::{Result, bail, ensure};
 
 use super::ModelFile;
+use crate::setting::{INIT, SAVE_FILENAME};
 use crate::tensors::shown;
 
 /// RWKV-7's bonus, `[H, K]`, which no other generation has by this name.
@@ -86,6 +87,17 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
         bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2) and RWKV-7")
     };
     let has = |name: &str| file.has(&format!("blocks.0.att.{name}"));
+    // Which model some tensors of one are of may not show.
+    if file.is_part() {
+        for name in [
+            "emb.weight",
+            "blocks.0.att.ln_x.weight",
+            "ln_out.weight",
+            "head.weight",
+        ] {
+            file.shape(name)?;
+        }
+    }
     if let Some(name) = file.names().find(|name| is_lora(name)) {
         let name = shown(name);
         ensure!(
@@ -98,10 +110,7 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
         );
     }
     if is_seven(file) {
-        ensure!(
-            file.has("emb.weight"),
-            "the model lacks the tensor emb.weight: the checkpoint is incomplete"
-        );
+        file.shape("emb.weight")?;
         let parts = || file.names().filter_map(in_layer);
         if parts().any(|part| part.starts_with("qkv.")) {
             return other("7b (Deep Embedding Attention)");
@@ -131,8 +140,23 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
     if has("time_mix_k") && !has("ln_x.weight") {
         return other("4");
     }
-    if !file.has("emb.weight") && file.names().any(|name| name.ends_with("att.time_state")) {
-        bail!("it holds a state (time_state) and no model; name the model that it belongs to");
+    let of_states = ["att.time_state", "att.wkvstate"];
+    let is_of_state = |name: &str| of_states.iter().any(|end| name.ends_with(end));
+    if !file.has("emb.weight") && file.names().any(is_of_state) {
+        bail!(
+            "it holds a state and no model; name the model that it belongs to, and the state by \
+             {INIT} or {SAVE_FILENAME}"
+        );
+    }
+    // Some of a model: what it lacks is told.
+    if file
+        .names()
+        .filter_map(in_layer)
+        .any(|part| part == "att.time_decay")
+    {
+        file.shape("emb.weight")?;
+        file.shape("blocks.0.att.time_decay")?;
+        file.shape("blocks.0.att.ln_x.weight")?;
     }
     if !file.has("emb.weight") || !has("time_decay") || !has("ln_x.weight") {
         let some: Vec<String> = file.names().take(3).map(shown).collect();

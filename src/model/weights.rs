@@ -14,13 +14,18 @@ use candle_core::Tensor;
 use crate::files::Mapping;
 use crate::ops::Compute;
 use crate::ops::linear::Matrix;
-use crate::tensors::{Element, Error, Named, Stored, TensorFile};
+use crate::setting::{INIT, SAVE_FILENAME};
+use crate::tensors::{self, Element, Error, Named, Stored, TensorFile};
 
 /// A `.pth` or `.safetensors` file of named tensors, or several that make up one model.
 pub struct ModelFile {
     tensors: BTreeMap<String, Entry>,
     /// The keys of what else the file holds.
     beside: Vec<String>,
+    /// What it calls the tensors that it calls otherwise.
+    spelt: BTreeMap<String, String>,
+    /// What the list of parts would be called of which the file is one, by its own name.
+    list: Option<String>,
 }
 
 struct Entry {
@@ -33,15 +38,27 @@ impl ModelFile {
     /// Opens a file by what it contains, not by what it is called.
     pub fn open(path: &Path) -> Result<Self> {
         let read = || match TensorFile::open(path)?.content.named() {
-            Ok(Named { tensors, beside }) => {
+            Ok(Named {
+                tensors,
+                beside,
+                spelt,
+            }) => {
                 let entry = |(name, stored)| {
                     let is_used = AtomicBool::new(false);
                     (name, Entry { stored, is_used })
                 };
                 let tensors = tensors.into_iter().map(entry).collect();
-                Ok(Self { tensors, beside })
+                Ok(Self {
+                    tensors,
+                    beside,
+                    spelt,
+                    list: tensors::list_of(path),
+                })
             }
-            Err(error @ Error::NoDictionary) => bail!("{error}; is it a state instead of a model?"),
+            Err(error @ Error::NoDictionary) => bail!(
+                "{error}; if it is a state, name the model that it belongs to, and it by {INIT} or \
+                 {SAVE_FILENAME}"
+            ),
             Err(error) => Err(error.into()),
         };
         read().with_context(|| format!("cannot read the model {}", path.display()))
@@ -68,6 +85,16 @@ impl ModelFile {
         let tensors = self.tensors.iter();
         let unused = tensors.filter(|(_, entry)| !entry.is_used.load(Ordering::Relaxed));
         unused.map(|(name, _)| name.as_str())
+    }
+
+    /// What the file itself calls a tensor.
+    pub fn spelt<'f>(&'f self, name: &'f str) -> &'f str {
+        self.spelt.get(name).map_or(name, String::as_str)
+    }
+
+    /// Whether it is one of the parts of a model, by its own name.
+    pub fn is_part(&self) -> bool {
+        self.list.is_some()
     }
 
     /// The keys of what the file holds beside the dictionary of the model's tensors.
@@ -143,8 +170,14 @@ impl ModelFile {
     }
 
     fn entry(&self, name: &str) -> Result<&Entry> {
-        self.tensors.get(name).with_context(|| {
-            format!("the model lacks the tensor {name}: the checkpoint is incomplete")
+        let found = self.tensors.get(name);
+        found.with_context(|| match &self.list {
+            Some(list) => format!(
+                "the model lacks the tensor {name}: the file is one of the parts of a model; name \
+                 their list, {}, or the directory that holds it and all of them",
+                tensors::shown(list)
+            ),
+            None => format!("the model lacks the tensor {name}: the checkpoint is incomplete"),
         })
     }
 

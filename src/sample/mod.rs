@@ -22,7 +22,9 @@ use crate::ops::Compute;
 use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
-use crate::setting::{KEEP_CR, MAX_TOKENS, PROMPT, PROMPTS, RESPONSE_END, SAVE_FILENAME};
+use crate::setting::{
+    KEEP_CR, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, SAVE_FILENAME,
+};
 use crate::state_file::{self, OtherModel};
 use crate::system::signals::Listener;
 use crate::tokenizer::{Text, Tokenizer};
@@ -40,8 +42,10 @@ pub struct Options {
     pub ask: Ask,
     /// What becomes of line ends in a prompt that is typed.
     pub line_ends: LineEnds,
-    /// How a token is drawn, and what ends an answer.
+    /// How a token is drawn, and what ends an answer unless the state says it.
     pub settings: Settings,
+    /// Who says what ends an answer.
+    pub end: End,
     /// Whether the state may have been tuned on another model of the same shape.
     pub other_model: OtherModel,
     /// The processor, or a GPU.
@@ -73,6 +77,15 @@ pub enum Ask {
     },
 }
 
+/// Who says what ends an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// [`Settings::stop`].
+    Settings,
+    /// The state, if it says with which end it was tuned, and [`Settings::stop`] if not.
+    State,
+}
+
 /// The model, and the states that it answers from.
 struct Loaded {
     model: Rwkv,
@@ -89,6 +102,12 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
         "{SAVE_FILENAME} {} does not exist; tune a state first, or name another with {SAVE_FILENAME}",
         state.display()
     );
+    // Lines about the prompts, or a model that is fetched, are no JSON.
+    let beside = match options.ask {
+        Ask::Prompts { .. } => &console.beside_output(),
+        Ask::Prompt(_) | Ask::Interactive { .. } => console,
+    };
+    let options = &as_tuned(options, beside)?;
     let settings = &options.settings;
     match &options.ask {
         Ask::Prompt(prompt) => {
@@ -106,10 +125,8 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
             return show_both(&loaded, &Text::typed(&prompt), settings, console);
         }
         Ask::Prompts { path, formats } => {
-            // Lines about the prompts, or a model that is fetched, are no JSON.
-            let beside = console.beside_output();
-            let prompts = prompts::read(path, formats, &beside)?;
-            let loaded = load(options, &beside)?;
+            let prompts = prompts::read(path, formats, beside)?;
+            let loaded = load(options, beside)?;
             prompts::answer(&loaded, &prompts, settings, console)
                 .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))?;
         }
@@ -119,6 +136,42 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
         }
     }
     Ok(None)
+}
+
+/// The options, with what the state says of the texts that it was tuned with: where nothing else was
+/// said, answers end as those did that it learnt. What differs is said on `console`.
+fn as_tuned(options: &Options, console: &Console) -> Result<Options> {
+    let mut options = options.clone();
+    let state = options.state.display();
+    let texts = state_file::texts(&options.state)
+        .with_context(|| format!("cannot use the state {SAVE_FILENAME} {state}"))?;
+    let Some(texts) = texts else {
+        return Ok(options);
+    };
+    let formatter = match &options.ask {
+        Ask::Prompt(_) => None,
+        Ask::Prompts { formats, .. } => Some(&formats.prompt),
+        Ask::Interactive { formatter } => Some(formatter),
+    };
+    let tuned = &texts.prompt_formatter;
+    if formatter.is_some_and(|formatter| formatter.to_string() != *tuned) {
+        console.line(&format!(
+            "note   {state} was tuned with another {PROMPT_FORMATTER}, {tuned:?}"
+        ));
+    }
+    let end = &texts.response_end;
+    if options.end == End::State && !end.is_empty() {
+        console.line(&format!(
+            "note   answers end at {end:?}, the {RESPONSE_END} that {state} was tuned with; give \
+             {RESPONSE_END} to end them elsewhere"
+        ));
+        let end = Text::typed(end);
+        if let Ask::Prompts { formats, .. } = &mut options.ask {
+            formats.end = end.clone();
+        }
+        options.settings.stop = Some(end);
+    }
+    Ok(options)
 }
 
 fn load(options: &Options, console: &Console) -> Result<Loaded> {
@@ -139,11 +192,13 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
     }
     let state = &options.state;
     let tuned = state_file::open_for(&model, state, None, options.other_model)
-        .with_context(|| format!("cannot use the state {SAVE_FILENAME} {}", state.display()))?
-        .state;
+        .with_context(|| format!("cannot use the state {SAVE_FILENAME} {}", state.display()))?;
+    if let Some(unused) = tuned.unused() {
+        console.line(&format!("note   {unused}"));
+    }
     Ok(Loaded {
         base: model.start()?.to_device(&compute.device)?,
-        tuned: tuned.to_device(&compute.device)?,
+        tuned: tuned.state.to_device(&compute.device)?,
         model,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use crate::tensors::pth::Value;
-use crate::tensors::{self, Content, Named, Stored};
+use crate::tensors::{self, Content, Named, Stored, shown};
 
 /// A file's content, sorted into the three kinds that formats have.
 pub enum Candidate {
@@ -16,29 +16,34 @@ pub enum Candidate {
 }
 
 impl Candidate {
-    /// Errors for what no format begins with.
-    pub fn of(content: Content) -> Result<Self, Error> {
+    /// With the keys of what lies beside the tensors, unless they are a model's, which tells that
+    /// itself. Errors for what no format begins with.
+    pub fn of(content: Content) -> Result<(Self, Vec<String>), Error> {
         let is_safetensors = matches!(content, Content::Safetensors(_));
         match content {
-            Content::Pth(Value::List(items) | Value::Tuple(items)) => Ok(Self::List(items)),
+            Content::Pth(Value::List(items) | Value::Tuple(items)) => {
+                Ok((Self::List(items), Vec::new()))
+            }
             Content::Pth(Value::Tensor(_)) => Err(Error::not_a_state("a single tensor")),
             Content::Pth(Value::Dict(_)) | Content::Safetensors(_) => {
-                let Named { tensors, beside } = content.named().map_err(|error| match error {
+                let Named {
+                    tensors, beside, ..
+                } = content.named().map_err(|error| match error {
                     tensors::Error::NotATensor { .. } => {
                         Error::not_a_state("a dictionary of other things than tensors")
                     }
                     other => other.into(),
                 })?;
                 let tensors: BTreeMap<_, _> = tensors.into_iter().collect();
-                // A model says what of its file is not used; a state has no place for that.
-                if !beside.is_empty() && !is_model(&tensors) {
-                    return Err(tensors::Error::Beside { beside }.into());
-                }
-                Ok(if is_safetensors {
-                    Self::Safetensors(tensors)
-                } else {
-                    Self::Dictionary(tensors)
-                })
+                let beside = match is_model(&tensors) {
+                    true => Vec::new(),
+                    false => beside,
+                };
+                let candidate = match is_safetensors {
+                    true => Self::Safetensors(tensors),
+                    false => Self::Dictionary(tensors),
+                };
+                Ok((candidate, beside))
             }
             Content::Pth(_) => Err(Error::not_a_state("a single value")),
         }
@@ -78,18 +83,21 @@ pub fn in_layer(i: usize, name: &str) -> String {
     format!("blocks.{i}.{name}")
 }
 
-/// The tensors `name` of all layers, taken out, in order. Errors when there is none, or when one
+/// The tensors `part` of all layers, taken out, in order. Errors when there is none, or when one
 /// before the last is missing.
 pub fn take_layers(
     tensors: &mut BTreeMap<String, Stored>,
-    name: &str,
+    part: &str,
 ) -> Result<Vec<Stored>, Error> {
     let mut found = Vec::new();
-    while let Some(tensor) = tensors.remove(&in_layer(found.len(), name)) {
+    while let Some(tensor) = tensors.remove(&in_layer(found.len(), part)) {
         found.push(tensor);
     }
-    match first_of_a_layer(tensors, name) {
-        Some(name) => Err(Error::Layers { name: name.clone() }),
+    match first_of_a_layer(tensors, part) {
+        Some(name) => Err(Error::Layers {
+            found: shown(name),
+            missing: in_layer(found.len(), part),
+        }),
         None if found.is_empty() => Err(Error::not_a_state(
             "a dictionary that lacks some of its parts",
         )),
@@ -100,7 +108,7 @@ pub fn take_layers(
 /// Errors when anything is left that is no part of a state.
 pub fn nothing_left(tensors: &BTreeMap<String, Stored>) -> Result<(), Error> {
     match tensors.keys().next() {
-        Some(name) => Err(Error::Layers { name: name.clone() }),
+        Some(name) => Err(Error::More { name: shown(name) }),
         None => Ok(()),
     }
 }

@@ -60,10 +60,21 @@ pub enum Error {
         /// The type of the matrices.
         dtype: Dtype,
     },
-    /// A dictionary lacks the state of a layer, or holds other entries as well.
-    #[error("it has {name}, but not one of every layer before it, or something else beside them")]
+    /// A dictionary lacks a part of a layer's state.
+    #[error(
+        "it has {found}, but no {missing}: the state is incomplete, or its layers go by other \
+         names; save all of them by such names"
+    )]
     Layers {
-        /// An entry that shows it.
+        /// A tensor that shows it.
+        found: String,
+        /// One that should be there.
+        missing: String,
+    },
+    /// A dictionary holds other tensors as well.
+    #[error("it has {name} beside a state's tensors, which no state has; save the state's alone")]
+    More {
+        /// The name of one.
         name: String,
     },
     /// A tensor has a type of number that states never have.
@@ -119,6 +130,16 @@ pub enum Error {
         found: Generation,
         /// The model's.
         expected: Generation,
+    },
+    /// The state is for a model of another size, and of another generation, which says more.
+    #[error("it was tuned on an {found} model, and this is an {expected} model: {misfit}")]
+    OtherKind {
+        /// The generation that the state was tuned on.
+        found: Generation,
+        /// The model's.
+        expected: Generation,
+        /// How it does not fit.
+        misfit: Box<Error>,
     },
     /// Training has diverged, or a number is beyond what the type of the file can hold.
     #[error(

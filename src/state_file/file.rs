@@ -8,8 +8,8 @@ use super::candidate::Candidate;
 use super::error::Error;
 use super::format::{Format, Likeness};
 use super::table::FORMATS;
-use super::tag::{self, Tag};
-use crate::model::{Config, Generation, Rwkv, State, is_same_model};
+use super::tag::{self, Tag, Texts};
+use crate::model::{Config, Generation, Rwkv, State, also_holds, is_same_model};
 use crate::tensors::{self, Element, TensorFile};
 
 /// A state as a file holds it. Shifts that a format does not have are zeros, which is what its
@@ -24,6 +24,8 @@ pub struct StateFile {
     pub element: Element,
     /// What the program that wrote it says about it; other programs write none.
     pub tag: Option<Tag>,
+    /// The keys of what lies beside it, fit for a message; a model tells that of itself.
+    pub beside: Vec<String>,
 }
 
 /// What happens to a state that was tuned on another model of the same shape.
@@ -39,6 +41,16 @@ impl StateFile {
     /// The fingerprint of the model that the state was tuned on, if the file says it.
     pub fn model(&self) -> Option<&str> {
         self.tag.as_ref()?.model.as_deref()
+    }
+
+    /// The texts that the state was tuned with, if the file says them.
+    pub fn texts(&self) -> Option<&Texts> {
+        self.tag.as_ref()?.texts.as_ref()
+    }
+
+    /// What of the file is not used, in words, if there is any.
+    pub fn unused(&self) -> Option<String> {
+        also_holds("state", self.beside.clone())
     }
 
     /// Errors when the file says that it was tuned on another model.
@@ -100,7 +112,7 @@ fn open_of(
         file => file?,
     };
     let tag = file.note.map(|text| Tag::parse(&text)).transpose()?;
-    let candidate = Candidate::of(file.content)?;
+    let (candidate, beside) = Candidate::of(file.content)?;
     let possible: Vec<(Format, Likeness)> = FORMATS
         .map(|format| (format, (format.0.recognise)(&candidate)))
         .into_iter()
@@ -139,6 +151,7 @@ fn open_of(
             state,
             element,
             tag,
+            beside,
         }),
     }
 }
@@ -157,8 +170,8 @@ fn choose(possible: &[(Format, Likeness)], named: [Option<Format>; 2]) -> Option
 }
 
 /// Reads a state that a model is to start from. `format` as in [`open`]. Errors when its shapes are
-/// not the model's, or when it was tuned on another model, which only its tag can tell, and `other`
-/// does not allow that.
+/// not the model's, whatever `other` allows; or when it was tuned on another model of these shapes,
+/// which only its tag can tell, and `other` does not allow that.
 pub fn open_for(
     model: &Rwkv,
     path: &Path,
@@ -166,11 +179,28 @@ pub fn open_for(
     other: OtherModel,
 ) -> Result<StateFile, Error> {
     let found = open_of(path, format, Some(model.config().version.generation()))?;
+    // What does not fit cannot be forced.
+    if let Err(misfit) = found.check_shapes(model.config()) {
+        return Err(match found.check_model(model.fingerprint()) {
+            Err(Error::OtherGeneration { found, expected }) => Error::OtherKind {
+                found,
+                expected,
+                misfit: Box::new(misfit),
+            },
+            _ => misfit,
+        });
+    }
     if other == OtherModel::Refuse {
         found.check_model(model.fingerprint())?;
     }
-    found.check_shapes(model.config())?;
     Ok(found)
+}
+
+/// The texts that a state was tuned with, if its tag has them; nothing else of it is looked at.
+pub fn texts(path: &Path) -> Result<Option<Texts>, Error> {
+    let file = TensorFile::open_with_note(path, tag::NAME)?;
+    let tag = file.note.map(|text| Tag::parse(&text)).transpose()?;
+    Ok(tag.and_then(|tag| tag.texts))
 }
 
 /// Reads a state of any format and holds it against the model's shapes.

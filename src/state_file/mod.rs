@@ -26,9 +26,9 @@ mod tests;
 
 pub use self::check::check;
 pub use self::error::Error;
-pub use self::file::{OtherModel, StateFile, open, open_for, read};
+pub use self::file::{OtherModel, StateFile, open, open_for, read, texts};
 pub use self::format::{Format, Order};
 pub use self::model::write_into_model;
 pub use self::table::FORMATS;
-pub use self::tag::Tag;
-pub use self::write::write;
+pub use self::tag::{Origin, Tag, Texts};
+pub use self::write::{write, write_with_origin};

@@ -7,7 +7,7 @@ use super::candidate::{Candidate, has_layer, is_model, take_layers};
 use super::error::Error;
 use super::format::{Format, Layout, Likeness, Orientation};
 use super::raw::RawState;
-use super::tag::{self, Tag};
+use super::tag::{self, Origin, Tag};
 use super::time_state::{self, MATRIX};
 use crate::model::{Group, State};
 use crate::tensors::pth::Value;
@@ -50,10 +50,10 @@ pub fn write_into_model(
     path: &Path,
     state: &State,
     model: &Path,
-    fingerprint: &str,
+    origin: Origin,
 ) -> Result<(), Error> {
     let content = content(state, model)?;
-    let tag = Tag::new(Format::MODEL, Some(fingerprint)).text();
+    let tag = Tag::new(Format::MODEL, origin).text();
     Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
 }
 

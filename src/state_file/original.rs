@@ -44,10 +44,20 @@ fn read(candidate: Candidate) -> Result<RawState, Error> {
     let att = take_layers(&mut tensors, ATT_SHIFT)?;
     let ffn = take_layers(&mut tensors, FFN_SHIFT)?;
     nothing_left(&tensors)?;
-    if att.len() != wkv.len() || ffn.len() != wkv.len() {
-        return Err(Error::not_a_state(
-            "a dictionary that lacks some of its parts",
-        ));
+    let parts = [
+        (MATRIX, wkv.len()),
+        (ATT_SHIFT, att.len()),
+        (FFN_SHIFT, ffn.len()),
+    ];
+    let most = parts.iter().max_by_key(|(_, layers)| layers);
+    let least = parts.iter().min_by_key(|(_, layers)| layers);
+    if let (Some(&(most, layers)), Some(&(least, fewer))) = (most, least)
+        && fewer < layers
+    {
+        return Err(Error::Layers {
+            found: in_layer(fewer, most),
+            missing: in_layer(fewer, least),
+        });
     }
     let raw = RawState::of_layers("wkvstate", wkv)?;
     let shifts = att.into_iter().zip(ffn).flat_map(|(att, ffn)| [att, ffn]);

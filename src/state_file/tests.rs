@@ -49,6 +49,11 @@ fn from_python(name: &str) -> PathBuf {
     states.join(name)
 }
 
+const F00D: Origin = Origin {
+    model: Some("f00d"),
+    texts: None,
+};
+
 const PYTHON: [(&str, Format); 6] = [
     ("state.pth", Format::STATE),
     ("original.pth", Format::ORIGINAL),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::format::Format;
-use super::tag::{self, Tag};
+use super::tag::{self, Origin, Tag};
 use crate::model::{Generation, State};
 use crate::tensors::{self, Element};
 
@@ -20,8 +20,20 @@ pub fn write(
     format: Format,
     model: Option<&str>,
 ) -> Result<(), Error> {
-    let generation = model.map(Generation::of_fingerprint);
+    let texts = None;
+    write_with_origin(path, state, element, format, Origin { model, texts })
+}
+
+/// As [`write`], with all that is known of where the state comes from.
+pub fn write_with_origin(
+    path: &Path,
+    state: &State,
+    element: Element,
+    format: Format,
+    origin: Origin,
+) -> Result<(), Error> {
+    let generation = origin.model.map(Generation::of_fingerprint);
     let content = format.content(state, element, generation)?;
-    let tag = Tag::new(format, model).text();
+    let tag = Tag::new(format, origin).text();
     Ok(tensors::write(path, &content, (tag::NAME, &tag))?)
 }

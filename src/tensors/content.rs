@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Error, shown};
-use super::names::{self, Container};
+use super::names::{self, Container, Plain};
 use super::pth::Value;
 use super::stored::Stored;
 
@@ -24,6 +24,8 @@ pub struct Named {
     /// The keys of what lies beside the dictionary of tensors, fit for a message: a trainer's
     /// counters, its optimiser.
     pub beside: Vec<String>,
+    /// What the file calls the tensors that it calls otherwise.
+    pub spelt: BTreeMap<String, String>,
 }
 
 impl Content {
@@ -40,13 +42,19 @@ impl Content {
                 (tensors, beside, Container::Pth)
             }
         };
-        let tensors = names::plain(tensors, container)?;
-        Ok(Named { tensors, beside })
+        let Plain { tensors, spelt } = names::plain(tensors, container)?;
+        Ok(Named {
+            tensors,
+            beside,
+            spelt,
+        })
     }
 
     /// As [`Self::named`], of a file that has nothing beside its tensors.
     pub fn into_tensors(self) -> Result<BTreeMap<String, Stored>, Error> {
-        let Named { tensors, beside } = self.named()?;
+        let Named {
+            tensors, beside, ..
+        } = self.named()?;
         match beside.is_empty() {
             true => Ok(tensors.into_iter().collect()),
             false => Err(Error::Beside { beside }),
@@ -62,6 +70,9 @@ impl Content {
     }
 }
 
+/// What the `rwkv` package puts beside tensors that it transposed and rescaled.
+const CONVERTED: [&str; 3] = ["_strategy", "_rescale_layer", "_version"];
+
 type Pairs = Vec<(Value, Value)>;
 type Tensors = Vec<(String, Stored)>;
 
@@ -72,7 +83,10 @@ fn of_dictionary(value: Value) -> Result<(Tensors, Vec<String>), Error> {
         return Err(Error::NoDictionary);
     };
     if has_tensors(&pairs) {
-        return Ok((named_tensors(pairs)?, Vec::new()));
+        // As a trainer's counters lie beside a dictionary, they may lie in it.
+        let is_tensor = |(_, value): &(Value, Value)| matches!(value, Value::Tensor(_));
+        let (tensors, beside): (Pairs, Pairs) = pairs.into_iter().partition(is_tensor);
+        return Ok((named_tensors(tensors)?, keys_of(&beside)?));
     }
     let is_wrapped =
         |(_, value): &(Value, Value)| matches!(value, Value::Dict(pairs) if has_tensors(pairs));
@@ -83,16 +97,19 @@ fn of_dictionary(value: Value) -> Result<(Tensors, Vec<String>), Error> {
     let models = wrapped.iter().filter(|wrapped| is_model(wrapped)).count();
     let is_chosen = |pair: &(Value, Value)| models == 0 || is_model(pair);
     let (mut chosen, others): (Pairs, Pairs) = wrapped.into_iter().partition(is_chosen);
-    let keys = |pairs: &Pairs| pairs.iter().map(|(key, _)| key_of(key)).collect();
     match (chosen.pop(), chosen.is_empty()) {
         (Some((_, Value::Dict(pairs))), true) => {
-            let others = others.into_iter().chain(beside).collect();
-            Ok((named_tensors(pairs)?, keys(&others)))
+            let others: Pairs = others.into_iter().chain(beside).collect();
+            let (tensors, within) = of_dictionary(Value::Dict(pairs))?;
+            Ok((
+                tensors,
+                keys_of(&others)?.into_iter().chain(within).collect(),
+            ))
         }
         (Some(last), _) => {
             chosen.push(last);
             Err(Error::ManyDictionaries {
-                keys: keys(&chosen),
+                keys: keys_of(&chosen)?,
             })
         }
         // Nothing is wrapped: what there is is told, or there is nothing at all.
@@ -121,6 +138,16 @@ fn named_tensor(pair: (Value, Value)) -> Result<(String, Stored), Error> {
             what: kind(&value),
             key: in_words(&key),
         }),
+    }
+}
+
+/// The keys of what is no tensor of the model's. Errors when one of them says that the tensors are
+/// not as the model has them.
+fn keys_of(pairs: &[(Value, Value)]) -> Result<Vec<String>, Error> {
+    let keys: Vec<String> = pairs.iter().map(|(key, _)| key_of(key)).collect();
+    match keys.iter().find(|key| CONVERTED.contains(&key.as_str())) {
+        Some(key) => Err(Error::Converted { key: key.clone() }),
+        None => Ok(keys),
     }
 }
 

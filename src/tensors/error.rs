@@ -22,13 +22,22 @@ pub enum Error {
     NoDictionary,
     /// A dictionary has something else beside its tensors.
     #[error(
-        "it holds {what} under {key}, not a tensor under a name; save a model's own tensors, \
-         model.state_dict(), and none that the rwkv package converted"
+        "it holds {what} under {key}, not a tensor under a name; save the tensors themselves, as \
+         model.state_dict() has them"
     )]
     NotATensor {
         /// The kind of value that stands there.
         what: &'static str,
         /// Its key, made fit for a message.
+        key: String,
+    },
+    /// The `rwkv` package transposes and rescales what it converts.
+    #[error(
+        "it has {key}: the rwkv package converted it, whose matrices are transposed and rescaled; \
+         give the .pth that it was made from"
+    )]
+    Converted {
+        /// What shows it.
         key: String,
     },
     /// A file that should hold tensors alone has something else beside the dictionary of them.
@@ -70,7 +79,7 @@ pub enum Error {
     /// A tensor that web-rwkv's converter changes, in a file that may be its or not.
     #[error(
         "{name} {what}: web-rwkv's converter (convert_safetensors) changes it so, and nothing in \
-         the file tells; give the .pth that it was made from"
+         the file tells; give the .pth that RWKV's own trainer wrote, from which it was made"
     )]
     Unclear {
         /// The tensor.
@@ -86,6 +95,17 @@ pub enum Error {
     Directory {
         /// What was looked for.
         names: &'static [&'static str],
+    },
+    /// A directory has some of a model's parts, and no list of them.
+    #[error(
+        "it is a directory with {part}, which is one of a model's parts, but without the list of \
+         them; fetch {list} into it, too"
+    )]
+    NoList {
+        /// The file's name.
+        part: String,
+        /// What the list would be called.
+        list: String,
     },
     /// The list of the files that a model is spread over is wrong.
     #[error("{0}")]

@@ -4,6 +4,7 @@
 //! The list is taken to be hostile: what it names must lie beside it.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -36,8 +37,34 @@ struct List {
 /// The file in a directory that leads to all of a model.
 pub fn in_directory(directory: &Path) -> Result<PathBuf, Error> {
     let mut paths = NAMES.iter().map(|name| directory.join(name));
-    let found = paths.find(|path| path.exists());
-    found.ok_or(Error::Directory { names: &NAMES })
+    if let Some(found) = paths.find(|path| path.exists()) {
+        return Ok(found);
+    }
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    let parts = files.filter(|file| list_of(Path::new(&file.file_name())).is_some());
+    let first = parts.map(|file| file.path()).min();
+    Err(
+        match first.and_then(|first| Some((list_of(&first)?, first))) {
+            Some((list, first)) => Error::NoList {
+                part: shown(&first.file_name().unwrap_or_default().to_string_lossy()),
+                list: shown(&list),
+            },
+            None => Error::Directory { names: &NAMES },
+        },
+    )
+}
+
+/// What the hub calls the list of a model's parts, of which a file is one by its own name:
+/// `model-00001-of-00002.safetensors`.
+pub fn list_of(part: &Path) -> Option<String> {
+    let name = part.file_name()?.to_str()?;
+    let (start, count) = name.split_once("-of-")?;
+    let (model, number) = start.rsplit_once('-')?;
+    let (count, end) = count.split_once('.')?;
+    let are_numbers = [number, count]
+        .iter()
+        .all(|digits| digits.len() >= 3 && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    are_numbers.then(|| format!("{model}.{end}.index.json"))
 }
 
 /// The files that a list names and that do not lie beside it; none where `path` is no list, nor a

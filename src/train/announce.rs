@@ -46,7 +46,7 @@ pub fn model(options: &Options, model: &Rwkv, console: &Console) -> Result<()> {
 pub fn old_state(options: &Options, outputs: &Outputs, replaces: bool, console: &Console) {
     if replaces {
         let save = options.save.display();
-        let kept = match options.resume && outputs.has_checkpoint() {
+        let kept = match outputs.resumes(options) {
             true => String::new(),
             false => format!("; it is kept as {}", outputs.old_state.named().display()),
         };

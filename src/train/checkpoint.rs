@@ -63,12 +63,13 @@ impl<'a> Checkpoints<'a> {
         }
     }
 
-    /// Writes one if the last one, or the last attempt, is long enough ago.
-    pub fn when_due(&mut self, run: &RunState) -> Result<()> {
+    /// Writes one if the last one, or the last attempt, is long enough ago; `keep` first keeps the
+    /// state of an earlier run, which one that goes on from here would take for its own.
+    pub fn when_due(&mut self, run: &RunState, keep: impl FnOnce() -> Result<()>) -> Result<()> {
         let is_due = self.last.elapsed().as_secs_f64() >= self.options.save_every;
         if is_due && run.learner.steps() > self.written {
             self.last = Instant::now();
-            self.write(run).with_context(|| {
+            keep().and_then(|()| self.write(run)).with_context(|| {
                 let path = self.target.path();
                 format!("cannot write the checkpoint {}", path.display())
             })?;

@@ -1,6 +1,6 @@
 //! The end of a run: which state is saved, what is written, and what is said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, anyhow, bail};
 
@@ -15,7 +15,7 @@ use crate::console::Console;
 use crate::model::State;
 use crate::report::{Curve, Finished, Record, Records, Summary};
 use crate::setting::RESUME;
-use crate::state_file::{self, Format};
+use crate::state_file::{self, Format, Origin, Texts};
 use crate::system;
 
 /// A run that has ended.
@@ -23,8 +23,6 @@ pub struct Ended<'a> {
     pub context: &'a RunContext<'a>,
     pub run: &'a RunState,
     pub outputs: &'a Outputs,
-    /// Whether a state was there already.
-    pub replaces: bool,
     pub checkpoints: &'a Checkpoints<'a>,
     pub records: Records,
     pub signals: &'a Signals,
@@ -33,8 +31,9 @@ pub struct Ended<'a> {
 }
 
 /// The files that were to be written.
-#[derive(Default)]
 struct Files {
+    /// Where the state goes.
+    state: PathBuf,
     /// What and where: `("state", "state.pth")`.
     written: Vec<(&'static str, String)>,
     failures: Vec<Error>,
@@ -81,7 +80,7 @@ impl<'a> Ended<'a> {
             console
                 .line("note   the report does not wait for all its answers, since a signal came");
         }
-        self.verdict(state.is_some(), files.failures)
+        self.verdict(state.is_some(), &files.state, files.failures)
     }
 
     /// `None` when nothing was learnt.
@@ -133,22 +132,35 @@ impl<'a> Ended<'a> {
             machine: &learnt::machine(model),
             learnt: gather.as_ref().map(|gather| gather as _),
         };
-        let mut files = Files::default();
+        let mut files = Files {
+            state: self.outputs.state.path(),
+            written: Vec::new(),
+            failures: Vec::new(),
+        };
+        let mut is_in_place = false;
         if let Some(state) = state {
-            let (element, model) = (model.element(), Some(model.fingerprint()));
-            if self.replaces
-                && self.run.before == 0.0
-                && let Err(error) = self.outputs.keep_old_state()
-            {
-                files.failures.push(error);
+            let (element, texts) = (model.element(), Texts::of(&options.formats));
+            let origin = Origin {
+                model: Some(model.fingerprint()),
+                texts: Some(&texts),
+            };
+            let kept = self.outputs.keep_old_state();
+            is_in_place = kept.is_ok();
+            if let Err(error) = kept {
+                let there = files.state.display().to_string();
+                files.state = self.outputs.beside_state();
+                files.failures.push(anyhow!(
+                    "{error:#}; so {there} is not replaced, and what was learnt is in {}",
+                    files.state.display()
+                ));
             }
-            let path = self.outputs.state.path();
-            let result = state_file::write(&path, state, element, Format::STATE, model);
+            let (format, path) = (Format::STATE, files.state.clone());
+            let result = state_file::write_with_origin(&path, state, element, format, origin);
             files.add("state", &path, result.map_err(Error::from));
         }
         files.add_record(&mut Curve::new(&self.outputs.curve.path()), &run);
         // After the state, since it may say that the run is done.
-        if state.is_some() && self.result.is_ok() {
+        if is_in_place && self.result.is_ok() {
             let result = self.checkpoints.write(self.run);
             files.add("checkpoint", &self.outputs.checkpoint.path(), result);
         }
@@ -159,9 +171,8 @@ impl<'a> Ended<'a> {
     }
 
     /// Why the run stopped, or all that went wrong, in one error.
-    fn verdict(self, is_saved: bool, mut failures: Vec<Error>) -> Result<Stop> {
-        let path = self.outputs.state.path();
-        let state = path.display();
+    fn verdict(self, is_saved: bool, state: &Path, mut failures: Vec<Error>) -> Result<Stop> {
+        let state = state.display();
         let stop = match self.result {
             Ok(stop) if failures.is_empty() => match self.records.failure() {
                 None => return Ok(self.signals.caught().unwrap_or(stop)),

@@ -89,7 +89,10 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let identity = Identity::new(&context);
     announce::model(options, &model, console)?;
     announce::old_state(options, &outputs, replaces, console);
-    let start = start::state(options, &model, console)?;
+    let start = match outputs.resumes(options) {
+        true => start::of_checkpoint(options, &model)?,
+        false => start::state(options, &model, console)?,
+    };
     let mut run = RunState::new(options, &model, data.examples.len(), start, plan)?;
     announce::steps(options, data.examples.len(), console);
     resume::resume(&mut run, &identity, &outputs, options, console)?;
@@ -145,7 +148,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             let computed = step::compute(&context, &mut run, above);
             files.check()?;
             let computed = computed?;
-            if let Err(error) = checkpoints.when_due(&run) {
+            if let Err(error) = checkpoints.when_due(&run, || outputs.keep_old_state()) {
                 above.line(&format!(
                     "note   {error:#}; the run goes on, and will try again"
                 ));
@@ -165,7 +168,6 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
         context: &context,
         run: &run,
         outputs: &outputs,
-        replaces,
         checkpoints: &checkpoints,
         records,
         signals: &signals,
@@ -187,7 +189,9 @@ pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
         let replaces = outputs.check(&model, options)?;
         announce::model(options, &model, console)?;
         announce::old_state(options, &outputs, replaces, console);
-        start::state(options, &model, console)?;
+        if !outputs.resumes(options) {
+            start::state(options, &model, console)?;
+        }
     } else if let Some(remote) = &options.model_remote {
         console.line(&format!(
             "model  {model} is not there; it will come from {remote}"

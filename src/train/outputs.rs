@@ -1,5 +1,6 @@
 //! Whether a run's files can be written, found out before the run.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -23,6 +24,8 @@ pub struct Outputs {
     pub checkpoint: Target,
     /// Where a state that is there already is kept, beside the new one.
     pub old_state: Target,
+    /// Whether the state that is there is an earlier run's, and not kept yet.
+    has_old_state: Cell<bool>,
 }
 
 impl Outputs {
@@ -33,6 +36,7 @@ impl Outputs {
             curve: Target::new(&save.with_extension("loss.svg")),
             checkpoint: Target::new(&checkpoint::path_beside(save)),
             old_state: Target::new(&old(save)),
+            has_old_state: Cell::new(false),
         }
     }
 
@@ -73,6 +77,7 @@ impl Outputs {
             };
             self.check_old_state()?;
             self.check_init(options)?;
+            self.has_old_state.set(!self.resumes(options));
         }
         Ok(replaces)
     }
@@ -164,6 +169,12 @@ impl Outputs {
         files::check_writable(path).with_context(what)
     }
 
+    /// Whether a run goes on from a checkpoint: it has the state that it starts from, and what is
+    /// there already is its own.
+    pub fn resumes(&self, options: &Options) -> bool {
+        options.resume && self.has_checkpoint()
+    }
+
     /// Whether a run left a checkpoint.
     pub fn has_checkpoint(&self) -> bool {
         fs::metadata(self.checkpoint.named()).is_ok_and(|found| found.len() > 0)
@@ -183,8 +194,12 @@ impl Outputs {
         is_made.then(|| directory.to_path_buf())
     }
 
-    /// Copies the state of an earlier run aside, with its permissions, before it is replaced.
+    /// Copies the state of an earlier run aside, with its permissions, unless that is done: before
+    /// anything is written by which the run, or one that goes on with it, would replace it.
     pub fn keep_old_state(&self) -> Result<()> {
+        if !self.has_old_state.get() {
+            return Ok(());
+        }
         let (path, old) = (self.state.path(), self.old_state.path());
         let copy = |old: &mut fs::File| {
             let mut state = fs::File::open(&path)?;
@@ -192,7 +207,24 @@ impl Outputs {
             io::copy(&mut state, old).map(drop)
         };
         files::replace(&old, copy)
-            .with_context(|| format!("cannot keep the earlier state as {}", old.display()))
+            .with_context(|| format!("cannot keep the earlier state as {}", old.display()))?;
+        self.has_old_state.set(false);
+        Ok(())
+    }
+
+    /// A name beside the state's that nothing has, for one that must not replace it.
+    pub fn beside_state(&self) -> PathBuf {
+        let named = |number: usize| {
+            let mut path = self.state.path().into_os_string();
+            path.push(match number {
+                1 => ".new".to_string(),
+                _ => format!(".new{number}"),
+            });
+            PathBuf::from(path)
+        };
+        let mut paths = (1..).map(named);
+        let free = paths.find(|path| fs::symlink_metadata(path).is_err());
+        free.unwrap_or_else(|| named(1))
     }
 
     /// Moves the checkpoint of an earlier run aside, if there is one, and says so on `console`. A

@@ -22,10 +22,12 @@ struct Taken {
 /// Where the run's files go. Errors when they could not be written, as far as that can be told
 /// before the model is there, which may take a long download. Writes nothing.
 pub fn outputs(options: &Options) -> Result<Outputs> {
-    if let Some(init) = &options.init {
+    let outputs = Outputs::of(&options.save);
+    if let Some(init) = &options.init
+        && !outputs.resumes(options)
+    {
         init.check()?;
     }
-    let outputs = Outputs::of(&options.save);
     check_distinct(options, &outputs)?;
     outputs.check_places()?;
     outputs::check_records(options)?;

@@ -1,8 +1,9 @@
 //! What a run needs before its first step: a device, data, and a plan.
 
+use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
@@ -56,12 +57,16 @@ pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
 /// Fetches the data if it is not there.
 fn obtain(options: &Options, console: &Console) -> Result<()> {
     let data = options.data.display();
-    match &options.data_remote {
-        Some(remote) if !options.data.exists() => {
-            console.line(&format!("data   {data}, from {remote}"));
+    match (fs::metadata(&options.data), &options.data_remote) {
+        (Err(_), Some(remote)) => console.line(&format!("data   {data}, from {remote}")),
+        (Err(_), None) => {}
+        (Ok(there), _) if there.is_file() => {
+            console.line(&format!("data   {data}, the file that is there"));
         }
-        None if !options.data.exists() => {}
-        _ => console.line(&format!("data   {data}, the file that is there")),
+        (Ok(there), _) if there.is_dir() => {
+            bail!("{DATA_PATH} {data} is a directory; name a file in it")
+        }
+        (Ok(_), _) => console.line(&format!("data   {data}, read to its end")),
     }
     fetch::obtain(
         &Wanted {
@@ -81,6 +86,11 @@ fn hold_out(data: Dataset, options: &Options, console: &Console) -> Result<Train
     let (examples, held_out) = match &options.evaluation.examples {
         HeldOut::None => (examples, Vec::new()),
         HeldOut::File(path) => {
+            let shown = path.display();
+            ensure!(
+                !path.is_dir(),
+                "{EVAL_PATH} {shown} is a directory; name a file in it"
+            );
             let held_out = dataset::read(path, &options.formats).context(EVAL_PATH)?;
             let count = held_out.examples.len();
             console.line(&format!("eval   {count} examples of {}", path.display()));

@@ -89,9 +89,12 @@ pub fn state(options: &Options, model: &Rwkv, console: &Console) -> Result<State
                 model.has_state(),
                 "{INIT} {init}: the model has no state of its own (time_state); use another {INIT}"
             );
-            console.line(
-                "init   the model's own state (time_state); shifts and soft prompt start as zeros",
-            );
+            let zeros = match (options.tune.shift, options.tune.soft_prompt) {
+                (_, true) => "; token shifts and soft prompt start as zeros",
+                (true, false) => "; token shifts start as zeros",
+                (false, false) => "",
+            };
+            console.line(&format!("init   the model's own state (time_state){zeros}"));
             Ok(State {
                 soft_prompt,
                 ..model.start()?
@@ -110,6 +113,15 @@ pub fn state(options: &Options, model: &Rwkv, console: &Console) -> Result<State
                 ..state
             })
         }
+    }
+}
+
+/// What stands in, before a run goes on from its checkpoint, for the state that it started from: what
+/// came from a file lies in the checkpoint, and the file may be gone.
+pub fn of_checkpoint(options: &Options, model: &Rwkv) -> Result<State> {
+    match &options.init {
+        Some(init @ Init::File(_)) => init.state(model.config(), options.tune, options.seed),
+        _ => state(options, model, &Console::silent()),
     }
 }
 
@@ -132,6 +144,9 @@ fn tell(found: &StateFile, path: &Path, tune: Tune, console: &Console) {
         ),
     };
     console.line(&format!("init   {shown} ({format}){lacks}"));
+    if let Some(unused) = found.unused() {
+        console.line(&format!("note   {unused}"));
+    }
     if has_soft_prompt && !tune.soft_prompt {
         console.line(&format!(
             "note   the soft prompt in {shown} is not used: {TUNE} {tune} has none; \

@@ -93,3 +93,17 @@ fn what_is_not_there_and_cannot_be_had_is_named() {
         &["--model_location none.pth does not exist"],
     );
 }
+
+#[test]
+fn a_directory_is_no_data() {
+    let dir = Dir::new();
+    dir.write("data.jsonl", LINE);
+    std::fs::create_dir(dir.path("folder")).unwrap();
+    for (flag, setting) in [
+        ("--data_path=folder", "--data_path"),
+        ("--eval_path=folder", "--eval_path"),
+    ] {
+        let words = [setting, "folder is a directory", "name a file in it"];
+        dir.refuses(&["--data_path=data.jsonl", flag], 1, &words);
+    }
+}

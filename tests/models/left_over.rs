@@ -31,9 +31,17 @@ fn what_would_compute_otherwise_is_refused_by_name() {
             "no RWKV-5 model that state-tune knows",
         ),
         ("head_q.weight", "no RWKV-5 model that state-tune knows"),
+        ("head.bias", "no RWKV-5 model that state-tune knows"),
+        ("emb.bias", "no RWKV-5 model that state-tune knows"),
+        ("ln_out.scale", "no RWKV-5 model that state-tune knows"),
     ] {
         write_pth(&path, with(&[name]));
         refused(&path, &["m.pth", name, words]);
+    }
+    // By the hub's names they are the same parts.
+    for name in ["lm_head.bias", "embeddings.bias", "norm.scale"] {
+        write_pth(&path, with(&[name]));
+        refused(&path, &[name, "no RWKV-5 model that state-tune knows"]);
     }
     // PEFT's own names; and a LoRA without its model.
     let tensors = tensors("model_5.2.pth").into_iter();
@@ -87,6 +95,19 @@ fn what_is_not_used_is_told_in_one_line() {
         "{notes}"
     );
 
+    // By the names that the file has.
+    let prefixed = with(&["ema.a", "teacher.emb.weight"]).into_iter();
+    let prefixed = prefixed.map(|(name, tensor)| (format!("model.{name}"), tensor));
+    write_pth(&dir.path("m.pth"), prefixed.collect());
+    let notes = open(&dir.path("m.pth"))
+        .notes()
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        notes.contains("holds model.ema.a, model.teacher.emb.weight, of"),
+        "{notes}"
+    );
+
     // Beside a dictionary that wraps it: a trainer's counters and its optimiser.
     let text = |text: &str| Value::Str(text.into());
     let adam = dictionary(vec![("exp_avg".into(), with(&[])[0].1.clone())]);
@@ -104,6 +125,30 @@ fn what_is_not_used_is_told_in_one_line() {
         said.contains("also holds optimizer, epoch, of which nothing is used"),
         "{said}"
     );
+    // Or in the dictionary itself.
+    let mut flat = dictionary(with(&[]));
+    if let Value::Dict(pairs) = &mut flat {
+        pairs.extend([
+            (text("epoch"), Value::Int(3)),
+            (text("config"), Value::Dict(Vec::new())),
+        ]);
+    }
+    pth::write(&dir.path("m.pth"), &flat).unwrap();
+    let (loss, said) = trained(&dir, &dir.path("m.pth"), &["--init=zeros"]);
+    assert!((loss - LOSS).abs() < 1e-6, "{loss}");
+    assert!(
+        said.contains("also holds epoch, config, of which"),
+        "{said}"
+    );
+    let nested = Value::Dict(vec![(text("checkpoint"), trainer(with(&[])))]);
+    pth::write(&dir.path("m.pth"), &nested).unwrap();
+    let error = match Rwkv::open(&dir.path("m.pth"), ProductType::F32) {
+        Ok(_) => panic!("one level is taken off"),
+        Err(error) => format!("{error:#}"),
+    };
+    let is_true =
+        error.contains("is the model nested inside it?") && !error.contains("rwkv package");
+    assert!(is_true, "{error}");
     let two = Value::Dict(vec![
         (text("model"), dictionary(with(&[]))),
         (text("ema"), dictionary(with(&[]))),
@@ -167,4 +212,16 @@ fn a_vocabulary_that_is_not_worlds_is_told() {
         let told = notes.contains(&format!("has {size} tokens")) && notes.contains("65529");
         assert_eq!(told, is_told, "{notes}");
     }
+    // `convert` tells it, too.
+    write_pth(&dir.path("state.pth"), time_states(2, 2, 32));
+    let model = golden("model_5.2.pth").display().to_string();
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_state-tune"))
+        .current_dir(dir.path(""))
+        .args(["convert", "state.pth", "o", "--to=state", "--model", &model])
+        .output();
+    let said = String::from_utf8(run.unwrap().stdout).unwrap();
+    assert!(
+        said.contains("note   the model's vocabulary has 160 tokens"),
+        "{said}"
+    );
 }

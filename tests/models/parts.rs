@@ -43,6 +43,45 @@ fn the_parts_of_a_model_are_put_together() {
     assert!((loss - LOSS).abs() < 1e-6, "{loss}");
 }
 
+type Write = fn(&Path, Tensors);
+
+/// As the hub calls them.
+const HUBS: [(&str, Write); 2] = [
+    ("model-0000N-of-00003.safetensors", write_safetensors),
+    ("pytorch_model-0000N-of-00003.bin", write_pth),
+];
+
+#[test]
+fn a_part_alone_leads_to_the_list() {
+    for model in ["model_5.2.pth", "model_7.pth"] {
+        for (name, write) in HUBS {
+            let dir = Dir::new();
+            let all = tensors(model);
+            let (first, list) = (name.replace('N', "1"), name.replace("-0000N-of-00003", ""));
+            let list = format!("{list}.index.json");
+            for (i, part) in all.chunks(all.len().div_ceil(3)).enumerate() {
+                let name = name.replace('N', &(i + 1).to_string());
+                write(&dir.path(&name), part.to_vec());
+                refused(
+                    &dir.path(&name),
+                    &[&name, "one of the parts of a model", "list", &list],
+                );
+            }
+            refused(&dir.path(""), &[&first, "without the list", &list]);
+        }
+    }
+    // What is no part is incomplete, as before.
+    let dir = Dir::new();
+    let mut all = tensors("model_5.2.pth");
+    all.retain(|(name, _)| name != "emb.weight");
+    write_pth(&dir.path("one-of-many.pth"), all);
+    let words = [
+        "lacks the tensor emb.weight",
+        "the checkpoint is incomplete",
+    ];
+    refused(&dir.path("one-of-many.pth"), &words);
+}
+
 #[test]
 fn a_directory_may_hold_a_model_in_one_file() {
     let dir = Dir::new();

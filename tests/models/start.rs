@@ -148,6 +148,112 @@ fn a_state_that_does_not_suit_the_model_is_refused() {
 }
 
 #[test]
+fn a_run_that_goes_on_has_what_it_started_from() {
+    let dir = Dir::new();
+    run(&dir, &["--tune=wkv", "--save_filename=first.pth"]);
+    let goes_on = ["--tune=wkv", "--init=first.pth", "--learningrate=0.05"];
+    let (whole, _) = run(
+        &dir,
+        &[&goes_on[..], &["--max_epochs=3", "--save_filename=w.pth"]].concat(),
+    );
+    run(&dir, &goes_on);
+    std::fs::remove_file(dir.path("first.pth")).unwrap();
+    let resumed = [&goes_on[..], &["--max_epochs=3", "--resume"]].concat();
+    let (rest, said) = run(&dir, &resumed);
+    assert_eq!(rest, whole[1..]);
+    assert!(
+        said.contains("resume state.pth.ckpt") && !said.contains("\ninit "),
+        "{said}"
+    );
+    // Only a run that goes on has it.
+    std::fs::remove_file(dir.path("state.pth.ckpt")).unwrap();
+    run_refused(&dir, &resumed, &["--init first.pth does not exist"]);
+}
+
+#[test]
+fn a_state_that_cannot_be_kept_is_not_replaced() {
+    let dir = Dir::new();
+    run(&dir, &["--init=random"]);
+    let first = std::fs::read(dir.path("state.pth")).unwrap();
+    std::os::unix::fs::symlink("/proc/nowhere/x", dir.path("state.pth.old")).unwrap();
+    run_refused(&dir, &[], &["state.pth.old", "/proc/nowhere"]);
+    assert!(std::fs::read(dir.path("state.pth")).unwrap() == first);
+}
+
+#[test]
+fn a_state_that_can_no_longer_be_kept_is_not_replaced() {
+    let dir = Dir::new();
+    run(&dir, &["--init=random"]);
+    let first = std::fs::read(dir.path("state.pth")).unwrap();
+    std::fs::remove_file(dir.path("state.pth.ckpt")).unwrap();
+    std::fs::remove_file(dir.path("log")).unwrap();
+    dir.write("state.pth.new", "mine");
+    let model = golden("model_5.2.pth").display().to_string();
+    let long = [
+        "--init=zeros",
+        "--max_epochs=100000",
+        "--model_location",
+        &model,
+    ];
+    let mut long = dir.command(&[&MODEL[..], &long].concat());
+    let piped = || std::process::Stdio::piped();
+    let mut long = long.stdout(piped()).stderr(piped()).spawn().unwrap();
+    common::first_step(&mut long, &dir.path("log"));
+    std::fs::create_dir_all(dir.path("state.pth.old/in_the_way")).unwrap();
+    common::signal(&long, "INT");
+    let long = long.wait_with_output().unwrap();
+    let error = String::from_utf8(long.stderr).unwrap();
+    let words = [
+        "cannot keep the earlier state",
+        "state.pth is not replaced",
+        "state.pth.new2",
+    ];
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    assert_eq!(long.status.code(), Some(1));
+    assert!(std::fs::read(dir.path("state.pth")).unwrap() == first);
+    assert_eq!(std::fs::read(dir.path("state.pth.new")).unwrap(), b"mine");
+    let config = *open(&golden("model_5.2.pth")).config();
+    state_file::read(&dir.path("state.pth.new2"), &config).unwrap();
+    // A run that goes on would take the state for its own.
+    assert!(!dir.path("state.pth.ckpt").exists());
+}
+
+/// The parts of a run replace their own state; the first part's is that of an earlier run.
+#[test]
+fn a_state_is_kept_by_a_run_that_is_killed_and_goes_on() {
+    let dir = Dir::new();
+    run(&dir, &["--init=random"]);
+    let first = std::fs::read(dir.path("state.pth")).unwrap();
+    let _ = std::fs::remove_file(dir.path("log"));
+    let model = golden("model_5.2.pth").display().to_string();
+    let more = [
+        "--init=zeros",
+        "--max_epochs=100000",
+        "--save_every=0",
+        "--model_location",
+        &model,
+    ];
+    let mut killed = dir.command(&[&MODEL[..], &more].concat());
+    let mut killed = killed.stdout(std::process::Stdio::null()).spawn().unwrap();
+    common::first_step(&mut killed, &dir.path("log"));
+    while !dir.path("state.pth.ckpt").exists() {
+        assert!(killed.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let resumed = [
+        "--init=zeros",
+        "--resume",
+        "--max_time=1",
+        "--max_epochs=100000",
+    ];
+    run(&dir, &resumed);
+    assert!(std::fs::read(dir.path("state.pth")).unwrap() != first);
+    assert!(std::fs::read(dir.path("state.pth.old")).unwrap() == first);
+}
+
+#[test]
 fn a_file_may_be_called_like_a_word() {
     let dir = Dir::new();
     run(&dir, &["--tune=wkv", "--save_filename=zeros"]);

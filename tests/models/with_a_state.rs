@@ -27,6 +27,12 @@ fn training_starts_from_it_and_says_so() {
         (loss - FROM_STATE).abs() < 2e-6 && said.contains(TAKES),
         "{loss} {said}"
     );
+    // With WKV alone there is nothing else that could start.
+    assert!(said.contains(&format!("{TAKES}\n")), "{said}");
+    let more = ["--tune=shift,wkv", "--save_filename=more.pth"];
+    let (_, said) = trained(&dir, &dir.path("m.pth"), &more);
+    let shifts = format!("{TAKES}; token shifts start as zeros\n");
+    assert!(said.contains(&shifts), "{said}");
     let (loss, said) = trained(&dir, &dir.path("m.pth"), &["--init=model"]);
     assert!(
         (loss - FROM_STATE).abs() < 2e-6 && said.contains(TAKES),
@@ -65,41 +71,59 @@ fn training_starts_from_it_and_says_so() {
     );
 }
 
-/// web-rwkv's converter transposes it with the rest.
+/// web-rwkv's converter transposes it with the rest of RWKV-7's; of RWKV-5's its older versions do
+/// not, and nothing in the file tells.
 #[test]
-fn a_converted_models_state_stands_as_the_rest_of_it() {
+fn a_converted_models_state_stands_as_the_rest_of_it_or_is_refused() {
     let dir = Dir::new();
-    for (version, low_rank) in [
-        ("5.2", &[][..]),
-        ("7", &["w1", "w2", "a1", "a2", "g1", "g2", "v1", "v2"]),
-    ] {
-        let model = format!("model_{version}.pth");
-        write_pth(&dir.path("m.pth"), merged(&model));
-        let converted = merged(&model).into_iter().map(|(name, tensor)| {
+    let low_rank = ["w1", "w2", "a1", "a2", "g1", "g2", "v1", "v2"];
+    write_pth(&dir.path("m.pth"), merged("model_7.pth"));
+    let converted = merged("model_7.pth").into_iter().map(|(name, tensor)| {
+        let mut tensor = half(&tensor);
+        if low_rank.iter().any(|end| name.ends_with(end)) {
+            tensor = transposed(&tensor);
+        }
+        if name.ends_with("time_state") {
+            tensor = turned(&tensor);
+        }
+        (name, tensor)
+    });
+    write_safetensors(&dir.path("m.st"), converted.collect());
+    let [pth, st] = ["m.pth", "m.st"].map(|file| open(&dir.path(file)).start().unwrap());
+    let flat = |state: State| state.wkv.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (pth, st) = (flat(pth), flat(st));
+    assert!(pth == st && pth.iter().any(|&number| number != 0.0));
+
+    for does_turn in [true, false] {
+        let converted = merged("model_5.2.pth").into_iter().map(|(name, tensor)| {
             let mut tensor = half(&tensor);
-            if low_rank.iter().any(|end| name.ends_with(end)) {
-                tensor = transposed(&tensor);
-            }
-            if name.ends_with("time_state") {
-                let numbers = Element::F16.decode(&tensor.bytes);
-                let turned = (0..numbers.len()).map(|at| {
-                    let (head, row, column) = (at / 1024, at / 32 % 32, at % 32);
-                    numbers[head * 1024 + column * 32 + row]
-                });
-                let turned: Vec<f32> = turned.collect();
-                tensor = Stored::new(Element::F16, tensor.shape, &turned);
+            if does_turn && name.ends_with("time_state") {
+                tensor = turned(&tensor);
             }
             (name.replace("time_faaaa", "time_first"), tensor)
         });
-        write_safetensors(&dir.path("m.st"), converted.collect());
-        let [pth, st] = ["m.pth", "m.st"].map(|file| open(&dir.path(file)).start().unwrap());
-        let flat = |state: State| state.wkv.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let (pth, st) = (flat(pth), flat(st));
-        assert!(
-            pth == st && pth.iter().any(|&number| number != 0.0),
-            "{version}"
-        );
+        write_safetensors(&dir.path("5.st"), converted.collect());
+        let words = ["blocks.0.att.time_state", "convert_safetensors", ".pth"];
+        refused(&dir.path("5.st"), &words);
     }
+    // By RWKV's own names it is no converter's, whatever its type.
+    let own = merged("model_5.2.pth").into_iter();
+    let own = own.map(|(name, tensor)| (name, half(&tensor)));
+    write_safetensors(&dir.path("own.st"), own.collect());
+    write_pth(&dir.path("own.pth"), merged("model_5.2.pth"));
+    let [pth, st] = ["own.pth", "own.st"].map(|file| open(&dir.path(file)).start().unwrap());
+    assert!(flat(pth) == flat(st));
+}
+
+/// Each head's matrix the other way round.
+fn turned(tensor: &Stored) -> Stored {
+    let numbers = Element::F16.decode(&tensor.bytes);
+    let turned = (0..numbers.len()).map(|at| {
+        let (head, row, column) = (at / 1024, at / 32 % 32, at % 32);
+        numbers[head * 1024 + column * 32 + row]
+    });
+    let turned: Vec<f32> = turned.collect();
+    Stored::new(Element::F16, tensor.shape.clone(), &turned)
 }
 
 #[test]

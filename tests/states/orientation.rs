@@ -193,7 +193,7 @@ fn what_a_state_cannot_be_held_against_is_refused() {
         ),
         (
             &["tagged", "--model", &small],
-            &["cannot use the state tagged", "another model"],
+            &["cannot use the state tagged", "does not fit the model"],
         ),
         (&[&tuned, "--model", &small], &["does not fit the model"]),
         (&[&tuned, "--model=none.pth"], &["none.pth"]),

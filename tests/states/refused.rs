@@ -100,6 +100,51 @@ fn what_does_not_belong_together_is_refused() {
     );
 }
 
+/// `--force` does nothing about shapes, so it is not what they are told.
+#[test]
+fn what_force_does_not_help_does_not_name_it() {
+    let dir = Dir::new();
+    let [five, seven] = GENERATIONS;
+    let small = Rwkv::open(&common::golden("model_7.pth"), ProductType::F32).unwrap();
+    let states = [
+        ("large", State::zeros(model().config()).unwrap(), "f00d"),
+        ("small", State::zeros(small.config()).unwrap(), "rwkv7-beef"),
+    ];
+    for (name, state, model) in &states {
+        let path = dir.path(name);
+        state_file::write(&path, state, Element::F32, Format::STATE, Some(model)).unwrap();
+    }
+    let [[_, five], [_, seven]] = [five, seven].map(files_of);
+    let data = ["--data_path=d.jsonl", "--prompt_formatter={input}"];
+    dir.write("d.jsonl", "{\"input\": \"a\", \"output\": \"b\"}\n");
+    let mix = ["convert", "large", "small", "o", "--to=state", "--mix=0.5"];
+    let one = |model| ["convert", "small", "o", "--to=state", "--model", model];
+    for (arguments, words) in [
+        (&mix[..], ["cannot mix", "matrices of"]),
+        (&one(&five), ["does not fit the model", "time_shifts"]),
+        (&one(&seven), ["does not fit the model", "time_shifts"]),
+        (
+            &["inspect", "small", "--model", &five],
+            ["does not fit", "time_shifts"],
+        ),
+    ] {
+        for force in [&[][..], &["--force"]] {
+            let (code, _, error) = tool(&dir, &[arguments, force].concat());
+            let is_told = words.iter().all(|word| error.contains(word));
+            assert!(
+                code == Some(1) && is_told && !error.contains("force"),
+                "{error}"
+            );
+        }
+    }
+    let run = dir.run(&[&data[..], &["--init=./small"]].concat());
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert!(
+        error.contains("does not fit") && !error.contains("force"),
+        "{error}"
+    );
+}
+
 #[test]
 fn states_of_two_models_are_not_mixed() {
     let dir = Dir::new();

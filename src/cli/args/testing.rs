@@ -8,7 +8,7 @@ use crate::cli::values::{count, other_model, prompt, rows_file, temperature, top
 use crate::cli::{Exit, usage};
 use crate::data::template::Template;
 use crate::generate::Settings;
-use crate::sample::{self, Ask};
+use crate::sample::{self, Ask, End};
 use crate::state_file::OtherModel;
 use crate::train;
 
@@ -64,8 +64,9 @@ impl TestingArgs {
         other_model(self.force)
     }
 
-    /// A test run with what it has in common with training; `None` if nothing is asked.
-    pub fn options(self, run: &train::Options) -> Result<Option<sample::Options>, Exit> {
+    /// A test run with what it has in common with training, and `end` for who says what ends an
+    /// answer; `None` if nothing is asked.
+    pub fn options(self, run: &train::Options, end: End) -> Result<Option<sample::Options>, Exit> {
         let Self {
             prompt,
             prompts,
@@ -100,6 +101,7 @@ impl TestingArgs {
                 seed: run.seed,
                 stop: Some(run.formats.end.clone()).filter(|end| !end.is_empty()),
             },
+            end,
             other_model: run.other_model,
             device: run.device,
             product: run.product,

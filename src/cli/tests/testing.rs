@@ -8,7 +8,7 @@ use crate::generate::Settings;
 use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
 use crate::ops::linear::Weights;
-use crate::sample::Ask;
+use crate::sample::{Ask, End};
 use crate::state_file::OtherModel;
 
 #[test]
@@ -23,6 +23,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         ask,
         line_ends,
         settings,
+        end,
         other_model,
         device,
         product,
@@ -43,6 +44,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         stop: None,
     };
     assert_eq!(settings, defaults);
+    assert_eq!(end, End::State);
     assert_eq!((device, product), (DeviceChoice::Auto, None));
     assert_eq!(weights, Weights::File);
     assert_eq!(processor, Processor::default());

@@ -19,7 +19,7 @@ fn what_is_written_reads_back_with_its_tag() {
     let path = directory.path().join("state");
     for (_, format) in PYTHON {
         if format == Format::MODEL {
-            write_into_model(&path, &state(true), &from_python("model.pth"), "f00d").unwrap();
+            write_into_model(&path, &state(true), &from_python("model.pth"), F00D).unwrap();
         } else {
             write(&path, &state(true), Element::Bf16, format, Some("f00d")).unwrap();
         }
@@ -35,6 +35,42 @@ fn what_is_written_reads_back_with_its_tag() {
         let error = found.check_model("beef").unwrap_err().to_string();
         assert!(error.contains("f00d") && error.contains("force"), "{error}");
     }
+}
+
+#[test]
+fn the_texts_that_a_state_was_tuned_with_are_part_of_its_tag() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state");
+    let tuned = Texts {
+        prompt_formatter: "User: {input}\n\nAssistant:".to_string(),
+        response_formatter: " {output}".to_string(),
+        system_formatter: String::new(),
+        response_end: "<|rwkv_tokenizer_end_of_text|>\u{1b}\"".to_string(),
+    };
+    let origin = Origin {
+        texts: Some(&tuned),
+        ..F00D
+    };
+    for (_, format) in PYTHON {
+        if format == Format::MODEL {
+            write_into_model(&path, &state(true), &from_python("model.pth"), origin).unwrap();
+        } else {
+            write_with_origin(&path, &state(true), Element::Bf16, format, origin).unwrap();
+        }
+        assert_eq!(open(&path, None).unwrap().texts(), Some(&tuned), "{format}");
+        assert_eq!(texts(&path).unwrap().as_ref(), Some(&tuned), "{format}");
+    }
+    // As a version without them wrote it, and as a later one may.
+    let old = r#"{"program":"state-tune 0.1.0","format":"state","model":"f00d"}"#;
+    let without = Tag::new(Format::STATE, F00D);
+    assert_eq!(without.text(), old);
+    assert_eq!(Tag::parse(old.as_bytes()).unwrap(), without);
+    let later = old.replace("}", ",\"texts\":{\"voice\":\"loud\"}}");
+    let error = Tag::parse(later.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.contains("voice") && error.contains("later version"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn a_model_keeps_its_tensors_and_has_one_state() {
         names.sort();
         names
     };
-    write_into_model(&path, &state(false), &from_python("model.pth"), "f00d").unwrap();
+    write_into_model(&path, &state(false), &from_python("model.pth"), F00D).unwrap();
     assert_eq!(names(&path), names(&from_python("model.pth")));
 }
 
@@ -36,7 +36,7 @@ fn a_compiled_models_names_are_put_right() {
         other => (other, tensor),
     });
     pth::write(&compiled, &Value::Dict(pairs.collect())).unwrap();
-    write_into_model(&merged, &state(false), &compiled, "f00d").unwrap();
+    write_into_model(&merged, &state(false), &compiled, F00D).unwrap();
     let found = open(&merged, None).unwrap();
     assert_eq!(found.format, Format::MODEL);
     is_the_state(&found);

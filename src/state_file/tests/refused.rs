@@ -139,6 +139,69 @@ fn other_files_are_no_states() {
 }
 
 #[test]
+fn what_a_dictionary_lacks_or_has_too_much_of_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.pth");
+    let tensor = |shape: &[usize]| {
+        let count: usize = shape.iter().product();
+        Value::Tensor(Stored::new(Element::F32, shape.to_vec(), &vec![0.0; count]))
+    };
+    let dictionary = |names: &[&str]| {
+        let shape_of = |name: &str| match name.contains("shift") {
+            true => vec![1, 1, 6],
+            false => vec![2, 3, 3],
+        };
+        let pair = |name: &&str| (Value::Str(name.to_string()), tensor(&shape_of(name)));
+        Value::Dict(names.iter().map(pair).collect())
+    };
+    for (names, words) in [
+        (
+            &["blocks.0.att.time_state", "optimizer"][..],
+            &[
+                "optimizer beside a state's tensors",
+                "save the state's alone",
+            ][..],
+        ),
+        (
+            &["blocks.0.att.time_state", "blocks.2.att.time_state"],
+            &["has blocks.2.att.time_state", "no blocks.1.att.time_state"],
+        ),
+        (
+            &["x.blocks.0.att.time_state", "blocks.1.att.time_state"],
+            &["no blocks.0.att.time_state", "incomplete"],
+        ),
+        (
+            &[
+                "blocks.0.att.wkvstate",
+                "blocks.1.att.wkvstate",
+                "blocks.0.att.shift.state",
+                "blocks.1.att.shift.state",
+                "blocks.0.ffn.shift.state",
+            ],
+            &["no blocks.1.ffn.shift.state", "incomplete"],
+        ),
+    ] {
+        pth::write(&path, &dictionary(names)).unwrap();
+        let error = open(&path, None).unwrap_err().to_string();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+    // What is no tensor is told, round a state as round a model.
+    let text = |text: &str| Value::Str(text.into());
+    let whole = dictionary(&["blocks.0.att.time_state"]);
+    let Value::Dict(mut flat) = whole.clone() else {
+        panic!("it is a dictionary")
+    };
+    flat.push((text("epoch"), Value::Int(3)));
+    let wrapped = vec![(text("state_dict"), whole), (text("epoch"), Value::Int(3))];
+    for with_epoch in [flat, wrapped] {
+        pth::write(&path, &Value::Dict(with_epoch)).unwrap();
+        let found = open(&path, None).unwrap();
+        let told = found.unused().unwrap();
+        assert!(told.contains("the state's file also holds epoch"), "{told}");
+    }
+}
+
+#[test]
 fn a_small_file_does_not_become_a_large_state() {
     let found = |copies: usize, file: usize| {
         let matrix = Stored {

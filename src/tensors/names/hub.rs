@@ -23,16 +23,16 @@ pub fn renamed(name: &str) -> Renamed {
         name,
         is_transposed: false,
     };
-    let of_model = match name {
-        "embeddings.weight" => "emb.weight",
-        "lm_head.weight" => "head.weight",
-        "norm.weight" => "ln_out.weight",
-        "norm.bias" => "ln_out.bias",
-        _ => name,
+    // Whatever more there is in a part of the model is that part's, too.
+    let of_model = match name.split_once('.') {
+        Some(("embeddings", rest)) => format!("emb.{rest}"),
+        Some(("lm_head", rest)) => format!("head.{rest}"),
+        Some(("norm", rest)) => format!("ln_out.{rest}"),
+        _ => name.to_string(),
     };
     let words: Vec<&str> = name.splitn(4, '.').collect();
     let [blocks @ ("blocks" | "layers"), layer, part, rest] = words[..] else {
-        return straight(of_model.to_string());
+        return straight(of_model);
     };
     let part = match part {
         "pre_ln" | "pre_norm" => "ln0",

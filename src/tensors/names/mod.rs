@@ -29,13 +29,19 @@ pub enum Container {
     Safetensors,
 }
 
+/// Tensors as a checkpoint of RWKV's own would have them.
+#[derive(Debug)]
+pub struct Plain {
+    /// In the order of the file.
+    pub tensors: Vec<(String, Stored)>,
+    /// What the file calls those that it calls otherwise.
+    pub spelt: BTreeMap<String, String>,
+}
+
 /// The tensors as a checkpoint of RWKV's own would have them, in the same order. Names that belong
 /// to no such checkpoint stay. Errors when two tensors would have one name, or when nothing shows
 /// which way a file is to be understood.
-pub fn plain(
-    tensors: Vec<(String, Stored)>,
-    container: Container,
-) -> Result<Vec<(String, Stored)>, Error> {
+pub fn plain(tensors: Vec<(String, Stored)>, container: Container) -> Result<Plain, Error> {
     let unwrapped: Vec<String> = tensors.iter().map(|(name, _)| unwrapped(name)).collect();
     let prefix = prefix(&unwrapped)?;
     let mut named = Vec::with_capacity(tensors.len());
@@ -64,7 +70,12 @@ pub fn plain(
             });
         }
     }
-    Ok(named)
+    let spelt = firsts.into_iter().filter(|(name, full)| name != full);
+    let spelt = spelt.map(|(name, full)| (name.to_string(), full.to_string()));
+    Ok(Plain {
+        spelt: spelt.collect(),
+        tensors: named,
+    })
 }
 
 /// Whether this is what a model's embedding is called, whatever stands before it.
@@ -95,10 +106,23 @@ fn prefix(names: &[String]) -> Result<String, Error> {
         };
     }
     let layers: BTreeSet<&str> = names.iter().filter_map(|name| before_layer(name)).collect();
-    Ok(match layers.len() {
-        1 => layers.first().map_or(String::new(), ToString::to_string),
-        _ => String::new(),
+    Ok(match (layers.len(), layers.first()) {
+        (1, Some(layer)) => layer.to_string(),
+        _ => before_all(names).unwrap_or_default().to_string(),
     })
+}
+
+/// What stands before all names without a dot at its end, as nothing but a prefix does.
+fn before_all(names: &[String]) -> Option<&str> {
+    let of_model = |name: &String| {
+        let mut ends = hub::EMBEDDINGS.iter();
+        ends.find_map(|end| name.strip_suffix(end).map(str::len))
+    };
+    let mut found = names.iter().filter_map(|name| {
+        let length = of_model(name).or_else(|| name.find("blocks.0."))?;
+        Some(&name[..length])
+    });
+    found.find(|start| names.iter().all(|name| name.starts_with(start)))
 }
 
 fn before_embedding(name: &str) -> Option<&str> {
@@ -121,7 +145,8 @@ fn before_layer(name: &str) -> Option<&str> {
 /// transformers' models stands beside what is in `rwkv.`.
 fn without<'n>(name: &'n str, prefix: &str) -> &'n str {
     let ends = prefix.rmatch_indices('.').map(|(dot, _)| &prefix[..=dot]);
-    let mut stripped = ends.filter_map(|part| name.strip_prefix(part));
+    let parts = [prefix].into_iter().chain(ends);
+    let mut stripped = parts.filter_map(|part| name.strip_prefix(part));
     stripped.next().unwrap_or(name)
 }
 

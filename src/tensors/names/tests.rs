@@ -14,7 +14,7 @@ fn tensor(shape: &[usize]) -> Stored {
 fn names(spelt: &[&str]) -> Result<Vec<String>, Error> {
     let tensors = spelt.iter().map(|name| (name.to_string(), tensor(&[2, 3])));
     let plain = plain(tensors.collect(), Container::Safetensors)?;
-    Ok(plain.into_iter().map(|(name, _)| name).collect())
+    Ok(plain.tensors.into_iter().map(|(name, _)| name).collect())
 }
 
 #[test]
@@ -26,6 +26,8 @@ fn what_stands_before_all_names_is_taken_off() {
         "_forward_module.",
         "model.",
         "a.b.c.",
+        "model_",
+        "a.b_",
         "_orig_mod.module.",
     ] {
         let spelt = own.map(|name| format!("{prefix}{name}"));
@@ -55,6 +57,11 @@ fn what_stands_before_all_names_is_taken_off() {
     ];
     let plain = ["blocks.0.att.time_state", "blocks.1.att.time_state"];
     assert_eq!(names(&state).unwrap(), plain);
+    let state = state.map(|name| name.replace("model.", "state_"));
+    assert_eq!(names(&state.each_ref().map(String::as_str)).unwrap(), plain);
+    // What not all have is no prefix.
+    let some = ["token_emb.weight", "blocks.0.ln1.weight"];
+    assert_eq!(names(&some).unwrap(), some);
 }
 
 #[test]
@@ -147,7 +154,7 @@ fn the_hubs_matrices_of_low_rank_are_turned() {
         .map(|name| (name.to_string(), tensor(&[2, 3])))
         .to_vec();
     let plain = plain(tensors, Container::Safetensors).unwrap();
-    let (name, turned) = &plain[1];
+    let (name, turned) = &plain.tensors[1];
     assert_eq!(
         (name.as_str(), &turned.shape[..]),
         ("blocks.5.att.a1", &[3, 2][..])

@@ -4,7 +4,8 @@
 //! It writes safetensors in f16. `time_faaaa` becomes `time_first`, the name under which 5.0
 //! checkpoints have the logarithm of the same number; newer ones widen RWKV-5.1's decay and bonus to
 //! a number a channel, as 5.2 has them, and transpose RWKV-7's matrices of low rank, and a
-//! `time_state`.
+//! `time_state`. An older one of an RWKV-5 model leaves a `time_state` as it is, and nothing else
+//! differs: which of them wrote a file with one cannot be told.
 
 use super::super::error::{Error, shown};
 use super::super::stored::Stored;
@@ -15,6 +16,7 @@ const FIRST: &str = ".att.time_first";
 const BONUS: &str = ".att.time_faaaa";
 const DECAY: &str = ".att.time_decay";
 const STATE: &str = ".att.time_state";
+const GATE: &str = ".att.gate.weight";
 /// RWKV-7's matrices of low rank, `[C, rank]` and `[rank, C]`.
 const DOWN: [&str; 4] = [".att.w1", ".att.a1", ".att.g1", ".att.v1"];
 const UP: [&str; 4] = [".att.w2", ".att.a2", ".att.g2", ".att.v2"];
@@ -26,16 +28,11 @@ pub fn undo(tensors: &mut [(String, Stored)], container: Container) -> Result<()
         return Ok(()); // a state
     };
     let is_its_type = container == Container::Safetensors && embedding.dtype == Dtype::F16;
-    let converted = match embedding.shape[..] {
-        [_, n_embd] => {
-            undo_of_five(tensors, is_its_type)? || undo_of_seven(tensors, n_embd, is_its_type)?
-        }
-        _ => false,
+    let [_, n_embd] = embedding.shape[..] else {
+        return Ok(());
     };
-    if converted {
-        transpose(tensors, &[STATE]);
-    }
-    Ok(())
+    undo_of_five(tensors, is_its_type)?;
+    undo_of_seven(tensors, n_embd, is_its_type)
 }
 
 fn find<'t>(tensors: &'t [(String, Stored)], name: &str) -> Option<&'t Stored> {
@@ -61,20 +58,27 @@ fn unclear(name: &str, what: &'static str) -> Error {
     }
 }
 
-/// Whether it was the converter's.
-fn undo_of_five(tensors: &mut [(String, Stored)], is_its_type: bool) -> Result<bool, Error> {
-    let Some((first, _)) = tensors.iter().find(|(name, _)| name.ends_with(FIRST)) else {
-        return Ok(false);
+fn undo_of_five(tensors: &mut [(String, Stored)], is_its_type: bool) -> Result<(), Error> {
+    let first_with = |end: &str| tensors.iter().find(|(name, _)| name.ends_with(end));
+    let Some((first, _)) = first_with(FIRST) else {
+        return Ok(());
     };
     let is_per_channel = |(name, tensor): &(String, Stored)| {
         name.ends_with(DECAY) && matches!(tensor.shape[..], [_, per_head] if per_head > 1)
     };
     if !tensors.iter().any(is_per_channel) {
-        // 5.0 and 5.1: the logarithm, as checkpoints of 5.0 have it, unless the converter renamed it.
-        return match is_its_type {
+        // 5.0: the logarithm, as its checkpoints have it, unless the converter renamed it, to whose
+        // f16 alone that could happen. The gated 5.1 has the number, by its own name.
+        return match is_its_type || first_with(GATE).is_some() {
             true => Err(unclear(first, "may be a number or its logarithm")),
-            false => Ok(false),
+            false => Ok(()),
         };
+    }
+    if let Some((state, _)) = first_with(STATE) {
+        return Err(unclear(
+            state,
+            "may be transposed (by older versions it is not)",
+        ));
     }
     for (name, _) in tensors.iter_mut() {
         if let Some(layer) = name.strip_suffix(FIRST) {
@@ -91,7 +95,7 @@ fn undo_of_five(tensors: &mut [(String, Stored)], is_its_type: bool) -> Result<b
             *tensor = narrow;
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// `[heads]` of `[heads, size]`, where all numbers of a head are the same.
@@ -118,18 +122,17 @@ fn narrowed(tensor: &Stored) -> Option<Stored> {
     })
 }
 
-/// Whether it was the converter's.
 fn undo_of_seven(
     tensors: &mut [(String, Stored)],
     n_embd: usize,
     is_its_type: bool,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let down = tensors.iter().filter(|(name, _)| ends_with(name, &DOWN));
     let shapes: Vec<(&str, [usize; 2])> = down
         .filter_map(|(name, tensor)| Some((name.as_str(), tensor.shape[..].try_into().ok()?)))
         .collect();
     let Some(&(first, _)) = shapes.first() else {
-        return Ok(false);
+        return Ok(());
     };
     let stands = |row: usize, column: usize| {
         let mut shapes = shapes.iter().map(|(_, shape)| shape);
@@ -140,9 +143,10 @@ fn undo_of_seven(
         (false, false) if is_its_type => {
             return Err(unclear(first, "is square and may be transposed"));
         }
-        _ => return Ok(false),
+        _ => return Ok(()),
     }
-    transpose(tensors, &DOWN);
-    transpose(tensors, &UP);
-    Ok(true)
+    for ends in [&DOWN[..], &UP[..], &[STATE]] {
+        transpose(tensors, ends);
+    }
+    Ok(())
 }
