@@ -15,6 +15,13 @@ pub enum Address {
     Web(Url),
     /// `hf://owner/name/path`, or the page of a file on the Hugging Face hub.
     Hub(HubFile),
+    /// `hf://owner/name`: the model in a repository of the hub, whatever its file is called.
+    HubModel {
+        /// `owner/name`.
+        repo: String,
+        /// A branch, tag or commit.
+        revision: String,
+    },
     /// `b2://bucket/key`.
     B2 {
         /// The bucket's name.
@@ -57,6 +64,14 @@ impl RepoKind {
         }
     }
 
+    /// What the hub calls one.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Dataset => "dataset",
+        }
+    }
+
     /// What the hub calls several of them.
     pub fn plural(self) -> &'static str {
         match self {
@@ -81,7 +96,7 @@ pub enum AddressError {
     /// It has the scheme of a web address, and is none.
     #[error("not an address: {0}")]
     Url(#[from] url::ParseError),
-    /// `hf://` is followed by a repository alone, or by less.
+    /// `hf://` is followed by the repository of a dataset alone, or by less than a repository.
     #[error(
         "names no file of the repository; use hf://owner/name/file or hf://datasets/owner/name/file"
     )]
@@ -117,7 +132,7 @@ impl FromStr for Address {
                     _ => Ok(Self::Web(url)),
                 }
             }
-            "hf" => hub_path(rest).map(Self::Hub),
+            "hf" => hub_path(rest),
             "b2" => match rest.split_once('/') {
                 Some((bucket, key)) if !bucket.is_empty() && is_plain(key) => Ok(Self::B2 {
                     bucket: bucket.to_string(),
@@ -137,8 +152,9 @@ impl FromStr for Address {
     }
 }
 
-/// `[datasets/]owner/name[@revision]/path`, as other tools of the hub spell it.
-fn hub_path(text: &str) -> Result<HubFile, AddressError> {
+/// `[datasets/]owner/name[@revision]/path`, as other tools of the hub spell it; or the repository of
+/// a model alone.
+fn hub_path(text: &str) -> Result<Address, AddressError> {
     let (kind, text) = match text.strip_prefix("datasets/") {
         Some(rest) => (RepoKind::Dataset, rest),
         None => (RepoKind::Model, text),
@@ -149,7 +165,16 @@ fn hub_path(text: &str) -> Result<HubFile, AddressError> {
         Some((name, start)) => (name, revision(start, &mut parts)),
         None => (name, MAIN.to_string()),
     };
-    hub_file(kind, owner, name, revision, &parts.collect::<Vec<_>>()).ok_or(AddressError::HubPath)
+    let path: Vec<&str> = parts.collect();
+    if kind == RepoKind::Model && path.is_empty() {
+        let repo = format!("{owner}/{name}");
+        return match is_plain(&repo) && is_plain(&revision) {
+            true => Ok(Address::HubModel { repo, revision }),
+            false => Err(AddressError::HubPath),
+        };
+    }
+    let file = hub_file(kind, owner, name, revision, &path);
+    file.map(Address::Hub).ok_or(AddressError::HubPath)
 }
 
 /// `/[datasets/]owner/name/resolve/revision/path`; what a browser shows under `blob` is fetched
@@ -239,6 +264,8 @@ impl Address {
                 path: in_place(&file.path),
                 ..file.clone()
             }),
+            // Which file it is is yet to be found out.
+            Self::HubModel { .. } => return None,
             Self::B2 { bucket, key } => Self::B2 {
                 bucket: bucket.clone(),
                 key: in_place(key),
@@ -253,11 +280,20 @@ impl Address {
         let path = match self {
             Self::Web(url) => url.path().to_string(),
             Self::Hub(file) => file.path.clone(),
+            Self::HubModel { repo, .. } => repo.clone(),
             Self::B2 { key, .. } => key.clone(),
             Self::File(path) => path.display().to_string(),
         };
         let name = path.rsplit('/').next().unwrap_or(&path);
         name.replace(char::is_control, "?")
+    }
+}
+
+/// A revision in an address, unless it is the one that is meant anyway.
+fn at_revision(revision: &str) -> String {
+    match revision {
+        MAIN => String::new(),
+        other => format!("@{other}"),
     }
 }
 
@@ -273,12 +309,11 @@ impl fmt::Display for Address {
                 revision,
                 path,
             }) => {
-                let at = if revision == MAIN {
-                    String::new()
-                } else {
-                    format!("@{revision}")
-                };
+                let at = at_revision(revision);
                 write!(f, "hf://{}{repo}{at}/{path}", kind.prefix())
+            }
+            Self::HubModel { repo, revision } => {
+                write!(f, "hf://{repo}{}", at_revision(revision))
             }
             Self::B2 { bucket, key } => write!(f, "b2://{bucket}/{key}"),
             Self::File(path) => write!(f, "file://{}", path.display()),

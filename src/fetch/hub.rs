@@ -124,15 +124,15 @@ impl Hub {
         url
     }
 
-    /// What the hub says of a dataset at a revision: its commit, its files, its card. Offline, what
-    /// the cache holds of it.
-    pub fn dataset(&self, repo: &str, revision: &str) -> Result<RepoInfo> {
+    /// What the hub says of a repository at a revision: its commit, its files, its card. Offline,
+    /// what the cache holds of it.
+    pub fn repository(&self, kind: RepoKind, repo: &str, revision: &str) -> Result<RepoInfo> {
         if self.offline {
-            let cached = Cached::new(RepoKind::Dataset, repo, revision).info();
+            let cached = Cached::new(kind, repo, revision).info();
             return cached.ok_or_else(|| self.offline_error());
         }
-        let info = self.ask(RepoKind::Dataset, repo, revision);
-        info.map_err(|refusal| self.explain(refusal, repo, revision))
+        let info = self.ask(kind, repo, revision);
+        info.map_err(|refusal| self.explain(refusal, kind, repo, revision))
     }
 
     /// The same of the hub's own conversion of a dataset to Parquet; `None` if there is no such
@@ -144,7 +144,7 @@ impl Hub {
         match self.ask(RepoKind::Dataset, repo, CONVERTED) {
             Ok(info) => Ok(Some(info)),
             Err(Refusal::NoRevision | Refusal::NoRepository) => Ok(None),
-            Err(refusal) => Err(self.explain(refusal, repo, CONVERTED)),
+            Err(refusal) => Err(self.explain(refusal, RepoKind::Dataset, repo, CONVERTED)),
         }
     }
 
@@ -205,31 +205,39 @@ impl Hub {
         }
     }
 
-    fn explain(&self, refusal: Refusal, repo: &str, revision: &str) -> anyhow::Error {
+    fn explain(
+        &self,
+        refusal: Refusal,
+        kind: RepoKind,
+        repo: &str,
+        revision: &str,
+    ) -> anyhow::Error {
+        let what = kind.word();
         let endpoint = web::without_secrets(&self.endpoint);
         let endpoint = endpoint.trim_end_matches('/');
         let has_token = self.authorization.is_some();
         match refusal {
             Refusal::Unauthorized | Refusal::NotFound | Refusal::NoRepository if !has_token => {
                 anyhow!(
-                    "{endpoint} knows no dataset {repo} that everyone may read; look for a typing \
+                    "{endpoint} knows no {what} {repo} that everyone may read; look for a typing \
                      error, or set HF_TOKEN to a token of yours"
                 )
             }
             Refusal::Unauthorized => anyhow!(
                 "{endpoint} does not take your token (HF_TOKEN, or what `hf auth login` stored), \
-                 or knows no dataset {repo}"
+                 or knows no {what} {repo}"
             ),
             Refusal::NotFound | Refusal::NoRepository => anyhow!(
-                "{endpoint} knows no dataset {repo}, or your token may not read it; look for a \
+                "{endpoint} knows no {what} {repo}, or your token may not read it; look for a \
                  typing error"
             ),
             Refusal::NoRevision => {
-                anyhow!("the dataset {repo} has no branch, tag or commit {revision}")
+                anyhow!("the {what} {repo} has no branch, tag or commit {revision}")
             }
             Refusal::Forbidden => anyhow!(
-                "the dataset {repo} may not be read: accept its terms at \
-                 {endpoint}/datasets/{repo}, and set HF_TOKEN to a token that may"
+                "the {what} {repo} may not be read: accept its terms at \
+                 {endpoint}/{}{repo}, and set HF_TOKEN to a token that may",
+                kind.prefix()
             ),
             Refusal::TooMany { .. } => {
                 anyhow!("{endpoint} wants fewer requests; try again in a while, or set HF_TOKEN")

@@ -3,7 +3,7 @@
 //!
 //! [`obtain`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has
 //! arrived, `transfer` fills it however often the line breaks; `hub` and `b2` know those services,
-//! and `dataset` chooses a dataset's files, whose rows [`crate::container`] reads. A file gets
+//! `model` finds the file of a repository's model, and `dataset` chooses a dataset's files, whose rows [`crate::container`] reads. A file gets
 //! its name only when all of it is there.
 //!
 //! Other programs' settings (`HF_TOKEN`, `HTTPS_PROXY`, keys) are read here, and shown nowhere.
@@ -13,6 +13,7 @@ mod b2;
 mod dataset;
 mod failure;
 mod hub;
+mod model;
 mod origin;
 mod part;
 mod proxy;
@@ -29,6 +30,7 @@ use anyhow::{Context, Result, bail};
 
 pub use address::{Address, AddressError, HubFile, RepoKind};
 pub use dataset::{Dataset, files_of_split};
+pub use model::model_file;
 pub use retry::RetryPolicy;
 
 use self::failure::Failure;
@@ -162,6 +164,10 @@ fn fetch_file(
             }
             let request = hub.request(file)?;
             download(&|| Ok(request.clone()))
+        }
+        Address::HubModel { .. } => {
+            let file = model::model_file(address, policy, console)?;
+            fetch_file(&file, target, hub, policy, console)
         }
         Address::File(path) => copy(path, target, console),
     }

@@ -30,6 +30,21 @@ pub fn obtain(path: &Path, remote: Option<&Remote>, console: &Console) -> Result
         };
         fetch::obtain(&wanted, &RetryPolicy::default(), console)
     };
+    let named;
+    let remote = match remote {
+        Some(Remote::Url { setting, address }) if must_fetch(path, remote) => {
+            let address = fetch::model_file(address, &RetryPolicy::default(), console);
+            named = Remote::Url {
+                setting: *setting,
+                address: address.with_context(|| {
+                    let path = path.display();
+                    format!("cannot fetch {MODEL_LOCATION} {path} from {setting}")
+                })?,
+            };
+            Some(&named)
+        }
+        remote => remote,
+    };
     fetch(path, remote)?;
     let Some(Remote::Url { setting, address }) = remote else {
         return Ok(());

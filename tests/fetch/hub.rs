@@ -71,7 +71,9 @@ impl Shelf {
         }
         if let Some(rest) = path.strip_prefix("/api/models/") {
             let repo = rest.split("/revision/").next().unwrap();
-            return json_answer(&json!({"id": repo, "sha": COMMIT}));
+            let files = self.paths(&format!("{repo}/")).into_iter();
+            let files: Vec<Value> = files.map(|file| json!({"rfilename": file})).collect();
+            return json_answer(&json!({"id": repo, "sha": COMMIT, "siblings": files}));
         }
         if let Some((repo, rest)) = path[1..].split_once("/resolve/") {
             for (revision, at) in [

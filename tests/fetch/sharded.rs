@@ -116,6 +116,82 @@ fn the_address_of_a_list_brings_all_parts() {
 }
 
 #[test]
+fn the_address_of_a_repository_finds_the_list() {
+    let server = shelf().file("me/mine/README.md", "a model").serve();
+    let dir = Dir::new();
+    let flags = flags(&dir, "m/model.pth");
+    let repository = [&flags[..flags.len() - 1], &["--model_url=hf://me/mine"]].concat();
+    let (code, said) = run(&mut command(&dir, &server, &repository));
+    assert_eq!(code, Some(0), "{said}");
+    let told = format!("fetch  hf://me/mine has its model in {LIST}\n");
+    assert!(
+        said.contains(&told) && said.contains("fetch  part 2 of 2"),
+        "{said}"
+    );
+    assert!((losses(&dir.path("log"))[0] - LOSS).abs() < 1e-6);
+
+    // What is there is not asked for; a part that lacks is.
+    let asked = server.asked().len();
+    fs::remove_file(dir.path("state.pth")).unwrap();
+    assert_eq!(run(&mut command(&dir, &server, &repository)).0, Some(0));
+    assert_eq!(server.asked().len(), asked);
+    fs::remove_file(dir.path("m").join(PARTS[0])).unwrap();
+    fs::remove_file(dir.path("state.pth")).unwrap();
+    let (code, said) = run(&mut command(&dir, &server, &repository));
+    assert!(
+        code == Some(0) && said.contains("fetch  part 1 of 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_repository_whose_model_is_not_clear_is_refused() {
+    let dir = Dir::new();
+    let flags = flags(&dir, "m/model.pth");
+    let ask = |shelf: Shelf, url: &str| {
+        let server = shelf.serve();
+        let flags = [&flags[..flags.len() - 1], &[url]].concat();
+        run(&mut command(&dir, &server, &flags))
+    };
+    let several = Shelf::default()
+        .file("me/mine/a.pth", "a")
+        .file("me/mine/b.pth", "b");
+    for (shelf, word) in [
+        (
+            several,
+            "has several models, \"a.pth\", \"b.pth\"; name one",
+        ),
+        (
+            Shelf::default().file("me/mine/a.txt", "a"),
+            "no file of a model",
+        ),
+    ] {
+        let (code, said) = ask(shelf, "--model_url=hf://me/mine");
+        assert!(code == Some(1) && said.contains(word), "{said}");
+        assert!(
+            said.contains("--model_url") && said.contains("hf://me/mine"),
+            "{said}"
+        );
+    }
+    // One file is the model, whatever it is called.
+    let whole = fs::read(golden("model_5.2.pth")).unwrap();
+    let (code, said) = ask(
+        Shelf::default().file("me/mine/v2.pth", whole),
+        "--model_url=hf://me/mine",
+    );
+    assert!(
+        code == Some(0) && said.contains("has its model in v2.pth"),
+        "{said}"
+    );
+    // Of data it cannot be told.
+    let (code, said) = ask(Shelf::default(), "--data_url=hf://me/mine");
+    assert!(
+        code == Some(2) && said.contains("--data_url: names no file"),
+        "{said}"
+    );
+}
+
+#[test]
 fn without_an_address_a_part_that_lacks_is_named() {
     let dir = Dir::new();
     let path = format!("m/{LIST}");

@@ -8,7 +8,7 @@ use clap::Args;
 use super::DEFAULTS;
 use crate::cli::values::{not_empty, rows_file};
 use crate::cli::{Exit, usage};
-use crate::fetch::{Dataset, Remote};
+use crate::fetch::{Address, AddressError, Dataset, Remote};
 use crate::setting::{DATA_URL, MODEL_URL, Setting};
 use crate::train::Options;
 
@@ -20,8 +20,8 @@ pub struct FileArgs {
     #[arg(long, default_value_os_t = DEFAULTS.model.clone(), value_name = "FILE")]
     model_location: PathBuf,
 
-    /// Where the model is to be had when the file is not there: https://, hf://owner/name/file,
-    /// b2://bucket/file, file://
+    /// Where the model is to be had when the file is not there: https://, hf://owner/name or
+    /// hf://owner/name/file, b2://bucket/file, file://
     #[arg(long, default_value = "", value_name = "URL")]
     model_url: String,
 
@@ -133,6 +133,12 @@ fn remote(setting: Setting, address: String) -> Result<Option<Remote>, Exit> {
         return Ok(None);
     };
     match address.parse() {
+        // Which of a repository's files is the model can be told, and nothing else.
+        Ok(Address::HubModel { .. }) if setting != MODEL_URL => Err(usage(&format!(
+            "--{}: {}",
+            setting.name(),
+            AddressError::HubPath
+        ))),
         Ok(address) => Ok(Some(Remote::Url { setting, address })),
         // The text is not quoted, since it may hold a password.
         Err(error) => Err(usage(&format!("--{}: {error}", setting.name()))),

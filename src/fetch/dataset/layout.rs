@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::Dataset;
 use super::pattern::Patterns;
 use super::table_format::TableFormat;
-use crate::fetch::address::MAIN;
+use crate::fetch::address::{MAIN, RepoKind};
 use crate::fetch::hub::{CONVERTED, Hub, RepoInfo};
 use crate::setting::DATASET_SPLIT;
 
@@ -28,7 +28,7 @@ pub struct Chosen {
 
 /// Chooses the files of a split.
 pub fn choose(hub: &Hub, dataset: &Dataset, split: &str) -> Result<Chosen> {
-    let info = hub.dataset(&dataset.repo, &dataset.revision)?;
+    let info = hub.repository(RepoKind::Dataset, &dataset.repo, &dataset.revision)?;
     chosen(&info, dataset, split, || hub.converted(&dataset.repo))
 }
 
