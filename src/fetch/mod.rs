@@ -3,8 +3,8 @@
 //!
 //! [`obtain`] is the way in. `address` reads addresses, `web` asks over HTTP, `part` holds what has
 //! arrived, `transfer` fills it however often the line breaks; `hub` and `b2` know those services,
-//! `model` finds the file of a repository's model, and `dataset` chooses a dataset's files, whose rows [`crate::container`] reads. A file gets
-//! its name only when all of it is there.
+//! `model` finds the file of a repository's model, and `dataset` chooses a dataset's files, whose
+//! rows [`crate::container`] reads. A file gets its name only when all of it is there.
 //!
 //! Other programs' settings (`HF_TOKEN`, `HTTPS_PROXY`, keys) are read here, and shown nowhere.
 

@@ -88,7 +88,8 @@ pub struct Formatters {
     system_formatter: Template,
 
     /// Text that ends every completion and is learnt with it; answers end there, too, instead of at
-    /// a blank line; without it, where the state was tuned to end. <|rwkv_tokenizer_end_of_text|> is the end-of-text token, here as in formatters
+    /// a blank line; without it, where the state was tuned to end. <|rwkv_tokenizer_end_of_text|> is
+    /// the end-of-text token, here as in formatters
     #[arg(
         long, default_value = typed(&DEFAULTS.formats.end), value_parser = text,
         allow_hyphen_values = true, value_name = "TEXT"
