@@ -86,7 +86,7 @@
 //!
 //! ```text
 //! main > cli > quickstart > convert, inspect, train, sample > report, generate > evaluate,
-//!     state_file > model, data > ops > tensors, tokenizer, fetch > console, container, files,
+//!     state_file > model, data > ops > tensors, tokenizer, fetch > container > console, files,
 //!     setting, system
 //! ```
 //!

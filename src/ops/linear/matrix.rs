@@ -6,7 +6,7 @@ use candle_core::{Device, Result, bail};
 use rayon::prelude::*;
 
 use super::cpu::unit::PARTS;
-use super::cuda;
+use super::gpu_numbers::Numbers;
 use super::quantised::{Form, Quantised};
 use super::row_part::RowPart;
 use super::{ProductType, Weights};
@@ -30,7 +30,7 @@ pub enum Held {
     /// Little-endian numbers, row after row.
     Stored(Bytes),
     Quantised(Quantised),
-    Gpu(cuda::Numbers),
+    Gpu(Numbers),
 }
 
 impl Matrix {
@@ -122,11 +122,11 @@ impl Matrix {
                 let numbers = match &self.held {
                     Held::Stored(data) => {
                         let (element, product) = (self.element, self.product);
-                        let copy = cuda::Numbers::stored(data, element, dims, product, device)?;
+                        let copy = Numbers::stored(data, element, dims, product, device)?;
                         data.leave_memory();
                         copy
                     }
-                    Held::Quantised(numbers) => cuda::Numbers::quantised(numbers, dims, device)?,
+                    Held::Quantised(numbers) => Numbers::quantised(numbers, dims, device)?,
                     Held::Gpu(numbers) => numbers.clone(),
                 };
                 Ok(Self {
@@ -175,7 +175,7 @@ impl Matrix {
     }
 
     /// The numbers as a GPU has them.
-    pub(crate) fn on_gpu(&self) -> Option<&cuda::Numbers> {
+    pub(crate) fn on_gpu(&self) -> Option<&Numbers> {
         match &self.held {
             Held::Gpu(numbers) => Some(numbers),
             Held::Stored(_) | Held::Quantised(_) => None,

@@ -12,6 +12,7 @@
 
 pub(super) mod cpu;
 mod cuda;
+mod gpu_numbers;
 mod matrix;
 mod product;
 pub mod quantised;
@@ -28,7 +29,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 pub use self::cpu::packed::{Packed, PackedOutput, PackedParts, Writer};
 use self::cpu::unit::Unit;
-pub(crate) use self::cuda::NEIGHBOURS;
+pub(crate) use self::gpu_numbers::NEIGHBOURS;
 use self::matrix::Held;
 pub use self::matrix::Matrix;
 pub use self::product::ProductType;
@@ -159,7 +160,7 @@ impl Matrix {
 fn on_gpu<'a>(
     products: &[(&'a Matrix, &'a Rows)],
     side: Side,
-) -> Option<Vec<(&'a cuda::Numbers, &'a Tensor)>> {
+) -> Option<Vec<(&'a gpu_numbers::Numbers, &'a Tensor)>> {
     let of_gpu = |&(matrix, x): &(&'a Matrix, &'a Rows)| match (x, &matrix.held) {
         (Rows::Gpu(x), Held::Gpu(w)) if x.dims() == [1, side.dims(matrix).0] => Some((w, x)),
         _ => None,

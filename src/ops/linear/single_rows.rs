@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use super::cuda::{GpuQuantised, Numbers, SOURCE};
+use super::gpu_numbers::{GpuQuantised, Numbers, SOURCE};
 use crate::ops::cuda::{
     Arg, Grid, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
 };
