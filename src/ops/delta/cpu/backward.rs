@@ -8,7 +8,8 @@ use std::ops::Range;
 use super::super::DeltaViews;
 use super::gradients::{KeyedGradients, TokenInputs};
 use super::matrix::{
-    self, BackwardKeys, BackwardValues, DeltaMatrix, RecallKeys, RecallValues, StoredOrder,
+    self, BackwardKeys, BackwardValues, DeltaMatrix, ForwardAgainKeys, ForwardAgainValues,
+    StoredOrder,
 };
 use super::task::{DeltaTask, Direction, decay, decay_and_slope, product, write};
 use crate::ops::cpu::activations::Activations;
@@ -100,12 +101,12 @@ fn backwards_by<V: Vector, const N: usize>(
             sa: &pass.sa[here.clone()],
         };
         sums.fill([V::zero(); 2]);
-        matrix::retreat(&mut g, &keys, &values, &mut minus_dsa, &mut dv, &mut sums);
+        matrix::backward_step(&mut g, &keys, &values, &mut minus_dsa, &mut dv, &mut sums);
         decay(&x.w[here.clone()], task.decay, &mut w);
 
         let number = (t - task.rows.start) * size;
         for (which, summed) in summed.iter_mut().enumerate() {
-            matrix::summed(&sums, which, &mut summed[number..number + size]);
+            matrix::sum_lanes(&sums, which, &mut summed[number..number + size]);
         }
         // SAFETY: no other task has this head of this sequence, and no other share these columns.
         unsafe {
@@ -127,7 +128,7 @@ fn backwards_by<V: Vector, const N: usize>(
         v: &zero,
         sa: &zero,
     };
-    matrix::retreat(&mut g, &keys, &values, &mut minus_dsa, &mut dv, &mut sums);
+    matrix::backward_step(&mut g, &keys, &values, &mut minus_dsa, &mut dv, &mut sums);
     // SAFETY: no other share has these columns.
     g.write(|at, values| unsafe { write(start_out, at.start, values) });
     summed
@@ -193,14 +194,14 @@ fn forwards_by<V: Vector, const N: usize>(
         let (kk, alpha) = (&x.kk[here.clone()], &x.alpha[here.clone()]);
         product(kk, alpha, &mut b);
         let k = x.k.part_inline(here.clone(), &mut k_scratch);
-        let keys = RecallKeys { w: &w, b: &b, k };
-        let values = RecallValues {
+        let keys = ForwardAgainKeys { w: &w, b: &b, k };
+        let values = ForwardAgainValues {
             minus_dsa: &first.minus_dsa[number],
             sa: &pass.sa[here.clone()],
             v: x.v.part_inline(here.clone(), &mut v_scratch),
             dy: pass.dy.part_inline(here.clone(), &mut dy_scratch),
         };
-        matrix::recall(&mut s, &values, &keys, &mut token.dkk, &mut token.dr);
+        matrix::forward_again_step(&mut s, &values, &keys, &mut token.dkk, &mut token.dr);
         let known = TokenInputs {
             r: x.r.part_inline(here.clone(), &mut r_scratch),
             k,

@@ -56,7 +56,7 @@ fn forward_by<V: Vector, const N: usize>(
         r: &b,
         kk: &x.kk[task.at(task.rows.start)],
     };
-    matrix::advance(&mut s, &keys, &b, &mut sa, &mut y);
+    matrix::forward_step(&mut s, &keys, &b, &mut sa, &mut y);
     for t in task.rows.clone() {
         let (here, ahead) = (task.at(t), task.ahead(Direction::Forwards, t));
         for x in [x.r, x.k, x.v] {
@@ -86,7 +86,7 @@ fn forward_by<V: Vector, const N: usize>(
         let first = here.start + columns.start;
         // SAFETY: no other task has this head of this sequence, and no other share these columns.
         unsafe { write(&out.sa, first, &sa[columns.clone()]) };
-        matrix::advance(&mut s, &keys, v, &mut sa, &mut y);
+        matrix::forward_step(&mut s, &keys, v, &mut sa, &mut y);
         // SAFETY: as above.
         unsafe { write_activations(&out.y, first, &y[columns.clone()]) };
         if columns.start == 0 {

@@ -112,7 +112,7 @@ fn store<V: Vector, const N: usize>(vectors: [V; N], columns: &Range<usize>, row
 
 /// The same numbers with their signs turned.
 #[inline(always)]
-fn turned<V: Vector, const N: usize>(mut vectors: [V; N]) -> [V; N] {
+fn negated<V: Vector, const N: usize>(mut vectors: [V; N]) -> [V; N] {
     for vector in &mut vectors {
         *vector = vector.mul(V::splat(-1.0));
     }
@@ -130,7 +130,7 @@ pub struct ForwardKeys<'a> {
 
 /// S becomes diag(w) S + b^T sa + k^T v; y is r S, and sa becomes that of the token after, -kk S.
 #[inline(always)]
-pub fn advance<V: Vector, const N: usize>(
+pub fn forward_step<V: Vector, const N: usize>(
     s: &mut DeltaMatrix<V, N>,
     keys: &ForwardKeys,
     v: &[f32],
@@ -154,7 +154,7 @@ pub fn advance<V: Vector, const N: usize>(
             }
         }
         store(made, &columns, y);
-        store(turned(held), &columns, sa);
+        store(negated(held), &columns, sa);
     }
 }
 
@@ -179,7 +179,7 @@ pub struct BackwardValues<'a> {
 /// `minus_dsa` holds -dsa of the token after, then -b G. G v and G sa are added to the rows of
 /// `sums`, lane by lane.
 #[inline(always)]
-pub fn retreat<V: Vector, const N: usize>(
+pub fn backward_step<V: Vector, const N: usize>(
     g: &mut DeltaMatrix<V, N>,
     keys: &BackwardKeys,
     values: &BackwardValues,
@@ -210,13 +210,13 @@ pub fn retreat<V: Vector, const N: usize>(
             *sums = [g_v, g_sa];
         }
         store(d_values, &columns, dv);
-        store(turned(d_removed), &columns, minus_dsa);
+        store(negated(d_removed), &columns, minus_dsa);
     }
 }
 
-/// The sums of the lanes of the rows that [`retreat`] added to: G v, and G sa.
+/// The sums of the lanes of the rows that [`backward_step`] added to: G v, and G sa.
 #[inline(always)]
-pub fn summed<V: Vector>(sums: &[[V; 2]], which: usize, out: &mut [f32]) {
+pub fn sum_lanes<V: Vector>(sums: &[[V; 2]], which: usize, out: &mut [f32]) {
     for (sums, out) in sums
         .as_chunks::<LANES>()
         .0
@@ -232,7 +232,7 @@ pub fn summed<V: Vector>(sums: &[[V; 2]], which: usize, out: &mut [f32]) {
 }
 
 /// What a token brings to the rows of S transposed in the second sweep of the backward pass.
-pub struct RecallValues<'a> {
+pub struct ForwardAgainValues<'a> {
     pub minus_dsa: &'a [f32],
     pub sa: &'a [f32],
     pub v: &'a [f32],
@@ -240,7 +240,7 @@ pub struct RecallValues<'a> {
 }
 
 /// What it brings to the columns.
-pub struct RecallKeys<'a> {
+pub struct ForwardAgainKeys<'a> {
     pub w: &'a [f32],
     pub b: &'a [f32],
     pub k: &'a [f32],
@@ -248,10 +248,10 @@ pub struct RecallKeys<'a> {
 
 /// `minus_da` is -S dsa; S becomes diag(w) S + b^T sa + k^T v; `dr` is S dy.
 #[inline(always)]
-pub fn recall<V: Vector, const N: usize>(
+pub fn forward_again_step<V: Vector, const N: usize>(
     s: &mut DeltaMatrix<V, N>,
-    values: &RecallValues,
-    keys: &RecallKeys,
+    values: &ForwardAgainValues,
+    keys: &ForwardAgainKeys,
     minus_da: &mut [f32],
     dr: &mut [f32],
 ) {
