@@ -9,7 +9,7 @@ use candle_core::Tensor;
 
 use crate::console::{Console, harmless};
 use crate::data::Formats;
-use crate::model::{Config, ModelFile, Rwkv};
+use crate::model::{Config, Generation, ModelFile, Rwkv};
 use crate::ops::linear::ProductType;
 use crate::setting::{
     MODEL, PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
@@ -101,12 +101,15 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
     console.line(&format!("state        {format}"));
     match tag {
         Some(tag) => {
-            let model = tag.model.as_deref().unwrap_or("unknown");
             console.line(&format!("written by   {}", printable(&tag.program)));
-            console.line(&format!(
-                "tuned on     the model with the fingerprint {}",
-                printable(model)
-            ));
+            console.line(&match &tag.model {
+                Some(model) => format!(
+                    "tuned on     the {} model with the fingerprint {}",
+                    Generation::of_fingerprint(model),
+                    printable(model)
+                ),
+                None => "tuned on     a model that it does not name".to_string(),
+            });
             for (i, (setting, text)) in tag.texts.iter().flat_map(named).enumerate() {
                 let heading = if i == 0 { "tuned with" } else { "" };
                 let text = harmless(&format!("{text:?}"));

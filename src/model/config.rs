@@ -20,7 +20,7 @@ pub enum Generation {
 pub(super) const SEVEN: &str = "rwkv7-";
 
 impl Generation {
-    /// The generation of a model that has this fingerprint.
+    /// The generation of a model that has this fingerprint, which is one.
     pub fn of_fingerprint(fingerprint: &str) -> Self {
         match fingerprint.starts_with(SEVEN) {
             true => Self::Seven,

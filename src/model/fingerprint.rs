@@ -116,6 +116,13 @@ fn hexadecimal(hasher: Sha256) -> String {
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether it is the fingerprint of a model that this version knows, by its prefix and its hash.
+pub fn is_fingerprint(text: &str) -> bool {
+    let hash = text.strip_prefix(SEVEN).unwrap_or(text);
+    let hash = hash.split('+').next().unwrap_or_default();
+    !hash.is_empty() && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Whether a state that was tuned on the model with the fingerprint `tuned_on` is one for the model
 /// at hand: its weights must be the same. A state that is merged into either makes no difference,
 /// since another takes its place. Earlier versions wrote no hash of the matrices, and the first

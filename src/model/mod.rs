@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use batch::{Batch, FirstRow, Sequence, split};
 pub use config::{Config, Generation, Version};
-pub use fingerprint::is_same_model;
+pub use fingerprint::{is_fingerprint, is_same_model};
 pub use group::{Group, PerGroup};
 pub use notes::also_holds;
 pub use obtain::{must_fetch, obtain};

@@ -1,12 +1,13 @@
 //! What this program writes beside a state's numbers: the format, the model that it was tuned on, and
-//! the texts round what it was tuned on. It is an entry of the zip archive that `torch.load` does not look at, or safetensors'
-//! metadata.
+//! the texts round what it was tuned on. It is an entry of the zip archive that `torch.load` does not
+//! look at, or safetensors' metadata.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::format::Format;
 use crate::data::Formats;
+use crate::model::is_fingerprint;
 use crate::tensors::shown;
 
 /// The name of the tag in a file.
@@ -86,9 +87,14 @@ impl Tag {
             reason: shown(&reason),
         };
         let tag: Self = serde_json::from_slice(text).map_err(|error| broken(error.to_string()))?;
-        match Format::named(&tag.format) {
-            Some(_) => Ok(tag),
-            None => Err(broken(format!("it names the format {}", tag.format))),
+        if Format::named(&tag.format).is_none() {
+            return Err(broken(format!("it names the format {}", tag.format)));
+        }
+        match &tag.model {
+            Some(model) if !is_fingerprint(model) => {
+                Err(broken(format!("it names the model {model}")))
+            }
+            _ => Ok(tag),
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn undo(tensors: &mut [(String, Stored)], container: Container) -> Result<()
         return Ok(());
     };
     undo_of_five(tensors, is_its_type)?;
-    undo_of_seven(tensors, n_embd, is_its_type)
+    undo_in_rwkv7(tensors, n_embd, is_its_type)
 }
 
 fn find<'t>(tensors: &'t [(String, Stored)], name: &str) -> Option<&'t Stored> {
@@ -122,7 +122,7 @@ fn narrowed(tensor: &Stored) -> Option<Stored> {
     })
 }
 
-fn undo_of_seven(
+fn undo_in_rwkv7(
     tensors: &mut [(String, Stored)],
     n_embd: usize,
     is_its_type: bool,
