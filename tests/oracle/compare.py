@@ -84,6 +84,8 @@ PROVOKING = [
     Case("5.0", 3, 128, 64, 6, "ones", True, "{input}"),
     Case("5.2", 3, 128, 32, 4, "zeros", True, "{input}"),
     Case("5.2", 3, 128, 32, 4, "ones", True, "{input}"),
+    Case("7", 2, 256, 64, 8, "zeros", True, "{input}"),
+    Case("7", 2, 256, 64, 8, "ones", True, "{input}"),
 ]
 PROVOKING_SEEDS = 4
 
