@@ -12,7 +12,7 @@ use crate::data::Formats;
 use crate::model::{Config, Generation, ModelFile, Rwkv};
 use crate::ops::linear::ProductType;
 use crate::setting::{
-    MODEL, PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
+    MODEL, PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting, TO,
 };
 use crate::state_file::{self, Format, OtherModel, StateFile, Texts};
 
@@ -47,7 +47,15 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         (Ok(found), _) => {
             if found.format == Format::MODEL {
                 let file = ModelFile::open(path)?;
-                model(&Config::of(&file)?, &file, path, console)?;
+                let config = Config::of(&file)?;
+                model(&config, &file, path, console)?;
+                if config.version.generation() == Generation::Seven {
+                    console.line(&format!(
+                        "note         the rwkv package ignores the state in an RWKV-7 model; convert \
+                         it {TO} {}",
+                        Format::RWKV_LIVE
+                    ));
+                }
             }
             state(&found, console).with_context(|| format!("cannot read {shown}"))?;
             return match against {

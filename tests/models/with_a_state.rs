@@ -127,6 +127,17 @@ fn turned(tensor: &Stored) -> Stored {
 }
 
 #[test]
+fn inspect_says_that_the_rwkv_package_ignores_it_in_rwkv7() {
+    let dir = Dir::new();
+    for (model, ignored) in [("model_5.2.pth", false), ("model_7.pth", true)] {
+        write_pth(&dir.path("m.pth"), merged(model));
+        let said = dir.succeeds(&["inspect", "m.pth"]);
+        assert_eq!(said.contains("ignores the state"), ignored, "{said}");
+        assert!(said.contains("state        model"), "{said}");
+    }
+}
+
+#[test]
 fn base_answers_start_from_it() {
     let dir = Dir::new();
     write_pth(&dir.path("m.pth"), merged("model_5.2.pth"));
