@@ -22,9 +22,9 @@ pub fn catch_quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    QUIET.set(true);
+    let before = QUIET.replace(true);
     let done = panic::catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(false);
+    QUIET.set(before);
     done.map_err(text_of)
 }
 
@@ -47,5 +47,11 @@ mod tests {
         let caught = catch_quietly::<()>(|| panic!("as a {} does", "library"));
         assert_eq!(caught, Err("as a library does".to_string()));
         assert_eq!(catch_quietly::<()>(|| panic!("so")), Err("so".to_string()));
+        // What comes after one within another is still quiet, and what comes after both is not.
+        let within = catch_quietly(|| {
+            let caught = catch_quietly::<()>(|| panic!("so"));
+            (caught.is_err(), QUIET.get())
+        });
+        assert_eq!((within, QUIET.get()), (Ok((true, true)), false));
     }
 }

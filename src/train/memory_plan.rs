@@ -22,15 +22,11 @@ impl Plan {
     pub fn new(model: &Rwkv, recompute: Recompute, rows: usize, free: u64) -> Self {
         let free = free.saturating_sub(model.bytes_aside() as u64);
         let per_row = |intermediates| model.bytes_per_row(intermediates) as u64;
-        // Main memory is for other programs, too, and where it runs out nothing is told.
-        let for_kept = match model.compute().device.is_cpu() {
-            true => free / 2,
-            false => free / 4 * 3,
-        };
+        let for_kept = for_kept(free, model.compute().device.is_cpu());
         Self::with(per_row, recompute, rows, free, for_kept)
     }
 
-    /// `for_kept`: bytes that activations may take for `auto` to keep them.
+    /// `for_kept` as [`for_kept`] gives it.
     fn with(
         bytes: impl Fn(Intermediates) -> u64,
         recompute: Recompute,
@@ -77,6 +73,15 @@ impl Plan {
     }
 }
 
+/// Bytes of the free ones that activations may take for `auto` to keep them. Main memory is for other
+/// programs, too, and running out of it ends the process without an error.
+fn for_kept(free: u64, is_cpu: bool) -> u64 {
+    match is_cpu {
+        true => free / 2,
+        false => free / 4 * 3,
+    }
+}
+
 /// As in "the step is computed again, at most 64 rows at once".
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,7 +108,7 @@ mod tests {
             Intermediates::Recompute => 100,
         };
         let plan = |recompute, rows, free| {
-            let plan = Plan::with(bytes, recompute, rows, free, free / 2);
+            let plan = Plan::with(bytes, recompute, rows, free, for_kept(free, true));
             (plan.intermediates, plan.most_rows)
         };
         let (keep, compute) = (Intermediates::Keep, Intermediates::Recompute);
@@ -123,6 +128,7 @@ mod tests {
         assert_eq!(smaller(keep, 18, &[9, 9, 9, 9]), Some((keep, 9)));
         assert_eq!(smaller(keep, 9, &[9, 9, 9, 9]), Some((compute, 9)));
         assert_eq!(smaller(compute, 9, &[9, 9, 9, 9]), None);
+        assert_eq!(for_kept(100_000, false), 75_000);
         // Nothing free: one row at a time is the least there is.
         assert_eq!(plan(Recompute::Auto, 8, 0), (compute, 1));
     }

@@ -18,8 +18,56 @@ fn products() -> Result<()> {
             (Element::Bf16, Weights::Int8),
             (Element::Bf16, Weights::Nf4),
         ] {
-            for sizes in [[1, 200, 64], [1, 1000, 2080], [7, 33, 200], [130, 96, 448]] {
+            for sizes in [
+                [1, 200, 64],
+                [1, 1000, 2080],
+                [1, 33, 200],
+                [7, 33, 200],
+                [130, 96, 448],
+            ] {
                 products_of(&gpu, store, element, weights, sizes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// More than one kernel takes, of unequal rows, and some of other columns between them.
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn products_of_single_rows_at_once() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        for weights in [Weights::File, Weights::Int8, Weights::Nf4] {
+            let mut sides = Sides::new(&gpu, store);
+            let sizes = [
+                [33, 200],
+                [200, 200],
+                [7, 200],
+                [64, 200],
+                [1, 200],
+                [40, 64],
+                [9, 200],
+            ];
+            let (mut exact, mut on_gpu) = (Vec::new(), Vec::new());
+            for dims @ [_, columns] in sizes {
+                let bytes = stored(&sides.numbers(&dims, -1.0, 1.0)?, Element::Bf16)?;
+                let matrix = |product| {
+                    Matrix::new(bytes.clone().into(), Element::Bf16, dims, product)?
+                        .held_as(weights)
+                };
+                let [x, x_gpu] = sides.activations(&[1, columns])?;
+                exact.push((matrix(ProductType::F32)?, Rows::of(ProductType::F32, &x)?));
+                on_gpu.push((
+                    matrix(store.product)?.on(&gpu)?,
+                    Rows::of(store.product, &x_gpu)?,
+                ));
+            }
+            let each = on_gpu.iter().map(|(matrix, x)| (matrix, x)).collect();
+            let got = Matrix::forward_sensitive_each(each)?;
+            for (((matrix, x), got), dims) in exact.iter().zip(&got).zip(sizes) {
+                let what = format!("{store:?} {weights} {dims:?}");
+                sides.close(&what, &matrix.forward(x)?, got);
             }
         }
     }

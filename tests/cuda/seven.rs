@@ -195,6 +195,43 @@ fn products_of_low_rank() -> Result<()> {
     Ok(())
 }
 
+/// More than one kernel takes, of unequal ranks.
+#[test]
+#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
+fn products_of_low_rank_at_once() -> Result<()> {
+    let gpu = gpu();
+    for store in STORES {
+        let mut sides = Sides::new(&gpu, store);
+        let (channels, mut exact, mut on_gpu) = (96, Vec::new(), Vec::new());
+        for rank in [8, 12, 33, 96, 16] {
+            let a = stored(&sides.numbers(&[channels, rank], -0.1, 0.1)?, Element::Bf16)?;
+            let b = stored(&sides.numbers(&[rank, channels], -0.1, 0.1)?, Element::Bf16)?;
+            let of = |product| -> Result<LowRank> {
+                let matrix = |bytes: &Vec<u8>, dims| {
+                    Matrix::new(bytes.clone().into(), Element::Bf16, dims, product)
+                };
+                Ok(LowRank {
+                    down: matrix(&a, [channels, rank])?,
+                    up: matrix(&b, [rank, channels])?,
+                    activation: Activation::Tanh,
+                })
+            };
+            let [x, x_gpu] = sides.activations(&[1, channels])?;
+            exact.push((of(ProductType::F32)?, Rows::of(ProductType::F32, &x)?));
+            on_gpu.push((
+                of(store.product)?.on(&gpu)?,
+                Rows::of(store.product, &x_gpu)?,
+            ));
+        }
+        let each = on_gpu.iter().map(|(low_rank, x)| (low_rank, x)).collect();
+        for ((low_rank, x), (got, _)) in exact.iter().zip(LowRank::forward_each(each)?) {
+            let what = format!("{store:?} rank {:?}", low_rank.down.dims());
+            sides.close(&what, &low_rank.forward(x)?.0, &got);
+        }
+    }
+    Ok(())
+}
+
 fn low_rank(
     gpu: &Device,
     store: Store,

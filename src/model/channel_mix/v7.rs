@@ -57,7 +57,7 @@ impl ChannelMix {
     }
 
     /// x `[N, C]`, each sequence starting from `shift` `[C]`, to (x plus the channel-mix of it,
-    /// what the backward pass needs).
+    /// what the backward pass needs, the shift after each sequence `[sequences, C]`).
     pub fn forward(
         &self,
         x: &Tensor,

@@ -33,7 +33,7 @@ pub enum Kept {
     V7(v7::Kept),
 }
 
-/// What a text that goes on starts from, of each sequence: the recurrence ends with it in any case.
+/// What a text that goes on starts from, of each sequence; training does not use it.
 pub struct Ends {
     /// `[sequences, C]`.
     pub shift: Tensor,

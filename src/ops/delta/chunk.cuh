@@ -10,7 +10,7 @@ namespace {
 
 // Chunks in shared memory, one for each role.
 constexpr int STAGES = 3;
-// Threads of each role but the last, which has two for each channel of a head.
+// Threads of each role but the one that walks, which has two for each channel of a head.
 constexpr int ROLE = 128;
 
 // ---- Loading: `thread` counts from 0 to ROLE - 1. Each has two neighbouring channels of four
@@ -37,6 +37,7 @@ template <typename T> struct Patch {
 
 // Where a thread's patch lies in a chunk.
 template <int K> struct PatchPlace {
+    static_assert(K % (2 * PATCH_PAIRS) == 0 && K <= 2 * PATCH_PAIRS * ROLE / 32, "every channel has a thread");
     int token, channel;
 
     __device__ explicit PatchPlace(int thread)

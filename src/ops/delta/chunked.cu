@@ -26,8 +26,9 @@
 // f32.
 //
 // A block has a head of a sequence, and its warps have three roles, each with the chunk that the one
-// before is done with: to load it (what is loaded is asked for a chunk ahead), to multiply its rows with
-// each other, and to take the matrix through it, which is all that must be done in order. There each warp has 16 values (or keys) of the head.
+// before is done with: to load its keys, to load its values and multiply its rows with each other, and to
+// take the matrix through it, which is all that must be done in order. What is loaded is asked for a
+// chunk ahead. Of those that walk each warp has 16 values (or keys) of the head.
 //
 // Launches (K = 32 or 64):
 //

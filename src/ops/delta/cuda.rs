@@ -27,13 +27,15 @@ const KEYS_SHARED: [usize; 2] = [
     constant(CHUNKED, "KEYS_SHARED_EACH"),
     constant(CHUNKED, "KEYS_SHARED_MORE"),
 ];
-/// Threads that load a chunk, and as many multiply its rows.
+/// Threads that load a chunk's keys; as many load its values and multiply its rows.
 const ROLE: usize = constant(include_str!("chunk.cuh"), "ROLE");
 /// The mean number of rows of a sequence from which chunks are used: below it, most of the time
 /// would go into filling the line of chunks that a block works on.
 const CHUNKED_FROM: usize = 32;
-/// The largest head of which shared memory holds the chunks on every GPU.
+/// The largest head of which shared memory holds the chunks on every GPU: compute capability 8.6 and
+/// 8.9 have the least for a block.
 const LARGEST_CHUNKED_HEAD: usize = 64;
+const _: () = assert!(KEYS_SHARED[0] * LARGEST_CHUNKED_HEAD + KEYS_SHARED[1] <= 99 << 10);
 
 const GRADIENTS: &str = include_str!("gradients.cu");
 /// Threads that share a head's score.

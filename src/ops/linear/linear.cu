@@ -10,7 +10,7 @@ template <typename W, typename T> __device__ inline void convert(const W* from, 
 
 // ---- How a matrix is held. A warp goes through a row in pieces that are read at once: a holder
 // says how many a row has, loads one, and gives its numbers, eight by eight, with the column of the
-// first; and how many pieces a thread asks for before it uses the first, which hides the way to memory.
+// first; and how many pieces a thread asks for before it uses the first, which hides the memory's latency.
 
 template <typename W> struct Plain {
     const W* numbers;
@@ -135,8 +135,8 @@ template <typename P> __device__ inline P chosen(P first, P second, P third, P f
 
 constexpr int ROWS_PER_BLOCK = 8;
 
-// y = W x for one row x, or several such products, and in the first one + onto, which may be null;
-// summed in f32. Reading W is what it costs. A warp goes through a row of W; the block has x in shared
+// y = W x for one row x, or several such products, summed in f32; the first is added to `onto`, which may
+// be null. Reading W is what it costs. A warp goes through a row of W; the block has x in shared
 // memory, behind the levels of nf4. Grid: (most rows / ROWS_PER_BLOCK, products) blocks of 256; dynamic
 // shared memory: SHARED_LEVELS bytes and x.
 template <typename W, typename T, typename Y>
@@ -145,7 +145,7 @@ __device__ inline void row_product(const W& w, const T* x, const Y* onto, Y* y, 
     if (blockIdx.y > 0) onto = nullptr;
     static_assert(ROWS_PER_BLOCK == 256 / 32, "a row for each warp of a block");
     const int lane = threadIdx.x % 32, pieces = w.pieces();
-    // Beyond the last one, that again, and nothing is written.
+    // Warps beyond the last row compute that row again and write nothing.
     const int own = blockIdx.x * ROWS_PER_BLOCK + threadIdx.x / 32, row = min(own, rows - 1);
     T* shared_x = reinterpret_cast<T*>(dynamic_shared + SHARED_LEVELS);
     float sum = 0.0f;

@@ -113,7 +113,7 @@ impl Matrix {
         self.multiply(dy, Side::Backward, To::Wide)
     }
 
-    /// [`Self::backward_wide`] likewise.
+    /// [`Self::backward_wide`] of several, as [`Self::forward_sensitive_each`].
     pub fn backward_wide_each(products: Vec<(&Self, &Rows)>) -> Result<Vec<Tensor>> {
         if let Some(products) = on_gpu(&products, Side::Backward) {
             return single_rows::multiply_columns(&products);

@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use super::gpu_numbers::{GpuQuantised, Numbers, SOURCE};
 use crate::ops::cuda::{
-    Arg, Grid, constant, gpu, int, launch, output, pointer, pointer_if, suffix,
+    Arg, Grid, constant, gpu, int, launch, output, pointer, pointer_of, suffix,
 };
 use crate::ops::linear::quantised::LEVELS;
 
@@ -77,9 +77,14 @@ impl RowProduct<'_> {
     }
 }
 
-/// Up to [`PRODUCTS`] of one kind, of which the first is added to `onto`.
-pub fn row_products(products: &[RowProduct], onto: Option<&Tensor>) -> Result<()> {
+/// Up to [`PRODUCTS`] of one kind, of which the first is added to `onto`, `[1, rows]`.
+pub(super) fn row_products(products: &[RowProduct], onto: Option<&Tensor>) -> Result<()> {
     let (kernel, columns) = products[0].kind()?;
+    for product in products {
+        if products.len() > PRODUCTS || product.kind()? != (kernel.clone(), columns) {
+            bail!("{} products are no {PRODUCTS} of one kind", products.len());
+        }
+    }
     let mut args = Vec::new();
     match products[0].w {
         Numbers::Plain(_) => args.extend(each(products, |product| match product.w {
@@ -100,7 +105,8 @@ pub fn row_products(products: &[RowProduct], onto: Option<&Tensor>) -> Result<()
     args.extend(each(products, |product| pointer(product.x))?);
     args.extend(each(products, |product| pointer(product.y))?);
     args.extend(each(products, |product| int(product.rows()?))?);
-    args.extend([pointer_if(onto)?, int(columns)?]);
+    let onto = onto.map(|onto| pointer_of(products[0].y.dtype(), onto));
+    args.extend([onto.unwrap_or(Ok(Arg::Pointer(0)))?, int(columns)?]);
     let mut rows = 0;
     for product in products {
         rows = rows.max(product.rows()?);
@@ -130,7 +136,13 @@ impl ColumnProduct<'_> {
 }
 
 /// Up to [`PRODUCTS`] by one kernel.
-pub fn column_products(products: &[ColumnProduct]) -> Result<()> {
+pub(super) fn column_products(products: &[ColumnProduct]) -> Result<()> {
+    let kernel = products[0].kernel()?;
+    for product in products {
+        if products.len() > PRODUCTS || product.kernel()? != kernel {
+            bail!("{} products are no {PRODUCTS} of one kind", products.len());
+        }
+    }
     let mut args = Vec::new();
     args.extend(each(products, |product| pointer(product.w))?);
     args.extend(each(products, |product| pointer(product.x))?);
@@ -146,7 +158,7 @@ pub fn column_products(products: &[ColumnProduct]) -> Result<()> {
         ..Grid::blocks(1)
     };
     // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-    unsafe { launch(gpu(products[0].x)?, &products[0].kernel()?, grid, &args) }
+    unsafe { launch(gpu(products[0].x)?, &kernel, grid, &args) }
 }
 
 /// An argument for each product that a kernel may take; where there are fewer, the first one's again.

@@ -15,6 +15,7 @@ use half::bf16;
 
 use super::errors::OUT_OF_MEMORY;
 use crate::ops::cuda::{Arg, Grid};
+use crate::setting::DEVICE;
 
 /// All kernels, for every GPU from compute capability 8.0 on.
 static KERNELS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"));
@@ -40,9 +41,14 @@ pub unsafe fn launch(gpu: &CudaDevice, kernel: &str, grid: Grid, args: &[Arg]) -
     };
     if config.shared_mem_bytes > SHARED_WITHOUT_ASKING {
         let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        function
-            .set_attribute(most, config.shared_mem_bytes as i32)
-            .w()?;
+        let raised = function.set_attribute(most, config.shared_mem_bytes as i32);
+        raised.map_err(|error| {
+            candle_core::Error::Msg(format!(
+                "{kernel} needs {} bytes of shared memory for a block, which this GPU does not give \
+                 ({error}); use {DEVICE} cpu",
+                config.shared_mem_bytes
+            ))
+        })?;
     }
     let stream = gpu.cuda_stream();
     let mut builder = stream.launch_builder(&function);
