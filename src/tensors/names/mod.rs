@@ -122,7 +122,21 @@ fn before_all(names: &[String]) -> Option<&str> {
         let length = of_model(name).or_else(|| name.find("blocks.0."))?;
         Some(&name[..length])
     });
-    found.find(|start| names.iter().all(|name| name.starts_with(start)))
+    let shared = shared_bytes(names);
+    found.find(|start| start.len() <= shared)
+}
+
+/// With how many of their bytes all names begin alike: found once, since a file may hold so many
+/// names that holding each against all others would not end.
+fn shared_bytes(names: &[String]) -> usize {
+    let Some((first, others)) = names.split_first() else {
+        return 0;
+    };
+    let alike = |name: &String| {
+        let pairs = first.bytes().zip(name.bytes());
+        pairs.take_while(|(one, other)| one == other).count()
+    };
+    others.iter().map(alike).min().unwrap_or(first.len())
 }
 
 fn before_embedding(name: &str) -> Option<&str> {

@@ -59,6 +59,11 @@ fn what_stands_before_all_names_is_taken_off() {
     assert_eq!(names(&state).unwrap(), plain);
     let state = state.map(|name| name.replace("model.", "state_"));
     assert_eq!(names(&state.each_ref().map(String::as_str)).unwrap(), plain);
+    // Many that look like one are looked at once.
+    let mut many: Vec<String> = (0..100_000).map(|i| format!("xblocks.0.{i}")).collect();
+    many.push("other".to_string());
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(names(&many).unwrap(), many);
     // What not all have is no prefix.
     let some = ["token_emb.weight", "blocks.0.ln1.weight"];
     assert_eq!(names(&some).unwrap(), some);
