@@ -82,25 +82,24 @@ fn of_dictionary(value: Value) -> Result<(Tensors, Vec<String>), Error> {
     let Value::Dict(pairs) = value else {
         return Err(Error::NoDictionary);
     };
-    if has_tensors(&pairs) {
-        // As a trainer's counters lie beside a dictionary, they may lie in it.
-        let is_tensor = |(_, value): &(Value, Value)| matches!(value, Value::Tensor(_));
-        let (tensors, beside): (Pairs, Pairs) = pairs.into_iter().partition(is_tensor);
-        return Ok((named_tensors(tensors)?, keys_of(&beside)?));
+    // A trainer's dictionaries beside the model's have other names in them.
+    let is_model =
+        |(_, value): &(Value, Value)| matches!(value, Value::Dict(pairs) if has_embedding(pairs));
+    // Its loss and its random numbers are tensors, too, beside the dictionary of the model's.
+    let is_round_a_model = !has_embedding(&pairs) && pairs.iter().any(is_model);
+    if has_tensors(&pairs) && !is_round_a_model {
+        return of_flat(pairs);
     }
     let is_wrapped =
         |(_, value): &(Value, Value)| matches!(value, Value::Dict(pairs) if has_tensors(pairs));
     let (wrapped, beside): (Pairs, Pairs) = pairs.into_iter().partition(is_wrapped);
-    // A trainer's dictionaries beside the model's have other names in them.
-    let is_model =
-        |(_, value): &(Value, Value)| matches!(value, Value::Dict(pairs) if has_embedding(pairs));
     let models = wrapped.iter().filter(|wrapped| is_model(wrapped)).count();
     let is_chosen = |pair: &(Value, Value)| models == 0 || is_model(pair);
     let (mut chosen, others): (Pairs, Pairs) = wrapped.into_iter().partition(is_chosen);
     match (chosen.pop(), chosen.is_empty()) {
         (Some((_, Value::Dict(pairs))), true) => {
             let others: Pairs = others.into_iter().chain(beside).collect();
-            let (tensors, within) = of_dictionary(Value::Dict(pairs))?;
+            let (tensors, within) = of_flat(pairs)?;
             Ok((
                 tensors,
                 keys_of(&others)?.into_iter().chain(within).collect(),
@@ -115,6 +114,14 @@ fn of_dictionary(value: Value) -> Result<(Tensors, Vec<String>), Error> {
         // Nothing is wrapped: what there is is told, or there is nothing at all.
         (None, _) => Ok((named_tensors(beside)?, Vec::new())),
     }
+}
+
+/// The tensors of a dictionary, and the keys of what else is in it: as a trainer's counters lie
+/// beside a dictionary, they may lie in it.
+fn of_flat(pairs: Pairs) -> Result<(Tensors, Vec<String>), Error> {
+    let is_tensor = |(_, value): &(Value, Value)| matches!(value, Value::Tensor(_));
+    let (tensors, beside): (Pairs, Pairs) = pairs.into_iter().partition(is_tensor);
+    Ok((named_tensors(tensors)?, keys_of(&beside)?))
 }
 
 fn has_tensors(pairs: &[(Value, Value)]) -> bool {

@@ -140,6 +140,16 @@ fn what_is_not_used_is_told_in_one_line() {
         said.contains("also holds epoch, config, of which"),
         "{said}"
     );
+    // A trainer's counters may be tensors themselves.
+    let mut counted = trainer(with(&[]));
+    if let Value::Dict(pairs) = &mut counted {
+        let loss = Value::Tensor(with(&[])[0].1.clone());
+        pairs.insert(0, (text("loss"), loss));
+    }
+    pth::write(&dir.path("m.pth"), &counted).unwrap();
+    let notes: Vec<String> = open(&dir.path("m.pth")).notes().collect();
+    let told = "also holds optimizer, loss, epoch, of which nothing is used";
+    assert!(notes.join("\n").contains(told), "{notes:?}");
     let nested = Value::Dict(vec![(text("checkpoint"), trainer(with(&[])))]);
     pth::write(&dir.path("m.pth"), &nested).unwrap();
     let error = match Rwkv::open(&dir.path("m.pth"), ProductType::F32) {
