@@ -58,7 +58,7 @@ pub fn in_directory(directory: &Path) -> Result<PathBuf, Error> {
 /// `model-00001-of-00002.safetensors`.
 pub fn list_of(part: &Path) -> Option<String> {
     let name = part.file_name()?.to_str()?;
-    let (start, count) = name.split_once("-of-")?;
+    let (start, count) = name.rsplit_once("-of-")?;
     let (model, number) = start.rsplit_once('-')?;
     let (count, end) = count.split_once('.')?;
     let are_numbers = [number, count]

@@ -46,7 +46,8 @@ fn the_parts_of_a_model_are_put_together() {
 type Write = fn(&Path, Tensors);
 
 /// As the hub calls them.
-const HUBS: [(&str, Write); 2] = [
+const HUBS: [(&str, Write); 3] = [
+    ("best-of-both-0000N-of-00003.safetensors", write_safetensors),
     ("model-0000N-of-00003.safetensors", write_safetensors),
     ("pytorch_model-0000N-of-00003.bin", write_pth),
 ];
