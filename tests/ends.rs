@@ -44,7 +44,11 @@ fn a_state_knows_the_end_that_it_was_tuned_with() {
     let formatter = "--prompt_formatter=user: {input}\\n\\nassistant:\u{1b}";
     let end = "--response_end= be\u{1b}[2J";
     let short = ["--max_epochs=0.1", "--tune=wkv"];
-    dir.succeeds(&[&short[..], &[formatter, end]].concat());
+    let others = [
+        "--system_formatter={system}\\n",
+        "--response_formatter={output}",
+    ];
+    dir.succeeds(&[&short[..], &[formatter, end], &others].concat());
     let note =
         "note   answers end at \" be\\u{1b}[2J\", the --response_end that state.pth was tuned with";
     let ask = [PROMPT, "--max_tokens=8"];
@@ -68,6 +72,11 @@ fn a_state_knows_the_end_that_it_was_tuned_with() {
     assert!(run.status.success() && told.contains(note), "{told}");
     let other = "state.pth was tuned with another --prompt_formatter, \"user: {input}\\n\\nassistant:\\u{1b}\"";
     assert!(told.contains(other), "{told}");
+    let others = [
+        "another --system_formatter, \"{system}\\n\"\n",
+        "another --response_formatter, \"{output}\"\n",
+    ];
+    assert!(others.iter().all(|other| told.contains(other)), "{told}");
 
     // It stays through a conversion, and is shown without its control codes.
     let tool = |arguments: &[&str]| {

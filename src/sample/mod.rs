@@ -23,7 +23,8 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{
-    KEEP_CR, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, SAVE_FILENAME,
+    KEEP_CR, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, RESPONSE_FORMATTER,
+    SAVE_FILENAME, SYSTEM_FORMATTER,
 };
 use crate::state_file::{self, OtherModel};
 use crate::system::signals::Listener;
@@ -148,16 +149,26 @@ fn as_tuned(options: &Options, console: &Console) -> Result<Options> {
     let Some(texts) = texts else {
         return Ok(options);
     };
-    let formatter = match &options.ask {
-        Ask::Prompt(_) => None,
-        Ask::Prompts { formats, .. } => Some(&formats.prompt),
-        Ask::Interactive { formatter } => Some(formatter),
-    };
     let tuned = &texts.prompt_formatter;
-    if formatter.is_some_and(|formatter| formatter.to_string() != *tuned) {
-        console.line(&format!(
-            "note   {state} was tuned with another {PROMPT_FORMATTER}, {tuned:?}"
-        ));
+    let used = match &options.ask {
+        Ask::Prompt(_) => Vec::new(),
+        Ask::Prompts { formats, .. } => vec![
+            (PROMPT_FORMATTER, &formats.prompt, tuned),
+            (
+                RESPONSE_FORMATTER,
+                &formats.response,
+                &texts.response_formatter,
+            ),
+            (SYSTEM_FORMATTER, &formats.system, &texts.system_formatter),
+        ],
+        Ask::Interactive { formatter } => vec![(PROMPT_FORMATTER, formatter, tuned)],
+    };
+    for (setting, formatter, tuned) in used {
+        if formatter.to_string() != *tuned {
+            console.line(&format!(
+                "note   {state} was tuned with another {setting}, {tuned:?}"
+            ));
+        }
     }
     let end = &texts.response_end;
     if options.end == End::State && !end.is_empty() {
