@@ -99,7 +99,7 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
         }
     }
     if let Some(name) = file.names().find(|name| is_lora(name)) {
-        let name = shown(name);
+        let name = shown(file.spelt(name));
         ensure!(
             file.has("emb.weight"),
             "it has {name}: it is a LoRA and no model; merge it into its model, and give the result"
