@@ -131,7 +131,12 @@ fn inspect_says_that_the_rwkv_package_ignores_it_in_rwkv7() {
     let dir = Dir::new();
     for (model, ignored) in [("model_5.2.pth", false), ("model_7.pth", true)] {
         write_pth(&dir.path("m.pth"), merged(model));
-        let said = dir.succeeds(&["inspect", "m.pth"]);
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_state-tune"))
+            .current_dir(dir.path(""))
+            .args(["inspect", "m.pth"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(run.stdout).unwrap();
         assert_eq!(said.contains("ignores the state"), ignored, "{said}");
         assert!(said.contains("state        model"), "{said}");
     }
