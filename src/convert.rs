@@ -85,8 +85,8 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             if texts.as_ref() != other.texts() {
                 texts = None;
                 console.line(&format!(
-                    "note   {input} and {} were not tuned with the same formatters and \
-                     {RESPONSE_END}: {} says nothing of them",
+                    "note   {input} and {} do not name the same formatters and {RESPONSE_END}: {} \
+                     names none",
                     path.display(),
                     options.output.display()
                 ));

@@ -118,7 +118,7 @@ fn a_state_knows_the_end_that_it_was_tuned_with() {
         "--to=state",
         "--mix=0.5",
     ];
-    assert!(tool(&mixed).contains("were not tuned with the same formatters and --response_end"));
+    assert!(tool(&mixed).contains("do not name the same formatters and --response_end"));
     assert!(!tool(&["inspect", "n.pth"]).contains("tuned with"));
     // One that was tuned without an end answers as ever.
     let said = dir.succeeds(&[&ask[..], &["--save_filename=other.pth"]].concat());

@@ -72,6 +72,14 @@ impl RowProduct<'_> {
         Ok((format!("row_products_{held}_{x}_{y}"), columns))
     }
 
+    /// What W is held as: its numbers, or its codes and their scales.
+    fn parts(&self) -> Vec<&Tensor> {
+        match self.w {
+            Numbers::Plain(w) => vec![w],
+            Numbers::Quantised(GpuQuantised { codes, scales, .. }) => vec![codes, scales],
+        }
+    }
+
     fn rows(&self) -> Result<usize> {
         Ok(self.w.dims()?[0])
     }
@@ -86,21 +94,11 @@ pub(super) fn row_products(products: &[RowProduct], onto: Option<&Tensor>) -> Re
         }
     }
     let mut args = Vec::new();
-    match products[0].w {
-        Numbers::Plain(_) => args.extend(each(products, |product| match product.w {
-            Numbers::Plain(w) => pointer(w),
-            Numbers::Quantised(_) => bail!("products of two kinds"),
-        })?),
-        Numbers::Quantised(first) => {
-            let parts: [fn(&GpuQuantised) -> &Tensor; 2] = [|w| &w.codes, |w| &w.scales];
-            for part in parts {
-                args.extend(each(products, |product| match product.w {
-                    Numbers::Plain(_) => bail!("products of two kinds"),
-                    Numbers::Quantised(w) => pointer(part(w)),
-                })?);
-            }
-            args.push(pointer(&first.levels)?);
-        }
+    for part in 0..products[0].parts().len() {
+        args.extend(each(products, |product| pointer(product.parts()[part]))?);
+    }
+    if let Numbers::Quantised(first) = products[0].w {
+        args.push(pointer(&first.levels)?);
     }
     args.extend(each(products, |product| pointer(product.x))?);
     args.extend(each(products, |product| pointer(product.y))?);

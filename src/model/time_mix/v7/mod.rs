@@ -134,7 +134,7 @@ impl TimeMix {
             + size_of::<f32>() * ((low_rank + 1) * n_embd + inner + n_head)
     }
 
-    /// The matrices of low rank.
+    /// The matrices of low rank: decay, rate, gate, and a later layer's value residual.
     fn low_rank(&self) -> impl Iterator<Item = &LowRank> {
         let residual = self.residual.as_ref().map(|residual| &residual.gate);
         let always = [&self.decay, &self.rate, &self.gate];
@@ -151,8 +151,7 @@ impl TimeMix {
         let Mixes { r, w, k, v, a, g } = &self.mixes;
         let product = self.output.product();
         let shift = self.shift(vec![r, w, k, v, a, g], offsets);
-        let shifted = shift.forward(&input.x, &start.att_shift, product)?;
-        let Shifted { mixed, ends: shift } = shifted;
+        let Shifted { mixed, ends: shift } = shift.forward(&input.x, &start.att_shift, product)?;
         let products = vec![
             (&self.receptance, &mixed[0]),
             (&self.key, &mixed[2]),
@@ -162,15 +161,8 @@ impl TimeMix {
             .try_into()
             .expect("one for each");
         let [r, kappa, nu] = made;
-        let mut low_rank = vec![
-            (&self.decay, &mixed[1]),
-            (&self.rate, &mixed[4]),
-            (&self.gate, &mixed[5]),
-        ];
-        if let Some(Residual { gate, .. }) = &self.residual {
-            low_rank.push((gate, &mixed[3]));
-        }
-        let made = LowRank::forward_each(low_rank)?.into_iter();
+        let rows = [&mixed[1], &mixed[4], &mixed[5], &mixed[3]];
+        let made = LowRank::forward_each(self.low_rank().zip(rows).collect())?.into_iter();
         drop(mixed);
         let mut made = made.map(|(y, inner)| LowRankOutput { y, inner });
         let mut next = || made.next().expect("one for each");
