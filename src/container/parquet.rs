@@ -1,22 +1,23 @@
 //! Parquet: each row as a JSON object with all of its columns.
 //!
-//! The reader trusts what a file says of itself, and some files are hostile: so how deep a schema
-//! is, and what its [`pages`] unpack to, is looked at before it begins, and its panics are errors.
+//! The reader trusts what a file says of itself, and some files are hostile: so its
+//! [`description`], what its [`pages`] unpack to and how many lengths they hold ([`deltas`]) are
+//! looked at before it begins, and its panics are errors.
 
+mod deltas;
+mod description;
 mod pages;
 mod row;
+mod thrift;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::Duration;
 
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::SerializedFileReader;
 use parquet::record::reader::RowIter;
-use parquet::schema::types::{Type, TypePtr};
+use parquet::schema::types::TypePtr;
 
 use super::Take;
 use super::bounded::LONGEST_ROW;
@@ -26,8 +27,8 @@ use crate::system::quiet::catch_quietly;
 /// Rows held in memory at once.
 const BATCH: usize = 32;
 
-/// The deepest schema. A list in a structure is three levels; each costs some kilobytes of stack.
-const DEEPEST: usize = 100;
+/// The longest description, in bytes: 16 MiB. Each may come to some fifty in memory.
+const LONGEST: u32 = 16 << 20;
 
 /// Gives each row to `take`, as JSON.
 pub fn each<E: From<ContainerError>>(file: File, take: Take<'_, E>) -> Result<(), E> {
@@ -63,58 +64,34 @@ fn open(file: &File) -> Result<(RowIter<'static>, TypePtr), ContainerError> {
     Ok((rows, schema))
 }
 
-/// What the file says of itself, if its schema is not too deep.
-///
-/// Schemas are read, and dropped, by recursion. A level takes five bytes of the file's end or more
-/// and less than two kilobytes of stack, so this happens on a thread whose stack suffices. It is left
-/// to itself if it does not come to an end.
+/// What the file says of itself, once that is looked at: schemas are read, and dropped, by recursion.
 fn metadata(mut file: &File) -> Result<ParquetMetaData, ContainerError> {
     let mut end = [0; 8];
-    let all = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    if all < end.len() {
+    let all = file.metadata()?.len();
+    if all < end.len() as u64 {
         return Err(ContainerError::DamagedParquet);
     }
     file.seek(SeekFrom::End(-8))?;
     file.read_exact(&mut end)?;
     let [a, b, c, d, ..] = end;
-    let len = all.min(u32::from_le_bytes([a, b, c, d]) as usize);
-    let file = file.try_clone()?;
-    let read = move || -> Result<ParquetMetaData, ContainerError> {
-        let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
-        let depth = depth(metadata.file_metadata().schema());
-        match depth > DEEPEST {
-            true => {
-                let what = format!("schema is {depth} levels deep; at most {DEEPEST} are read");
-                Err(ContainerError::HostileParquet { what })
-            }
-            false => Ok(metadata),
-        }
-    };
-    let stack = (8 << 20) + len.saturating_mul(400);
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new().stack_size(stack).spawn(move || {
-        // Nobody listens any more where it took too long.
-        let _ = sender.send(guarded(read));
-    })?;
-    // A list of a billion elements takes no bytes where each of them is nothing, and the reader
-    // counts them one by one.
-    let patience = Duration::from_secs(5 + (len >> 20) as u64);
-    receiver.recv_timeout(patience).unwrap_or_else(|error| {
-        Err(match error {
-            RecvTimeoutError::Disconnected => ContainerError::DamagedParquet,
-            RecvTimeoutError::Timeout => ContainerError::HostileParquet {
-                what: format!("description of {len} bytes takes longer than {patience:?} to read; is it damaged?"),
-            },
-        })
-    })
-}
-
-fn depth(schema: &Type) -> usize {
-    let inner = match schema.is_group() {
-        true => schema.get_fields().iter().map(|field| depth(field)).max(),
-        false => None,
-    };
-    1 + inner.unwrap_or(0)
+    let len = u32::from_le_bytes([a, b, c, d]);
+    if u64::from(len) > all - 8 {
+        return Err(ContainerError::DamagedParquet);
+    }
+    if len > LONGEST {
+        let what = format!(
+            "description takes {} MiB, where at most {} are read; write the file again with larger \
+             row groups",
+            len >> 20,
+            LONGEST >> 20
+        );
+        return Err(ContainerError::HostileParquet { what });
+    }
+    let mut bytes = vec![0; len as usize];
+    file.seek(SeekFrom::End(-8 - i64::from(len)))?;
+    file.read_exact(&mut bytes)?;
+    description::check(&bytes)?;
+    Ok(ParquetMetaDataReader::new().parse_and_finish(file)?)
 }
 
 /// Does `work` with the Parquet reader, which panics on some damaged files: that is an error here.

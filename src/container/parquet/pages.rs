@@ -14,12 +14,15 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::super::bounded::LONGEST_ROW;
 use super::super::error::ContainerError;
+use super::deltas;
+use super::description::STATISTICS;
+use super::thrift::{Fields, Kind, Thrift, odd, wire};
 
 /// The most memory that the pages of a row group may take at once, in bytes: 1 GiB. Writers aim at
 /// one MiB a page, and make larger ones of long texts.
 const MOST: u64 = 1 << 30;
 
-/// The memory of a value of a dictionary, beside its bytes.
+/// The memory of a value of a dictionary or of a list, beside its bytes.
 const VALUE: u64 = 32;
 
 /// How deep a header may be: its own structures are three levels.
@@ -28,10 +31,26 @@ const DEEPEST: usize = 16;
 /// Refuses a file whose pages need more memory than rows should, or whose dictionaries hold more
 /// than a row may: each row may repeat one.
 pub fn check(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerError> {
-    for group in metadata.row_groups() {
+    let groups = metadata.row_groups().iter();
+    let columns = groups.clone().flat_map(|group| group.columns());
+    let claimed = columns.map(|column| u128::from(column.byte_range().1));
+    // Otherwise the same pages would be looked at again and again.
+    if claimed.sum::<u128>() > u128::from(file.metadata()?.len()) {
+        let what = "columns take more bytes than the file has; is it damaged?".to_owned();
+        return Err(ContainerError::HostileParquet { what });
+    }
+    let mut with_deltas = Vec::new();
+    for group in groups {
         let mut needed = 0_u64;
         for column in group.columns() {
-            let Needs { dictionary, page } = needs(file, column)?;
+            let Needs {
+                dictionary,
+                page,
+                has_deltas,
+            } = needs(file, column)?;
+            if has_deltas {
+                with_deltas.push((column, group.num_rows()));
+            }
             if dictionary > LONGEST_ROW as u64 {
                 let what = format!(
                     "column {} has a dictionary of {dictionary} bytes, which may repeat in every \
@@ -52,7 +71,10 @@ pub fn check(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerErr
             return Err(ContainerError::HostileParquet { what });
         }
     }
-    Ok(())
+    // Now that each page is known to go into memory.
+    with_deltas
+        .into_iter()
+        .try_for_each(|(column, rows)| deltas::check(file, column, rows))
 }
 
 /// What a column of a row group takes.
@@ -62,6 +84,8 @@ struct Needs {
     dictionary: u64,
     /// Its dictionaries and its largest page, as they lie in memory.
     page: u64,
+    /// Whether a page holds lengths as differences.
+    has_deltas: bool,
 }
 
 fn needs(file: &File, column: &ColumnChunkMetaData) -> Result<Needs, ContainerError> {
@@ -72,11 +96,12 @@ fn needs(file: &File, column: &ColumnChunkMetaData) -> Result<Needs, ContainerEr
     let mut bytes = BufReader::new(file);
     bytes.seek(SeekFrom::Start(at))?;
     while at < end {
-        let mut header = Header {
+        let mut thrift = Thrift {
             bytes: (&mut bytes).take(end - at),
         };
-        let page = header.page().map_err(damaged)?;
-        at = end - header.bytes.limit() + page.packed;
+        let page = header(&mut thrift).map_err(damaged)?;
+        at = end - thrift.bytes.limit() + page.packed;
+        needs.has_deltas |= deltas::ENCODINGS.contains(&page.encoding);
         let mut unpacked = page.unpacked;
         if may_lie(column.compression(), page.packed) {
             let body = (&mut bytes).take(page.packed);
@@ -86,7 +111,11 @@ fn needs(file: &File, column: &ColumnChunkMetaData) -> Result<Needs, ContainerEr
             let packed = i64::try_from(page.packed).map_err(|_| ContainerError::DamagedParquet)?;
             bytes.seek_relative(packed)?;
         }
-        let memory = page.packed.saturating_add(unpacked);
+        let mut memory = page.packed.saturating_add(unpacked);
+        // A row may have all that the page has.
+        if column.column_descr().max_rep_level() > 0 {
+            memory = memory.saturating_add(page.values.saturating_mul(VALUE));
+        }
         match page.kind {
             DICTIONARY_PAGE => {
                 needs.dictionary = needs.dictionary.max(unpacked);
@@ -139,155 +168,77 @@ struct Page {
     /// The bytes of its body, as they are in the file, and in memory.
     packed: u64,
     unpacked: u64,
-    /// How many values it holds.
+    /// How many values it holds, and by which encoding.
     values: u64,
+    encoding: u64,
     /// How many bytes at its beginning are not packed.
     levels: u64,
 }
 
 const DICTIONARY_PAGE: i32 = 2;
 
-/// Kinds of fields in Thrift's compact protocol.
-const STOP: u8 = 0;
-const TRUE: u8 = 1;
-const FALSE: u8 = 2;
-const BYTE: u8 = 3;
-const I16: u8 = 4;
-const I32: u8 = 5;
-const I64: u8 = 6;
-const DOUBLE: u8 = 7;
-const BINARY: u8 = 8;
-const LIST: u8 = 9;
-const SET: u8 = 10;
-const STRUCT: u8 = 12;
+/// The fields of headers of data pages, of either version, and of dictionaries'.
+const DATA: Fields = &[
+    (1, Kind::I32),
+    (2, Kind::I32),
+    (3, Kind::I32),
+    (4, Kind::I32),
+    (5, Kind::Record(STATISTICS)),
+];
+const DICTIONARY: Fields = &[(1, Kind::I32), (2, Kind::I32), (3, Kind::Flag)];
+const DATA_2: Fields = &[
+    (1, Kind::I32),
+    (2, Kind::I32),
+    (3, Kind::I32),
+    (4, Kind::I32),
+    (5, Kind::I32),
+    (6, Kind::I32),
+    (7, Kind::Flag),
+    (8, Kind::Record(STATISTICS)),
+];
 
-/// A page's header, as it is read.
-struct Header<R> {
-    bytes: io::Take<R>,
-}
-
-impl<R: BufRead> Header<R> {
-    fn page(&mut self) -> io::Result<Page> {
-        let mut page = Page::default();
-        let (mut id, mut last) = (0, 0);
-        while let Some(kind) = self.field(&mut id)? {
-            match (id, kind) {
-                (1, I32) => page.kind = self.int()?,
-                (2, I32) => page.unpacked = self.size()?,
-                (3, I32) => page.packed = self.size()?,
-                // Of data, of a dictionary, and of data in the second version.
-                (5 | 7 | 8, STRUCT) => {
-                    let mut inner = 0;
-                    while let Some(kind) = self.field(&mut inner)? {
-                        match (inner, kind) {
-                            (1, I32) => page.values = self.size()?,
-                            (5 | 6, I32) if id == 8 => page.levels += self.size()?,
-                            (1, _) => return Err(odd()),
-                            (_, kind) => self.skip(kind, DEEPEST)?,
-                        }
+/// Reads a page's header.
+fn header(thrift: &mut Thrift<impl BufRead>) -> io::Result<Page> {
+    let mut page = Page::default();
+    let (mut id, mut last) = (0, 0);
+    while let Some(wire) = thrift.field(&mut id)? {
+        let size = |number: i64| u64::try_from(i32::try_from(number).ok()?).ok();
+        match (id, wire) {
+            (1, wire::I32) => page.kind = i32::try_from(thrift.zigzag()?).map_err(|_| odd())?,
+            (2, wire::I32) => page.unpacked = size(thrift.zigzag()?).ok_or_else(odd)?,
+            (3, wire::I32) => page.packed = size(thrift.zigzag()?).ok_or_else(odd)?,
+            (4, wire::I32) => thrift.skip(wire, DEEPEST)?,
+            (5 | 7 | 8, wire::STRUCT) => {
+                let (fields, encoding) = match id {
+                    5 => (DATA, 2),
+                    7 => (DICTIONARY, 2),
+                    _ => (DATA_2, 4),
+                };
+                let mut is_odd = false;
+                thrift.record(fields, DEEPEST, &mut |inner, number| {
+                    let size = size(number);
+                    is_odd |= size.is_none();
+                    let size = size.unwrap_or(0);
+                    match inner {
+                        1 => page.values = size,
+                        5 | 6 => page.levels += size,
+                        inner if inner == encoding => page.encoding = size,
+                        _ => {}
                     }
+                })?;
+                if is_odd {
+                    return Err(odd());
                 }
-                (1..=3 | 5 | 7 | 8, _) => return Err(odd()),
-                (_, kind) => self.skip(kind, DEEPEST)?,
             }
-            // Each once, and in their order: of two, the reader may take the other.
-            if id <= last {
-                return Err(odd());
-            }
-            last = id;
+            (6, wire::STRUCT) => thrift.skip(wire, DEEPEST)?,
+            (1..=8, _) => return Err(odd()),
+            (_, wire) => thrift.skip(wire, DEEPEST)?,
         }
-        Ok(page)
-    }
-
-    /// The kind of the next field, with its number in `id`; `None` at the structure's end.
-    fn field(&mut self, id: &mut i32) -> io::Result<Option<u8>> {
-        let byte = self.byte()?;
-        let (kind, further) = (byte & 0xf, i32::from(byte >> 4));
-        if kind == STOP {
-            return Ok(None);
-        }
-        // The long way to write a number is for fields far apart, of which there are none.
-        if further == 0 {
+        // Each once, and in their order: of two, the reader may take the other.
+        if id <= last {
             return Err(odd());
         }
-        *id += further;
-        Ok(Some(kind))
+        last = id;
     }
-
-    fn byte(&mut self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.bytes.read_exact(&mut byte)?;
-        Ok(byte[0])
-    }
-
-    /// A number in groups of seven bits, of 64 at most.
-    fn varint(&mut self) -> io::Result<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(odd())
-    }
-
-    fn int(&mut self) -> io::Result<i32> {
-        let number = self.varint()?;
-        // Signs alternate: 0, -1, 1, -2, ...
-        i32::try_from((number >> 1) as i64 ^ -((number & 1) as i64)).map_err(|_| odd())
-    }
-
-    fn size(&mut self) -> io::Result<u64> {
-        u64::try_from(self.int()?).map_err(|_| odd())
-    }
-
-    /// Passes over a value of this kind.
-    fn skip(&mut self, kind: u8, depth: usize) -> io::Result<()> {
-        let depth = depth.checked_sub(1).ok_or_else(odd)?;
-        match kind {
-            TRUE | FALSE => Ok(()),
-            BYTE => self.byte().map(drop),
-            I16 | I32 | I64 => self.varint().map(drop),
-            DOUBLE => self.pass_by(8),
-            BINARY => {
-                let len = self.varint()?;
-                self.pass_by(len)
-            }
-            LIST | SET => {
-                let byte = self.byte()?;
-                let count = match byte >> 4 {
-                    15 => self.varint()?,
-                    few => u64::from(few),
-                };
-                // A truth value is a byte here.
-                let kind = match byte & 0xf {
-                    TRUE | FALSE => BYTE,
-                    kind => kind,
-                };
-                (0..count).try_for_each(|_| self.skip(kind, depth))
-            }
-            STRUCT => {
-                let mut id = 0;
-                while let Some(kind) = self.field(&mut id)? {
-                    self.skip(kind, depth)?;
-                }
-                Ok(())
-            }
-            _ => Err(odd()),
-        }
-    }
-
-    fn pass_by(&mut self, count: u64) -> io::Result<()> {
-        let passed = io::copy(&mut (&mut self.bytes).take(count), &mut io::sink())?;
-        match passed == count {
-            true => Ok(()),
-            false => Err(odd()),
-        }
-    }
-}
-
-fn odd() -> io::Error {
-    io::ErrorKind::InvalidData.into()
+    Ok(page)
 }

@@ -165,8 +165,87 @@ fn a_page_that_would_fill_the_memory_is_refused_before_it_is_unpacked() {
 }
 
 #[test]
-fn a_description_that_takes_for_ever_is_given_up() {
-    // A list of two billion elements of no bytes.
-    let endless = include_bytes!("../../../tests/data/endless.parquet");
-    refuses(endless, &["description of", "takes longer than 5s"]);
+fn a_description_that_claims_more_than_it_has_is_refused() {
+    for (content, words) in [
+        // A list of two billion elements of no bytes, a minute's work.
+        (
+            &include_bytes!("../../../tests/data/endless.parquet")[..],
+            "damaged",
+        ),
+        // An element of the schema with a hundred million children, for which no memory suffices.
+        (
+            include_bytes!("../../../tests/data/claimed_children.parquet"),
+            "damaged",
+        ),
+    ] {
+        let begun = std::time::Instant::now();
+        refuses(content, &[words]);
+        assert!(begun.elapsed().as_secs() < 2);
+    }
+}
+
+const DELTAS: [&[u8]; 2] = [
+    include_bytes!("../../../tests/data/deltas_1.parquet"),
+    include_bytes!("../../../tests/data/deltas_2.parquet"),
+];
+
+#[test]
+fn lengths_that_are_written_as_differences_are_read_and_counted_first() {
+    for content in DELTAS {
+        let rows = read(content).unwrap().1;
+        assert_eq!(rows.len(), 200);
+        let wanted = r#"{"input":"question 002","output":"answer 002","tags":["t0","t1"]}"#;
+        assert_eq!(rows[2].1, wanted);
+        assert!(
+            rows[7]
+                .1
+                .starts_with(r#"{"input":null,"output":"answer 007""#)
+        );
+        // Blocks of 128 lengths in four parts: then comes how many lengths there are, in two bytes.
+        let starts = [0x80, 1, 4];
+        let places = content.windows(3).enumerate();
+        let places: Vec<usize> = places
+            .filter(|(_, w)| *w == starts)
+            .map(|(at, _)| at)
+            .collect();
+        assert_eq!(places.len(), 4);
+        for at in places {
+            let most = [0xff, 0x7f];
+            refuses(
+                [&content[..at + 3], &most, &content[at + 5..]].concat(),
+                &["the Parquet file is damaged"],
+            );
+        }
+    }
+}
+
+#[test]
+fn columns_that_lie_on_each_other_are_refused() {
+    // The size of the first column in the description: a field's kind, and the size.
+    let content = DELTAS[0];
+    let size = |number: u64| {
+        [
+            0x16_u8,
+            0x80 | (number << 1 & 0x7f) as u8,
+            (number >> 6) as u8,
+        ]
+    };
+    let own = {
+        use ::parquet::file::metadata::ParquetMetaDataReader;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        let read = ParquetMetaDataReader::new()
+            .parse_and_finish(&file)
+            .unwrap();
+        size(read.row_group(0).column(1).byte_range().1)
+    };
+    let at = content
+        .windows(3)
+        .rposition(|window| window == own)
+        .unwrap();
+    let most = size(8191);
+    refuses(
+        [&content[..at], &most, &content[at + 3..]].concat(),
+        &["take more bytes than the file has"],
+    );
 }
