@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::console::Console;
+use crate::data::typed::AROUND_DATA;
 use crate::data::{Example, Formats, dataset};
 use crate::evaluate;
 use crate::files;
-use crate::model::{Generation, Rwkv, State};
+use crate::model::{Generation, Rwkv, State, with_way_out};
 use crate::ops::linear::ProductType;
-use crate::setting::{DATA_PATH, FOLD, MODEL, RESPONSE_END, TO, TUNE};
-use crate::state_file::{self, Format, Origin, OtherModel, StateFile};
+use crate::setting::{DATA_PATH, FOLD, MODEL, RESPONSE_END, Setting, TO, TUNE};
+use crate::state_file::{self, Format, Origin, OtherModel, StateFile, Texts};
 use crate::tensors::Element;
 
 /// What to convert, and to what.
@@ -40,8 +41,10 @@ pub struct Options {
     pub scale: f64,
     /// Examples on which to measure what a format loses.
     pub data: Option<PathBuf>,
-    /// How the examples become text.
+    /// How the examples become text, unless the state says it.
     pub formats: Formats,
+    /// The texts of the formats that hold whatever the state says.
+    pub typed: Vec<Setting>,
     /// Whether the states may have been tuned on another model of the same shape.
     pub other_model: OtherModel,
 }
@@ -51,6 +54,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     let target = check_output(options)?;
     let model = options.model.as_ref();
     let model = model.map(|path| Rwkv::open(path, ProductType::F32));
+    let model = model.map(|model| model.map_err(|error| with_way_out(error, "IN")));
     let model = model.transpose()?;
     if let Some(model) = &model {
         for note in model.notes() {
@@ -105,7 +109,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         _ => state,
     };
 
-    tell_losses(options, model.as_ref(), &state, console)?;
+    tell_losses(options, model.as_ref(), &state, texts.as_ref(), console)?;
     // The model that the user names, or that the files name.
     let fingerprint = model
         .as_ref()
@@ -207,6 +211,7 @@ fn tell_losses(
     options: &Options,
     model: Option<&Rwkv>,
     state: &State,
+    texts: Option<&Texts>,
     console: &Console,
 ) -> Result<()> {
     let lost = options.to.loses(state)?;
@@ -226,7 +231,14 @@ fn tell_losses(
         ));
         return Ok(());
     };
-    let read = dataset::read(data, &options.formats)?;
+    let mut formats = options.formats.clone();
+    let told = texts.map(|texts| texts.put_into(&mut formats, &options.typed));
+    let told = told.transpose().context("cannot use the state's formatters")?;
+    let read = dataset::read(data, &formats)?;
+    let told = told.unwrap_or_default().into_iter();
+    for line in told.chain(formats.told(&AROUND_DATA)) {
+        console.line(&format!("note   {line}"));
+    }
     console.line(&read.notes.to_string());
     let mut examples = read.examples;
     // Behind an empty prompt, a soft prompt alone predicts the first token: there would be nothing

@@ -32,8 +32,10 @@ pub struct Against {
     pub model: PathBuf,
     /// Examples by whose loss to tell which way the state's matrices stand.
     pub data: Option<PathBuf>,
-    /// How the examples become text.
+    /// How the examples become text, unless the state says it.
     pub formats: Formats,
+    /// The texts of the formats that hold whatever the state says.
+    pub typed: Vec<Setting>,
     /// Whether the state may have been tuned on another model of the same shape.
     pub other_model: OtherModel,
 }
@@ -77,10 +79,17 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             );
             model(&config, &file, path, console)
         }
-        Err(why_no_model) => bail!(
-            "{shown} can be used neither as a state ({why_no_state}) nor as a model \
-             ({why_no_model:#})"
-        ),
+        Err(why_no_model) => {
+            let why_no_state = why_no_state.to_string();
+            match why_no_model.chain().any(|cause| cause.to_string() == why_no_state) {
+                // No file of tensors at all.
+                true => bail!("{shown} can be used neither as a state nor as a model: {why_no_state}"),
+                false => bail!(
+                    "{shown} can be used neither as a state ({why_no_state}) nor as a model \
+                     ({why_no_model:#})"
+                ),
+            }
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl Args {
             tool,
         } = self;
         if let Some(tool) = tool {
-            return tool.understand();
+            return tool.understand(matches);
         }
         let mut options = train::Options::default();
         training.put_into(&mut options);

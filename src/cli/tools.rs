@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Arg, Args, Subcommand};
+use clap::{Arg, ArgMatches, Args, Subcommand};
 use clap_complete::Shell;
 
 use super::args::Formatters;
 use super::values::{one_of, other_model, positive, rows_file, share};
 use super::{Command, Exit, command, usage};
 use crate::model::Generation;
+use crate::setting::Setting;
 use crate::state_file::{FORMATS, Format};
 use crate::{convert, inspect, quickstart};
 
@@ -125,8 +126,12 @@ pub struct Convert {
 }
 
 impl Tool {
-    /// What the program is asked to do.
-    pub fn understand(self) -> Result<Command, Exit> {
+    /// What the program is asked to do. `matches` tells a default from a value that was given.
+    pub fn understand(self, matches: &ArgMatches) -> Result<Command, Exit> {
+        let typed = || {
+            let own = matches.subcommand();
+            own.map_or(Vec::new(), |(_, matches)| Formatters::typed(matches))
+        };
         match self {
             Self::Quickstart { folder, generation } => Ok(Command::Quickstart {
                 options: quickstart::Options { folder, generation },
@@ -134,9 +139,9 @@ impl Tool {
             Self::Completions { shell } => Err(Exit::Shown(completions(shell))),
             Self::Man => Err(Exit::Shown(manual())),
             Self::Inspect(inspect) => Ok(Command::Inspect {
-                options: Box::new(inspect.options()),
+                options: Box::new(inspect.options(typed())),
             }),
-            Self::Convert(convert) => convert.options().map(|options| Command::Convert {
+            Self::Convert(convert) => convert.options(typed()).map(|options| Command::Convert {
                 options: Box::new(options),
             }),
         }
@@ -172,7 +177,7 @@ fn manual() -> String {
 }
 
 impl Inspect {
-    fn options(self) -> inspect::Options {
+    fn options(self, typed: Vec<Setting>) -> inspect::Options {
         let Self {
             file,
             model,
@@ -186,6 +191,7 @@ impl Inspect {
                 model,
                 data: data_path,
                 formats: formatters.formats(),
+                typed,
                 other_model: other_model(force),
             }),
         }
@@ -193,7 +199,7 @@ impl Inspect {
 }
 
 impl Convert {
-    fn options(self) -> Result<convert::Options, Exit> {
+    fn options(self, typed: Vec<Setting>) -> Result<convert::Options, Exit> {
         let Self {
             files,
             to,
@@ -234,6 +240,7 @@ impl Convert {
             scale: state_scale,
             data: data_path,
             formats: formatters.formats(),
+            typed,
             other_model: other_model(force),
         })
     }

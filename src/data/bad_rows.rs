@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::error::DataError;
+use super::example::Example;
 use super::jsonl;
 use super::words::{counted, shortened};
 use crate::setting::SKIP_BAD;
@@ -78,8 +79,7 @@ pub fn read<T>(
     rows.notes = jsonl::each(path, take)?;
     rows.blank = last - count;
     rows.bad.others = count - rows.bad.count;
-    let is_refused = on_bad_row == OnBadRow::Refuse || rows.bad.others == 0;
-    if is_refused && rows.bad.count > 0 {
+    if rows.bad.must_refuse(on_bad_row) {
         let error = anyhow::Error::from(rows.bad);
         return Err(match rows.notes.into_iter().next() {
             Some(note) => error.context(note),
@@ -89,7 +89,42 @@ pub fn read<T>(
     Ok(rows)
 }
 
+/// Takes the examples of a file out of their lists that have a fault, and returns what there is to
+/// say of them.
+pub fn sift<const N: usize>(
+    lists: [&mut Vec<Example>; N],
+    fault: impl Fn(&Example) -> Option<DataError>,
+) -> BadRows {
+    let mut faults = Vec::new();
+    let mut others = 0;
+    for list in lists {
+        list.retain(|example| match fault(example) {
+            Some(error) => {
+                faults.push((example.line, error));
+                false
+            }
+            None => true,
+        });
+        others += list.len();
+    }
+    faults.sort_by_key(|(line, _)| *line);
+    let mut bad = BadRows {
+        others,
+        ..BadRows::default()
+    };
+    for (line, error) in &faults {
+        bad.add(*line, error);
+    }
+    bad
+}
+
 impl BadRows {
+    /// Whether they are reason to refuse the file: leaving them out was not asked for, or there
+    /// are no others.
+    pub fn must_refuse(&self, on_bad_row: OnBadRow) -> bool {
+        self.count > 0 && (on_bad_row == OnBadRow::Refuse || self.others == 0)
+    }
+
     /// How many.
     pub fn count(&self) -> usize {
         self.count

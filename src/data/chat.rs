@@ -16,6 +16,18 @@ use super::line_ends::LineEnds;
 /// Keys by which data sets say whether an answer or a row is learnt: 0 and false, it is not.
 pub const WEIGHTS: [&str; 4] = ["weight", "train", "training", "loss"];
 
+/// Keys under which data sets have what is no text, of a row or of a message.
+pub const MEDIA: [&str; 8] = [
+    "image",
+    "images",
+    "image_url",
+    "image_urls",
+    "video",
+    "videos",
+    "audio",
+    "audios",
+];
+
 /// Messages in the order in which they are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chat {
@@ -153,6 +165,7 @@ impl Chat {
     ) -> Result<(), MessageError> {
         self.unused.extend(message.unused().map(str::to_owned));
         self.has_repeated_keys |= message.has_repeated_keys();
+        message.check_no_media()?;
         match message.speaker()? {
             Speaker::System if self.turns.is_empty() && self.question.is_none() => {
                 self.system.push(message.text()?);

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::advice::{self, KnownKey};
 use crate::container::ContainerError;
-use crate::setting::{DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_FORMATTER, Setting};
+use crate::setting::{DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_FORMATTER, Setting, TUNE};
 
 /// What can be wrong with a data file. The caller knows the path and adds it.
 #[derive(Debug, Error)]
@@ -126,6 +126,17 @@ pub enum DataError {
         /// What the parser says.
         reason: String,
     },
+    /// A conversation is about what is no text.
+    #[error(
+        "line {line}: it has `{key}` beside its conversation, and only text can be learnt; take that \
+         out, or remove the line"
+    )]
+    Media {
+        /// Its line, from 1.
+        line: usize,
+        /// Where it stands.
+        key: &'static str,
+    },
     /// A conversation has nothing that could be learnt.
     #[error(
         "line {line}: no message of the assistant in its `{key}`, so there is nothing to learn \
@@ -168,6 +179,25 @@ pub enum DataError {
     )]
     EmptyCompletion {
         /// The object's line, from 1.
+        line: usize,
+    },
+    /// A token that the model has no number for.
+    #[error("line {line}: token {token} is not among the model's {size} tokens")]
+    UnknownToken {
+        /// The row's line, from 1.
+        line: usize,
+        /// The token.
+        token: u32,
+        /// How many the model has.
+        size: usize,
+    },
+    /// Nothing stands before the only token.
+    #[error(
+        "line {line}: the prompt is empty and the completion a single token, which nothing predicts \
+         without a soft prompt; add softprompt to {TUNE} or remove the line"
+    )]
+    LoneToken {
+        /// The row's line, from 1.
         line: usize,
     },
     /// A text has no part that could be learnt.
@@ -256,9 +286,9 @@ pub enum MessageError {
         "its text is empty, so there is nothing to learn from it; write one, or remove the line"
     )]
     Empty,
-    /// An answer calls a tool, under this key.
+    /// It calls a tool or shows an image, under this key.
     #[error("it has `{0}`, and only text can be learnt; leave that out, or remove the line")]
-    Call(&'static str),
+    NoText(&'static str),
     /// What says whether it is learnt, under this key, says something else.
     #[error(
         "its `{0}` is neither 0 nor 1, false nor true; write 0 to have it read, 1 to have it learnt"

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 
 use super::bad_rows::OnBadRow;
-use super::chat::{AnswerRole, Chat, Turn, WEIGHTS};
+use super::chat::{AnswerRole, Chat, MEDIA, Turn, WEIGHTS};
 use super::error::DataError;
-use super::format::{Content, DataFormat, Purpose, Script, Shape};
+use super::format::{Content, DataFormat, Purpose, Shape};
 use super::jsonl::Row;
 use super::line_ends::LineEnds;
 use super::rendered::{Remark, Rendered, RenderedTurn};
 use super::template::Template;
-use crate::setting::{PROMPT_FORMATTER, RESPONSE_FORMATTER};
+use crate::setting::Setting;
 use crate::tokenizer::Text;
 
 /// What stands between an answer and the next question of a conversation, unless answers have an
@@ -38,6 +38,8 @@ pub struct Formats {
     pub completion_cutoff: Option<usize>,
     /// What becomes of line ends inside values.
     pub line_ends: LineEnds,
+    /// Which of these texts had other line ends when they were typed.
+    pub changed: Vec<Setting>,
     /// What becomes of a file with rows that cannot be used.
     pub on_bad_row: OnBadRow,
 }
@@ -55,6 +57,7 @@ impl Default for Formats {
             prompt_cutoff: None,
             completion_cutoff: None,
             line_ends: LineEnds::Unify,
+            changed: Vec::new(),
             on_bad_row: OnBadRow::Refuse,
         }
     }
@@ -88,13 +91,14 @@ impl Formats {
             }
         }
         let DataFormat::Shape(shape) = rendered.format else {
-            rendered.turns.push(self.plain(row)?);
+            rendered.turns.push(self.turn(row)?);
             if self.prompt.keys().next().is_some() && self.prompt.is_blank(row) {
                 rendered.remarks.insert(Remark::EmptyQuestion);
             }
-            rendered.remark_ends();
+            rendered.remark_texts(self);
             return Ok(rendered);
         };
+        self.check_no_media(row, &rendered)?;
         match shape.read(row, Purpose::Learn)? {
             Content::Chat(mut chat) => {
                 self.read_chat(row, &mut chat, &mut rendered);
@@ -126,7 +130,7 @@ impl Formats {
                 }
             }
         }
-        rendered.remark_ends();
+        rendered.remark_texts(self);
         let key = shape.keys()[0];
         if rendered.turns.is_empty() {
             return Err(DataError::NoAnswer { line, key });
@@ -138,23 +142,6 @@ impl Formats {
         {
             true => Err(DataError::NothingLearnt { line }),
             false => Ok(rendered),
-        }
-    }
-
-    /// The only turn of a row that has the templates' keys.
-    fn plain(&self, row: &Row) -> Result<RenderedTurn, DataError> {
-        let turn = RenderedTurn {
-            prompt: self.prompt.render(row)?,
-            completion: self.response.render(row)?,
-            role: AnswerRole::Learnt,
-        };
-        // A response without a key may be what is wanted.
-        match self.response.keys().next() {
-            Some(key) if self.response.is_blank(row) => Err(DataError::EmptyAnswer {
-                line: row.line(),
-                key: key.to_owned(),
-            }),
-            _ => Ok(turn),
         }
     }
 
@@ -182,14 +169,13 @@ impl Formats {
     pub fn prompt(&self, row: &Row) -> Result<(Vec<Text>, Rendered), DataError> {
         let mut rendered = self.unread(row, Purpose::Answer);
         let remark = |texts: Vec<Text>, mut rendered: Rendered| {
-            if texts.iter().any(Text::has_foreign_end) {
-                rendered.remarks.insert(Remark::ForeignEnd);
-            }
+            rendered.remark_signs(self, &texts);
             Ok((texts, rendered))
         };
         let DataFormat::Shape(shape) = rendered.format else {
             return remark(vec![self.prompt.render(row)?], rendered);
         };
+        self.check_no_media(row, &rendered)?;
         let turns = match shape.read(row, Purpose::Answer)? {
             Content::Chat(mut chat) => {
                 // An open question is the prompt of an answer to come.
@@ -219,6 +205,19 @@ impl Formats {
                 key: shape.keys()[0],
             }),
             false => remark(texts, rendered),
+        }
+    }
+
+    /// Errors for a conversation with an image beside it, which it is most likely about.
+    fn check_no_media(&self, row: &Row, rendered: &Rendered) -> Result<(), DataError> {
+        let conversations = [Shape::Messages, Shape::ShareGpt].map(DataFormat::Shape);
+        let is_there = |key: &&str| row.says_something(key) && !self.uses(key, rendered);
+        match MEDIA.into_iter().find(is_there) {
+            Some(key) if conversations.contains(&rendered.format) => Err(DataError::Media {
+                line: row.line(),
+                key,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -285,54 +284,6 @@ impl Formats {
         let response = (purpose == Purpose::Learn).then_some(&self.response);
         [&self.prompt].into_iter().chain(response)
     }
-
-    /// The prompt and the completion of each turn of a conversation.
-    fn turns(&self, row: &Row, shape: Shape, chat: &Chat) -> Result<Vec<RenderedTurn>, DataError> {
-        for (setting, template, key) in [
-            (PROMPT_FORMATTER, &self.prompt, "input"),
-            (RESPONSE_FORMATTER, &self.response, "output"),
-        ] {
-            // Otherwise the message would be left out without a word.
-            if !template.keys().any(|found| found == key) {
-                return Err(DataError::NoPlace {
-                    line: row.line(),
-                    has: shape.keys()[0],
-                    setting,
-                    key,
-                });
-            }
-        }
-        let mut lead = Text::default();
-        let own = chat.system.iter().map(String::as_str);
-        for system in system_of(row, chat).into_iter().chain(own) {
-            lead.push(&self.system.render_with(row, "system", system)?);
-        }
-        let turn = |turn: &Turn| {
-            let mut prompt = std::mem::take(&mut lead);
-            prompt.push(&self.prompt.render_with(row, "input", &turn.question)?);
-            Ok(RenderedTurn {
-                prompt,
-                completion: self.response.render_with(row, "output", &turn.answer)?,
-                role: turn.role,
-            })
-        };
-        chat.turns.iter().map(turn).collect()
-    }
-
-    /// The turns of a text, without the ends that it has already.
-    fn lines(&self, script: Script) -> Vec<RenderedTurn> {
-        let turn = |(prompt, answer): (String, String)| {
-            // What of the end is text may stand there already; the token cannot.
-            let end = self.end.parts().next().unwrap_or_default();
-            let bare = answer.strip_suffix(end).unwrap_or(&answer);
-            RenderedTurn {
-                prompt: prompt.into(),
-                completion: bare.into(),
-                role: AnswerRole::Learnt,
-            }
-        };
-        script.turns.into_iter().map(turn).collect()
-    }
 }
 
 /// Whether a row says by a key that it is learnt from, or not. A word, as of a split, does not;
@@ -343,7 +294,7 @@ pub fn is_weight(row: &Row, key: &str) -> bool {
 }
 
 /// The system message that a row has beside a conversation without one.
-fn system_of<'a>(row: &'a Row, chat: &Chat) -> Option<&'a str> {
+pub(super) fn system_of<'a>(row: &'a Row, chat: &Chat) -> Option<&'a str> {
     let text = row.text_of("system").filter(|_| chat.system.is_empty());
     text.filter(|text| !text.trim().is_empty())
 }

@@ -41,6 +41,17 @@ enum Field {
     NotText(&'static str),
 }
 
+impl Field {
+    fn says_something(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.trim().is_empty(),
+            Self::Json(json) => says_something(json),
+            Self::Scalar(_) => true,
+            Self::NotText(_) => false,
+        }
+    }
+}
+
 impl Row {
     /// Reads one line (`line` is its number, for errors). Of equal keys the last counts, as in
     /// Python. A bare array of messages is taken as the value of `messages`.
@@ -179,14 +190,13 @@ impl Row {
 
     /// The keys whose values say something.
     pub fn keys_with_values(&self) -> impl Iterator<Item = &str> {
-        let has_value = |(_, value): &&(String, Field)| match value {
-            Field::Text(text) => !text.trim().is_empty(),
-            Field::Json(json) => says_something(json),
-            Field::Scalar(_) => true,
-            Field::NotText(_) => false,
-        };
-        let some = self.values.iter().filter(has_value);
+        let some = self.values.iter().filter(|(_, value)| value.says_something());
         some.map(|(key, _)| key.as_str())
+    }
+
+    /// Whether the value of a key says something.
+    pub fn says_something(&self, key: &str) -> bool {
+        self.value(key).is_some_and(Field::says_something)
     }
 
     /// The keys under which the row has something, for a message.

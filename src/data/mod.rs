@@ -2,8 +2,8 @@
 //!
 //! [`jsonl`] reads rows, `members` and `json` their keys and values; [`format`] knows the shapes that
 //! rows have, with the conversations in them ([`chat`]); [`formats`] makes prompts and completions of
-//! a row, by [`template`]s, with [`line_ends`] of one kind ([`rendered`]), and [`example`] tokenises
-//! them.
+//! a row (`turns`), by [`template`]s, with [`line_ends`] of one kind ([`rendered`]), and [`example`]
+//! tokenises them; [`typed`] has what to tell of the templates themselves.
 //! [`dataset`] does all that for a file, and keeps what there is to say of it ([`notes`],
 //! [`bad_rows`]); [`survey`] tells what the examples are like, [`held_out`] puts some aside, and
 //! [`walk`] chooses which come next. [`error`] is what can be wrong with a row, `advice` what to do
@@ -26,6 +26,8 @@ pub mod notes;
 pub mod rendered;
 pub mod survey;
 pub mod template;
+mod turns;
+pub mod typed;
 pub mod walk;
 pub mod words;
 

@@ -9,6 +9,8 @@
 //! One thing Python has not: `{?text {key} text}` is left out where the row has nothing under the
 //! key, as Alpaca's rows often have no input.
 
+mod own_text;
+
 use std::fmt;
 use std::iter::Peekable;
 

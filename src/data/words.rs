@@ -8,6 +8,15 @@ pub fn counted(count: usize, thing: &str) -> String {
     }
 }
 
+/// Several things, the last one after "and".
+pub fn joined(things: &[impl ToString]) -> String {
+    let things: Vec<String> = things.iter().map(ToString::to_string).collect();
+    match things.as_slice() {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        few => few.concat(),
+    }
+}
+
 /// A text, or its first characters.
 pub fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

@@ -1,12 +1,15 @@
 //! Addresses of files: what `--model_url` and `--data_url` take.
 
+mod hub;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use percent_encoding::percent_decode_str;
 use thiserror::Error;
 use url::Url;
+
+use crate::setting::HUGGINGFACE_DATASET;
 
 /// Where one file is to be had.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,7 +18,7 @@ pub enum Address {
     Web(Url),
     /// `hf://owner/name/path`, or the page of a file on the Hugging Face hub.
     Hub(HubFile),
-    /// `hf://owner/name`: the model in a repository of the hub, whatever its file is called.
+    /// `hf://owner/name`, or the repository's page: the model in it, whatever its file is called.
     HubModel {
         /// `owner/name`.
         repo: String,
@@ -101,12 +104,20 @@ pub enum AddressError {
         "names no file of the repository; use hf://owner/name/file or hf://datasets/owner/name/file"
     )]
     HubPath,
-    /// An address of the hub that is not of a file: the page of a repository, for instance.
+    /// An address of the hub that is neither of a file nor of a model's repository.
     #[error(
-        "is not the page of a file; on the hub's page of the file wanted, copy the address of its \
-         download link"
+        "is the page of no file; name the file by hf://owner/name/file or hf://datasets/owner/name/file"
     )]
     HubPage,
+    /// The page of a dataset's repository.
+    #[error(
+        "is the page of a dataset; name it by {HUGGINGFACE_DATASET} {repo}, or a file of it by \
+         hf://datasets/{repo}/file"
+    )]
+    HubDataset {
+        /// `owner/name`.
+        repo: String,
+    },
     /// `b2://` is followed by a bucket alone, or by nothing.
     #[error("names no file; use b2://bucket/file")]
     B2,
@@ -128,11 +139,11 @@ impl FromStr for Address {
             "http" | "https" => {
                 let url = Url::parse(text)?;
                 match url.host_str() {
-                    Some("huggingface.co" | "www.huggingface.co" | "hf.co") => hub_page(&url),
+                    Some("huggingface.co" | "www.huggingface.co" | "hf.co") => hub::page(&url),
                     _ => Ok(Self::Web(url)),
                 }
             }
-            "hf" => hub_path(rest),
+            "hf" => hub::path(rest),
             "b2" => match rest.split_once('/') {
                 Some((bucket, key)) if !bucket.is_empty() && is_plain(key) => Ok(Self::B2 {
                     bucket: bucket.to_string(),
@@ -150,75 +161,6 @@ impl FromStr for Address {
             _ => Err(AddressError::NoScheme),
         }
     }
-}
-
-/// `[datasets/]owner/name[@revision]/path`, as other tools of the hub spell it; or the repository of
-/// a model alone.
-fn hub_path(text: &str) -> Result<Address, AddressError> {
-    let (kind, text) = match text.strip_prefix("datasets/") {
-        Some(rest) => (RepoKind::Dataset, rest),
-        None => (RepoKind::Model, text),
-    };
-    let mut parts = text.split('/');
-    let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    let (name, revision) = match name.split_once('@') {
-        Some((name, start)) => (name, revision(start, &mut parts)),
-        None => (name, MAIN.to_string()),
-    };
-    let path: Vec<&str> = parts.collect();
-    if kind == RepoKind::Model && path.is_empty() {
-        let repo = format!("{owner}/{name}");
-        return match is_plain(&repo) && is_plain(&revision) {
-            true => Ok(Address::HubModel { repo, revision }),
-            false => Err(AddressError::HubPath),
-        };
-    }
-    let file = hub_file(kind, owner, name, revision, &path);
-    file.map(Address::Hub).ok_or(AddressError::HubPath)
-}
-
-/// `/[datasets/]owner/name/resolve/revision/path`; what a browser shows under `blob` is fetched
-/// under `resolve`.
-fn hub_page(url: &Url) -> Result<Address, AddressError> {
-    let decoded: Vec<String> = url
-        .path_segments()
-        .into_iter()
-        .flatten()
-        .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
-        .collect();
-    let mut parts = decoded.iter().map(String::as_str).peekable();
-    let kind = if parts.next_if_eq(&"datasets").is_some() {
-        RepoKind::Dataset
-    } else {
-        RepoKind::Model
-    };
-    let (owner, name) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    if !matches!(parts.next(), Some("resolve" | "blob" | "raw")) {
-        return Err(AddressError::HubPage);
-    }
-    let revision = revision(parts.next().unwrap_or(""), &mut parts);
-    hub_file(kind, owner, name, revision, &parts.collect::<Vec<_>>())
-        .map(Address::Hub)
-        .ok_or(AddressError::HubPage)
-}
-
-/// A revision is one part of the address, but for `refs/pr/1` and `refs/convert/parquet`.
-fn revision<'a>(start: &str, rest: &mut impl Iterator<Item = &'a str>) -> String {
-    if start != "refs" {
-        return start.to_string();
-    }
-    let (kind, name) = (rest.next().unwrap_or(""), rest.next().unwrap_or(""));
-    format!("refs/{kind}/{name}")
-}
-
-fn hub_file(
-    kind: RepoKind,
-    owner: &str,
-    name: &str,
-    revision: String,
-    path: &[&str],
-) -> Option<HubFile> {
-    HubFile::new(kind, format!("{owner}/{name}"), revision, path.join("/"))
 }
 
 /// Whether every part of a path is a plain name, so that the path cannot leave its directory.

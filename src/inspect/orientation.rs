@@ -8,9 +8,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::Against;
 use crate::console::Console;
+use crate::data::typed::AROUND_DATA;
 use crate::data::{Example, Formats, dataset};
 use crate::evaluate;
-use crate::model::{Rwkv, State};
+use crate::model::{Rwkv, State, with_way_out};
 use crate::ops::linear::ProductType;
 use crate::setting::{DATA_PATH, FROM, MODEL, TO, TRANSPOSE};
 use crate::state_file::{self, Format, Order};
@@ -50,10 +51,12 @@ pub fn tell(
     against: &Against,
     console: &Console,
 ) -> Result<()> {
-    let data = against.data.as_deref();
-    let examples = data.map(|data| some_examples(data, &against.formats, console));
-    let examples = examples.transpose()?;
-    let model = Rwkv::open(&against.model, ProductType::F32)?;
+    let examples = match &against.data {
+        Some(data) => Some(some_examples(data, &formats(path, against, console)?, console)?),
+        None => None,
+    };
+    let model = Rwkv::open(&against.model, ProductType::F32)
+        .map_err(|error| with_way_out(error, "FILE"))?;
     for note in model.notes() {
         console.line(&format!("note         {note}"));
     }
@@ -134,6 +137,22 @@ fn verdict([alone, as_it_is, turned_round]: [f64; 3]) -> Verdict {
 fn is_equal(state: &State, turned: &State) -> Result<bool> {
     let apart = (&state.wkv - &turned.wkv)?.abs()?.max_all()?;
     Ok(apart.to_scalar::<f32>()? == 0.0)
+}
+
+/// How the examples become text: as what the state was tuned on did, but for what was typed.
+fn formats(state: &Path, against: &Against, console: &Console) -> Result<Formats> {
+    let mut formats = against.formats.clone();
+    let texts = || -> Result<Vec<String>, state_file::Error> {
+        match state_file::texts(state)? {
+            Some(texts) => texts.put_into(&mut formats, &against.typed),
+            None => Ok(Vec::new()),
+        }
+    };
+    let told = { texts }().with_context(|| format!("cannot use the state {}", state.display()))?;
+    for line in told.into_iter().chain(formats.told(&AROUND_DATA)) {
+        console.line(&format!("note         {line}"));
+    }
+    Ok(formats)
 }
 
 /// Some examples from all over a file, and which in words. Errors when none has a prompt: behind an

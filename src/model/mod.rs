@@ -37,6 +37,7 @@ pub use fingerprint::{is_fingerprint, is_same_model};
 pub use group::{Group, PerGroup};
 pub use notes::also_holds;
 pub use obtain::{must_fetch, obtain};
+pub use other_models::with_way_out;
 pub use reader::Reader;
 pub use state::{LayerState, State};
 pub use weights::ModelFile;

@@ -3,11 +3,23 @@
 
 use std::fmt;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 
 use super::ModelFile;
-use crate::setting::{INIT, SAVE_FILENAME};
 use crate::tensors::shown;
+
+/// Why a file that was named as a model is none, where it is or may be a state.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoModel(pub(super) String);
+
+/// An error with the way out, if a state was named as the model: `by` is how a state is named there.
+pub fn with_way_out(error: anyhow::Error, by: impl fmt::Display) -> anyhow::Error {
+    match error.chain().any(|cause| cause.is::<NoModel>()) {
+        true => anyhow!("{error:#}; name the model that it belongs to, and the state by {by}"),
+        false => error,
+    }
+}
 
 /// RWKV-7's bonus, `[H, K]`, which no other generation has by this name.
 pub const BONUS_7: &str = "blocks.0.att.r_k";
@@ -22,6 +34,15 @@ pub fn is_seven(file: &ModelFile) -> bool {
 pub fn in_layer(name: &str) -> Option<&str> {
     let (_, rest) = name.strip_prefix("blocks.")?.split_once('.')?;
     Some(rest)
+}
+
+/// Whether some tensors of a model, under RWKV's names as far as these go, may be of one of RWKV's:
+/// none lies in a part of a layer that RWKV's have not, and one lies where they have some.
+fn may_be_rwkvs(file: &ModelFile) -> bool {
+    let begins = |name: &str, parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
+    let is_foreign = |part| !begins(part, &["att.", "ffn.", "ln0.", "ln1.", "ln2."]);
+    let known = |name: &str| in_layer(name).is_some() || begins(name, &["emb.", "ln_out.", "head."]);
+    !file.names().filter_map(in_layer).any(is_foreign) && file.names().any(known)
 }
 
 /// Whether a layer of RWKV-7 has no such tensor. A model may have a state merged into it.
@@ -87,8 +108,8 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
         bail!("this is an RWKV-{version} model; state-tune tunes RWKV-5 (5.0, 5.1, 5.2) and RWKV-7")
     };
     let has = |name: &str| file.has(&format!("blocks.0.att.{name}"));
-    // Which model some tensors of one are of may not show.
-    if file.is_part() {
+    // Which RWKV model some tensors of one are of may not show; that they are of another family does.
+    if file.is_part() && may_be_rwkvs(file) {
         for name in [
             "emb.weight",
             "blocks.0.att.ln_x.weight",
@@ -143,10 +164,7 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
     let of_states = ["att.time_state", "att.wkvstate"];
     let is_of_state = |name: &str| of_states.iter().any(|end| name.ends_with(end));
     if !file.has("emb.weight") && file.names().any(is_of_state) {
-        bail!(
-            "it holds a state and no model; name the model that it belongs to, and the state by \
-             {INIT} or {SAVE_FILENAME}"
-        );
+        bail!(NoModel("it holds a state and no model".to_owned()));
     }
     // Some of a model: what it lacks is told.
     if file

@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
+use super::other_models::NoModel;
 use crate::files::Mapping;
 use crate::ops::Compute;
 use crate::ops::linear::Matrix;
-use crate::setting::{INIT, SAVE_FILENAME};
 use crate::tensors::{self, Element, Error, Named, Stored, TensorFile};
 
 /// A `.pth` or `.safetensors` file of named tensors, or several that make up one model.
@@ -55,10 +55,9 @@ impl ModelFile {
                     list: tensors::list_of(path),
                 })
             }
-            Err(error @ Error::NoDictionary) => bail!(
-                "{error}; if it is a state, name the model that it belongs to, and it by {INIT} or \
-                 {SAVE_FILENAME}"
-            ),
+            Err(error @ Error::NoDictionary) => {
+                bail!(NoModel(format!("{error}, and may be a state")))
+            }
             Err(error) => Err(error.into()),
         };
         read().with_context(|| format!("cannot read the model {}", path.display()))

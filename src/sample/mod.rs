@@ -15,6 +15,7 @@ use crate::console::Console;
 use crate::data::Formats;
 use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
+use crate::data::typed;
 use crate::fetch::Remote;
 use crate::generate::{FinishReason, Settings, Talk};
 use crate::model::{self, Rwkv, State};
@@ -23,7 +24,7 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{
-    KEEP_CR, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, RESPONSE_FORMATTER,
+    MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, RESPONSE_FORMATTER,
     SAVE_FILENAME, SYSTEM_FORMATTER,
 };
 use crate::state_file::{self, OtherModel};
@@ -41,6 +42,8 @@ pub struct Options {
     pub state: PathBuf,
     /// What is answered.
     pub ask: Ask,
+    /// What to tell of the texts that were typed round the prompts, a line each.
+    pub told: Vec<String>,
     /// What becomes of line ends in a prompt that is typed.
     pub line_ends: LineEnds,
     /// How a token is drawn, and what ends an answer unless the state says it.
@@ -108,6 +111,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
         Ask::Prompts { .. } => &console.beside_output(),
         Ask::Prompt(_) | Ask::Interactive { .. } => console,
     };
+    for line in &options.told {
+        beside.line(&format!("note   {line}"));
+    }
     let options = &as_tuned(options, beside)?;
     let settings = &options.settings;
     match &options.ask {
@@ -117,13 +123,17 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
                 "{PROMPT} is empty; give the model something to answer"
             );
             let mut prompt = prompt.clone();
-            if options.line_ends.apply(&mut prompt) {
-                console.line(&format!(
-                    "note   CR LF and CR became LF in {PROMPT}; {KEEP_CR} keeps them"
-                ));
+            let is_changed = options.line_ends.apply(&mut prompt);
+            let prompt = Text::typed(&prompt);
+            let notes = [
+                is_changed.then(|| typed::new_line_ends(&[PROMPT])).flatten(),
+                typed::foreign_signs([(PROMPT, &prompt)]),
+            ];
+            for line in notes.into_iter().flatten() {
+                console.line(&format!("note   {line}"));
             }
             let loaded = load(options, console)?;
-            return show_both(&loaded, &Text::typed(&prompt), settings, console);
+            return show_both(&loaded, &prompt, settings, console);
         }
         Ask::Prompts { path, formats } => {
             let prompts = prompts::read(path, formats, beside)?;
@@ -192,7 +202,8 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
     if let Some(note) = note {
         console.line(&format!("note   {note}"));
     }
-    let model = Rwkv::open(&options.model, &compute)?;
+    let model = Rwkv::open(&options.model, &compute)
+        .map_err(|error| model::with_way_out(error, SAVE_FILENAME))?;
     for note in model.notes() {
         console.line(&format!("note   {note}"));
     }

@@ -7,8 +7,14 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::format::Format;
 use crate::data::Formats;
+use crate::data::template::Template;
+use crate::data::words::joined;
 use crate::model::is_fingerprint;
+use crate::setting::{
+    PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
+};
 use crate::tensors::shown;
+use crate::tokenizer::Text;
 
 /// The name of the tag in a file.
 pub const NAME: &str = "state-tune.json";
@@ -52,6 +58,50 @@ impl Texts {
             system_formatter: formats.system.to_string(),
             response_end: formats.end.to_string(),
         }
+    }
+}
+
+impl Texts {
+    /// Puts them into formats, but for those of the settings that were typed. Returns what to tell
+    /// of that, a line each. Errors when one is no template.
+    pub fn put_into(&self, formats: &mut Formats, typed: &[Setting]) -> Result<Vec<String>, Error> {
+        let Self {
+            prompt_formatter,
+            response_formatter,
+            system_formatter,
+            response_end,
+        } = self;
+        let (mut taken, mut told) = (Vec::new(), Vec::new());
+        let mut differs = |setting: Setting, now: String, own: &str| {
+            let is_typed = typed.contains(&setting);
+            if now != own && is_typed {
+                told.push(format!("the state was tuned with another {setting}, {own:?}"));
+            } else if now != own {
+                taken.push(format!("{setting} {own:?}"));
+            }
+            now != own && !is_typed
+        };
+        for (setting, template, own) in [
+            (PROMPT_FORMATTER, &mut formats.prompt, prompt_formatter),
+            (RESPONSE_FORMATTER, &mut formats.response, response_formatter),
+            (SYSTEM_FORMATTER, &mut formats.system, system_formatter),
+        ] {
+            if differs(setting, template.to_string(), own) {
+                *template = Template::parse(own).map_err(|error| Error::Tag {
+                    reason: shown(&format!("its {setting}: {error}")),
+                })?;
+            }
+        }
+        if differs(RESPONSE_END, formats.end.to_string(), response_end) {
+            formats.end = Text::typed(response_end);
+        }
+        if !taken.is_empty() {
+            told.push(format!(
+                "the data are read as the state was tuned, with {}; type others to read them otherwise",
+                joined(&taken)
+            ));
+        }
+        Ok(told)
     }
 }
 

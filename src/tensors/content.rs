@@ -61,11 +61,14 @@ impl Content {
         }
     }
 
-    /// The tensors by the names that the file has, without what lies beside them.
-    pub(super) fn into_stored(self) -> Result<BTreeMap<String, Stored>, Error> {
+    /// The tensors by the names that the file has, and the keys of what lies beside them.
+    pub(super) fn into_stored(self) -> Result<(BTreeMap<String, Stored>, Vec<String>), Error> {
         match self {
-            Self::Safetensors(tensors) => Ok(tensors),
-            Self::Pth(value) => Ok(of_dictionary(value)?.0.into_iter().collect()),
+            Self::Safetensors(tensors) => Ok((tensors, Vec::new())),
+            Self::Pth(value) => {
+                let (tensors, beside) = of_dictionary(value)?;
+                Ok((tensors.into_iter().collect(), beside))
+            }
         }
     }
 }

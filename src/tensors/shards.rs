@@ -102,6 +102,7 @@ pub fn read(
 ) -> Result<Found, Error> {
     let map = weight_map(text)?;
     let (mut all, mut is_safetensors, mut size) = (BTreeMap::new(), true, text.len());
+    let mut others = Vec::new();
     for (file, names) in by_file(&map)? {
         let part = |source| Error::Part {
             file: shown(file),
@@ -111,7 +112,8 @@ pub fn read(
         let (content, bytes) = read(&path).map_err(part)?;
         size = size.saturating_add(bytes);
         is_safetensors &= matches!(content, Content::Safetensors(_));
-        let held = content.into_stored().map_err(part)?;
+        let (held, beside) = content.into_stored().map_err(part)?;
+        others.extend(beside.into_iter().map(|key| format!("{key} (in {file})")));
         if let Some(name) = names.iter().find(|name| !held.contains_key(**name)) {
             return Err(Error::Index(format!(
                 "{} is not in {}, where its list of parts has it; download both again",
@@ -134,7 +136,9 @@ pub fn read(
         false => {
             let pairs = all.into_iter();
             let pairs = pairs.map(|(name, tensor)| (Value::Str(name), Value::Tensor(tensor)));
-            Content::Pth(Value::Dict(pairs.collect()))
+            // They lie beside the tensors here, too.
+            let others = others.into_iter().map(|key| (Value::Str(key), Value::None));
+            Content::Pth(Value::Dict(pairs.chain(others).collect()))
         }
     };
     Ok((content, size))

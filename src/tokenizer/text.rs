@@ -17,27 +17,33 @@ pub const END_OF_TEXT: &str = "<|rwkv_tokenizer_end_of_text|>";
 /// The end-of-text token.
 pub const END_OF_TEXT_TOKEN: u32 = 0;
 
-/// How tokenizers of the field write ends without bars inside the angle brackets.
-const FOREIGN_ENDS: [&str; 3] = ["</s>", "<eos>", "<end_of_turn>"];
+/// How tokenizers of the field write signs without bars inside the angle brackets.
+const FOREIGN_SIGNS: [&str; 5] = [
+    "</s>",
+    "<bos>",
+    "<eos>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+];
 
-/// Whether plain text holds what other tokenizers take for a sign of their own, as <|endoftext|> or
-/// </s>. In World's it is as many tokens as any text.
-fn has_foreign_end(text: &str) -> bool {
-    // DeepSeek's have wide bars.
-    let has_bars = |rest: &str, bar: char| {
-        let name = rest
-            .strip_prefix(['<'])
-            .and_then(|rest| rest.strip_prefix(bar));
-        let name = name.and_then(|name| name.split_once(bar));
-        name.is_some_and(|(name, behind)| {
-            let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
-            is_name && name.len() <= LONGEST_NAME && behind.starts_with('>')
-        })
+/// What other tokenizers take for a sign of their own in plain text, as <|endoftext|> or </s>. In
+/// World's it is as many tokens as any text.
+fn foreign_signs(text: &str) -> impl Iterator<Item = &str> {
+    let with_bars = |rest: &'_ str, bar: char| {
+        let name = rest.strip_prefix('<')?.strip_prefix(bar)?;
+        let (name, behind) = name.split_once(bar)?;
+        let is_name = !name.is_empty() && !name.contains(char::is_whitespace);
+        let is_sign = is_name && name.len() <= LONGEST_NAME && behind.starts_with('>');
+        is_sign.then_some(name.len() + 2 * (1 + bar.len_utf8()))
     };
-    let mut places = memchr_iter(b'<', text.as_bytes()).map(|at| &text[at..]);
-    places.any(|rest| match rest[1..].chars().next() {
-        Some(bar @ ('|' | '\u{ff5c}')) => has_bars(rest, bar),
-        _ => FOREIGN_ENDS.iter().any(|end| rest.starts_with(end)),
+    let places = memchr_iter(b'<', text.as_bytes()).map(|at| &text[at..]);
+    places.filter_map(move |rest| {
+        let len = match rest[1..].chars().next() {
+            // DeepSeek's have wide bars.
+            Some(bar @ ('|' | '\u{ff5c}')) => with_bars(rest, bar)?,
+            _ => FOREIGN_SIGNS.iter().find(|sign| rest.starts_with(**sign))?.len(),
+        };
+        Some(&rest[..len])
     })
 }
 
@@ -91,9 +97,19 @@ impl Text {
         self.as_plain().is_some_and(str::is_empty)
     }
 
-    /// Whether what other tokenizers take for a sign of their own, such as an end, stands in it.
-    pub fn has_foreign_end(&self) -> bool {
-        self.parts().any(has_foreign_end)
+    /// What other tokenizers take for a sign of their own, such as an end.
+    pub fn foreign_signs(&self) -> impl Iterator<Item = &str> {
+        self.parts().flat_map(foreign_signs)
+    }
+
+    /// Whether its last part, behind all tokens, ends so.
+    pub fn ends_with(&self, end: &str) -> bool {
+        self.rest.last().unwrap_or(&self.first).ends_with(end)
+    }
+
+    /// Whether its first part, before any token, begins so.
+    pub fn starts_with(&self, start: &str) -> bool {
+        self.first.starts_with(start)
     }
 
     /// Changes the characters of each part; the tokens between them stay.
@@ -185,7 +201,8 @@ mod tests {
         let verbatim = Text::from(END_OF_TEXT);
         assert_eq!(verbatim.encode(world), world.encode(END_OF_TEXT));
         assert!(!verbatim.encode(world).contains(&0));
-        assert!(verbatim.has_foreign_end() && !Text::typed(END_OF_TEXT).has_foreign_end());
+        assert!(verbatim.foreign_signs().eq([END_OF_TEXT]));
+        assert_eq!(Text::typed(END_OF_TEXT).foreign_signs().next(), None);
     }
 
     #[test]
@@ -199,13 +216,11 @@ mod tests {
             "<|eot_id|>",
             "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
         ] {
-            assert!(
-                Text::from(format!("a < b {sign}\n")).has_foreign_end(),
-                "{sign}"
-            );
+            let text = Text::from(format!("a < b {sign}\n"));
+            assert!(text.foreign_signs().eq([sign]), "{sign}");
         }
         for text in ["a <| b |> c", "<||>", "<s>x</b>", "x |> f <| y", "<"] {
-            assert!(!Text::from(text).has_foreign_end(), "{text}");
+            assert_eq!(Text::from(text).foreign_signs().next(), None, "{text}");
         }
     }
 

@@ -50,7 +50,7 @@ use self::signals::Signals;
 use self::step::RunContext;
 use crate::console::{Console, Progress};
 use crate::files::Lock;
-use crate::model::{self, Rwkv};
+use crate::model;
 pub use crate::ops::adam::Adam;
 use crate::setting::{DRY_RUN, MODEL_URL};
 
@@ -64,8 +64,8 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let outputs = places::outputs(options)?;
     let lock = Arc::new(outputs.lock()?);
     model::obtain(&options.model, options.model_remote.as_ref(), console)?;
-    let model = Rwkv::open(&options.model, &compute)?;
-    prepare::check_examples(&data, options, model.config())?;
+    let model = prepare::model(options, &compute)?;
+    let data = prepare::checked(data, options, model.config(), console)?;
     let replaces = outputs.check(&model, options)?;
     let options = &Options {
         init: Some(options.init.clone().unwrap_or_else(|| Init::of(&model))),
@@ -180,12 +180,12 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
 /// is not fetched.
 pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
     let compute = prepare::device(options, console)?;
-    let data = prepare::survey(options, console)?;
+    let mut data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let model = options.model.display();
     if !model::must_fetch(&options.model, options.model_remote.as_ref()) {
-        let model = Rwkv::open(&options.model, &compute)?;
-        prepare::check_examples(&data, options, model.config())?;
+        let model = prepare::model(options, &compute)?;
+        data = prepare::checked(data, options, model.config(), console)?;
         let replaces = outputs.check(&model, options)?;
         announce::model(options, &model, console)?;
         announce::old_state(options, &outputs, replaces, console);

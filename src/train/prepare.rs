@@ -1,19 +1,20 @@
 //! What a run needs before its first step: a device, data, and a plan.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
 use crate::console::Console;
-use crate::data::{Dataset, Example, Survey, dataset, held_out};
+use crate::data::error::DataError;
+use crate::data::typed::AROUND_DATA;
+use crate::data::{Dataset, Example, Survey, bad_rows, dataset, held_out};
 use crate::fetch::{self, RetryPolicy, Wanted};
-use crate::model::{Config, FirstRow, Rwkv, Sequence};
+use crate::model::{Config, FirstRow, Rwkv, Sequence, with_way_out};
 use crate::ops::Compute;
 use crate::ops::device::{self, Opened};
-use crate::setting::{DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, TUNE};
+use crate::setting::{DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, INIT};
 use crate::system;
 
 /// Free memory to plan with where the system does not tell: 4 GiB.
@@ -47,6 +48,9 @@ pub fn device(options: &Options, console: &Console) -> Result<Compute> {
 pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
     obtain(options, console)?;
     let data = dataset::read(&options.data, &options.formats)?;
+    for line in options.formats.told(&AROUND_DATA) {
+        console.line(&format!("note   {line}"));
+    }
     console.line(&data.notes.to_string());
     if let Some(survey) = Survey::of(&data, &options.formats.end) {
         console.line(&survey.to_string());
@@ -137,50 +141,59 @@ pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan
     })
 }
 
-/// Errors that only data and model together show.
-pub fn check_examples(data: &TrainingData, options: &Options, config: &Config) -> Result<()> {
-    let held_out_in = match &options.evaluation.examples {
-        HeldOut::File(path) => path,
-        HeldOut::None | HeldOut::Share(_) => &options.data,
-    };
-    let first_row = options.first_row();
-    check_each(&data.examples, &options.data, first_row, config)?;
-    check_each(&data.held_out, held_out_in, first_row, config)
+/// Opens the model.
+pub fn model(options: &Options, compute: &Compute) -> Result<Rwkv> {
+    Rwkv::open(&options.model, compute).map_err(|error| with_way_out(error, INIT))
 }
 
-fn check_each(
-    examples: &[Example],
-    path: &Path,
-    first_row: FirstRow,
+/// The examples that the model can learn from. What only data and model together show to be wrong
+/// is an error that names all of it, or left out and said on `console`, as other bad rows are.
+pub fn checked(
+    data: TrainingData,
+    options: &Options,
     config: &Config,
-) -> Result<()> {
-    for example in examples {
-        let at = || {
-            format!(
-                "cannot use the data in {}: line {}",
-                path.display(),
-                example.line
-            )
-        };
-        if let Some(id) = example
-            .tokens
-            .iter()
-            .find(|&&id| id as usize >= config.vocab_size)
-        {
-            bail!(
-                "{}: token {id} is not among the model's {} tokens",
-                at(),
-                config.vocab_size
-            );
-        }
-        if Sequence::from(example).targets(first_row) == 0 {
-            bail!(
-                "{}: the prompt is empty and the completion a single token, which nothing \
-                 predicts without a soft \
-                 prompt; add softprompt to {TUNE} or remove the line",
-                at()
-            );
+    console: &Console,
+) -> Result<TrainingData> {
+    let TrainingData {
+        mut examples,
+        mut held_out,
+    } = data;
+    let first_row = options.first_row();
+    let fault = |example: &Example| fault(example, first_row, config);
+    let files = match &options.evaluation.examples {
+        HeldOut::File(path) => vec![
+            (&options.data, bad_rows::sift([&mut examples], fault)),
+            (path, bad_rows::sift([&mut held_out], fault)),
+        ],
+        HeldOut::None | HeldOut::Share(_) => vec![(
+            &options.data,
+            bad_rows::sift([&mut examples, &mut held_out], fault),
+        )],
+    };
+    let mut refused = Vec::new();
+    for (path, bad) in files {
+        let path = path.display();
+        if bad.must_refuse(options.formats.on_bad_row) {
+            refused.push(format!("cannot use the data in {path}: {bad}"));
+        } else if bad.count() > 0 {
+            console.line(&format!("note   {path}: {}", bad.left_out()));
         }
     }
-    Ok(())
+    ensure!(refused.is_empty(), refused.join("; "));
+    ensure!(
+        !examples.is_empty(),
+        "{EVAL_SPLIT} leaves none to learn from; give a smaller share or more data"
+    );
+    Ok(TrainingData { examples, held_out })
+}
+
+/// What is wrong with an example for this model.
+fn fault(example: &Example, first_row: FirstRow, config: &Config) -> Option<DataError> {
+    let (line, size) = (example.line, config.vocab_size);
+    let mut tokens = example.tokens.iter();
+    if let Some(&token) = tokens.find(|&&token| token as usize >= size) {
+        return Some(DataError::UnknownToken { line, token, size });
+    }
+    let is_lone = Sequence::from(example).targets(first_row) == 0;
+    is_lone.then_some(DataError::LoneToken { line })
 }

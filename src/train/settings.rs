@@ -139,6 +139,7 @@ impl RunSettings {
             prompt_cutoff,
             completion_cutoff,
             line_ends,
+            changed: _,
             on_bad_row,
         } = formats;
         let Evaluation {

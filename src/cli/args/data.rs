@@ -1,6 +1,7 @@
 //! The flags under "Data": how a line of data becomes what is read and what is learnt.
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 
 use super::DEFAULTS;
 use crate::cli::values::{
@@ -11,6 +12,10 @@ use crate::data::bad_rows::OnBadRow;
 use crate::data::format::DataFormat;
 use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
+use crate::data::typed::AROUND_DATA;
+use crate::setting::{
+    PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
+};
 use crate::tokenizer::Text;
 use crate::train::Options;
 
@@ -113,6 +118,13 @@ impl DataArgs {
 }
 
 impl Formatters {
+    /// Which of the texts were typed.
+    pub fn typed(matches: &ArgMatches) -> Vec<Setting> {
+        let is_typed =
+            |of: &Setting| matches.value_source(of.name()) != Some(ValueSource::DefaultValue);
+        AROUND_DATA.into_iter().filter(is_typed).collect()
+    }
+
     /// Formats that cut nothing.
     pub fn formats(self) -> Formats {
         let Self {
@@ -124,18 +136,32 @@ impl Formatters {
             system_formatter,
             response_end,
         } = self;
-        let mut end = response_end;
         let line_ends = match keep_cr {
             true => LineEnds::Keep,
             false => LineEnds::Unify,
         };
+        let mut end = response_end.clone();
         line_ends.apply_to(&mut end);
+        let mut changed = Vec::new();
+        let mut with_line_ends = |setting, typed: Template| {
+            let template = typed.clone().with_line_ends(line_ends);
+            changed.extend((template != typed).then_some(setting));
+            template
+        };
+        let [prompt, response, system] = [
+            (PROMPT_FORMATTER, prompt_formatter),
+            (RESPONSE_FORMATTER, response_formatter),
+            (SYSTEM_FORMATTER, system_formatter),
+        ]
+        .map(|(setting, typed)| with_line_ends(setting, typed));
+        changed.extend((end != response_end).then_some(RESPONSE_END));
         Formats {
             format,
-            system: system_formatter.with_line_ends(line_ends),
-            prompt: prompt_formatter.with_line_ends(line_ends),
-            response: response_formatter.with_line_ends(line_ends),
+            system,
+            prompt,
+            response,
             end,
+            changed,
             prompt_cutoff: None,
             completion_cutoff: None,
             line_ends,

@@ -7,8 +7,10 @@ use clap::Args;
 use crate::cli::values::{count, other_model, prompt, rows_file, temperature, top_p};
 use crate::cli::{Exit, usage};
 use crate::data::template::Template;
+use crate::data::typed::AROUND_DATA;
 use crate::generate::Settings;
 use crate::sample::{self, Ask, End};
+use crate::setting::{PROMPT_FORMATTER, RESPONSE_END};
 use crate::state_file::OtherModel;
 use crate::train;
 
@@ -76,6 +78,12 @@ impl TestingArgs {
             top_p,
             force: _,
         } = self;
+        let used: &[_] = match (&prompt, &prompts) {
+            (Some(_), _) => &[RESPONSE_END],
+            (None, Some(_)) => &AROUND_DATA,
+            (None, None) => &[PROMPT_FORMATTER, RESPONSE_END],
+        };
+        let told = run.formats.told(used);
         let ask = match (prompt, prompts, interactive) {
             (None, None, false) => return Ok(None),
             (Some(prompt), None, false) => Ask::Prompt(prompt),
@@ -93,6 +101,7 @@ impl TestingArgs {
             model_remote: run.model_remote.clone(),
             state: run.save.clone(),
             ask,
+            told,
             line_ends: run.formats.line_ends,
             settings: Settings {
                 max_tokens,

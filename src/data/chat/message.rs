@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{AnswerRole, WEIGHTS};
+use super::{AnswerRole, MEDIA, WEIGHTS};
 use crate::data::error::MessageError;
 use crate::data::json::{kind, says_something, string};
 use crate::data::members::Members;
@@ -60,12 +60,20 @@ impl<'a> Message<'a> {
 
     /// A call of a tool has no text, and what surrounds it makes no sense without it.
     pub fn check_no_call(&self) -> Result<(), MessageError> {
-        for key in ["tool_calls", "function_call"] {
-            if self.get(key).is_some_and(says_something) {
-                return Err(MessageError::Call(key));
-            }
+        self.check_none(&["tool_calls", "function_call"])
+    }
+
+    /// Nor does what is said of an image make sense without it.
+    pub fn check_no_media(&self) -> Result<(), MessageError> {
+        self.check_none(&MEDIA)
+    }
+
+    fn check_none(&self, keys: &[&'static str]) -> Result<(), MessageError> {
+        let mut keys = keys.iter();
+        match keys.find(|key| self.get(key).is_some_and(says_something)) {
+            Some(key) => Err(MessageError::NoText(key)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether an answer that is otherwise for `role` is learnt.

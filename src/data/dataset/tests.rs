@@ -10,6 +10,7 @@ use super::*;
 use crate::data::bad_rows::OnBadRow;
 use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
+use crate::tokenizer::Text;
 
 fn of(rows: &[String], formats: &Formats) -> Result<Dataset> {
     let file = tempfile::NamedTempFile::new().unwrap();

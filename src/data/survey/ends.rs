@@ -1,4 +1,5 @@
-//! How many completions an answer could not say whole, since it ends before.
+//! How many completions an answer could not say whole, since it ends before; and how many do not say
+//! where they end.
 
 use std::fmt;
 
@@ -14,6 +15,8 @@ pub struct Ends {
     pub text: String,
     /// How many completions have it before their end.
     pub cut: usize,
+    /// How many do not end in it, where nothing that was typed is put behind them.
+    pub open: usize,
     /// How many there are.
     pub completions: usize,
 }
@@ -25,7 +28,15 @@ impl Ends {
             // Answers end at one token, which a longer run of line ends has not.
             Some("") => {
                 let blank_line = Tokenizer::world().encode(BETWEEN);
-                Self::count(examples, BETWEEN, |tokens| is_inside(tokens, &blank_line))
+                let mut ends =
+                    Self::count(examples, BETWEEN, |tokens| is_inside(tokens, &blank_line));
+                let open = |example: &Example| {
+                    let parts = example.learnt.iter().cloned();
+                    let is_open = |part| !example.tokens[part].ends_with(&blank_line);
+                    parts.map(is_open).filter(|is_open| *is_open).count()
+                };
+                ends.open = examples.iter().map(open).sum();
+                ends
             }
             Some(end) => Self::count(examples, end, holds_text(end)),
             // The token ends answers, and stands in none.
@@ -77,17 +88,29 @@ impl fmt::Display for Ends {
         let Self {
             text,
             cut,
+            open,
             completions,
         } = self;
-        match cut {
-            0 => Ok(()),
-            cut => writeln!(
+        if *cut > 0 {
+            writeln!(
                 f,
                 "ends   {cut} of {completions} completions hold {text:?}, where answers will end: what \
                  follows it is learnt and never said; {RESPONSE_END} '{END_OF_TEXT}' ends them by a token \
                  that no text holds"
-            ),
+            )?;
         }
+        if *open > 0 {
+            let end = match cut {
+                0 => format!("{text:?}"),
+                _ => format!("'{END_OF_TEXT}'"),
+            };
+            writeln!(
+                f,
+                "ends   {open} of {completions} completions do not end in {text:?}, where answers will \
+                 end: they teach no end; {RESPONSE_END} {end} puts one behind each"
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -122,7 +145,7 @@ mod tests {
             let ends = Survey::of(&data, &Text::typed(end)).unwrap().ends;
             (ends.cut, ends.to_string().lines().count())
         };
-        assert_eq!(cut(""), (1, 1));
+        assert_eq!(cut(""), (1, 2));
         assert_eq!(cut("\n\n"), (2, 1));
         assert_eq!(cut("<end>"), (1, 1));
         assert_eq!(cut("none"), (0, 0));
@@ -130,5 +153,31 @@ mod tests {
         let shown = Survey::of(&data, &Text::default()).unwrap().to_string();
         let wanted = "ends   1 of 6 completions hold \"\\n\\n\", where answers will end: ";
         assert!(shown.contains(wanted), "{shown}");
+    }
+
+    #[test]
+    fn completions_without_an_end_are_counted() {
+        let world = Tokenizer::world();
+        let (mut tokens, mut learnt) = (Vec::new(), Vec::new());
+        for text in ["Arr!", "Aye.\n\n", "Arr.\n\n\n"] {
+            let start = tokens.len();
+            tokens.extend(world.encode(text));
+            learnt.push(start..tokens.len());
+        }
+        let example = Example {
+            tokens,
+            learnt,
+            line: 1,
+            cut: (0, 0),
+        };
+        // The third ends in the token of three line ends, at which no answer does.
+        let ends = Ends::of(&[example.clone()], &Text::default());
+        assert_eq!((ends.open, ends.completions), (2, 3));
+        let wanted = "ends   2 of 3 completions do not end in \"\\n\\n\", where answers will end: \
+                      they teach no end; response_end \"\\n\\n\" puts one behind each\n";
+        assert_eq!(ends.to_string(), wanted);
+        for end in ["</s>", END_OF_TEXT] {
+            assert_eq!(Ends::of(&[example.clone()], &Text::typed(end)).open, 0);
+        }
     }
 }

@@ -26,6 +26,14 @@ fn addresses_and_how_they_are_shown() {
         ("hf://me/mine@v1/a.pth", "hf://me/mine@v1/a.pth"),
         ("hf://me/mine", "hf://me/mine"),
         ("hf://me/mine@v1", "hf://me/mine@v1"),
+        ("https://huggingface.co/me/mine", "hf://me/mine"),
+        ("https://huggingface.co/me/mine/", "hf://me/mine"),
+        ("https://huggingface.co/me/mine/tree/main", "hf://me/mine"),
+        ("https://hf.co/me/mine/tree/v1/", "hf://me/mine@v1"),
+        (
+            "https://huggingface.co/me/mine/tree/refs%2Fpr%2F1",
+            "hf://me/mine@refs/pr/1",
+        ),
         (
             "hf://me/mine@refs/pr/3/a.pth",
             "hf://me/mine@refs/pr/3/a.pth",
@@ -79,10 +87,19 @@ fn what_is_no_file_is_refused_without_being_quoted() {
         ("hf://me/mine@", "names no file"),
         ("hf://me/mine/", "names no file"),
         ("hf://datasets/me/mine", "names no file"),
-        ("https://huggingface.co/me/mine", "not the page of a file"),
+        ("https://huggingface.co/", "hf://owner/name/file"),
+        ("https://huggingface.co/me", "hf://owner/name/file"),
         (
-            "https://huggingface.co/me/mine/tree/main",
-            "not the page of a file",
+            "https://huggingface.co/me/mine/tree/main/d",
+            "hf://owner/name/file",
+        ),
+        (
+            "https://huggingface.co/me/mine/discussions",
+            "hf://owner/name/file",
+        ),
+        (
+            "https://huggingface.co/datasets/me/mine/tree/main",
+            "huggingface_dataset me/mine, or a file of it by hf://datasets/me/mine/file",
         ),
         ("b2://bucket", "names no file"),
         ("b2://bucket/", "names no file"),

@@ -31,15 +31,15 @@ fn what_goes_nowhere_is_told_with_its_rows() {
     assert_eq!(all.lines().count(), 2);
 
     // Of a conversation: keys of the row, of its messages, and what the templates take.
-    let beside = r#""reasoning_content": "hm", "name": null, "images": ["a.png"]"#;
+    let beside = r#""reasoning_content": "hm", "name": null, "thoughts": ["a"]"#;
     let row = answered(beside).replacen('{', r#"{"input": "x", "who": "Ann", "tools": [], "#, 1);
     let formats = Formats {
         prompt: Template::parse("{who}: {input}\n").unwrap(),
         ..Formats::default()
     };
     let all = of(&[row], &formats).unwrap().notes.to_string();
-    let wanted = "note   not used: `input` in 1 row, `images` of messages in 1 row, \
-                  `reasoning_content` of messages in 1 row";
+    let wanted = "note   not used: `input` in 1 row, `reasoning_content` of messages in 1 row, \
+                  `thoughts` of messages in 1 row";
     assert_eq!(all.lines().nth(1), Some(wanted), "{all}");
 
     let many: Vec<String> = (0..2000)
@@ -137,4 +137,104 @@ fn what_is_learnt_otherwise_than_its_author_may_have_meant_is_told() {
         let told = remark(&[empty]).unwrap();
         assert!(told.contains("the question is empty in 1 row"), "{told}");
     }
+}
+
+#[test]
+fn a_conversation_about_an_image_is_refused_and_other_rows_tell_of_it() {
+    let chat = answered(r#""name": null"#);
+    let refused = |row: String| {
+        let error = of(&[row], &Formats::default()).unwrap_err();
+        format!("{error:#}")
+    };
+    for (key, value) in [("images", r#"["a.png"]"#), ("image", r#""a.png""#)] {
+        let beside = chat.replacen('{', &format!("{{\"{key}\": {value}, "), 1);
+        let told = refused(beside);
+        assert!(told.contains(&format!("it has `{key}` beside its conversation")), "{told}");
+        let of_message = answered(&format!("\"{key}\": {value}"));
+        let told = refused(of_message);
+        assert!(told.contains(&format!("it has `{key}`, and only text")), "{told}");
+    }
+    let part = r#"[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "b"}}]"#;
+    let told = refused(format!(
+        r#"{{"messages": [{{"role": "user", "content": {part}}}, {{"role": "assistant", "content": "b"}}]}}"#
+    ));
+    assert!(told.contains("part 2 of its `content`"), "{told}");
+    // An empty list is none; and what a formatter names is used.
+    assert!(!told_of(&chat.replacen('{', r#"{"images": [], "#, 1)).contains("image"));
+    let named = Formats {
+        prompt: Template::parse("{image}: {input}").unwrap(),
+        ..Formats::default()
+    };
+    let beside = chat.replacen('{', r#"{"image": "a.png", "#, 1);
+    assert!(of(&[beside], &named).is_ok());
+    // Beside texts that formatters name, it is told as all that is not used.
+    let row = r#"{"input": "a", "output": "b", "image": "a.png"}"#;
+    assert!(told_of(row).contains("not used: `image` in 1 row"));
+}
+
+fn told_of(row: &str) -> String {
+    told(&[row.to_owned()])
+}
+
+#[test]
+fn what_stands_twice_is_told() {
+    let remarks = |row: String, formats: &Formats| {
+        let all = of(&[row, plain("a", "b")], formats).unwrap().notes.to_string();
+        all.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let chat = |question: &str, answer: &str| {
+        json!({"messages": [
+            {"role": "user", "content": question}, {"role": "assistant", "content": answer},
+            {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"},
+        ]})
+        .to_string()
+    };
+    let ended = Formats {
+        end: Text::typed("\n\n"),
+        ..Formats::default()
+    };
+    let both = Formats {
+        end: Text::typed("<end><|rwkv_tokenizer_end_of_text|>"),
+        ..Formats::default()
+    };
+    for (row, formats) in [
+        (plain("a", "b\n\n"), &ended),
+        (chat("a", "b\n\n"), &ended),
+        (plain("a", "b<end>"), &both),
+    ] {
+        let told = remarks(row, formats).concat();
+        assert!(told.contains("ends in the response_end already in 1 row, from line 1 on"), "{told}");
+    }
+    let twice = Formats {
+        prompt: Template::parse("Q: {input}\nA: ").unwrap(),
+        ..Formats::default()
+    };
+    for row in [plain("a", " b"), plain(" a", "b"), chat(" a", "b"), chat("a", " b")] {
+        let told = remarks(row, &Formats::default()).concat();
+        assert!(told.contains("side by side in 1 row, from line 1 on"), "{told}");
+    }
+    let told = remarks(plain("a", "b"), &twice).concat();
+    assert!(told.contains("side by side in 2 rows, from line 1 on"), "{told}");
+    // A text is stripped of the end that it has.
+    let text = json!({"text": "User: a\n\nAssistant: b\n\n"}).to_string();
+    for (row, formats) in [
+        (plain("a", "b\n"), &ended),
+        (plain("a", "b\n\n"), &Formats::default()),
+        (plain("a ", "b "), &ended),
+        (text, &ended),
+    ] {
+        let told = remarks(row, formats).concat();
+        assert!(!told.contains("already") && !told.contains("side by side"), "{told}");
+    }
+}
+
+#[test]
+fn a_sign_that_was_typed_is_not_laid_to_the_rows() {
+    let typed = Formats {
+        prompt: Template::parse("<|im_start|>{input}<|im_end|>").unwrap(),
+        ..Formats::default()
+    };
+    let told = |row: String| of(&[row], &typed).unwrap().notes.to_string();
+    assert!(!told(plain("a", "b")).contains("another tokenizer"));
+    assert!(told(plain("a", "b</s>")).contains("stands in 1 row"));
 }

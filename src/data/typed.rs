@@ -1,0 +1,106 @@
+//! What a user typed round the data, and what should be told of it: line ends that were changed, and
+//! signs of other tokenizers, which are plain text here.
+
+use super::formats::Formats;
+use super::words::joined;
+use crate::setting::{
+    KEEP_CR, PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
+};
+use crate::tokenizer::{END_OF_TEXT, Text, Tokenizer};
+
+/// The settings of all texts round the data.
+pub const AROUND_DATA: [Setting; 4] = [
+    PROMPT_FORMATTER,
+    RESPONSE_FORMATTER,
+    SYSTEM_FORMATTER,
+    RESPONSE_END,
+];
+
+impl Formats {
+    /// The texts that were typed, with their settings.
+    pub fn typed_texts(&self) -> Vec<(Setting, &Text)> {
+        let templates = [
+            (PROMPT_FORMATTER, &self.prompt),
+            (RESPONSE_FORMATTER, &self.response),
+            (SYSTEM_FORMATTER, &self.system),
+        ];
+        let own = templates
+            .into_iter()
+            .flat_map(|(setting, template)| template.own_texts().map(move |text| (setting, text)));
+        own.chain([(RESPONSE_END, &self.end)]).collect()
+    }
+
+    /// What to tell of those under these settings, a line each.
+    pub fn told(&self, settings: &[Setting]) -> Vec<String> {
+        let changed = self.changed.iter().filter(|of| settings.contains(of));
+        let changed: Vec<Setting> = changed.copied().collect();
+        let texts = self.typed_texts().into_iter();
+        let texts = texts.filter(|(setting, _)| settings.contains(setting));
+        new_line_ends(&changed)
+            .into_iter()
+            .chain(foreign_signs(texts))
+            .collect()
+    }
+}
+
+/// What to tell of settings whose line ends were changed, if there are any.
+pub fn new_line_ends(settings: &[Setting]) -> Option<String> {
+    let named = joined(settings);
+    (!settings.is_empty()).then(|| format!("CR LF and CR became LF in {named}; {KEEP_CR} keeps them"))
+}
+
+/// What to tell of signs of other tokenizers in texts that were typed, if there are any.
+pub fn foreign_signs<'a>(texts: impl IntoIterator<Item = (Setting, &'a Text)>) -> Option<String> {
+    let (mut settings, mut signs) = (Vec::new(), Vec::new());
+    for (setting, text) in texts {
+        for sign in text.foreign_signs() {
+            if !settings.contains(&setting) {
+                settings.push(setting);
+            }
+            if !signs.contains(&sign) {
+                signs.push(sign);
+            }
+        }
+    }
+    let shown = |sign: &&str| {
+        let tokens = Tokenizer::world().encode(sign).len();
+        format!("{sign} ({tokens} tokens)")
+    };
+    (!signs.is_empty()).then(|| {
+        format!(
+            "{} in {}: other tokenizers' signs, which are plain text here and end nothing by themselves; \
+             the end-of-text token is typed {END_OF_TEXT}",
+            joined(&signs.iter().map(shown).collect::<Vec<_>>()),
+            joined(&settings)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::template::Template;
+
+    #[test]
+    fn typed_signs_of_other_tokenizers_are_told_with_their_setting() {
+        let template = |text| Template::parse(text).unwrap();
+        let formats = Formats {
+            prompt: template("<|im_start|>user\n{input}<|im_end|>{?</s>{more}}"),
+            end: Text::typed("</s>"),
+            ..Formats::default()
+        };
+        let told = formats.told(&AROUND_DATA);
+        let wanted = "<|im_start|> (7 tokens), <|im_end|> (6 tokens) and </s> (3 tokens) in \
+                      prompt_formatter and response_end: ";
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with(wanted), "{told:?}");
+        assert!(told[0].ends_with(END_OF_TEXT), "{told:?}");
+        let told = formats.told(&[RESPONSE_END]);
+        assert!(told[0].starts_with("</s> (3 tokens) in response_end: "), "{told:?}");
+        let own = Formats {
+            end: Text::typed(END_OF_TEXT),
+            ..Formats::default()
+        };
+        assert!(own.told(&AROUND_DATA).is_empty());
+    }
+}
