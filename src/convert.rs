@@ -233,7 +233,9 @@ fn tell_losses(
     };
     let mut formats = options.formats.clone();
     let told = texts.map(|texts| texts.put_into(&mut formats, &options.typed));
-    let told = told.transpose().context("cannot use the state's formatters")?;
+    let told = told
+        .transpose()
+        .context("cannot use the state's formatters")?;
     let read = dataset::read(data, &formats)?;
     let told = told.unwrap_or_default().into_iter();
     for line in told.chain(formats.told(&AROUND_DATA)) {
@@ -249,6 +251,10 @@ fn tell_losses(
         "{} has no example with a prompt; the loss is told by such",
         data.display()
     );
+    let left_out = evaluate::sift(&mut examples, model.config(), data, formats.on_bad_row)?;
+    if let Some(left_out) = left_out {
+        console.line(&format!("note   {left_out}"));
+    }
     let left = to.kept(state)?;
     let (before, after) = (
         evaluate::score(model, &examples, state)?.loss(),

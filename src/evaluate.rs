@@ -2,11 +2,14 @@
 //! one.
 
 use std::ops::AddAssign;
+use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
-use crate::data::Example;
-use crate::model::{self, Batch, Rwkv, Sequence, State};
+use crate::data::bad_rows::OnBadRow;
+use crate::data::error::DataError;
+use crate::data::{Example, dataset};
+use crate::model::{self, Batch, Config, FirstRow, Rwkv, Sequence, State};
 use crate::ops::device;
 
 /// Rows of examples that are scored at once: enough for products to be fast, and little memory.
@@ -51,6 +54,35 @@ impl<'a> From<&'a Example> for Sequence<'a> {
             scored: &example.learnt,
         }
     }
+}
+
+/// What is wrong with an example for a model, which only the two together show.
+pub fn fault(example: &Example, first_row: FirstRow, config: &Config) -> Option<DataError> {
+    let (line, size) = (example.line, config.vocab_size);
+    let mut tokens = example.tokens.iter();
+    if let Some(&token) = tokens.find(|&&token| token as usize >= size) {
+        return Some(DataError::UnknownToken { line, token, size });
+    }
+    let is_lone = Sequence::from(example).targets(first_row) == 0;
+    is_lone.then_some(DataError::LoneToken { line })
+}
+
+/// Takes those of a file's examples out that a model cannot score, and returns what to tell of them.
+/// Errors when they are reason to refuse the file. Each must have a prompt.
+pub fn sift(
+    examples: &mut Vec<Example>,
+    config: &Config,
+    path: &Path,
+    on_bad_row: OnBadRow,
+) -> Result<Option<String>> {
+    let bad = dataset::sift([examples], |example| {
+        fault(example, FirstRow::Token, config)
+    });
+    let path = path.display();
+    if bad.must_refuse(on_bad_row) {
+        bail!("cannot use the data in {path}: {bad}");
+    }
+    Ok((bad.count() > 0).then(|| format!("{path}: {}", bad.left_out())))
 }
 
 /// How well `model` predicts examples from `state`, however many they are. Errors when there is

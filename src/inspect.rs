@@ -81,9 +81,14 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         }
         Err(why_no_model) => {
             let why_no_state = why_no_state.to_string();
-            match why_no_model.chain().any(|cause| cause.to_string() == why_no_state) {
+            match why_no_model
+                .chain()
+                .any(|cause| cause.to_string() == why_no_state)
+            {
                 // No file of tensors at all.
-                true => bail!("{shown} can be used neither as a state nor as a model: {why_no_state}"),
+                true => {
+                    bail!("{shown} can be used neither as a state nor as a model: {why_no_state}")
+                }
                 false => bail!(
                     "{shown} can be used neither as a state ({why_no_state}) nor as a model \
                      ({why_no_model:#})"

@@ -7,7 +7,6 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::error::DataError;
-use super::example::Example;
 use super::jsonl;
 use super::words::{counted, shortened};
 use crate::setting::SKIP_BAD;
@@ -89,36 +88,20 @@ pub fn read<T>(
     Ok(rows)
 }
 
-/// Takes the examples of a file out of their lists that have a fault, and returns what there is to
-/// say of them.
-pub fn sift<const N: usize>(
-    lists: [&mut Vec<Example>; N],
-    fault: impl Fn(&Example) -> Option<DataError>,
-) -> BadRows {
-    let mut faults = Vec::new();
-    let mut others = 0;
-    for list in lists {
-        list.retain(|example| match fault(example) {
-            Some(error) => {
-                faults.push((example.line, error));
-                false
-            }
-            None => true,
-        });
-        others += list.len();
-    }
-    faults.sort_by_key(|(line, _)| *line);
-    let mut bad = BadRows {
-        others,
-        ..BadRows::default()
-    };
-    for (line, error) in &faults {
-        bad.add(*line, error);
-    }
-    bad
-}
-
 impl BadRows {
+    /// Those with these faults on their lines, beside others that have none.
+    pub fn of(mut faults: Vec<(usize, DataError)>, others: usize) -> Self {
+        faults.sort_by_key(|(line, _)| *line);
+        let mut bad = Self {
+            others,
+            ..Self::default()
+        };
+        for (line, error) in &faults {
+            bad.add(*line, error);
+        }
+        bad
+    }
+
     /// Whether they are reason to refuse the file: leaving them out was not asked for, or there
     /// are no others.
     pub fn must_refuse(&self, on_bad_row: OnBadRow) -> bool {

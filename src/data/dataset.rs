@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::bad_rows;
+use super::bad_rows::{self, BadRows};
 use super::error::DataError;
 use super::example::Example;
 use super::formats::Formats;
@@ -53,6 +53,25 @@ pub fn read(path: &Path, formats: &Formats) -> Result<Dataset> {
         blank: rows.blank,
         notes,
     })
+}
+
+/// Takes the examples of a file out of their lists that have a fault, and returns what there is to
+/// say of them.
+pub fn sift<const N: usize>(
+    lists: [&mut Vec<Example>; N],
+    fault: impl Fn(&Example) -> Option<DataError>,
+) -> BadRows {
+    let (mut faults, mut others) = (Vec::new(), 0);
+    for list in lists {
+        list.retain(|example| {
+            let found = fault(example);
+            let is_sound = found.is_none();
+            faults.extend(found.map(|error| (example.line, error)));
+            is_sound
+        });
+        others += list.len();
+    }
+    BadRows::of(faults, others)
 }
 
 #[cfg(test)]

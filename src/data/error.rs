@@ -126,13 +126,13 @@ pub enum DataError {
         /// What the parser says.
         reason: String,
     },
-    /// A conversation is about what is no text.
+    /// A row is about what is no text.
     #[error(
-        "line {line}: it has `{key}` beside its conversation, and only text can be learnt; take that \
-         out, or remove the line"
+        "line {line}: it has `{key}` beside its texts, and only text can be learnt; take that out, or \
+         remove the line"
     )]
     Media {
-        /// Its line, from 1.
+        /// The row's line, from 1.
         line: usize,
         /// Where it stands.
         key: &'static str,

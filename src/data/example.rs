@@ -81,11 +81,10 @@ impl Example {
         }
         // Nothing can be learnt from what follows the last answer that is.
         tokens.truncate(learnt.last().map_or(0, |last| last.end));
-        tokens.shrink_to_fit();
-        learnt.shrink_to_fit();
+        // In blocks of their own size: to shrink one may leave up to half of it unused.
         Ok(Self {
-            tokens,
-            learnt,
+            tokens: tokens.as_slice().to_vec(),
+            learnt: learnt.as_slice().to_vec(),
             line,
             cut,
         })

@@ -95,7 +95,7 @@ impl Formats {
             if self.prompt.keys().next().is_some() && self.prompt.is_blank(row) {
                 rendered.remarks.insert(Remark::EmptyQuestion);
             }
-            rendered.remark_texts(self);
+            self.remark_turns(&mut rendered);
             return Ok(rendered);
         };
         self.check_no_media(row, &rendered)?;
@@ -130,7 +130,7 @@ impl Formats {
                 }
             }
         }
-        rendered.remark_texts(self);
+        self.remark_turns(&mut rendered);
         let key = shape.keys()[0];
         if rendered.turns.is_empty() {
             return Err(DataError::NoAnswer { line, key });
@@ -169,10 +169,13 @@ impl Formats {
     pub fn prompt(&self, row: &Row) -> Result<(Vec<Text>, Rendered), DataError> {
         let mut rendered = self.unread(row, Purpose::Answer);
         let remark = |texts: Vec<Text>, mut rendered: Rendered| {
-            rendered.remark_signs(self, &texts);
+            self.remark_signs(&mut rendered, &texts);
             Ok((texts, rendered))
         };
         let DataFormat::Shape(shape) = rendered.format else {
+            if self.prompt.doubles_blank(|key| row.text_of(key)) {
+                rendered.remarks.insert(Remark::DoubleBlank);
+            }
             return remark(vec![self.prompt.render(row)?], rendered);
         };
         self.check_no_media(row, &rendered)?;
@@ -189,6 +192,9 @@ impl Formats {
                 self.lines(script)
             }
         };
+        if turns.iter().any(|turn| turn.has_double_blank) {
+            rendered.remarks.insert(Remark::DoubleBlank);
+        }
         let between = match self.end.is_empty() {
             true => &BETWEEN.into(),
             false => &self.end,
@@ -208,16 +214,15 @@ impl Formats {
         }
     }
 
-    /// Errors for a conversation with an image beside it, which it is most likely about.
+    /// Errors for a row of a shape with an image beside its texts, which are most likely about it.
     fn check_no_media(&self, row: &Row, rendered: &Rendered) -> Result<(), DataError> {
-        let conversations = [Shape::Messages, Shape::ShareGpt].map(DataFormat::Shape);
         let is_there = |key: &&str| row.says_something(key) && !self.uses(key, rendered);
         match MEDIA.into_iter().find(is_there) {
-            Some(key) if conversations.contains(&rendered.format) => Err(DataError::Media {
+            Some(key) => Err(DataError::Media {
                 line: row.line(),
                 key,
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

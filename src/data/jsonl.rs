@@ -190,7 +190,10 @@ impl Row {
 
     /// The keys whose values say something.
     pub fn keys_with_values(&self) -> impl Iterator<Item = &str> {
-        let some = self.values.iter().filter(|(_, value)| value.says_something());
+        let some = self
+            .values
+            .iter()
+            .filter(|(_, value)| value.says_something());
         some.map(|(key, _)| key.as_str())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`jsonl`] reads rows, `members` and `json` their keys and values; [`format`] knows the shapes that
 //! rows have, with the conversations in them ([`chat`]); [`formats`] makes prompts and completions of
-//! a row (`turns`), by [`template`]s, with [`line_ends`] of one kind ([`rendered`]), and [`example`]
+//! a row (`turns`), by [`template`]s, with [`line_ends`] of one kind ([`rendered`], `remarks`), and [`example`]
 //! tokenises them; [`typed`] has what to tell of the templates themselves.
 //! [`dataset`] does all that for a file, and keeps what there is to say of it ([`notes`],
 //! [`bad_rows`]); [`survey`] tells what the examples are like, [`held_out`] puts some aside, and
@@ -23,6 +23,7 @@ pub mod jsonl;
 pub mod line_ends;
 mod members;
 pub mod notes;
+mod remarks;
 pub mod rendered;
 pub mod survey;
 pub mod template;

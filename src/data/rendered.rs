@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::chat::AnswerRole;
-use super::format::{DataFormat, Shape};
-use super::formats::Formats;
+use super::format::DataFormat;
 use crate::setting::{KEEP_CR, RESPONSE_END};
 use crate::tokenizer::{END_OF_TEXT, Text};
 
@@ -25,47 +24,6 @@ pub struct Rendered {
     pub remarks: BTreeSet<Remark>,
 }
 
-impl Rendered {
-    /// Looks for ends of texts that are none here, and for what stands twice where it should once.
-    pub(super) fn remark_texts(&mut self, formats: &Formats) {
-        let turns = std::mem::take(&mut self.turns);
-        let texts = turns.iter();
-        self.remark_signs(formats, texts.flat_map(|turn| [&turn.prompt, &turn.completion]));
-        // What of the end is text may stand there already; the token cannot.
-        let end = formats.end.parts().next().unwrap_or_default();
-        let has_end = |turn: &RenderedTurn| turn.completion.ends_with(end);
-        let is_scripted = self.format == DataFormat::Shape(Shape::Text);
-        if !end.is_empty() && !is_scripted && turns.iter().any(has_end) {
-            self.remarks.insert(Remark::DoubleEnd);
-        }
-        let has_double_blank = |turn: &RenderedTurn| {
-            let meet = turn.prompt.ends_with(" ") && turn.completion.starts_with(" ");
-            meet || turn.has_double_blank
-        };
-        if turns.iter().any(has_double_blank) {
-            self.remarks.insert(Remark::DoubleBlank);
-        }
-        self.turns = turns;
-    }
-
-    /// Looks for signs of other tokenizers in a row's own texts; what was typed is told by itself.
-    pub(super) fn remark_signs<'a>(
-        &mut self,
-        formats: &Formats,
-        texts: impl IntoIterator<Item = &'a Text>,
-    ) {
-        let mut signs = texts.into_iter().flat_map(Text::foreign_signs).peekable();
-        if signs.peek().is_none() {
-            return;
-        }
-        let typed = formats.typed_texts();
-        let typed: Vec<&str> = typed.iter().flat_map(|(_, text)| text.foreign_signs()).collect();
-        if signs.any(|sign| !typed.contains(&sign)) {
-            self.remarks.insert(Remark::ForeignSign);
-        }
-    }
-}
-
 /// What a person should be told of a row, in the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remark {
@@ -83,7 +41,7 @@ pub enum Remark {
     ForeignSign,
     /// An answer ends already in what is put behind it.
     DoubleEnd,
-    /// A blank of a formatter and one of the row stand side by side.
+    /// White space of a formatter and of the row, or of two formatters, stands side by side.
     DoubleBlank,
 }
 
@@ -112,8 +70,8 @@ impl Remark {
                  take it out of the data, or leave {RESPONSE_END} out"
             ),
             Self::DoubleBlank => format!(
-                "a blank of a formatter and another stand side by side in {rows}: two blanks are \
-                 other tokens than one; take one out of the formatter or of the data"
+                "white space stands side by side where a formatter and a text meet in {rows}: two blanks or \
+                 line ends are other tokens than one; take it out of the formatter or of the data"
             ),
             Self::ForeignSign => format!(
                 "a sign of another tokenizer, such as </s> or <|endoftext|>, stands in {rows}: it is plain \
@@ -132,6 +90,6 @@ pub struct RenderedTurn {
     pub completion: Text,
     /// Whether the completion is learnt.
     pub role: AnswerRole,
-    /// Whether a blank of a template and one of a value stand side by side in it.
+    /// Whether white space of a template and of a value stand side by side in it.
     pub has_double_blank: bool,
 }

@@ -32,7 +32,12 @@ impl Formats {
     }
 
     /// The prompt and the completion of each turn of a conversation.
-    pub(super) fn turns(&self, row: &Row, shape: Shape, chat: &Chat) -> Result<Vec<RenderedTurn>, DataError> {
+    pub(super) fn turns(
+        &self,
+        row: &Row,
+        shape: Shape,
+        chat: &Chat,
+    ) -> Result<Vec<RenderedTurn>, DataError> {
         for (setting, template, key) in [
             (PROMPT_FORMATTER, &self.prompt, "input"),
             (RESPONSE_FORMATTER, &self.response, "output"),

@@ -46,7 +46,8 @@ impl Formats {
 /// What to tell of settings whose line ends were changed, if there are any.
 pub fn new_line_ends(settings: &[Setting]) -> Option<String> {
     let named = joined(settings);
-    (!settings.is_empty()).then(|| format!("CR LF and CR became LF in {named}; {KEEP_CR} keeps them"))
+    (!settings.is_empty())
+        .then(|| format!("CR LF and CR became LF in {named}; {KEEP_CR} keeps them"))
 }
 
 /// What to tell of signs of other tokenizers in texts that were typed, if there are any.
@@ -90,13 +91,16 @@ mod tests {
             ..Formats::default()
         };
         let told = formats.told(&AROUND_DATA);
-        let wanted = "<|im_start|> (7 tokens), <|im_end|> (6 tokens) and </s> (3 tokens) in \
+        let wanted = "<|im_start|> (7 tokens), <|im_end|> (7 tokens) and </s> (3 tokens) in \
                       prompt_formatter and response_end: ";
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with(wanted), "{told:?}");
         assert!(told[0].ends_with(END_OF_TEXT), "{told:?}");
         let told = formats.told(&[RESPONSE_END]);
-        assert!(told[0].starts_with("</s> (3 tokens) in response_end: "), "{told:?}");
+        assert!(
+            told[0].starts_with("</s> (3 tokens) in response_end: "),
+            "{told:?}"
+        );
         let own = Formats {
             end: Text::typed(END_OF_TEXT),
             ..Formats::default()

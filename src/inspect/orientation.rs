@@ -52,7 +52,11 @@ pub fn tell(
     console: &Console,
 ) -> Result<()> {
     let examples = match &against.data {
-        Some(data) => Some(some_examples(data, &formats(path, against, console)?, console)?),
+        Some(data) => Some(some_examples(
+            data,
+            &formats(path, against, console)?,
+            console,
+        )?),
         None => None,
     };
     let model = Rwkv::open(&against.model, ProductType::F32)
@@ -69,12 +73,19 @@ pub fn tell(
         against.model.display(),
         model.config()
     ));
-    let Some((examples, which)) = examples else {
+    let Some((mut examples, which)) = examples else {
         console.line(&format!(
             "note         {DATA_PATH} tells which way round its matrices stand"
         ));
         return Ok(());
     };
+    if let Some(data) = &against.data {
+        let on_bad_row = against.formats.on_bad_row;
+        let left_out = evaluate::sift(&mut examples, model.config(), data, on_bad_row)?;
+        if let Some(left_out) = left_out {
+            console.line(&format!("note         {left_out}"));
+        }
+    }
     let turned = state.transposed()?;
     let order = read_as.order(Some(model.config().version.generation()));
     let loss = |of: String, state: &State| -> Result<f64> {

@@ -3,23 +3,11 @@
 
 use std::fmt;
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::ModelFile;
+use super::no_model::NoModel;
 use crate::tensors::shown;
-
-/// Why a file that was named as a model is none, where it is or may be a state.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoModel(pub(super) String);
-
-/// An error with the way out, if a state was named as the model: `by` is how a state is named there.
-pub fn with_way_out(error: anyhow::Error, by: impl fmt::Display) -> anyhow::Error {
-    match error.chain().any(|cause| cause.is::<NoModel>()) {
-        true => anyhow!("{error:#}; name the model that it belongs to, and the state by {by}"),
-        false => error,
-    }
-}
 
 /// RWKV-7's bonus, `[H, K]`, which no other generation has by this name.
 pub const BONUS_7: &str = "blocks.0.att.r_k";
@@ -41,7 +29,8 @@ pub fn in_layer(name: &str) -> Option<&str> {
 fn may_be_rwkvs(file: &ModelFile) -> bool {
     let begins = |name: &str, parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
     let is_foreign = |part| !begins(part, &["att.", "ffn.", "ln0.", "ln1.", "ln2."]);
-    let known = |name: &str| in_layer(name).is_some() || begins(name, &["emb.", "ln_out.", "head."]);
+    let known =
+        |name: &str| in_layer(name).is_some() || begins(name, &["emb.", "ln_out.", "head."]);
     !file.names().filter_map(in_layer).any(is_foreign) && file.names().any(known)
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use candle_core::Tensor;
 
-use super::other_models::NoModel;
+use super::no_model::NoModel;
 use crate::files::Mapping;
 use crate::ops::Compute;
 use crate::ops::linear::Matrix;

@@ -24,8 +24,8 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{
-    MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, RESPONSE_FORMATTER,
-    SAVE_FILENAME, SYSTEM_FORMATTER,
+    MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, RESPONSE_FORMATTER, SAVE_FILENAME,
+    SYSTEM_FORMATTER,
 };
 use crate::state_file::{self, OtherModel};
 use crate::system::signals::Listener;
@@ -126,7 +126,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
             let is_changed = options.line_ends.apply(&mut prompt);
             let prompt = Text::typed(&prompt);
             let notes = [
-                is_changed.then(|| typed::new_line_ends(&[PROMPT])).flatten(),
+                is_changed
+                    .then(|| typed::new_line_ends(&[PROMPT]))
+                    .flatten(),
                 typed::foreign_signs([(PROMPT, &prompt)]),
             ];
             for line in notes.into_iter().flatten() {

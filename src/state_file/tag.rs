@@ -75,7 +75,9 @@ impl Texts {
         let mut differs = |setting: Setting, now: String, own: &str| {
             let is_typed = typed.contains(&setting);
             if now != own && is_typed {
-                told.push(format!("the state was tuned with another {setting}, {own:?}"));
+                told.push(format!(
+                    "the state was tuned with another {setting}, {own:?}"
+                ));
             } else if now != own {
                 taken.push(format!("{setting} {own:?}"));
             }
@@ -83,7 +85,11 @@ impl Texts {
         };
         for (setting, template, own) in [
             (PROMPT_FORMATTER, &mut formats.prompt, prompt_formatter),
-            (RESPONSE_FORMATTER, &mut formats.response, response_formatter),
+            (
+                RESPONSE_FORMATTER,
+                &mut formats.response,
+                response_formatter,
+            ),
             (SYSTEM_FORMATTER, &mut formats.system, system_formatter),
         ] {
             if differs(setting, template.to_string(), own) {

@@ -18,13 +18,7 @@ pub const END_OF_TEXT: &str = "<|rwkv_tokenizer_end_of_text|>";
 pub const END_OF_TEXT_TOKEN: u32 = 0;
 
 /// How tokenizers of the field write signs without bars inside the angle brackets.
-const FOREIGN_SIGNS: [&str; 5] = [
-    "</s>",
-    "<bos>",
-    "<eos>",
-    "<start_of_turn>",
-    "<end_of_turn>",
-];
+const FOREIGN_SIGNS: [&str; 5] = ["</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"];
 
 /// What other tokenizers take for a sign of their own in plain text, as <|endoftext|> or </s>. In
 /// World's it is as many tokens as any text.
@@ -41,7 +35,10 @@ fn foreign_signs(text: &str) -> impl Iterator<Item = &str> {
         let len = match rest[1..].chars().next() {
             // DeepSeek's have wide bars.
             Some(bar @ ('|' | '\u{ff5c}')) => with_bars(rest, bar)?,
-            _ => FOREIGN_SIGNS.iter().find(|sign| rest.starts_with(**sign))?.len(),
+            _ => FOREIGN_SIGNS
+                .iter()
+                .find(|sign| rest.starts_with(**sign))?
+                .len(),
         };
         Some(&rest[..len])
     })
@@ -104,12 +101,22 @@ impl Text {
 
     /// Whether its last part, behind all tokens, ends so.
     pub fn ends_with(&self, end: &str) -> bool {
-        self.rest.last().unwrap_or(&self.first).ends_with(end)
+        self.last_part().ends_with(end)
     }
 
-    /// Whether its first part, before any token, begins so.
-    pub fn starts_with(&self, start: &str) -> bool {
-        self.first.starts_with(start)
+    /// Whether it ends in white space.
+    pub fn ends_blank(&self) -> bool {
+        self.last_part().ends_with(char::is_whitespace)
+    }
+
+    /// Whether it begins with white space.
+    pub fn starts_blank(&self) -> bool {
+        self.first.starts_with(char::is_whitespace)
+    }
+
+    /// What stands behind all tokens.
+    fn last_part(&self) -> &str {
+        self.rest.last().unwrap_or(&self.first)
     }
 
     /// Changes the characters of each part; the tokens between them stay.

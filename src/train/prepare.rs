@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
 use crate::console::Console;
-use crate::data::error::DataError;
 use crate::data::typed::AROUND_DATA;
-use crate::data::{Dataset, Example, Survey, bad_rows, dataset, held_out};
+use crate::data::{Dataset, Example, Survey, dataset, held_out};
+use crate::evaluate;
 use crate::fetch::{self, RetryPolicy, Wanted};
-use crate::model::{Config, FirstRow, Rwkv, Sequence, with_way_out};
+use crate::model::{Config, Rwkv, Sequence, with_way_out};
 use crate::ops::Compute;
 use crate::ops::device::{self, Opened};
 use crate::setting::{DATA_PATH, DATA_URL, EVAL_PATH, EVAL_SPLIT, INIT};
@@ -159,15 +159,15 @@ pub fn checked(
         mut held_out,
     } = data;
     let first_row = options.first_row();
-    let fault = |example: &Example| fault(example, first_row, config);
+    let fault = |example: &Example| evaluate::fault(example, first_row, config);
     let files = match &options.evaluation.examples {
         HeldOut::File(path) => vec![
-            (&options.data, bad_rows::sift([&mut examples], fault)),
-            (path, bad_rows::sift([&mut held_out], fault)),
+            (&options.data, dataset::sift([&mut examples], fault)),
+            (path, dataset::sift([&mut held_out], fault)),
         ],
         HeldOut::None | HeldOut::Share(_) => vec![(
             &options.data,
-            bad_rows::sift([&mut examples, &mut held_out], fault),
+            dataset::sift([&mut examples, &mut held_out], fault),
         )],
     };
     let mut refused = Vec::new();
@@ -185,15 +185,4 @@ pub fn checked(
         "{EVAL_SPLIT} leaves none to learn from; give a smaller share or more data"
     );
     Ok(TrainingData { examples, held_out })
-}
-
-/// What is wrong with an example for this model.
-fn fault(example: &Example, first_row: FirstRow, config: &Config) -> Option<DataError> {
-    let (line, size) = (example.line, config.vocab_size);
-    let mut tokens = example.tokens.iter();
-    if let Some(&token) = tokens.find(|&&token| token as usize >= size) {
-        return Some(DataError::UnknownToken { line, token, size });
-    }
-    let is_lone = Sequence::from(example).targets(first_row) == 0;
-    is_lone.then_some(DataError::LoneToken { line })
 }

@@ -1,8 +1,8 @@
 //! Data as it comes: numbers and booleans, byte order marks, templates that ask for missing keys,
 //! no data.
 
-use crate::common::Dir;
-use crate::{LINE, losses_of};
+use crate::common::{Dir, losses};
+use crate::{LINE, losses_of, small_model, with};
 
 #[test]
 fn in_order_no_seed_matters() {
@@ -106,4 +106,45 @@ fn a_directory_is_no_data() {
         let words = [setting, "folder is a directory", "name a file in it"];
         dir.refuses(&["--data_path=data.jsonl", flag], 1, &words);
     }
+    dir.succeeds(&with(&["--data_path=data.jsonl"]));
+    let words = [
+        "--prompts folder",
+        "a directory",
+        "name a file of rows in it",
+    ];
+    dir.refuses(&with(&["--prompts=folder"]), 1, &words);
+}
+
+#[test]
+fn what_only_the_model_shows_to_be_wrong_is_found_at_once_or_left_out() {
+    let dir = Dir::new();
+    let model = format!("--model_location={}", small_model());
+    let unknown = "{\"input\": \"a\", \"output\": \"house\"}\n";
+    let lone = "{\"input\": \"\", \"output\": \"b\"}\n";
+    dir.write(
+        "data.jsonl",
+        [LINE, unknown, lone, LINE, unknown, lone].concat(),
+    );
+    dir.write("good.jsonl", LINE);
+    let flags = with(&[&model, "--tune=wkv", "--data_path=data.jsonl"]);
+    let named = [
+        "cannot use the data in data.jsonl: 4 rows cannot be used (--skip_bad leaves them out): ",
+        "lines 2, 5: token 34576 is not among the model's 160 tokens",
+        "lines 3, 6: the prompt is empty and the completion a single token",
+    ];
+    dir.refuses(&flags, 1, &named);
+    dir.refuses(&[&flags[..], &["--dry_run"]].concat(), 1, &named);
+    let held_out = ["--data_path=good.jsonl", "--eval_path=data.jsonl"];
+    dir.refuses(&[&flags[..], &held_out].concat(), 1, &named);
+    let shared = [&flags[..], &["--eval_split=0.5"]].concat();
+    dir.refuses(&shared, 1, &named);
+    dir.write("bad.jsonl", [lone, lone].concat());
+    let none = ["--data_path=bad.jsonl", "--skip_bad"];
+    let words = ["bad.jsonl: none of 2 rows can be used: lines 1, 2: the prompt is empty"];
+    dir.refuses(&[&flags[..], &none].concat(), 1, &words);
+
+    let said = dir.succeeds(&[&flags[..], &["--skip_bad", "--log_file=log"]].concat());
+    let note = "note   data.jsonl: 4 rows left out (--skip_bad): lines 2, 5: token 34576 ";
+    assert!(said.contains(note), "{said}");
+    assert_eq!(losses(&dir.path("log")).len(), 2);
 }

@@ -127,7 +127,7 @@ fn a_token_that_the_model_does_not_have_is_named() {
     dir.refuses(
         &["--model_location", &model, "--data_path=data.jsonl"],
         1,
-        &["data.jsonl", "line 1", "160 tokens"],
+        &["data.jsonl", "lines 1, 2", "160 tokens"],
     );
     dir.succeeds(&with(&[
         "--model_location",

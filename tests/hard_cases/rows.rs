@@ -145,3 +145,53 @@ fn a_prompt_that_is_typed_has_one_kind_of_line_end() {
     assert!(!ask("a\r\nb\r\n\r\n", &["--keep_cr"]).contains("note"));
     assert!(fs::exists(dir.path("state.pth")).unwrap());
 }
+
+#[test]
+fn what_is_typed_and_taken_otherwise_is_told() {
+    let dir = Dir::new();
+    dir.write("data.jsonl", LINE);
+    let said =
+        |flags: &[&str]| dir.succeeds(&[&["--dry_run", "--data_path=data.jsonl"], flags].concat());
+    let windows = "--prompt_formatter=user: {input}\r\n\r\nassistant:";
+    let note = "note   CR LF and CR became LF in --prompt_formatter; --keep_cr keeps them\n";
+    let told = said(&[windows]);
+    assert!(
+        told.contains(note) && told.contains("[[user: a\\n\\nassistant:]]"),
+        "{told}"
+    );
+    let kept = said(&[windows, "--keep_cr"]);
+    assert!(
+        !kept.contains("CR LF") && kept.contains("[[user: a\\r\\n\\r\\n"),
+        "{kept}"
+    );
+    let foreign = "note   </s> (3 tokens) in --response_end: other tokenizers' signs";
+    let told = said(&["--response_end=</s>"]);
+    assert!(told.contains(foreign), "{told}");
+    assert!(
+        told.contains("is typed <|rwkv_tokenizer_end_of_text|>\n"),
+        "{told}"
+    );
+    assert!(!told.contains("of another tokenizer"), "{told}");
+    dir.succeeds(&with(&["--data_path=data.jsonl"]));
+    let told = dir.succeeds(&["--prompt=a<|im_end|>", "--max_tokens=2"]);
+    assert!(
+        told.contains("note   <|im_end|> (") && told.contains(" in --prompt: "),
+        "{told}"
+    );
+}
+
+#[test]
+fn data_that_teach_no_end_are_told() {
+    let dir = Dir::new();
+    let ended = "{\"input\": \"a\", \"output\": \"b\\n\\n\"}\n";
+    dir.write("data.jsonl", [LINE, ended, LINE].concat());
+    let look = ["--dry_run", "--data_path=data.jsonl"];
+    let words = "ends   2 of 3 completions do not end in \"\\n\\n\", where answers will end: they \
+                 teach no end; --response_end \"\\n\\n\" puts one behind each\n";
+    let said = dir.succeeds(&look);
+    assert!(said.contains(words), "{said}");
+    let said = dir.succeeds(&[&look[..], &["--response_end=\\n\\n"]].concat());
+    assert!(!said.contains("teach no end"), "{said}");
+    let doubled = "note   an answer ends in the --response_end already in 1 row, from line 2 on";
+    assert!(said.contains(doubled), "{said}");
+}

@@ -6,6 +6,7 @@ mod common;
 
 mod changes;
 mod formats;
+mod formatters;
 mod orientation;
 mod refused;
 

@@ -207,3 +207,47 @@ fn no_input_is_replaced_and_no_pipe_is_waited_for() {
     does(&dir, &["convert", &tuned, "link", "--to=state"]);
     assert!(dir.path("link").is_symlink() && dir.path("large/o").is_file());
 }
+
+#[test]
+fn a_state_in_the_models_place_is_told_where_it_belongs() {
+    let dir = Dir::new();
+    let tuned = tuned();
+    does(&dir, &["convert", &tuned, "dictionary", "--to=time_state"]);
+    for (state, what) in [
+        (
+            tuned.as_str(),
+            "it holds no dictionary of named tensors, and may be a state",
+        ),
+        ("dictionary", "it holds a state and no model"),
+    ] {
+        let said =
+            |by: &str| format!("{what}; name the model that it belongs to, and the state by {by}");
+        let model = ["--model", state];
+        let inspect = [&["inspect", &tuned][..], &model].concat();
+        refuses(&dir, &inspect, &[&said("FILE")]);
+        let convert = [&["convert", &tuned, "o", "--to=original"][..], &model].concat();
+        refuses(&dir, &convert, &[&said("IN")]);
+        let location = format!("--model_location={state}");
+        dir.refuses(&[&location], 1, &[&said("--init")]);
+        let saved = format!("--save_filename={tuned}");
+        dir.refuses(
+            &[&location, &saved, "--prompt=a"],
+            1,
+            &[&said("--save_filename")],
+        );
+    }
+}
+
+#[test]
+fn why_a_file_cannot_be_read_is_said_once() {
+    let dir = Dir::new();
+    dir.write("o", "mine");
+    for (file, reason) in [("none", "No such file"), ("o", "it begins with")] {
+        let (_, _, error) = tool(&dir, &["inspect", file]);
+        assert_eq!(error.matches(reason).count(), 1, "{error}");
+        assert!(
+            error.contains("neither as a state nor as a model: "),
+            "{error}"
+        );
+    }
+}

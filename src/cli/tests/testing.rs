@@ -21,6 +21,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         model_remote,
         state,
         ask,
+        told,
         line_ends,
         settings,
         end,
@@ -35,6 +36,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     assert_eq!(model_remote, None);
     assert_eq!(state, Path::new("state.pth"));
     assert_eq!(ask, Ask::Prompt("Hi".into()));
+    assert!(told.is_empty());
     assert_eq!(line_ends, LineEnds::Unify);
     let defaults = Settings {
         max_tokens: 50,
@@ -92,4 +94,40 @@ fn a_talk_needs_a_formatter_for_what_is_typed_and_nothing_else() {
         sample(&["--prompts=p", "--prompt_formatter", formatter]);
     }
     sample(&["--interactive", "--prompt_formatter={input}, {input}"]);
+}
+
+#[test]
+fn what_was_typed_otherwise_than_it_is_taken_is_told_where_it_is_used() {
+    let typed = [
+        "--prompt_formatter",
+        "<|im_start|>{input}\r\n",
+        "--response_formatter",
+        "{output}\r\n",
+        "--response_end",
+        "</s>",
+    ];
+    let told = |asked: &[&str]| {
+        let Ok(Command::Sample { options }) = parsed(&[&typed[..], asked].concat(), &[]) else {
+            panic!("it answers");
+        };
+        options.told
+    };
+    for (asked, words) in [
+        (&["--prompt", "Hi"][..], &["</s>"][..]),
+        (
+            &["--prompts", "p"],
+            &["prompt_formatter and response_formatter;", "response_end:"],
+        ),
+        (
+            &["--interactive"],
+            &["in prompt_formatter;", "<|im_start|>"],
+        ),
+        (&["--interactive", "--keep_cr"], &["<|im_start|>"]),
+    ] {
+        let told = told(asked);
+        assert_eq!(told.len(), words.len(), "{told:?}");
+        for (line, word) in told.iter().zip(words) {
+            assert!(line.contains(word), "{told:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! where they end.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::data::Example;
 use crate::data::formats::BETWEEN;
@@ -32,7 +33,7 @@ impl Ends {
                     Self::count(examples, BETWEEN, |tokens| is_inside(tokens, &blank_line));
                 let open = |example: &Example| {
                     let parts = example.learnt.iter().cloned();
-                    let is_open = |part| !example.tokens[part].ends_with(&blank_line);
+                    let is_open = |part: Range<usize>| !example.tokens[part].ends_with(&blank_line);
                     parts.map(is_open).filter(|is_open| *is_open).count()
                 };
                 ends.open = examples.iter().map(open).sum();
@@ -59,9 +60,12 @@ impl Ends {
     }
 }
 
-/// Whether `part` stands in `whole` before its end.
+/// Whether `part` stands in `whole` before its end, where it may stand several times.
 fn is_inside<T: PartialEq>(whole: &[T], part: &[T]) -> bool {
-    let before = whole.strip_suffix(part).unwrap_or(whole);
+    let mut before = whole;
+    while let Some(rest) = before.strip_suffix(part) {
+        before = rest;
+    }
     // Most differ in their first element, which is cheap to look at.
     let mut places = before.windows(part.len());
     places.any(|place| place[0] == part[0] && place == part)
@@ -132,6 +136,8 @@ mod tests {
             "Arr.\n\nMatey!",
             "Arr!\n\n",
             "Arr!",
+            // Of which nothing is lost.
+            "Arr!<end><end>",
             " a <end>",
             "<end> b <end>",
             // Other tokens than the blank line's.
@@ -151,7 +157,7 @@ mod tests {
         assert_eq!(cut("none"), (0, 0));
         assert_eq!(cut(END_OF_TEXT), (0, 0));
         let shown = Survey::of(&data, &Text::default()).unwrap().to_string();
-        let wanted = "ends   1 of 6 completions hold \"\\n\\n\", where answers will end: ";
+        let wanted = "ends   1 of 7 completions hold \"\\n\\n\", where answers will end: ";
         assert!(shown.contains(wanted), "{shown}");
     }
 
@@ -171,13 +177,16 @@ mod tests {
             cut: (0, 0),
         };
         // The third ends in the token of three line ends, at which no answer does.
-        let ends = Ends::of(&[example.clone()], &Text::default());
+        let ends = Ends::of(std::slice::from_ref(&example), &Text::default());
         assert_eq!((ends.open, ends.completions), (2, 3));
         let wanted = "ends   2 of 3 completions do not end in \"\\n\\n\", where answers will end: \
                       they teach no end; response_end \"\\n\\n\" puts one behind each\n";
         assert_eq!(ends.to_string(), wanted);
         for end in ["</s>", END_OF_TEXT] {
-            assert_eq!(Ends::of(&[example.clone()], &Text::typed(end)).open, 0);
+            assert_eq!(
+                Ends::of(std::slice::from_ref(&example), &Text::typed(end)).open,
+                0
+            );
         }
     }
 }

@@ -12,9 +12,9 @@ impl Template {
         })
     }
 
-    /// Whether a blank of its own and one of a value come to stand side by side.
+    /// Whether white space of its own and of a value come to stand side by side.
     pub fn doubles_blank<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
-        // Whose text came last, and whether it ends in a blank.
+        // Whose text came last, and whether it ends in white space.
         let mut before = (true, false);
         self.all_pieces().any(|piece| {
             let (is_own, start, end) = match piece {
@@ -25,9 +25,9 @@ impl Template {
             let (Some(start), Some(end)) = (start, end) else {
                 return false;
             };
-            let doubles = before == (!is_own, true) && start.starts_with(' ');
+            let doubles = before == (!is_own, true) && start.starts_with(char::is_whitespace);
             if !end.is_empty() {
-                before = (is_own, end.ends_with(' '));
+                before = (is_own, end.ends_with(char::is_whitespace));
             }
             doubles
         })
@@ -56,6 +56,8 @@ mod tests {
             ("{a} b", "a "),
             ("a{?: {a}}", " a"),
             ("{a} {b}", " a"),
+            (" {a}", "\na"),
+            ("{a}\n\nb", "a\n"),
         ] {
             assert!(doubles(template, value), "{template} of {value:?}");
         }
@@ -63,7 +65,7 @@ mod tests {
             (" {output}", "a"),
             ("{output}", " a"),
             ("  a {output}", "a "),
-            ("\n{a}\n", " a "),
+            ("a:{a}:b", " a "),
             (" {a} ", ""),
         ] {
             assert!(!doubles(template, value), "{template} of {value:?}");

@@ -140,7 +140,7 @@ fn what_is_learnt_otherwise_than_its_author_may_have_meant_is_told() {
 }
 
 #[test]
-fn a_conversation_about_an_image_is_refused_and_other_rows_tell_of_it() {
+fn a_row_about_an_image_is_refused_unless_formatters_name_its_keys() {
     let chat = answered(r#""name": null"#);
     let refused = |row: String| {
         let error = of(&[row], &Formats::default()).unwrap_err();
@@ -149,16 +149,31 @@ fn a_conversation_about_an_image_is_refused_and_other_rows_tell_of_it() {
     for (key, value) in [("images", r#"["a.png"]"#), ("image", r#""a.png""#)] {
         let beside = chat.replacen('{', &format!("{{\"{key}\": {value}, "), 1);
         let told = refused(beside);
-        assert!(told.contains(&format!("it has `{key}` beside its conversation")), "{told}");
+        assert!(
+            told.contains(&format!("it has `{key}` beside its texts")),
+            "{told}"
+        );
         let of_message = answered(&format!("\"{key}\": {value}"));
         let told = refused(of_message);
-        assert!(told.contains(&format!("it has `{key}`, and only text")), "{told}");
+        assert!(
+            told.contains(&format!("it has `{key}`, and only text")),
+            "{told}"
+        );
     }
-    let part = r#"[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "b"}}]"#;
+    let part =
+        r#"[{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "b"}}]"#;
     let told = refused(format!(
         r#"{{"messages": [{{"role": "user", "content": {part}}}, {{"role": "assistant", "content": "b"}}]}}"#
     ));
     assert!(told.contains("part 2 of its `content`"), "{told}");
+    for shape in [
+        r#"{"instruction": "a", "output": "b", "image": "c"}"#,
+        r#"{"prompt": "a", "completion": "b", "image": "c"}"#,
+        r#"{"text": "User: a\n\nAssistant: b", "image": "c"}"#,
+    ] {
+        let told = refused(shape.to_owned());
+        assert!(told.contains("it has `image` beside its texts"), "{told}");
+    }
     // An empty list is none; and what a formatter names is used.
     assert!(!told_of(&chat.replacen('{', r#"{"images": [], "#, 1)).contains("image"));
     let named = Formats {
@@ -179,7 +194,10 @@ fn told_of(row: &str) -> String {
 #[test]
 fn what_stands_twice_is_told() {
     let remarks = |row: String, formats: &Formats| {
-        let all = of(&[row, plain("a", "b")], formats).unwrap().notes.to_string();
+        let all = of(&[row, plain("a", "b")], formats)
+            .unwrap()
+            .notes
+            .to_string();
         all.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
     };
     let chat = |question: &str, answer: &str| {
@@ -203,28 +221,39 @@ fn what_stands_twice_is_told() {
         (plain("a", "b<end>"), &both),
     ] {
         let told = remarks(row, formats).concat();
-        assert!(told.contains("ends in the response_end already in 1 row, from line 1 on"), "{told}");
+        assert!(
+            told.contains("ends in the response_end already in 1 row, from line 1 on"),
+            "{told}"
+        );
     }
     let twice = Formats {
         prompt: Template::parse("Q: {input}\nA: ").unwrap(),
         ..Formats::default()
     };
-    for row in [plain("a", " b"), plain(" a", "b"), chat(" a", "b"), chat("a", " b")] {
+    for row in [
+        plain("a", " b"),
+        plain(" a", "b"),
+        chat(" a", "b"),
+        chat("a", " b"),
+    ] {
         let told = remarks(row, &Formats::default()).concat();
-        assert!(told.contains("side by side in 1 row, from line 1 on"), "{told}");
+        assert!(told.contains("meet in 1 row, from line 1 on"), "{told}");
     }
     let told = remarks(plain("a", "b"), &twice).concat();
-    assert!(told.contains("side by side in 2 rows, from line 1 on"), "{told}");
+    assert!(told.contains("meet in 2 rows, from line 1 on"), "{told}");
     // A text is stripped of the end that it has.
     let text = json!({"text": "User: a\n\nAssistant: b\n\n"}).to_string();
     for (row, formats) in [
         (plain("a", "b\n"), &ended),
         (plain("a", "b\n\n"), &Formats::default()),
-        (plain("a ", "b "), &ended),
+        (plain("a", "b "), &Formats::default()),
         (text, &ended),
     ] {
         let told = remarks(row, formats).concat();
-        assert!(!told.contains("already") && !told.contains("side by side"), "{told}");
+        assert!(
+            !told.contains("already") && !told.contains("side by side"),
+            "{told}"
+        );
     }
 }
 

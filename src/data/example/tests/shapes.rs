@@ -343,6 +343,6 @@ fn signs_of_other_tokenizers_are_told_of_prompts_too() {
     ] {
         let row = Row::parse(1, row.as_bytes()).unwrap();
         let (_, rendered) = default().prompt(&row).unwrap();
-        assert!(rendered.remarks.contains(&Remark::ForeignEnd), "{row:?}");
+        assert!(rendered.remarks.contains(&Remark::ForeignSign), "{row:?}");
     }
 }

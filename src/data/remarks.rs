@@ -1,0 +1,51 @@
+//! What a person should be told of a row's texts as they are rendered: ends that are none here, and
+//! what stands twice where it should once.
+
+use super::format::{DataFormat, Shape};
+use super::formats::Formats;
+use super::rendered::{Remark, Rendered, RenderedTurn};
+use crate::tokenizer::Text;
+
+impl Formats {
+    /// Looks at all turns of a row.
+    pub(super) fn remark_turns(&self, rendered: &mut Rendered) {
+        let turns = std::mem::take(&mut rendered.turns);
+        let texts = turns.iter();
+        let texts = texts.flat_map(|turn| [&turn.prompt, &turn.completion]);
+        self.remark_signs(rendered, texts);
+        // What of the end is text may stand there already; the token cannot.
+        let end = self.end.parts().next().unwrap_or_default();
+        let has_end = |turn: &RenderedTurn| turn.completion.ends_with(end);
+        let is_scripted = rendered.format == DataFormat::Shape(Shape::Text);
+        if !end.is_empty() && !is_scripted && turns.iter().any(has_end) {
+            rendered.remarks.insert(Remark::DoubleEnd);
+        }
+        let has_double_blank = |turn: &RenderedTurn| {
+            let meet = turn.prompt.ends_blank() && turn.completion.starts_blank();
+            meet || turn.has_double_blank
+        };
+        if turns.iter().any(has_double_blank) {
+            rendered.remarks.insert(Remark::DoubleBlank);
+        }
+        rendered.turns = turns;
+    }
+
+    /// Looks for signs of other tokenizers in a row's own texts; what was typed is told by itself.
+    pub(super) fn remark_signs<'a>(
+        &self,
+        rendered: &mut Rendered,
+        texts: impl IntoIterator<Item = &'a Text>,
+    ) {
+        let signs = texts.into_iter().flat_map(Text::foreign_signs);
+        let mut signs = signs.peekable();
+        if signs.peek().is_none() {
+            return;
+        }
+        let typed = self.typed_texts();
+        let typed = typed.iter().flat_map(|(_, text)| text.foreign_signs());
+        let typed: Vec<&str> = typed.collect();
+        if signs.any(|sign| !typed.contains(&sign)) {
+            rendered.remarks.insert(Remark::ForeignSign);
+        }
+    }
+}
