@@ -8,12 +8,12 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use sha1::Sha1;
 use sha2::Sha256;
 
 use super::origin::{Digest, Origin};
-use crate::console::{Console, DecimalBytes};
+use crate::console::Console;
 use crate::files;
 
 /// The part of a file, locked for as long as this lives.
@@ -136,20 +136,8 @@ impl Part {
     /// Errors when `length` bytes in all would not fit on the disk.
     pub fn check_room(&self, length: u64) -> Result<()> {
         let missing = length.saturating_sub(self.len);
-        // If the system does not tell, writing fails when the disk is full.
-        let Ok(free) = fs4::available_space(files::directory_of(&self.target)) else {
-            return Ok(());
-        };
-        if missing > free {
-            bail!(
-                "{} more are needed, and the disk of {} has {} left; make room or name another \
-                 place",
-                DecimalBytes(missing),
-                self.target.display(),
-                DecimalBytes(free)
-            );
-        }
-        Ok(())
+        let checked = files::check_room(&self.target, missing, length);
+        checked.with_context(|| format!("cannot write {}", self.target.display()))
     }
 
     /// Whether the bytes here have the hash that the server stated.

@@ -18,9 +18,9 @@ use super::options::MOST_EXAMPLES;
 use super::run_record::{self, Identity, PROGRAM, RunRecord};
 use super::run_state::{Best, RunState};
 use super::settings::{Change, RunSettings};
-use super::{Init, Options};
+use super::{Init, Options, Tune};
 use crate::files::{Bytes, Target};
-use crate::model::{self, State};
+use crate::model::{self, Config, Group, State};
 use crate::setting::{INIT, RESUME, SEED, TUNE};
 use crate::tensors::{Dtype, Element, Stored, TensorFile, safetensors, shown};
 
@@ -120,6 +120,22 @@ fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) ->
         &tensors,
         (TAG, PROGRAM),
     )?)
+}
+
+/// Bytes of a state and of a checkpoint, without what surrounds their numbers.
+pub fn least_bytes(config: &Config, tune: Tune) -> [u64; 2] {
+    let shapes = State::shapes(config);
+    let (mut state, mut moments) = (0, 0);
+    for (group, shape) in shapes.iter() {
+        let bytes = 4 * shape.iter().product::<usize>() as u64;
+        if tune[group] {
+            moments += 2 * bytes;
+        }
+        if tune[group] || group != Group::SoftPrompt {
+            state += bytes;
+        }
+    }
+    [state, state + moments]
 }
 
 /// Whether a file is a checkpoint of ours, by its tag.

@@ -79,6 +79,8 @@ impl Outputs {
             self.check_init(options)?;
             self.has_old_state.set(!self.resumes(options));
         }
+        let [state, checkpoint] = checkpoint::least_bytes(model.config(), options.tune);
+        files::check_room(save, state + checkpoint, checkpoint).with_context(what)?;
         Ok(replaces)
     }
 

@@ -32,9 +32,11 @@ pub fn resume(
             ),
             false => String::new(),
         };
-        console.line(&format!(
-            "resume there is no {path}{hint}; starting from the beginning"
-        ));
+        let none = match outputs.checkpoint.named().exists() {
+            true => format!("{path} is empty"),
+            false => format!("there is no {path}"),
+        };
+        console.line(&format!("resume {none}{hint}; starting from the beginning"));
         return Ok(());
     }
     let checkpoint = Checkpoint::read(outputs.checkpoint.named())?;

@@ -83,6 +83,17 @@ fn a_damaged_checkpoint_or_state_is_refused_with_its_reason() {
     }
 }
 
+#[test]
+fn an_empty_checkpoint_is_none_and_called_empty() {
+    let dir = Dir::new();
+    dir.write("state.pth.ckpt", "");
+    let said = dir.succeeds(&[SHORT, "--resume"]);
+    assert!(
+        said.contains("resume state.pth.ckpt is empty; starting from the beginning"),
+        "{said}"
+    );
+}
+
 fn tensors(path: &Path) -> BTreeMap<String, Stored> {
     let Content::Safetensors(tensors) = TensorFile::open(path).unwrap().content else {
         panic!("a checkpoint is a safetensors file")

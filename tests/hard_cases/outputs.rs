@@ -213,3 +213,87 @@ fn a_directory_that_may_not_be_written_is_found_before_training() {
         );
     }
 }
+
+/// Small computers begin in 1970, or before it, until a network tells them the time.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_before_1970_costs_no_file() {
+    let dir = Dir::new();
+    let library = dir.path("clock.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hard_cases/clock.c");
+    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_string());
+    let built = std::process::Command::new(compiler)
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, std::path::Path::new(source)])
+        .status()
+        .unwrap();
+    assert!(built.success());
+    let run = |flags: &[&str]| {
+        let run = dir
+            .command(flags)
+            .env("LD_PRELOAD", &library)
+            .output()
+            .unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert!(run.status.success() && error.is_empty(), "{error}");
+    };
+    let flags = [
+        "--max_epochs=0.1",
+        "--log_file=log",
+        "--report=report.html",
+        "--tensorboard=board",
+    ];
+    run(&flags);
+    // A run finds what one before it left, whose times are of another clock.
+    run(&flags);
+    run(&["--max_epochs=0.2", "--resume"]);
+    run(&["--prompt=user:", "--max_tokens=2"]);
+    assert!(
+        fs::read_to_string(dir.path("report.html"))
+            .unwrap()
+            .contains("</html>")
+    );
+    assert!(pth::read(&dir.path("state.pth")).is_ok());
+    let boards: Vec<String> = fs::read_dir(dir.path("board"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        boards.iter().all(|name| name.contains(".0000000000.")) && boards.len() == 2,
+        "the clock was turned back: {boards:?}"
+    );
+}
+
+/// What a run will write is known before it begins.
+#[cfg(unix)]
+#[test]
+fn a_limit_on_files_that_no_checkpoint_fits_in_is_found_before_training() {
+    let limited = |blocks: u32| {
+        let dir = Dir::new();
+        let run = dir.command(&["--max_epochs=0.01"]);
+        let shell = format!("ulimit -f {blocks}; exec \"$@\"");
+        let run = std::process::Command::new("sh")
+            .args(["-c", &shell, "sh"])
+            .arg(run.get_program())
+            .args(run.get_args())
+            .current_dir(dir.path(""))
+            .output()
+            .unwrap();
+        let names = dir.names();
+        (
+            run.status.code(),
+            String::from_utf8(run.stderr).unwrap(),
+            names,
+        )
+    };
+    // In blocks of 512 bytes: the state is 135 kB, the checkpoint 404 kB.
+    let (code, error, names) = limited(600);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(
+        error.contains("--save_filename state.pth") && error.contains("ulimit -f"),
+        "{error}"
+    );
+    assert!(names.is_empty(), "{names:?}");
+    let (code, error, _) = limited(2000);
+    assert_eq!(code, Some(0), "{error}");
+}

@@ -87,6 +87,6 @@ fn more_than_the_disk_holds_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let part = begun(&directory.path().join("a")).unwrap().unwrap();
     part.check_room(1).unwrap();
-    let error = part.check_room(u64::MAX).unwrap_err().to_string();
+    let error = format!("{:#}", part.check_room(u64::MAX).unwrap_err());
     assert!(error.contains("make room"), "{error}");
 }
