@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use state_tune::tensors::pth;
 
-use crate::common::{self, Dir};
+use crate::common::{self, Dir, tiny};
 
 const SHORT: &str = "--max_epochs=0.01";
 /// All that a run writes to `out`.
@@ -203,4 +203,31 @@ fn a_run_whose_directory_is_renamed_or_removed_keeps_its_files_together() {
         assert_eq!(fs::read_dir(dir.path(place)).unwrap().count(), 4, "no lock");
         assert_eq!(dir.path("out").exists(), removed);
     }
+}
+
+/// To open a pipe that nobody writes to any more is to wait for ever.
+#[test]
+fn pipes_are_read_once_and_not_waited_for() {
+    let dir = Dir::new();
+    let rows = fs::read_to_string(tiny("train.jsonl")).unwrap();
+    let rows: String = rows.split_inclusive('\n').take(10).collect();
+    dir.write("rows", rows);
+    let run = dir.command(&[
+        "--data_path=pipe",
+        "--log_file=log",
+        "--report=report.html",
+        "--max_epochs=1",
+    ]);
+    let script = "mkfifo pipe other && { cat rows > pipe & } && exec timeout 60 \"$@\"";
+    let run = std::process::Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(dir.path(""))
+        .output()
+        .unwrap();
+    let error = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success(), "{error}");
+    assert!(dir.path("report.html").exists() && dir.path("log").exists());
+    dir.refuses(&["--report=other"], 1, &["--report other", "special file"]);
 }
