@@ -98,6 +98,7 @@ pub mod console;
 pub mod container;
 pub mod convert;
 pub mod data;
+pub mod distributed;
 pub mod evaluate;
 pub mod fetch;
 pub mod files;

@@ -32,6 +32,8 @@ pub use transfer::Transfer;
 #[derive(Clone)]
 pub struct Console {
     destination: Destination,
+    /// What stands before each line and message.
+    label: Arc<str>,
     /// The first line that could not be written, of all clones.
     failure: Arc<OnceLock<io::Error>>,
 }
@@ -57,6 +59,7 @@ impl Console {
     fn of(destination: Destination) -> Self {
         Self {
             destination,
+            label: Arc::default(),
             failure: Arc::default(),
         }
     }
@@ -65,6 +68,7 @@ impl Console {
     fn at(&self, destination: Destination) -> Self {
         Self {
             destination,
+            label: Arc::clone(&self.label),
             failure: Arc::clone(&self.failure),
         }
     }
@@ -88,8 +92,18 @@ impl Console {
         }
     }
 
+    /// The same console for one of several processes that share it: `label` stands before each line
+    /// and message, and lines go beside standard output, which holds the results of all.
+    pub fn labelled(&self, label: &str) -> Self {
+        Self {
+            label: label.into(),
+            ..self.beside_output()
+        }
+    }
+
     /// Shows a line of what is going on.
     pub fn line(&self, line: &str) {
+        let line = &self.with_label(line);
         let written = match &self.destination {
             Destination::Output => writeln!(io::stdout(), "{}", shown(line, &io::stdout())),
             Destination::BesideOutput => writeln!(io::stderr(), "{}", shown(line, &io::stderr())),
@@ -141,11 +155,18 @@ impl Console {
     /// Shows a line of what went wrong. Such lines quote files, which may hold anything: what would
     /// break the line or speak to the terminal is escaped, and a page is enough.
     pub fn error(&self, line: &str) {
-        let line = harmless(line);
+        let line = harmless(&self.with_label(line));
         let _ = match &self.destination {
             Destination::Writer(writer) => writeln!(locked(writer), "{line}"),
             _ => writeln!(io::stderr(), "{line}"),
         };
+    }
+
+    fn with_label<'a>(&self, line: &'a str) -> Cow<'a, str> {
+        match &*self.label {
+            "" => line.into(),
+            label => format!("{label}{line}").into(),
+        }
     }
 
     /// Whether a bar can be shown that redraws itself.
@@ -209,10 +230,13 @@ mod tests {
         console.stream("answer\n").unwrap();
         console.beside_output().line("beside");
         console.error("an\nerror");
+        let labelled = console.labelled("rank 1: ");
+        labelled.line("of one");
+        labelled.error("alone");
         let mut progress = Progress::new(&console, 2, 0);
         progress.console().line("during");
         progress.step(2, "done");
-        let wanted = "a line\nan answer\nbeside\nan\\nerror\nduring\nstep 2/2  done\n";
+        let wanted = "a line\nan answer\nbeside\nan\\nerror\nrank 1: of one\nrank 1: alone\nduring\nstep 2/2  done\n";
         assert_eq!(*shared.0.lock().unwrap(), wanted.as_bytes());
     }
 

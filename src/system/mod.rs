@@ -16,6 +16,27 @@ pub fn processor() -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
+/// This machine's name in its network, or `?` where the system does not tell.
+pub fn host() -> String {
+    System::host_name().unwrap_or_else(|_| "?".to_string())
+}
+
+/// The processor's cores, whichever of them this process may use.
+pub fn cores() -> Option<usize> {
+    let cpu = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
+    let cores = System::new_with_specifics(cpu).ok()?.cpus().len();
+    (cores > 0).then_some(cores)
+}
+
+/// The cores that this process may run on. `None` where the system does not tell: only Linux does.
+pub fn allowed_cores() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+    let digits = mask.trim().chars().filter_map(|digit| digit.to_digit(16));
+    Some(digits.map(|digit| digit.count_ones() as usize).sum())
+}
+
 /// Memory that could still be used, in bytes: the machine's, or what the program's control group
 /// leaves of it. `None` where the system does not tell.
 pub fn free() -> Option<u64> {

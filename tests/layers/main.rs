@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules from the bottom up; a module uses only modules of a lower rank.
-const RANKS: [(&str, usize); 23] = [
+const RANKS: [(&str, usize); 24] = [
     ("files", 0),
     ("system", 0),
     ("console", 0),
     ("setting", 0),
     ("container", 1),
+    ("distributed", 1),
     ("tensors", 2),
     ("tokenizer", 2),
     ("fetch", 2),
@@ -48,7 +49,7 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("Console::standard", &["main"]),
     ("ExitCode", &["main"]),
     ("process::exit", &[]),
-    ("unsafe", &["ops", "files"]),
+    ("unsafe", &["ops", "files", "distributed"]),
 ];
 
 /// Files outside `cli` that may write `--` before a word, and why: how a user writes a setting is

@@ -1,0 +1,150 @@
+//! Whoever started this program as one of several: its variables, and the libraries that belong to it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Names the MPI library, in the place of the one that is looked for.
+pub const LIBRARY: &str = "STATE_TUNE_MPI";
+
+/// A launcher that started several ranks.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Launcher {
+    /// The variable that says how many, and what it says.
+    pub variable: &'static str,
+    /// How many ranks it started.
+    pub size: usize,
+    /// The files that may be its library, best first.
+    pub libraries: Vec<PathBuf>,
+}
+
+#[cfg(not(target_os = "macos"))]
+mod names {
+    pub const OPEN_MPI: &str = "libmpi.so.40";
+    pub const MPICH: &str = "libmpi.so.12";
+    pub const STANDARD: &str = "libmpi_abi.so.1";
+}
+#[cfg(target_os = "macos")]
+mod names {
+    pub const OPEN_MPI: &str = "libmpi.40.dylib";
+    pub const MPICH: &str = "libmpi.12.dylib";
+    pub const STANDARD: &str = "libmpi_abi.1.dylib";
+}
+
+/// The variable in which each kind of launcher says how many ranks there are, and the libraries that
+/// its ranks may have, the likeliest first. Slurm starts any.
+const KINDS: [(&str, &[&str]); 3] = [
+    ("OMPI_COMM_WORLD_SIZE", &[names::OPEN_MPI, names::STANDARD]),
+    (
+        "PMI_SIZE",
+        &[names::MPICH, names::STANDARD, names::OPEN_MPI],
+    ),
+    (
+        "SLURM_STEP_NUM_TASKS",
+        &[names::OPEN_MPI, names::MPICH, names::STANDARD],
+    ),
+];
+
+impl Launcher {
+    /// The launcher that these variables tell of, if it started more than one rank.
+    pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>> {
+        let told = KINDS
+            .iter()
+            .find_map(|&(name, names)| Some((name, names, variable(name)?)));
+        let Some((name, names, value)) = told else {
+            return Ok(None);
+        };
+        let text = value.to_string_lossy();
+        let size = text.parse().with_context(|| {
+            format!("the launcher's variable {name} is {text:?}, which is no number of ranks")
+        })?;
+        let libraries = match variable(LIBRARY) {
+            Some(path) => vec![path.into()],
+            None => beside_launcher(names)
+                .chain(names.iter().map(PathBuf::from))
+                .collect(),
+        };
+        let launcher = Self {
+            variable: name,
+            size,
+            libraries,
+        };
+        Ok((size > 1).then_some(launcher))
+    }
+}
+
+/// Those of the libraries that lie where the processes above this one were installed: a launcher that
+/// is in no standard place has its library there.
+fn beside_launcher(names: &[&str]) -> impl Iterator<Item = PathBuf> {
+    let mut found = Vec::new();
+    let mut process = "self".to_string();
+    // The launcher or its daemon, perhaps with a shell or a wrapper between.
+    for _ in 0..3 {
+        let Some(parent) = parent(&process) else {
+            break;
+        };
+        let program = fs::read_link(format!("/proc/{parent}/exe")).unwrap_or_default();
+        let installed = program.parent().and_then(Path::parent);
+        for directory in ["lib", "lib64"] {
+            let places = installed.into_iter().flat_map(|installed| {
+                names
+                    .iter()
+                    .map(move |name| installed.join(directory).join(name))
+            });
+            found.extend(places.filter(|place| place.exists()));
+        }
+        process = parent;
+    }
+    found.into_iter()
+}
+
+/// The process that started another, where the system tells.
+fn parent(process: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+    Some(line.trim().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launcher(variables: &[(&str, &str)]) -> Result<Option<Launcher>> {
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| value.into())
+        };
+        Launcher::of(variable)
+    }
+
+    #[test]
+    fn one_rank_is_no_job_and_the_named_library_is_the_only_one() {
+        for none in [&[][..], &[("OMPI_COMM_WORLD_SIZE", "1")], &[(LIBRARY, "x")]] {
+            assert_eq!(launcher(none).unwrap(), None, "{none:?}");
+        }
+        for (name, first) in [
+            ("OMPI_COMM_WORLD_SIZE", names::OPEN_MPI),
+            ("PMI_SIZE", names::MPICH),
+            ("SLURM_STEP_NUM_TASKS", names::OPEN_MPI),
+        ] {
+            let found = launcher(&[(name, "3")]).unwrap().unwrap();
+            assert_eq!((found.variable, found.size), (name, 3));
+            assert!(found.libraries.contains(&first.into()), "{found:?}");
+        }
+        // Slurm says how many it started in all, also where Open MPI's own launcher starts fewer.
+        let within = [
+            ("SLURM_STEP_NUM_TASKS", "8"),
+            ("OMPI_COMM_WORLD_SIZE", "2"),
+            (LIBRARY, "/x/y"),
+        ];
+        let found = launcher(&within).unwrap().unwrap();
+        assert_eq!((found.size, found.libraries), (2, vec!["/x/y".into()]));
+        let error = launcher(&[("PMI_SIZE", "many")]).unwrap_err().to_string();
+        assert!(
+            error.contains("PMI_SIZE") && error.contains("many"),
+            "{error}"
+        );
+    }
+}

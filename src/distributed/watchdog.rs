@@ -1,0 +1,110 @@
+//! Whoever waits for the other ranks in vain says so after a while and ends at last: where a network is
+//! cut, MPI itself waits for ever.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::low_level;
+
+use crate::console::Console;
+use crate::setting::RESUME;
+
+/// How long a rank waits within a step, where all have as much to do, before it gives up.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// The part of that after which it says so.
+const NOTE: u32 = 10;
+
+/// How many times as long it waits for work of which some ranks have more.
+const WORK: u32 = 12;
+
+/// What a rank waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The others' shares of a step, which are as large as this one's.
+    Share,
+    /// What may take others longer: a download, an answer, the files at the end of a run.
+    Work,
+}
+
+/// A thread that looks how long this rank has been waiting.
+pub struct Watchdog {
+    state: Arc<State>,
+}
+
+struct State {
+    begun: Instant,
+    limit: Duration,
+    /// Milliseconds from `begun` until it is noted, and until the end; 0 while nothing is waited for.
+    noted_at: AtomicU64,
+    ends_at: AtomicU64,
+}
+
+impl Watchdog {
+    /// Gives up after `limit`, for a step's parts, and notes a tenth of it on `console`.
+    pub fn start(limit: Duration, console: Console) -> Self {
+        let state = Arc::new(State {
+            begun: Instant::now(),
+            limit,
+            noted_at: AtomicU64::new(0),
+            ends_at: AtomicU64::new(0),
+        });
+        let watched = Arc::downgrade(&state);
+        // Without the thread, a rank waits as long as MPI lets it.
+        let thread = thread::Builder::new().name("watchdog".to_string());
+        let _ = thread.spawn(move || watch(&watched, &console));
+        Self { state }
+    }
+
+    /// Does `work`, in which this rank waits for the others.
+    pub fn during<T>(&self, wait: Wait, work: impl FnOnce() -> T) -> T {
+        let state = &*self.state;
+        let limit = match wait {
+            Wait::Share => state.limit,
+            Wait::Work => state.limit * WORK,
+        };
+        state.wait_until(state.begun.elapsed() + state.limit / NOTE, &state.noted_at);
+        state.wait_until(state.begun.elapsed() + limit, &state.ends_at);
+        let done = work();
+        state.noted_at.store(0, Ordering::Relaxed);
+        state.ends_at.store(0, Ordering::Relaxed);
+        done
+    }
+}
+
+impl State {
+    fn wait_until(&self, time: Duration, at: &AtomicU64) {
+        at.store(time.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    fn is_over(&self, at: &AtomicU64) -> bool {
+        let at = at.load(Ordering::Relaxed);
+        at > 0 && self.begun.elapsed().as_millis() as u64 > at
+    }
+}
+
+fn watch(state: &Weak<State>, console: &Console) {
+    let mut is_noted = false;
+    while let Some(state) = state.upgrade() {
+        let seconds = state.limit.as_secs_f64();
+        if state.is_over(&state.ends_at) {
+            console.error(&format!(
+                "error: the other ranks have not answered for so long that this one gives up; look \
+                 for a network that is cut, and start again with {RESUME}"
+            ));
+            low_level::exit(1);
+        }
+        if state.is_over(&state.noted_at) && !is_noted {
+            is_noted = true;
+            console.line(&format!(
+                "note   the other ranks have not answered for {:.0} s",
+                seconds / f64::from(NOTE)
+            ));
+        }
+        let often = state.limit / 100;
+        drop(state);
+        thread::sleep(often.clamp(Duration::from_millis(10), Duration::from_secs(1)));
+    }
+}
