@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use state_tune::cli::{self, Command};
 use state_tune::console::Console;
+use state_tune::distributed::{self, Failure, Ranks, Role};
 use state_tune::ops::cpu::Processor;
 use state_tune::system::signals;
 use state_tune::train::{self, Stop};
@@ -30,26 +31,55 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(command, &console) {
-        // A terminal that went away shows nothing, and the signal says so.
-        Ok(Some(signal)) => ExitCode::from(128 + signal as u8),
-        Ok(None) => done(&console),
-        // The reader of a pipe, such as `head`, has read as much as it wanted.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+    let ranks = match distributed::join(|name| std::env::var_os(name)) {
+        Ok(ranks) => ranks,
         Err(error) => {
             console.error(&format!("error: {error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = end(run(command, &ranks, &console), &ranks, &console);
+    ranks.finish();
+    code
+}
+
+/// Tells how it ended, as an exit code and where it went wrong in a line.
+fn end(ended: anyhow::Result<Option<i32>>, ranks: &Ranks, console: &Console) -> ExitCode {
+    match ended {
+        // A terminal that went away shows nothing, and the signal says so.
+        Ok(Some(signal)) => ExitCode::from(128 + signal as u8),
+        Ok(None) => done(console),
+        // The reader of a pipe, such as `head`, has read as much as it wanted.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        // The first rank tells it for all.
+        Err(error) if Failure::is(&error) && ranks.role() == Role::Other => ExitCode::FAILURE,
+        Err(error) => {
+            ranks.own(console).error(&format!("error: {error:#}"));
+            if !Failure::is(&error) && ranks.count() > 1 {
+                ranks.abort(1);
+            }
             ExitCode::FAILURE
         }
     }
 }
 
 /// Does what is asked for. Returns the signal that ended it, if one did.
-fn run(command: Command, console: &Console) -> anyhow::Result<Option<i32>> {
+fn run(command: Command, ranks: &Ranks, console: &Console) -> anyhow::Result<Option<i32>> {
+    let of_rank = |processor: Processor| Processor {
+        threads: ranks.threads(processor.threads),
+        ..processor
+    };
     match command {
         Command::Train { options } => {
-            let train = || with_signals(|| train::run(&options, console));
-            options.processor.run(train).map(signal_of)
+            let train = || with_signals(|| train::run_on(ranks, &options, console));
+            of_rank(options.processor).run(train).map(signal_of)
         }
+        Command::Sample { options } => {
+            let answer = || with_signals(|| sample::run_on(ranks, &options, console));
+            of_rank(options.processor).run(answer)
+        }
+        // The others are for one process.
+        _ if ranks.role() == Role::Other => Ok(None),
         Command::DryRun { options } => {
             with_signals(|| train::dry_run(&options, console))?;
             Ok(None)
@@ -67,10 +97,6 @@ fn run(command: Command, console: &Console) -> anyhow::Result<Option<i32>> {
             let inspect = || with_signals(|| inspect::run(&options, console));
             ops::cpu::threads::with_threads(None, inspect)??;
             Ok(None)
-        }
-        Command::Sample { options } => {
-            let answer = || with_signals(|| sample::run(&options, console));
-            options.processor.run(answer)
         }
     }
 }

@@ -25,6 +25,8 @@ fn step(step: usize) -> Step {
             wkv: Some(part),
         },
         gpu_memory: None,
+        ranks: None,
+        waiting: None,
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::ffi::OsString;
 
+use crate::distributed;
+
 const PREFIX: &str = "STATE_TUNE_";
 
 /// `--flag=value` for every variable that is meant for this program. They go before what was typed,
@@ -13,6 +15,9 @@ pub fn as_arguments(variables: impl IntoIterator<Item = (OsString, OsString)>) -
     let (mut shouted, mut spelt) = (Vec::new(), Vec::new());
     for (name, value) in variables {
         let Some(name) = name.to_str() else { continue };
+        if [distributed::LIBRARY, distributed::PATIENCE].contains(&name) {
+            continue; // of whoever joins the ranks of a run, before there are options
+        }
         if let Some(flag) = name.strip_prefix(PREFIX) {
             shouted.push(argument(&flag.to_lowercase(), value));
         } else if let Some(flag) = name.strip_prefix("--") {

@@ -1,6 +1,6 @@
 //! How ranks tell each other where they are and whether they failed, so that what ends one ends all.
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 use super::watchdog::Wait;
 use super::{Engine, Ranks};
@@ -129,6 +129,20 @@ impl Ranks {
         }
     }
 
+    /// Errors when a number that all ranks told of `what` is not the same on each.
+    pub fn ensure_same(&self, what: &str, numbers: impl Iterator<Item = f64>) -> Result<()> {
+        let numbers: Vec<f64> = numbers.collect();
+        match numbers.iter().position(|number| *number != numbers[0]) {
+            None => Ok(()),
+            Some(other) => bail!(
+                "{} has not the same {what} as {} any more, so one of them computes or receives what is \
+                 wrong; look for broken memory, and start again from the last checkpoint",
+                self.name(other),
+                self.name(0)
+            ),
+        }
+    }
+
     /// Gives every rank's bytes to all ranks, in order. Errors on all ranks when one failed.
     pub fn gather(&self, stage: Stage, own: Result<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
         let own = own.map(|bytes| {
@@ -173,14 +187,14 @@ impl Ranks {
     }
 }
 
-/// The machine of each rank, where this one's is called `host`.
-pub fn hosts(engine: &dyn Engine, host: &str) -> Vec<String> {
-    /// Of a name, in bytes.
+/// A short text of each rank, before there is anything else to tell.
+pub fn names(engine: &dyn Engine, own: &str) -> Vec<String> {
+    /// In bytes; the rest is left out.
     const LONGEST: usize = 64;
     let mut all = vec![0.0; LONGEST * engine.size()];
     let mine = &mut all[LONGEST * engine.rank()..][..LONGEST];
     mine.iter_mut()
-        .zip(host.bytes())
+        .zip(own.bytes())
         .for_each(|(to, from)| *to = f64::from(from));
     engine.sum_f64(&mut all);
     let name = |bytes: &[f64]| {
@@ -197,8 +211,6 @@ pub fn hosts(engine: &dyn Engine, host: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use std::thread;
-
-    use anyhow::bail;
 
     use super::*;
     use crate::distributed::threads;

@@ -22,6 +22,7 @@ mod watchdog;
 use std::ffi::OsString;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -54,6 +55,8 @@ pub struct Ranks {
     engine: Box<dyn Engine>,
     /// The machine of each rank.
     hosts: Vec<String>,
+    /// The cores of its machine that each rank may use.
+    cores: Vec<String>,
     /// What connects them, in words.
     library: String,
     /// Nanoseconds that this rank has waited for the others since this was last asked for.
@@ -107,7 +110,8 @@ impl Ranks {
     /// ranks are here.
     pub fn new(engine: Box<dyn Engine>, host: &str) -> Self {
         Self {
-            hosts: exchange::hosts(&*engine, host),
+            hosts: exchange::names(&*engine, host),
+            cores: exchange::names(&*engine, &system::core_set().unwrap_or_default()),
             engine,
             library: "threads".to_string(),
             waited: AtomicU64::new(0),
@@ -150,6 +154,17 @@ impl Ranks {
             .iter()
             .filter(|other| *other == host)
             .count()
+    }
+
+    /// How many threads compute, if `asked` does not say: a rank's part of the cores that it shares with
+    /// others. `None` is one for each core.
+    pub fn threads(&self, asked: Option<usize>) -> Option<usize> {
+        let places = self.hosts.iter().zip(&self.cores);
+        let own = (&self.hosts[self.rank()], &self.cores[self.rank()]);
+        let sharing = places.filter(|place| *place == own).count();
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let part = (sharing > 1).then_some((cores / sharing).max(1));
+        asked.or(part)
     }
 
     /// A rank as messages name it: `rank 3 (host b)`.
@@ -226,7 +241,7 @@ impl Ranks {
 /// A panic on one rank ends them all.
 impl Drop for Ranks {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.count() > 1 {
+        if thread::panicking() && self.count() > 1 {
             self.abort(101);
         }
     }

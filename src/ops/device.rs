@@ -18,10 +18,22 @@ use crate::setting::DEVICE;
 pub enum DeviceChoice {
     /// A GPU if this build can use GPUs and there is one, else the processor.
     Auto,
+    /// The same for the program with this number among those on a machine that share its GPUs out.
+    Shared(usize),
     /// The processor, even if there is a GPU.
     Cpu,
     /// The GPU with this number.
     Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// What one of several ranks opens, the one with this number on its machine.
+    pub fn of_rank(self, local_rank: usize) -> Self {
+        match self {
+            Self::Auto => Self::Shared(local_rank),
+            Self::Shared(_) | Self::Cpu | Self::Cuda(_) => self,
+        }
+    }
 }
 
 /// A device that was opened.
@@ -35,7 +47,7 @@ pub struct Opened {
 impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Auto => f.write_str("auto"),
+            Self::Auto | Self::Shared(_) => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda(number) => write!(f, "cuda:{number}"),
         }
@@ -92,7 +104,8 @@ fn open(choice: DeviceChoice) -> Result<(Device, Option<String>)> {
             }
             Err(why) => bail!("{DEVICE} cuda:{number}: {why}; or use {DEVICE} cpu"),
         },
-        DeviceChoice::Auto => match gpu(0) {
+        DeviceChoice::Auto => open(DeviceChoice::Shared(0)),
+        DeviceChoice::Shared(number) => match shared(number, gpu) {
             Ok(device) => Ok((device, None)),
             // That there is no GPU to be used needs no note.
             Err(Missing::Feature | Missing::Driver | Missing::Gpus) => Ok((Device::Cpu, None)),
@@ -101,6 +114,17 @@ fn open(choice: DeviceChoice) -> Result<(Device, Option<String>)> {
                 Ok((Device::Cpu, Some(note)))
             }
         },
+    }
+}
+
+/// The GPU with this number, counted round where there are fewer.
+fn shared(
+    number: usize,
+    gpu: impl Fn(usize) -> Result<Device, Missing>,
+) -> Result<Device, Missing> {
+    match gpu(number) {
+        Err(Missing::Number { count, .. }) if count > 0 => gpu(number % count as usize),
+        opened => opened,
     }
 }
 

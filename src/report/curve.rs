@@ -72,6 +72,8 @@ mod tests {
             learning_rate: 0.01,
             grad_norms: PerGroup::default(),
             gpu_memory: None,
+            ranks: None,
+            waiting: None,
         };
         History {
             steps: losses.enumerate().map(step).collect(),

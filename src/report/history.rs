@@ -36,6 +36,13 @@ pub struct Step {
     /// The most bytes of the GPU's memory that the run has used so far; absent without a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<u64>,
+    /// How many ranks computed it; absent for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<usize>,
+    /// The share of a step's time, from 0 to 1, in which a rank waited for the others, on the average,
+    /// as of the step before; absent for one rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<f64>,
 }
 
 /// The keys of a step's gradient norms.

@@ -44,6 +44,18 @@ impl Summary<'_> {
             steps.len(),
             duration(*seconds)
         );
+        if let Some(ranks) = steps.last().and_then(|step| step.ranks) {
+            let (mut waited, mut took) = (0.0, 0.0);
+            for step in steps {
+                let seconds = step.tokens_seen as f64 / step.tokens_per_s;
+                took += seconds;
+                waited += seconds * step.waiting.unwrap_or(0.0);
+            }
+            let percent = 100.0 * waited / took.max(1e-9);
+            text.push_str(&format!(
+                " on {ranks} ranks, which waited for each other {percent:.0} % of the time"
+            ));
+        }
         let gigabytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
         if let Some(bytes) = peak_memory {
             let gigabytes = gigabytes(*bytes);

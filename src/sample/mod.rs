@@ -16,6 +16,7 @@ use crate::data::Formats;
 use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
 use crate::data::typed;
+use crate::distributed::{Ranks, Role};
 use crate::fetch::Remote;
 use crate::generate::{FinishReason, Settings, Talk};
 use crate::model::{self, Rwkv, State};
@@ -28,7 +29,7 @@ use crate::setting::{
     SYSTEM_FORMATTER,
 };
 use crate::state_file::{self, OtherModel};
-use crate::system::signals::Listener;
+use crate::system::signals::{Later, Listener};
 use crate::tokenizer::{Text, Tokenizer};
 
 /// What to answer, and with which model and state.
@@ -100,6 +101,22 @@ struct Loaded {
 /// Answers what is asked for, on `console`. Returns the signal that broke the answer to one prompt
 /// off, if one came.
 pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
+    run_on(&Ranks::one(), options, console)
+}
+
+/// The same as one of several ranks, each of which is to call it with the same options. They share a
+/// file of prompts out, whose answers the first rank shows; what is asked otherwise, it answers alone.
+pub fn run_on(ranks: &Ranks, options: &Options, console: &Console) -> Result<Option<i32>> {
+    match (&options.ask, ranks.role()) {
+        (Ask::Prompts { .. }, _) => ranks.agree(run_rank(ranks, options, &ranks.shared(console))),
+        (Ask::Prompt(_) | Ask::Interactive { .. }, Role::First) => {
+            run_rank(ranks, options, console)
+        }
+        (Ask::Prompt(_) | Ask::Interactive { .. }, Role::Other) => Ok(None),
+    }
+}
+
+fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Option<i32>> {
     let state = &options.state;
     ensure!(
         state.exists(),
@@ -114,7 +131,10 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
     for line in &options.told {
         beside.line(&format!("note   {line}"));
     }
-    let options = &as_tuned(options, beside)?;
+    let options = &Options {
+        device: options.device.of_rank(ranks.local_rank()),
+        ..as_tuned(options, beside)?
+    };
     let settings = &options.settings;
     match &options.ask {
         Ask::Prompt(prompt) => {
@@ -140,7 +160,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
         Ask::Prompts { path, formats } => {
             let prompts = prompts::read(path, formats, beside)?;
             let loaded = load(options, beside)?;
-            prompts::answer(&loaded, &prompts, settings, console)
+            prompts::answer(ranks, &loaded, &prompts, settings, console)
                 .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))?;
         }
         Ask::Interactive { formatter } => {
@@ -240,7 +260,8 @@ fn show_both(
     }
     let prompt = prompt.encode(Tokenizer::world());
     // What was said so far is kept, and what ended it is told.
-    let signals = Listener::new(|_| {}, || {}).context("cannot listen for signals")?;
+    let signals =
+        Listener::new(|_| {}, Later::Ends(Box::new(|| {}))).context("cannot listen for signals")?;
     for (heading, state) in [
         ("== base model ==", &loaded.base),
         ("\n== tuned state ==", &loaded.tuned),

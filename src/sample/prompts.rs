@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::{BLANK_ADVICE, Loaded, ends_in_blank};
@@ -14,6 +14,7 @@ use crate::data::jsonl;
 use crate::data::notes::Notes;
 use crate::data::rendered::Remark;
 use crate::data::words::counted;
+use crate::distributed::{Ranks, Stage};
 use crate::generate::{self, FinishReason, Settings};
 use crate::setting::{KEEP_CR, PROMPT_FORMATTER, PROMPTS};
 use crate::tokenizer::{Text, Tokenizer};
@@ -91,31 +92,49 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
 }
 
 /// Answers each prompt from both states, and shows the answers before it goes on to the next
-/// prompt.
+/// prompt. Several ranks answer one each.
 pub fn answer(
+    ranks: &Ranks,
     loaded: &Loaded,
     prompts: &[Prompt],
     settings: &Settings,
     console: &Console,
 ) -> Result<()> {
-    for Prompt { line, texts } in prompts {
-        let encode = |text: &Text| text.encode(Tokenizer::world());
-        let tokens: Vec<u32> = texts.iter().flat_map(encode).collect();
-        let answer = |state| {
-            generate::answer(&loaded.model, &tokens, state, settings)
-                .with_context(|| format!("line {line}"))
-        };
-        let (base, base_end) = answer(&loaded.base)?;
-        let (tuned, tuned_end) = answer(&loaded.tuned)?;
-        let answered = Answered {
-            line: *line,
-            prompt: texts.iter().map(Text::to_string).collect(),
-            base,
-            base_end,
-            tuned,
-            tuned_end,
-        };
-        console.stream(&(serde_json::to_string(&answered)? + "\n"))?;
+    for some in prompts.chunks(ranks.count()) {
+        let own = some.get(ranks.rank());
+        let own = own.map(|prompt| answered(loaded, prompt, settings));
+        // An error comes in its place among the answers.
+        let own = own.map(|line| line.map_err(|error| format!("{error:#}")));
+        let own = serde_json::to_vec(&own).map_err(anyhow::Error::from);
+        for line in ranks.gather(Stage::Prompts, own)? {
+            match serde_json::from_slice(&line)? {
+                Some(Ok::<String, String>(line)) => console.stream(&(line + "\n"))?,
+                Some(Err(error)) => bail!("{error}"),
+                None => {}
+            }
+        }
     }
     Ok(())
+}
+
+/// The line of a prompt and both its answers.
+fn answered(loaded: &Loaded, prompt: &Prompt, settings: &Settings) -> Result<String> {
+    let Prompt { line, texts } = prompt;
+    let encode = |text: &Text| text.encode(Tokenizer::world());
+    let tokens: Vec<u32> = texts.iter().flat_map(encode).collect();
+    let answer = |state| {
+        generate::answer(&loaded.model, &tokens, state, settings)
+            .with_context(|| format!("line {line}"))
+    };
+    let (base, base_end) = answer(&loaded.base)?;
+    let (tuned, tuned_end) = answer(&loaded.tuned)?;
+    let answered = Answered {
+        line: *line,
+        prompt: texts.iter().map(Text::to_string).collect(),
+        base,
+        base_end,
+        tuned,
+        tuned_end,
+    };
+    Ok(serde_json::to_string(&answered)?)
 }

@@ -28,13 +28,23 @@ pub fn cores() -> Option<usize> {
     (cores > 0).then_some(cores)
 }
 
-/// The cores that this process may run on. `None` where the system does not tell: only Linux does.
-pub fn allowed_cores() -> Option<usize> {
+/// The cores that this process may run on, as `0-3,8`. `None` where the system does not tell: only
+/// Linux does.
+pub fn core_set() -> Option<String> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let mut lines = status.lines();
-    let mask = lines.find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
-    let digits = mask.trim().chars().filter_map(|digit| digit.to_digit(16));
-    Some(digits.map(|digit| digit.count_ones() as usize).sum())
+    let set = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    Some(set.trim().to_string())
+}
+
+/// How many cores those are.
+pub fn allowed_cores() -> Option<usize> {
+    let set = core_set()?;
+    let parts = set.split(',').map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(last.parse::<usize>().ok()? - first.parse::<usize>().ok()? + 1)
+    });
+    parts.sum()
 }
 
 /// Memory that could still be used, in bytes: the machine's, or what the program's control group
@@ -80,6 +90,13 @@ pub fn ignores(signal: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn cores_are_counted() {
+        let (allowed, cores) = (allowed_cores().unwrap(), cores().unwrap());
+        assert!((1..=cores).contains(&allowed), "{allowed} of {cores}");
+    }
 
     #[test]
     fn a_running_program_has_some_and_needs_some() {

@@ -46,7 +46,15 @@ struct Heard {
     /// When it came.
     since: OnceLock<Instant>,
     notice: Box<dyn Fn(i32) + Send + Sync>,
-    at_once: Box<dyn Fn() + Send + Sync>,
+    later: Later,
+}
+
+/// What a signal does that comes later than the first.
+pub enum Later {
+    /// It ends the program, after this.
+    Ends(Box<dyn Fn() + Send + Sync>),
+    /// Nothing.
+    Ignored,
 }
 
 static PROCESS: Mutex<Option<Arc<Process>>> = Mutex::new(None);
@@ -123,8 +131,10 @@ impl Process {
                     let _ = self.answers.send(Arc::clone(heard));
                 }
                 Some(since) if SENT.contains(&signal) && since.elapsed() > TOGETHER => {
-                    (heard.at_once)();
-                    low_level::exit(128 + signal);
+                    if let Later::Ends(at_once) = &heard.later {
+                        at_once();
+                        low_level::exit(128 + signal);
+                    }
                 }
                 Some(_) => {}
             }
@@ -139,18 +149,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// `notice` is called with the signal as soon as it comes, and `at_once` before the program
-    /// ends by a later one; each on another thread.
-    pub fn new(
-        notice: impl Fn(i32) + Send + Sync + 'static,
-        at_once: impl Fn() + Send + Sync + 'static,
-    ) -> io::Result<Self> {
+    /// `notice` is called with the signal as soon as it comes, and `later` says what another does;
+    /// each on another thread.
+    pub fn new(notice: impl Fn(i32) + Send + Sync + 'static, later: Later) -> io::Result<Self> {
         let process = Process::get()?;
         let heard = Arc::new(Heard {
             signal: AtomicI32::new(0),
             since: OnceLock::new(),
             notice: Box::new(notice),
-            at_once: Box::new(at_once),
+            later,
         });
         let mut listeners = locked(&process.listeners);
         listeners.push(Arc::clone(&heard));

@@ -5,9 +5,28 @@ use anyhow::Result;
 use super::outputs::Outputs;
 use super::{Options, limits};
 use crate::console::Console;
+use crate::distributed::Ranks;
 use crate::model::{Generation, Rwkv};
 use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
+use crate::system;
+
+/// Says who computes, if several do; and on each rank whether it has fewer cores than it could.
+pub fn ranks(ranks: &Ranks, console: &Console, own: &Console) {
+    if ranks.count() == 1 {
+        return;
+    }
+    console.line(&format!("ranks  {}", ranks.describe()));
+    let here = ranks.local_count();
+    if let (Some(allowed), Some(cores)) = (system::allowed_cores(), system::cores())
+        && allowed < cores / here
+    {
+        own.line(&format!(
+            "note   this rank may use {allowed} of {cores} cores, and {here} ranks are on this machine; \
+             if the launcher binds it, as Open MPI does, `mpirun --bind-to none` frees them"
+        ));
+    }
+}
 
 /// Says what is trained on which device.
 pub fn model(options: &Options, model: &Rwkv, console: &Console) -> Result<()> {

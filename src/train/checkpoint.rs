@@ -93,6 +93,7 @@ fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) ->
         drawn: run.drawn,
         seconds: run.seconds(),
         plan: run.plan,
+        ranks: run.ranks,
         best: run.best.as_ref().map(|best| (best.step, best.loss)),
         history: run.history.clone(),
     };
@@ -174,6 +175,11 @@ impl Checkpoint {
     /// Steps done.
     pub fn steps(&self) -> usize {
         self.record.steps
+    }
+
+    /// How many ranks wrote it.
+    pub fn ranks(&self) -> usize {
+        self.record.ranks
     }
 
     /// Settings that are not as they were.

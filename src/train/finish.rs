@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Error, Result, anyhow, bail};
 
 use super::checkpoint::Checkpoints;
+use super::context::RunContext;
 use super::outputs::Outputs;
 use super::run_state::RunState;
 use super::settings::RunSettings;
 use super::signals::Signals;
-use super::step::RunContext;
 use super::{Keep, Stop, learnt};
 use crate::console::Console;
 use crate::model::State;

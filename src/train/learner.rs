@@ -69,9 +69,25 @@ impl Learner {
         sequences: &[Sequence],
         plan: &Plan,
     ) -> Result<(f64, State)> {
+        let first_row = self.first_row();
+        let targets = sequences.iter().map(|s| s.targets(first_row)).sum();
+        self.accumulate_share(model, sequences, targets, plan)
+    }
+
+    /// The same of a share of a batch that has `targets` scored tokens in all: what all shares give
+    /// adds up to what the batch gives. An empty share gives zeros.
+    pub fn accumulate_share(
+        &self,
+        model: &Rwkv,
+        sequences: &[Sequence],
+        targets: usize,
+        plan: &Plan,
+    ) -> Result<(f64, State)> {
         let (state, first_row) = (self.state(), self.first_row());
+        if sequences.is_empty() {
+            return Ok((0.0, state.try_map(|_, tensor| tensor.zeros_like())?));
+        }
         let rows: Vec<usize> = sequences.iter().map(|s| s.rows(first_row)).collect();
-        let targets: usize = sequences.iter().map(|s| s.targets(first_row)).sum();
         let scale = 1.0 / targets as f64;
         let mut sum: Option<(f64, State)> = None;
         for part in model::split(&rows, plan.most_rows) {
@@ -84,6 +100,17 @@ impl Learner {
             });
         }
         sum.ok_or_else(|| anyhow!("a batch without examples"))
+    }
+
+    /// A checksum of the state as it is now, by which ranks tell whether theirs is the same.
+    pub fn checksum(&self) -> Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        for (_, var) in self.vars.groups() {
+            for number in var.flatten_all()?.to_vec1::<f32>()? {
+                hasher.update(&number.to_le_bytes());
+            }
+        }
+        Ok(hasher.finalize())
     }
 
     /// The gradient's norm in each group that is learnt.

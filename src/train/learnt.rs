@@ -6,8 +6,8 @@ use anyhow::Result;
 use candle_core::{Device, Tensor};
 use chrono::{DateTime, Utc};
 
+use super::context::RunContext;
 use super::prepare::TrainingData;
-use super::step::RunContext;
 use crate::data::Example;
 use crate::generate::{self, Settings};
 use crate::model::{Rwkv, State};

@@ -4,13 +4,17 @@
 //! data), [`places`] and [`outputs`] (whether the result can be written), [`announce`] (what is
 //! said before), [`memory_plan`] (how much is computed at once), [`run_state`]
 //! (a run between two steps), [`checkpoint`] (that as a file, with its [`run_record`]) and
-//! [`resume`], [`step`] (a batch forward and backward), [`start`] and [`learner`] (parameters,
-//! gradient), [`schedule`] (learning rates), [`model_files`] (whether they stay as they were),
-//! [`limits`] and [`signals`] (when it ends), [`finish`] and [`learnt`] (the end).
+//! [`resume`], [`step`] (a batch forward and backward), [`gradient`] and [`share`] (its sum over
+//! ranks), [`start`] and [`learner`] (parameters), [`schedule`] (learning rates), [`model_files`]
+//! (whether they stay as they were), [`limits`] and [`signals`] (when it ends), [`finish`] and
+//! [`learnt`] (the end). [`ranks`] is what makes a run one of several ranks' run; [`context`] what
+//! its parts share.
 
 mod announce;
 mod checkpoint;
+mod context;
 mod finish;
+mod gradient;
 pub mod learner;
 mod learnt;
 pub mod limits;
@@ -20,11 +24,13 @@ mod options;
 mod outputs;
 mod places;
 mod prepare;
+mod ranks;
 mod resume;
 mod run_record;
 mod run_state;
 pub mod schedule;
 pub mod settings;
+mod share;
 mod signals;
 mod start;
 mod step;
@@ -41,14 +47,15 @@ pub use options::{Evaluation, HeldOut, Init, Keep, MOST_EXAMPLES, Options, Recom
 pub use schedule::Schedule;
 
 use self::checkpoint::Checkpoints;
+use self::context::{RunContext, Watch};
 use self::finish::Ended;
 use self::limits::Limits;
 use self::model_files::ModelFiles;
 use self::run_record::Identity;
 use self::run_state::RunState;
 use self::signals::Signals;
-use self::step::RunContext;
 use crate::console::{Console, Progress};
+use crate::distributed::{Ranks, Role};
 use crate::files::Lock;
 use crate::model;
 pub use crate::ops::adam::Adam;
@@ -58,8 +65,25 @@ use crate::setting::{DRY_RUN, MODEL_URL};
 /// also if that came while the result of a finished run was written; a run whose loss is no longer
 /// a number is an error, after the last good state is saved.
 pub fn run(options: &Options, console: &Console) -> Result<Stop> {
+    run_on(&Ranks::one(), options, console)
+}
+
+/// The same as one of several ranks, each of which is to call it with the same options. The first one
+/// says how it goes, and saves; an error of one is every rank's ([`Failure`]).
+///
+/// [`Failure`]: crate::distributed::Failure
+pub fn run_on(ranks: &Ranks, options: &Options, console: &Console) -> Result<Stop> {
+    ranks.agree(run_rank(ranks, options, console))
+}
+
+fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
+    let (console, own) = (&ranks.shared(console), &ranks.own(console));
+    let of_rank = ranks::options_of(ranks, all)?;
+    let options = &of_rank.options;
+    announce::ranks(ranks, console, own);
+
     // Load, and find now what could fail, not after an hour. The data first: it is smaller.
-    let compute = prepare::device(options, console)?;
+    let compute = prepare::device(options, own)?;
     let data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let lock = Arc::new(outputs.lock()?);
@@ -84,8 +108,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
         model: &model,
         data: &data,
         steps: limits.steps,
+        ranks,
     };
-    let plan = prepare::plan(options, &model, &data)?;
+    let plan = prepare::plan(options, &model, &data, ranks)?;
     let identity = Identity::new(&context);
     announce::model(options, &model, console)?;
     announce::old_state(options, &outputs, replaces, console);
@@ -95,7 +120,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     };
     let mut run = RunState::new(options, &model, data.examples.len(), start, plan)?;
     announce::steps(options, data.examples.len(), console);
+    run.ranks = ranks.count();
     resume::resume(&mut run, &identity, &outputs, options, console)?;
+    ranks::begin(ranks, all, &identity, &mut run)?;
     // A run that is resumed may have come to its end.
     let patience = options.evaluation.patience;
     let finished = run
@@ -111,14 +138,23 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let above = &progress.console();
     let of_signals = Arc::clone(&lock);
     let give_back = move || of_signals.iter().for_each(Lock::clean_up);
-    let signals = Signals::catch(above.clone(), give_back).context("cannot listen for signals")?;
+    let signals = Signals::catch(ranks, above.clone(), give_back);
+    let signals = signals.context("cannot listen for signals")?;
     let mut records = outputs::open_records(options, run.learner.steps(), above.clone())?;
     if !options.resume {
         outputs.move_old_checkpoint(console)?;
     }
     let mut checkpoints = Checkpoints::new(&outputs.checkpoint, &identity, options);
     run.begun = Instant::now();
-    let mut files = ModelFiles::new(&model, above);
+    let of_files = match ranks.role() {
+        Role::First => above,
+        Role::Other => own,
+    };
+    let watch = Watch {
+        signals: &signals,
+        files: &ModelFiles::new(&model, of_files),
+        console: above,
+    };
     let mut learn = || -> Result<Stop> {
         loop {
             // Evaluate. Whoever sends a signal does not want to wait for that.
@@ -126,28 +162,23 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             let is_owed = run.owes_evaluation(options.evaluation.every, reached.is_some());
             if is_owed && !data.held_out.is_empty() {
                 progress.evaluating();
-                let interrupted = || signals.caught().is_some();
-                let eval = run.evaluate(&model, &data.held_out, interrupted);
-                files.check()?;
-                if let Some(eval) = eval? {
+                if let Some(eval) = run.evaluate(&context, &watch)? {
                     above.line(&eval.to_string());
                     records.eval(&eval);
                 }
             }
 
             // Stop?
-            let stop = signals.caught().or(reached);
+            let stop = signals.agreed().or(reached);
             if let Some(stop) = stop.or_else(|| run.out_of_patience(patience)) {
                 let verified = step::verify(&context, &mut run);
-                files.check()?;
+                watch.files.check()?;
                 return verified.map(|()| stop);
             }
 
             // Forward and backward: what gives a finite loss is worth a checkpoint, if the model is
             // still what it was.
-            let computed = step::compute(&context, &mut run, above);
-            files.check()?;
-            let computed = computed?;
+            let computed = step::compute(&context, &mut run, &watch)?;
             if let Err(error) = checkpoints.when_due(&run, || outputs.keep_old_state()) {
                 above.line(&format!(
                     "note   {error:#}; the run goes on, and will try again"
@@ -162,18 +193,24 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
             run.history.steps.push(report);
         }
     };
-    let result = learn();
+    let result = ranks.agree(learn());
     progress.finish();
-    let ended = Ended {
-        context: &context,
-        run: &run,
-        outputs: &outputs,
-        checkpoints: &checkpoints,
-        records,
-        signals: &signals,
-        result,
-    };
-    ended.finish(console)
+    match ranks.role() {
+        Role::First => {
+            let ended = Ended {
+                context: &context,
+                run: &run,
+                outputs: &outputs,
+                checkpoints: &checkpoints,
+                records,
+                signals: &signals,
+                result,
+            };
+            ranks.agree(ended.finish(console))
+        }
+        // Whoever leaves a job early ends it.
+        Role::Other => ranks.agree(Ok(())).and(result),
+    }
 }
 
 /// Says what [`run`] finds out before its first step, and does no more. A model that is not there

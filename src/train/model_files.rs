@@ -1,6 +1,8 @@
 //! A model's files under a run: when another program writes to them, the run ends before it learns
 //! from that, and when they are removed, it goes on and says so.
 
+use std::cell::Cell;
+
 use anyhow::Result;
 
 use crate::console::Console;
@@ -11,7 +13,7 @@ use crate::model::Rwkv;
 pub struct ModelFiles<'a> {
     model: &'a Rwkv,
     console: &'a Console,
-    is_told: bool,
+    is_told: Cell<bool>,
     /// A file that is cut short within a step does not end the program: the look after it does,
     /// once the state is saved.
     _survival: Survival,
@@ -23,18 +25,18 @@ impl<'a> ModelFiles<'a> {
         Self {
             model,
             console,
-            is_told: false,
+            is_told: Cell::new(false),
             _survival: Survival::begin(),
         }
     }
 
     /// Errors when what was computed since the last look may be wrong.
-    pub fn check(&mut self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         self.model.check_files()?;
-        if !self.is_told
+        if !self.is_told.get()
             && let Some(path) = self.model.removed_file()
         {
-            self.is_told = true;
+            self.is_told.set(true);
             self.console.line(&format!(
                 "note   {} was removed or replaced; the run goes on with what it had opened",
                 path.display()

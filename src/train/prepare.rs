@@ -9,6 +9,7 @@ use super::{HeldOut, Options};
 use crate::console::Console;
 use crate::data::typed::AROUND_DATA;
 use crate::data::{Dataset, Example, Survey, dataset, held_out};
+use crate::distributed::Ranks;
 use crate::evaluate;
 use crate::fetch::{self, RetryPolicy, Wanted};
 use crate::model::{Config, Rwkv, Sequence, with_way_out};
@@ -118,21 +119,23 @@ fn hold_out(data: Dataset, options: &Options, console: &Console) -> Result<Train
     Ok(TrainingData { examples, held_out })
 }
 
-/// How much is computed at once: as much as the largest batch needs and memory holds.
-pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData) -> Result<Plan> {
+/// How much is computed at once: as much as a rank's share of the largest batch needs and memory holds,
+/// which in main memory is for all ranks of the machine.
+pub fn plan(options: &Options, model: &Rwkv, data: &TrainingData, ranks: &Ranks) -> Result<Plan> {
     let free = match device::gpu_memory(&model.compute().device)? {
         Some(gpu) => gpu.free,
-        None => system::free().unwrap_or(ASSUMED_FREE),
+        None => system::free().unwrap_or(ASSUMED_FREE) / ranks.local_count() as u64,
     };
     let first_row = options.first_row();
     let rows = data
         .examples
         .iter()
         .map(|example| Sequence::from(example).rows(first_row));
+    let share = options.batch_size.div_ceil(ranks.count());
     let plan = Plan::new(
         model,
         options.recompute,
-        rows.max().unwrap_or(0).saturating_mul(options.batch_size),
+        rows.max().unwrap_or(0).saturating_mul(share),
         free,
     );
     Ok(Plan {

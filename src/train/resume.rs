@@ -46,6 +46,12 @@ pub fn resume(
         let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
         console.line(&format!("note   {setting} is {now} now; it was {then}"));
     }
+    let (then, now) = (checkpoint.ranks(), run.ranks);
+    if then != now {
+        console.line(&format!(
+            "note   the number of ranks is {now} now; it was {then}: the last digits may differ"
+        ));
+    }
     let restored = checkpoint.restore(run, identity, &settings);
     restored.with_context(|| format!("cannot go on from {path}"))
 }

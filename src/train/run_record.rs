@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::context::RunContext;
 use super::memory_plan::Plan;
 use super::settings::RunSettings;
-use super::step::RunContext;
 use crate::data::Example;
 use crate::report::History;
 use crate::setting::RESUME;
@@ -41,9 +41,20 @@ pub struct RunRecord {
     pub drawn: usize,
     pub seconds: f64,
     pub plan: Plan,
+    /// How many ranks computed it.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: usize,
     /// Step and held-out loss of the best state.
     pub best: Option<(usize, f64)>,
     pub history: History,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn is_one(ranks: &usize) -> bool {
+    *ranks == 1
 }
 
 impl Identity {

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
+use super::context::{RunContext, Watch};
 use super::limits::Limits;
 use super::memory_plan::Plan;
 use super::{Learner, Options, Stop};
-use crate::data::{Example, Walker};
+use crate::data::Walker;
+use crate::distributed::Stage;
 use crate::evaluate::{self, Score};
 use crate::model::{Rwkv, State};
 use crate::report::{Eval, History};
@@ -30,6 +32,8 @@ pub struct RunState {
     /// How much of a batch is computed at once. It shrinks where a GPU's memory is too small for
     /// it.
     pub plan: Plan,
+    /// How many ranks compute it.
+    pub ranks: usize,
     pub history: History,
     /// The best state on the held-out examples, if there are some.
     pub best: Option<Best>,
@@ -102,6 +106,7 @@ impl RunState {
             walker: Walker::new(options.walk, examples, options.seed),
             drawn: 0,
             plan,
+            ranks: 1,
             history: History::default(),
             best: None,
             before: 0.0,
@@ -115,20 +120,41 @@ impl RunState {
         self.before + self.begun.elapsed().as_secs_f64()
     }
 
-    /// Evaluates the state as it is now on held-out examples, and keeps it if it is the best so
-    /// far. `None` if `interrupted` said so, which is asked every few examples.
-    pub fn evaluate(
-        &mut self,
-        model: &Rwkv,
-        held_out: &[Example],
-        interrupted: impl Fn() -> bool,
-    ) -> Result<Option<Eval>> {
-        let (state, mut score) = (self.learner.state(), Score::default());
-        for some in held_out.chunks(EXAMPLES_AT_ONCE) {
-            if interrupted() {
-                return Ok(None);
-            }
-            score += evaluate::score(model, some, &state)?;
+    /// Evaluates the state as it is now on held-out examples, shared out among the ranks, and keeps
+    /// it if it is the best so far. `None` if a signal came to one of them.
+    pub fn evaluate(&mut self, context: &RunContext, watch: &Watch) -> Result<Option<Eval>> {
+        let ranks = context.ranks;
+        let score = self.score_share(context, watch);
+        let score = watch.files.check().and(score).map(|score| {
+            let is_whole = f64::from(u8::from(score.is_some()));
+            let Score { sum, hits, tokens } = score.unwrap_or_default();
+            let signal = watch.signals.number();
+            (
+                [
+                    sum,
+                    hits as f64,
+                    tokens as f64,
+                    is_whole,
+                    signal,
+                    0.0,
+                    0.0,
+                    0.0,
+                ],
+                (),
+            )
+        });
+        let (rows, ()) = ranks.exchange(Stage::Evaluation, score)?;
+        watch.signals.agree(rows.iter().map(|row| row[4]));
+        if rows.iter().any(|row| row[3] == 0.0) {
+            return Ok(None);
+        }
+        let mut score = Score::default();
+        for [sum, hits, tokens, ..] in rows {
+            score += Score {
+                sum,
+                hits: hits as usize,
+                tokens: tokens as usize,
+            };
         }
         let (step, loss) = (self.learner.steps(), score.loss());
         ensure!(
@@ -147,6 +173,28 @@ impl RunState {
             self.best = Some(Best { step, loss, state });
         }
         Ok(Some(eval))
+    }
+
+    /// This rank's share of the held-out examples. `None` if a signal came, which is asked every few
+    /// examples.
+    fn score_share(&self, context: &RunContext, watch: &Watch) -> Result<Option<Score>> {
+        let (ranks, held_out) = (context.ranks, &context.data.held_out);
+        let at_once = held_out
+            .len()
+            .div_ceil(ranks.count())
+            .clamp(1, EXAMPLES_AT_ONCE);
+        let (state, mut score) = (self.learner.state(), Score::default());
+        for some in held_out
+            .chunks(at_once)
+            .skip(ranks.rank())
+            .step_by(ranks.count())
+        {
+            if watch.signals.caught().is_some() {
+                return Ok(None);
+            }
+            score += evaluate::score(context.model, some, &state)?;
+        }
+        Ok(Some(score))
     }
 
     /// Whether the state as it is now should be evaluated and was not: at the start, now and then,

@@ -6,35 +6,26 @@ use std::time::Instant;
 use anyhow::{Result, anyhow};
 
 use super::Options;
+use super::context::{RunContext, Watch};
+use super::gradient::{self, BatchGradient};
 use super::learner::{self, Norms};
-use super::prepare::TrainingData;
 use super::run_state::RunState;
-use crate::console::Console;
+use crate::distributed::{Row, Stage};
 use crate::evaluate;
-use crate::model::{Rwkv, Sequence, State};
+use crate::model::Sequence;
 use crate::ops::device;
 use crate::report::Step;
-use crate::setting::{COMPLETION_CUTOFF, INIT, LEARNING_RATE, PROMPT_CUTOFF, WEIGHTS};
+use crate::setting::{INIT, LEARNING_RATE};
 use crate::state_file;
 
 /// Weight of the past in `loss_avg`: a memory of about twenty steps.
 const SMOOTHING: f64 = 0.95;
 
-/// What all steps of a run share.
-pub struct RunContext<'a> {
-    pub options: &'a Options,
-    pub model: &'a Rwkv,
-    pub data: &'a TrainingData,
-    /// Steps of the whole run.
-    pub steps: usize,
-}
-
 /// A batch that was computed and not yet learnt from.
 pub struct Computed {
     begun: Instant,
     epoch: usize,
-    loss: f64,
-    gradient: State,
+    batched: BatchGradient,
     norms: Norms,
     /// Completion tokens that were predicted.
     targets: usize,
@@ -43,61 +34,31 @@ pub struct Computed {
 }
 
 /// Forward and backward. Errors when loss and gradient are not finite.
-pub fn compute(context: &RunContext, run: &mut RunState, console: &Console) -> Result<Computed> {
+pub fn compute(context: &RunContext, run: &mut RunState, watch: &Watch) -> Result<Computed> {
     let (options, examples) = (context.options, &context.data.examples);
     let (begun, step) = (Instant::now(), run.learner.steps() + 1);
     let epoch = 1 + run.drawn / examples.len();
     let drawn = run.walker.batch(options.batch_size);
     let batch: Vec<Sequence> = drawn.into_iter().map(|i| (&examples[i]).into()).collect();
-    let (loss, gradient) = accumulate_within_memory(context, run, &batch, console)?;
-    let norms = run.learner.norms(&gradient)?;
+    let batched = gradient::of_batch(context, run, &batch, watch)?;
+    let norms = run.learner.norms(&batched.gradient)?;
     let is_finite = norms
         .iter()
         .all(|(_, norm)| norm.is_none_or(f64::is_finite));
-    if !loss.is_finite() || !is_finite {
+    if !batched.loss.is_finite() || !is_finite {
         run.backup.reject();
-        return Err(diverged(loss, step, options));
+        return Err(diverged(batched.loss, step, options));
     }
     run.backup.confirm(&run.learner)?;
     let first_row = run.learner.first_row();
     Ok(Computed {
         begun,
         epoch,
-        loss,
-        gradient,
+        batched,
         norms,
         targets: batch.iter().map(|s| s.targets(first_row)).sum(),
         rows: batch.iter().map(|s| s.rows(first_row)).sum(),
     })
-}
-
-/// Loss and gradient of a batch. Where a GPU's memory does not hold a part of it, parts are halved
-/// from here on.
-fn accumulate_within_memory(
-    context: &RunContext,
-    run: &mut RunState,
-    batch: &[Sequence],
-    console: &Console,
-) -> Result<(f64, State)> {
-    let first_row = run.learner.first_row();
-    let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
-    loop {
-        let error = match run.learner.accumulate(context.model, batch, &run.plan) {
-            Err(error) if device::is_out_of_memory(&error) => error,
-            done => return done,
-        };
-        device::give_back_memory(&context.model.compute().device)?;
-        let Some(smaller) = run.plan.smaller(&rows) else {
-            return Err(error.context(format!(
-                "the GPU's memory does not hold the longest example; cut it by {PROMPT_CUTOFF} and \
-                 {COMPLETION_CUTOFF}, or hold less of the model by {WEIGHTS}"
-            )));
-        };
-        run.plan = smaller;
-        console.line(&format!(
-            "note   the GPU's memory is full; the step is computed again, {smaller}"
-        ));
-    }
 }
 
 /// Clipping and Adam. Errors when what is learnt could no longer be saved.
@@ -106,12 +67,17 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
     let Computed {
         begun,
         epoch,
-        loss,
-        gradient,
+        batched,
         norms,
         targets,
         rows,
     } = computed;
+    let BatchGradient {
+        loss,
+        gradient,
+        seconds,
+        waited,
+    } = batched;
     let step = run.learner.steps() + 1;
     let gradient = match options.grad_clip > 0.0 {
         true => learner::clip(&gradient, &norms, options.grad_clip)?,
@@ -136,6 +102,8 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
     let loss_avg = past.map_or(loss, |past| {
         SMOOTHING * past.loss_avg + (1.0 - SMOOTHING) * loss
     });
+    let took = begun.elapsed().as_secs_f64();
+    let ranks = context.ranks.count();
     Ok(Step {
         step,
         epoch,
@@ -143,17 +111,32 @@ pub fn update(context: &RunContext, run: &mut RunState, computed: Computed) -> R
         loss_avg,
         tokens: targets,
         tokens_seen: rows,
-        tokens_per_s: rows as f64 / begun.elapsed().as_secs_f64(),
-        seconds: run.seconds(),
+        tokens_per_s: rows as f64 / took,
+        seconds,
         learning_rate,
         grad_norms: norms,
         gpu_memory: device::gpu_memory(&context.model.compute().device)?.map(|memory| memory.peak),
+        ranks: (ranks > 1).then_some(ranks),
+        waiting: (ranks > 1).then_some((waited / took).min(1.0)),
     })
 }
 
-/// Errors when the state after the last update gives a loss that is not finite. No further step
-/// would find that out.
+/// Errors when the state after the last update gives a loss that is not finite, or is not the same on
+/// all ranks. No further step would find that out.
 pub fn verify(context: &RunContext, run: &mut RunState) -> Result<()> {
+    let ranks = context.ranks;
+    if ranks.count() > 1 {
+        let mut row = Row::default();
+        let checksum = run.learner.checksum().map(|checksum| {
+            row[0] = f64::from(checksum);
+            (row, ())
+        });
+        let (rows, ()) = ranks.exchange(Stage::End, checksum)?;
+        if let Err(error) = ranks.ensure_same("state", rows.iter().map(|row| row[0])) {
+            run.backup.reject();
+            return Err(error);
+        }
+    }
     let Some(example) = context.data.examples.first() else {
         return Ok(());
     };

@@ -39,6 +39,8 @@ fn other_variables_are_none_of_its_business() {
         ("state_tune_batchsize", "1"),
         ("MY_STATE_TUNE_BATCHSIZE", "1"),
         ("STATE_TUNER", "1"),
+        ("STATE_TUNE_MPI", "/usr/lib/libmpi.so.40"),
+        ("STATE_TUNE_MPI_PATIENCE", "60"),
     ];
     assert_eq!(train_with(&[], &variables).batch_size, 8);
 }

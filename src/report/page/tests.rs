@@ -40,6 +40,8 @@ fn run(steps: usize) -> History {
                 wkv: Some(course(step) * 0.05 * (0.5 + noise(step + 6))),
             },
             gpu_memory: None,
+            ranks: None,
+            waiting: None,
         });
     }
     for step in (0..=steps).step_by((steps / 12).max(1)) {

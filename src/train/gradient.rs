@@ -1,0 +1,134 @@
+//! Loss and gradient of a batch: this rank's share of it, within memory, and the sum over all ranks.
+
+use anyhow::Result;
+
+use super::context::{RunContext, Watch};
+use super::memory_plan::Plan;
+use super::run_state::RunState;
+use super::share::{Flat, share_out};
+use crate::distributed::Stage;
+use crate::model::{Intermediates, Sequence, State};
+use crate::ops::device;
+use crate::setting::{COMPLETION_CUTOFF, PROMPT_CUTOFF, WEIGHTS};
+
+/// A batch, forward and backward, as all ranks have it.
+pub struct BatchGradient {
+    pub loss: f64,
+    pub gradient: State,
+    /// How long the run has trained, by the first rank's clock.
+    pub seconds: f64,
+    /// Seconds that a rank waited for others since the step before, on the average.
+    pub waited: f64,
+}
+
+/// What became of a rank's share.
+enum Attempt {
+    /// Its part of the loss and of the gradient; the latter also to be summed, where there are more.
+    Done(f64, State, Option<Flat>),
+    /// The GPU's memory is too small; less at once may do.
+    Smaller(Plan),
+}
+
+/// Computes a batch. Where a GPU's memory does not hold a part of it, parts are halved from here on, on
+/// all ranks.
+pub fn of_batch(
+    context: &RunContext,
+    run: &mut RunState,
+    batch: &[Sequence],
+    watch: &Watch,
+) -> Result<BatchGradient> {
+    let ranks = context.ranks;
+    let first_row = run.learner.first_row();
+    let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
+    let share = share_out(&rows, ranks.count()).swap_remove(ranks.rank());
+    let share: Vec<Sequence> = share.into_iter().map(|i| batch[i]).collect();
+    let targets = batch.iter().map(|s| s.targets(first_row)).sum();
+    let checksum = match ranks.count() {
+        1 => 0,
+        _ => run.learner.checksum()?,
+    };
+    loop {
+        let attempt = attempt(context, run, &share, targets);
+        let attempt = watch.files.check().and(attempt).map(|attempt| {
+            let (loss, rows, recomputes) = match &attempt {
+                Attempt::Done(loss, ..) => (*loss, 0, false),
+                Attempt::Smaller(Plan {
+                    intermediates,
+                    most_rows,
+                }) => (0.0, *most_rows, *intermediates == Intermediates::Recompute),
+            };
+            let row = [
+                loss,
+                watch.signals.number(),
+                run.seconds(),
+                f64::from(checksum),
+                rows as f64,
+                f64::from(u8::from(recomputes)),
+                ranks.waited(),
+                0.0,
+            ];
+            (row, attempt)
+        });
+        let (all, attempt) = ranks.exchange(Stage::Step, attempt)?;
+        let column = |at: usize| all.iter().map(move |row| row[at]);
+        watch.signals.agree(column(1));
+        if let Err(error) = ranks.ensure_same("state", column(3)) {
+            run.backup.reject();
+            return Err(error);
+        }
+        let most_rows = column(4).filter(|&rows| rows > 0.0).reduce(f64::min);
+        match (attempt, most_rows) {
+            (Attempt::Done(_, gradient, flat), None) => {
+                let tune = context.options.tune;
+                return Ok(BatchGradient {
+                    loss: column(0).sum(),
+                    gradient: match flat {
+                        Some(flat) => flat.sum(ranks, &gradient, tune)?,
+                        None => gradient,
+                    },
+                    seconds: all[0][2],
+                    waited: column(6).sum::<f64>() / ranks.count() as f64,
+                });
+            }
+            (_, most_rows) => {
+                let plan = &mut run.plan;
+                plan.most_rows = most_rows.map_or(plan.most_rows, |rows| rows as usize);
+                if column(5).any(|recomputes| recomputes > 0.0) {
+                    plan.intermediates = Intermediates::Recompute;
+                }
+                watch.console.line(&format!(
+                    "note   the GPU's memory is full; the step is computed again, {plan}"
+                ));
+            }
+        }
+    }
+}
+
+/// This rank's share: its part of the loss and of the gradient of a batch with so many targets.
+fn attempt(
+    context: &RunContext,
+    run: &RunState,
+    share: &[Sequence],
+    targets: usize,
+) -> Result<Attempt> {
+    let computed = (run.learner).accumulate_share(context.model, share, targets, &run.plan);
+    let error = match computed {
+        Err(error) if device::is_out_of_memory(&error) => error,
+        Err(error) => return Err(error),
+        Ok((loss, gradient)) => {
+            let is_shared = context.ranks.count() > 1;
+            let flat = is_shared.then(|| Flat::of(&gradient, context.options.tune));
+            return Ok(Attempt::Done(loss, gradient, flat.transpose()?));
+        }
+    };
+    device::give_back_memory(&context.model.compute().device)?;
+    let first_row = run.learner.first_row();
+    let rows: Vec<usize> = share.iter().map(|s| s.rows(first_row)).collect();
+    match run.plan.smaller(&rows) {
+        Some(smaller) => Ok(Attempt::Smaller(smaller)),
+        None => Err(error.context(format!(
+            "the GPU's memory does not hold the longest example; cut it by {PROMPT_CUTOFF} and \
+             {COMPLETION_CUTOFF}, or hold less of the model by {WEIGHTS}"
+        ))),
+    }
+}

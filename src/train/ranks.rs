@@ -1,0 +1,140 @@
+//! A run as one of several ranks: what a rank does with its options, and what all must have alike before
+//! the first step.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use super::Options;
+use super::checkpoint::path_beside;
+use super::run_record::{Identity, PROGRAM};
+use super::run_state::RunState;
+use super::settings::RunSettings;
+use crate::distributed::{Ranks, Role, Row, Stage};
+use crate::model::Intermediates;
+use crate::setting::{
+    CPU, DATA_PATH, DEVICE, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME,
+    Setting, TENSORBOARD, THREADS,
+};
+
+/// The settings that may differ from rank to rank: names of files, and what suits a machine.
+const OF_A_RANK: [Setting; 11] = [
+    MODEL_LOCATION,
+    DATA_PATH,
+    EVAL_PATH,
+    SAVE_FILENAME,
+    LOG_FILE,
+    REPORT,
+    TENSORBOARD,
+    DEVICE,
+    Setting::new("dtype"),
+    CPU,
+    THREADS,
+];
+
+/// The options of one rank's own run.
+pub struct OfRank {
+    pub options: Options,
+    /// Where the files of a rank would go that saves nothing.
+    _nowhere: Option<TempDir>,
+}
+
+/// What this rank is to do, of what all were asked to do: the first one writes, and the others run as if
+/// to a folder of their own, in which nothing is but the checkpoint that they go on from.
+pub fn options_of(ranks: &Ranks, all: &Options) -> Result<OfRank> {
+    let mut options = all.clone();
+    if ranks.count() == 1 {
+        return Ok(OfRank {
+            options,
+            _nowhere: None,
+        });
+    }
+    options.device = options.device.of_rank(ranks.local_rank());
+    let checkpoint = ranks.gather(Stage::Start, checkpoint(ranks, all))?;
+    let _nowhere = match ranks.role() {
+        Role::First => None,
+        Role::Other => {
+            let folder =
+                tempfile::tempdir().context("cannot make a directory for what is not saved")?;
+            options.save = folder.path().join("state.pth");
+            if !checkpoint[0].is_empty() {
+                let path = path_beside(&options.save);
+                fs::write(&path, &checkpoint[0])
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
+            options.save_every = f64::INFINITY;
+            options.log_file = None;
+            options.report = None;
+            options.tensorboard = None;
+            Some(folder)
+        }
+    };
+    Ok(OfRank { options, _nowhere })
+}
+
+/// The bytes of the checkpoint that the first rank goes on from; none where there is none.
+fn checkpoint(ranks: &Ranks, options: &Options) -> Result<Vec<u8>> {
+    let path = path_beside(&options.save);
+    match ranks.role() {
+        Role::First if options.resume && path.exists() => {
+            fs::read(&path).with_context(|| format!("cannot {RESUME} from {}", path.display()))
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Errors when the ranks have not all the same program, model, examples, settings and start; and has
+/// them compute as much at once as the one with the least memory can. `all` is what was asked for.
+pub fn begin(ranks: &Ranks, all: &Options, identity: &Identity, run: &mut RunState) -> Result<()> {
+    run.ranks = ranks.count();
+    if ranks.count() == 1 {
+        return Ok(());
+    }
+    let start = run.learner.checksum();
+    let own = start.and_then(|start| {
+        let Identity {
+            model,
+            examples,
+            held_out,
+        } = identity;
+        let mut own = vec![
+            ("program".to_string(), PROGRAM.to_string()),
+            ("model".to_string(), model.clone()),
+            ("examples".to_string(), examples.clone()),
+            ("held-out examples".to_string(), held_out.clone()),
+        ];
+        let of_all = RunSettings::of(all).shown().into_iter();
+        let of_rank = OF_A_RANK.map(|setting| setting.to_string());
+        own.extend(of_all.filter(|(setting, _)| !of_rank.contains(setting)));
+        own.push(("starting state".to_string(), format!("{start:08x}")));
+        Ok(serde_json::to_vec(&own)?)
+    });
+    let gathered = ranks.gather(Stage::Start, own)?;
+    let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
+    let first = read(&gathered[0])?;
+    for (rank, bytes) in gathered.iter().enumerate() {
+        let other = read(bytes)?;
+        for ((what, first), (_, other)) in first.iter().zip(&other) {
+            if first != other {
+                bail!(
+                    "{} has another {what} than {} ({other:?}, not {first:?}); give all ranks the same",
+                    ranks.name(rank),
+                    ranks.name(0)
+                );
+            }
+        }
+    }
+    let mut row = Row::default();
+    row[0] = run.plan.most_rows as f64;
+    row[1] = f64::from(u8::from(run.plan.intermediates == Intermediates::Recompute));
+    let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;
+    let least = rows.iter().map(|row| row[0]).fold(f64::INFINITY, f64::min);
+    run.plan.most_rows = least as usize;
+    if rows.iter().any(|row| row[1] > 0.0) {
+        run.plan.intermediates = Intermediates::Recompute;
+    }
+    // From here on it is the steps' time.
+    ranks.waited();
+    Ok(())
+}
