@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let ranks = match distributed::join(|name| std::env::var_os(name)) {
+    let ranks = match distributed::join(|name| std::env::var_os(name), &console) {
         Ok(ranks) => ranks,
         Err(error) => {
             console.error(&format!("error: {error:#}"));

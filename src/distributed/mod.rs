@@ -62,12 +62,15 @@ pub struct Ranks {
     /// Nanoseconds that this rank has waited for the others since this was last asked for.
     waited: AtomicU64,
     patience: Duration,
+    console: Console,
     watchdog: OnceLock<Watchdog>,
 }
 
 /// The ranks that a launcher started, by its variables; without one, and for a single rank, nothing is
 /// opened.
-pub fn join(variable: impl Fn(&str) -> Option<OsString>) -> Result<Ranks> {
+///
+/// Notes of a long wait go to `console`.
+pub fn join(variable: impl Fn(&str) -> Option<OsString>, console: &Console) -> Result<Ranks> {
     let Some(launcher) = Launcher::of(&variable)? else {
         return Ok(Ranks::one());
     };
@@ -95,6 +98,7 @@ pub fn join(variable: impl Fn(&str) -> Option<OsString>) -> Result<Ranks> {
         let (engine, library) = mpi::join(&launcher)?;
         let mut ranks = Ranks::new(engine, &system::host());
         ranks.library = library;
+        ranks.console = ranks.own(console);
         ranks.patience = patience;
         Ok(ranks)
     }
@@ -116,6 +120,7 @@ impl Ranks {
             library: "threads".to_string(),
             waited: AtomicU64::new(0),
             patience: LIMIT,
+            console: Console::silent(),
             watchdog: OnceLock::new(),
         }
     }
@@ -227,7 +232,7 @@ impl Ranks {
         }
         let begun = Instant::now();
         // Not before there is something to wait for: the allocator is set up before there are threads.
-        let start = || Watchdog::start(self.patience, self.own(&Console::standard()));
+        let start = || Watchdog::start(self.patience, self.console.clone());
         let done = self
             .watchdog
             .get_or_init(start)

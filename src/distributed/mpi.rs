@@ -11,6 +11,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use super::Engine;
 use super::abi::{self, Constants, Family, Functions, VERSION_LENGTH};
 use super::launcher::{LIBRARY, Launcher};
+use crate::console::harmless;
 
 /// What MPI is initialised and asked by.
 struct Mpi<H> {
@@ -35,17 +36,12 @@ pub fn join(launcher: &Launcher) -> Result<(Box<dyn Engine>, String)> {
     })?;
     let named = || format!("the MPI library {}", path.display());
     let version = version(&library).with_context(named)?;
-    let version = version
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_string();
     let family = abi::family(&version, standard(&library)).with_context(|| {
         format!(
-            "{} says that it is {version:?}, which this program does not know; it knows Open MPI 4 \
-             and 5, MPICH and its kin, and the standard interface of MPI 5 (libmpi_abi)",
-            named()
+            "{} says that it is {:?}, which this program does not know; it knows Open MPI 4 and 5, \
+             MPICH and its kin, and the standard interface of MPI 5 (libmpi_abi)",
+            named(),
+            shortened(&version)
         )
     })?;
     let engine: Box<dyn Engine> = match family {
@@ -76,7 +72,13 @@ pub fn join(launcher: &Launcher) -> Result<(Box<dyn Engine>, String)> {
     };
     // MPI's threads and handlers run its code as long as the process lives.
     std::mem::forget(library);
-    Ok((engine, version))
+    Ok((engine, shortened(&version)))
+}
+
+/// The first words of what a library says of itself: `Open MPI v4.1.4`.
+fn shortened(version: &str) -> String {
+    let first = version.split([',', '\n']).next().unwrap_or_default();
+    harmless(&first.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The first of these libraries that can be opened.
@@ -88,7 +90,7 @@ fn open(paths: &[PathBuf]) -> Result<(Library, &Path)> {
         // one is for whoever installed it or named it to know.
         match unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
             Ok(library) => return Ok((library, path)),
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => failures.push(format!("{:#}", anyhow::Error::from(error))),
         }
     }
     bail!("{}", failures.join("; "))

@@ -30,7 +30,7 @@ mod run_record;
 mod run_state;
 pub mod schedule;
 pub mod settings;
-mod share;
+pub mod share;
 mod signals;
 mod start;
 mod step;
@@ -122,7 +122,7 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     announce::steps(options, data.examples.len(), console);
     run.ranks = ranks.count();
     resume::resume(&mut run, &identity, &outputs, options, console)?;
-    ranks::begin(ranks, all, &identity, &mut run)?;
+    of_rank.begin(ranks, all, &identity, &mut run)?;
     // A run that is resumed may have come to its end.
     let patience = options.evaluation.patience;
     let finished = run

@@ -37,7 +37,7 @@ const OF_A_RANK: [Setting; 11] = [
 pub struct OfRank {
     pub options: Options,
     /// Where the files of a rank would go that saves nothing.
-    _nowhere: Option<TempDir>,
+    nowhere: Option<TempDir>,
 }
 
 /// What this rank is to do, of what all were asked to do: the first one writes, and the others run as if
@@ -47,12 +47,12 @@ pub fn options_of(ranks: &Ranks, all: &Options) -> Result<OfRank> {
     if ranks.count() == 1 {
         return Ok(OfRank {
             options,
-            _nowhere: None,
+            nowhere: None,
         });
     }
     options.device = options.device.of_rank(ranks.local_rank());
     let checkpoint = ranks.gather(Stage::Start, checkpoint(ranks, all))?;
-    let _nowhere = match ranks.role() {
+    let nowhere = match ranks.role() {
         Role::First => None,
         Role::Other => {
             let folder =
@@ -70,7 +70,7 @@ pub fn options_of(ranks: &Ranks, all: &Options) -> Result<OfRank> {
             Some(folder)
         }
     };
-    Ok(OfRank { options, _nowhere })
+    Ok(OfRank { options, nowhere })
 }
 
 /// The bytes of the checkpoint that the first rank goes on from; none where there is none.
@@ -84,57 +84,68 @@ fn checkpoint(ranks: &Ranks, options: &Options) -> Result<Vec<u8>> {
     }
 }
 
-/// Errors when the ranks have not all the same program, model, examples, settings and start; and has
-/// them compute as much at once as the one with the least memory can. `all` is what was asked for.
-pub fn begin(ranks: &Ranks, all: &Options, identity: &Identity, run: &mut RunState) -> Result<()> {
-    run.ranks = ranks.count();
-    if ranks.count() == 1 {
-        return Ok(());
-    }
-    let start = run.learner.checksum();
-    let own = start.and_then(|start| {
-        let Identity {
-            model,
-            examples,
-            held_out,
-        } = identity;
-        let mut own = vec![
-            ("program".to_string(), PROGRAM.to_string()),
-            ("model".to_string(), model.clone()),
-            ("examples".to_string(), examples.clone()),
-            ("held-out examples".to_string(), held_out.clone()),
-        ];
-        let of_all = RunSettings::of(all).shown().into_iter();
-        let of_rank = OF_A_RANK.map(|setting| setting.to_string());
-        own.extend(of_all.filter(|(setting, _)| !of_rank.contains(setting)));
-        own.push(("starting state".to_string(), format!("{start:08x}")));
-        Ok(serde_json::to_vec(&own)?)
-    });
-    let gathered = ranks.gather(Stage::Start, own)?;
-    let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
-    let first = read(&gathered[0])?;
-    for (rank, bytes) in gathered.iter().enumerate() {
-        let other = read(bytes)?;
-        for ((what, first), (_, other)) in first.iter().zip(&other) {
-            if first != other {
-                bail!(
-                    "{} has another {what} than {} ({other:?}, not {first:?}); give all ranks the same",
-                    ranks.name(rank),
-                    ranks.name(0)
-                );
+impl OfRank {
+    /// Errors when the ranks have not all the same program, model, examples, settings and start; and has
+    /// them compute as much at once as the one with the least memory can. `all` is what was asked for.
+    pub fn begin(
+        &self,
+        ranks: &Ranks,
+        all: &Options,
+        identity: &Identity,
+        run: &mut RunState,
+    ) -> Result<()> {
+        if ranks.count() == 1 {
+            return Ok(());
+        }
+        if self.nowhere.is_some() {
+            // A copy, which may be large, and is left behind if this rank is killed.
+            let _ = fs::remove_file(path_beside(&self.options.save));
+        }
+        let start = run.learner.checksum();
+        let own = start.and_then(|start| {
+            let Identity {
+                model,
+                examples,
+                held_out,
+            } = identity;
+            let mut own = vec![
+                ("program".to_string(), PROGRAM.to_string()),
+                ("model".to_string(), model.clone()),
+                ("examples".to_string(), examples.clone()),
+                ("held-out examples".to_string(), held_out.clone()),
+            ];
+            let of_all = RunSettings::of(all).shown().into_iter();
+            let of_rank = OF_A_RANK.map(|setting| setting.to_string());
+            own.extend(of_all.filter(|(setting, _)| !of_rank.contains(setting)));
+            own.push(("starting state".to_string(), format!("{start:08x}")));
+            Ok(serde_json::to_vec(&own)?)
+        });
+        let gathered = ranks.gather(Stage::Start, own)?;
+        let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
+        let first = read(&gathered[0])?;
+        for (rank, bytes) in gathered.iter().enumerate() {
+            let other = read(bytes)?;
+            for ((what, first), (_, other)) in first.iter().zip(&other) {
+                if first != other {
+                    bail!(
+                        "{} has another {what} than {} ({other:?}, not {first:?}); give all ranks the same",
+                        ranks.name(rank),
+                        ranks.name(0)
+                    );
+                }
             }
         }
+        let mut row = Row::default();
+        row[0] = run.plan.most_rows as f64;
+        row[1] = f64::from(u8::from(run.plan.intermediates == Intermediates::Recompute));
+        let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;
+        let least = rows.iter().map(|row| row[0]).fold(f64::INFINITY, f64::min);
+        run.plan.most_rows = least as usize;
+        if rows.iter().any(|row| row[1] > 0.0) {
+            run.plan.intermediates = Intermediates::Recompute;
+        }
+        // From here on it is the steps' time.
+        ranks.waited();
+        Ok(())
     }
-    let mut row = Row::default();
-    row[0] = run.plan.most_rows as f64;
-    row[1] = f64::from(u8::from(run.plan.intermediates == Intermediates::Recompute));
-    let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;
-    let least = rows.iter().map(|row| row[0]).fold(f64::INFINITY, f64::min);
-    run.plan.most_rows = least as usize;
-    if rows.iter().any(|row| row[1] > 0.0) {
-        run.plan.intermediates = Intermediates::Recompute;
-    }
-    // From here on it is the steps' time.
-    ranks.waited();
-    Ok(())
 }

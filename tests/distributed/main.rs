@@ -1,0 +1,13 @@
+//! One run on several ranks. `threads` holds threads of one process against one rank and against the
+//! float64 reference; `alone` holds the program to opening no MPI library where there is one rank, and
+//! to refusing those that it cannot use; `mpirun` is the real program under real launchers.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(unix)]
+mod alone;
+#[cfg(unix)]
+mod mpirun;
+mod runs;
+mod threads;

@@ -1,0 +1,380 @@
+//! Ranks that are threads of this process.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use anyhow::Result;
+use candle_core::{Device, Tensor};
+use state_tune::console::Console;
+use state_tune::data::template::Template;
+use state_tune::data::{Example, Formats};
+use state_tune::distributed::{self, Engine, Failure, Ranks, Row, Stage};
+use state_tune::model::{Intermediates, ModelFile, Rwkv, Sequence};
+use state_tune::ops::linear::ProductType;
+use state_tune::train::memory_plan::Plan;
+use state_tune::train::share::{Flat, share_out};
+use state_tune::train::{
+    self, Adam, Evaluation, HeldOut, Init, Keep, Learner, Options, Stop, Tune,
+};
+
+use crate::common::{Dir, golden, tiny};
+use crate::runs::{close, prepared};
+
+const ALL: Tune = Tune {
+    soft_prompt: true,
+    shift: true,
+    wkv: true,
+};
+
+/// What `work` gives on each of some ranks.
+fn on<T: Send>(engines: Vec<Box<dyn Engine>>, work: impl Fn(&Ranks) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    thread::scope(|scope| {
+        let ranks = engines
+            .into_iter()
+            .map(|engine| scope.spawn(move || work(&Ranks::new(engine, "host"))));
+        let ranks: Vec<_> = ranks.collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    })
+}
+
+/// The golden batches of a model: its examples, and the float64 reference's losses in twenty steps of
+/// three of them.
+fn reference(name: &str) -> (Vec<Example>, Vec<f64>) {
+    let path = golden(&format!("golden_{name}.safetensors"));
+    let numbers: HashMap<String, Tensor> =
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let ids = |name: &str| -> Vec<usize> {
+        let ids = numbers[name].to_vec1::<i64>().unwrap();
+        ids.into_iter().map(|id| id as usize).collect()
+    };
+    let mut tokens = ids("batch_ids").into_iter().map(|id| id as u32);
+    let lengths = ids("batch_prompt_lengths")
+        .into_iter()
+        .zip(ids("batch_completion_lengths"));
+    let example = |(prompt, completion): (usize, usize)| Example {
+        tokens: tokens.by_ref().take(prompt + completion).collect(),
+        learnt: vec![Range {
+            start: prompt,
+            end: prompt + completion,
+        }],
+        line: 1,
+        cut: (0, 0),
+    };
+    let examples = lengths.map(example).collect();
+    (examples, numbers["train_ones_losses"].to_vec1().unwrap())
+}
+
+#[test]
+fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step() {
+    /// The reference is in float64, and this is in float32 (as in the test of one rank).
+    const REFERENCE: f64 = 2e-5;
+    let plan = Plan {
+        intermediates: Intermediates::Keep,
+        most_rows: usize::MAX,
+    };
+    let adam = Adam {
+        beta1: 0.9,
+        beta2: 0.999,
+        weight_decay: 0.0,
+    };
+    for (name, file) in [("5.2", "model_5.2.pth"), ("7", "model_7.pth")] {
+        let model = Rwkv::load(&ModelFile::open(&golden(file)).unwrap(), ProductType::F32).unwrap();
+        let (examples, wanted) = reference(name);
+        let train = |ranks: &Ranks| -> Result<Vec<(f64, Vec<u32>)>> {
+            let start = Init::Ones.state(model.config(), ALL, 0)?;
+            let mut learner = Learner::new(&start, ALL)?;
+            let mut steps = Vec::new();
+            for step in 0..wanted.len() {
+                let batch: Vec<Sequence> = (0..3)
+                    .map(|i| (&examples[(step * 3 + i) % examples.len()]).into())
+                    .collect();
+                let first_row = learner.first_row();
+                let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
+                let targets = batch.iter().map(|s| s.targets(first_row)).sum();
+                let share = share_out(&rows, ranks.count()).swap_remove(ranks.rank());
+                let share: Vec<Sequence> = share.into_iter().map(|i| batch[i]).collect();
+                let (loss, own) = learner.accumulate_share(&model, &share, targets, &plan)?;
+                let mut row = Row::default();
+                row[0] = loss;
+                let (rows, ()) = ranks.exchange(Stage::Step, Ok((row, ())))?;
+                let gradient = Flat::of(&own, ALL)?.sum(ranks, &own, ALL)?;
+                learner.update(&gradient, &adam, 0.01)?;
+                let mut bits = Vec::new();
+                for (_, tensor) in learner.state().groups() {
+                    let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+                    bits.extend(numbers.into_iter().map(f32::to_bits));
+                }
+                steps.push((rows.iter().map(|row| row[0]).sum(), bits));
+            }
+            Ok(steps)
+        };
+        let loss = |steps: &[(f64, Vec<u32>)]| -> Vec<f64> {
+            steps.iter().map(|(loss, _)| *loss).collect()
+        };
+        let alone = loss(&train(&Ranks::one()).unwrap());
+        for count in [1, 2, 3, 5] {
+            let mut trained = on(distributed::threads(count), |ranks| train(ranks).unwrap());
+            let first = trained.swap_remove(0);
+            for other in trained {
+                assert!(
+                    other == first,
+                    "{name}: another state on one of {count} ranks"
+                );
+            }
+            close(&loss(&first), &alone, 1e-6);
+            for (got, wanted) in loss(&first).iter().zip(&wanted) {
+                let off = (got - wanted).abs() / wanted;
+                assert!(
+                    off <= REFERENCE,
+                    "{name}, {count} ranks: {got}, not {wanted}"
+                );
+            }
+        }
+    }
+}
+
+/// Options of a run in `dir` with everything that ranks have to agree on.
+fn options(dir: &Dir, model: &str, save: &str) -> Options {
+    let mut options = Options {
+        model: golden(model),
+        data: dir.path("data.jsonl"),
+        save: dir.path(save),
+        log_file: Some(dir.path(&format!("{save}.log"))),
+        formats: Formats {
+            prompt: Template::parse("{input}").unwrap(),
+            response: Template::parse("{output}").unwrap(),
+            ..Formats::default()
+        },
+        batch_size: 8,
+        exit_loss: 0.0,
+        max_epochs: 5.0,
+        save_every: 0.0,
+        init: Some(Init::Ones),
+        grad_clip: 1.0,
+        product: Some(ProductType::F32),
+        ..Options::default()
+    };
+    // Larger steps from these texts, which nothing can be learnt from, magnify rounding.
+    options.schedule.learning_rate = 0.002;
+    options.evaluation.examples = HeldOut::Share(0.2);
+    options.evaluation.every = 7;
+    options.evaluation.keep = Keep::Best;
+    options
+}
+
+/// Runs on so many ranks, each with the options that `of` gives it.
+fn run(count: usize, of: impl Fn(usize) -> Options + Sync) -> Vec<Result<Stop>> {
+    on(distributed::threads(count), |ranks| {
+        train::run_on(ranks, &of(ranks.rank()), &Console::silent())
+    })
+}
+
+#[track_caller]
+fn all_done(stops: Vec<Result<Stop>>) {
+    for stop in stops {
+        assert!(matches!(stop.unwrap(), Stop::MaxEpochs { .. }));
+    }
+}
+
+/// The losses of a run's steps, those on held-out examples, and the steps' gradient norms.
+fn told(log: PathBuf) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines: Vec<_> = lines.collect();
+    let of = |key: &str| lines.iter().filter_map(|line| line[key].as_f64()).collect();
+    let norms = ["softprompt", "shift", "wkv"].map(|group| of(&format!("grad_norm_{group}")));
+    (of("loss"), of("eval_loss"), norms.concat())
+}
+
+/// On texts that the model has learnt: on others, some gradients are so near zero that Adam makes steps
+/// of their rounding, whether a batch is computed by several ranks or by one in parts.
+#[test]
+fn a_run_on_several_ranks_is_the_run_on_one() {
+    let no_prompt = Tune {
+        soft_prompt: false,
+        ..ALL
+    };
+    let prompt = Tune {
+        soft_prompt: true,
+        ..Tune::default()
+    };
+    for (model, tune, batch_size) in [
+        ("model.pth", ALL, 7),
+        // Fewer examples than ranks.
+        ("model_7.pth", ALL, 2),
+        ("model_7.pth", no_prompt, 5),
+        ("model.pth", prompt, 4),
+    ] {
+        let dir = Dir::new();
+        let of = |save: &str| Options {
+            model: tiny(model),
+            data: tiny("train.jsonl"),
+            formats: Formats::default(),
+            tune,
+            batch_size,
+            max_epochs: 20.0 * batch_size as f64 / 285.0,
+            evaluation: Evaluation {
+                examples: HeldOut::Share(0.05),
+                ..options(&dir, "", "").evaluation
+            },
+            ..options(&dir, "", save)
+        };
+        train::run(&of("alone"), &Console::silent()).unwrap();
+        let alone = told(dir.path("alone.log"));
+        assert_eq!(alone.0.len(), 20);
+        for count in [2, 3, 5] {
+            let save = format!("on{count}");
+            all_done(run(count, |_| of(&save)));
+            let (steps, evals, norms) = told(dir.path(&format!("{save}.log")));
+            close(&steps, &alone.0, 1e-6);
+            close(&evals, &alone.1, 1e-6);
+            close(&norms, &alone.2, 1e-4);
+        }
+    }
+}
+
+#[test]
+fn a_run_goes_on_with_another_number_of_ranks() {
+    let dir = prepared();
+    let of = |save: &str, epochs: f64, resume| Options {
+        max_epochs: epochs,
+        resume,
+        ..options(&dir, "model_5.2.pth", save)
+    };
+    train::run(&of("alone", 5.0, false), &Console::silent()).unwrap();
+    let parts = |epochs, resume| of("parts", epochs, resume);
+    all_done(run(3, |_| parts(2.0, false)));
+    // Only the first rank has the checkpoint where it says.
+    all_done(run(2, |rank| Options {
+        save: dir.path(["parts", "elsewhere/parts"][rank]),
+        ..parts(3.5, true)
+    }));
+    train::run(&parts(5.0, true), &Console::silent()).unwrap();
+    let (whole, parts) = (told(dir.path("alone.log")), told(dir.path("parts.log")));
+    close(&parts.0, &whole.0, 1e-6);
+    assert!(!dir.path("elsewhere").exists());
+}
+
+#[test]
+fn ranks_that_are_not_alike_end_before_a_step() {
+    let dir = prepared();
+    dir.write("other.jsonl", crate::runs::rows(39));
+    let model = "model_5.2.pth";
+    type Change = fn(&Dir, &mut Options);
+    let changes: [(Change, &str); 6] = [
+        (|_, options| options.batch_size = 4, "batchsize"),
+        (|_, options| options.seed = 2, "seed"),
+        (
+            |_, options| options.schedule.learning_rate = 0.1,
+            "learningrate",
+        ),
+        (
+            |dir, options| options.data = dir.path("other.jsonl"),
+            "examples",
+        ),
+        (|_, options| options.model = golden("model_7.pth"), "model"),
+        (
+            |dir, options| options.data = dir.path("none.jsonl"),
+            "does not exist",
+        ),
+    ];
+    for (change, word) in changes {
+        let stops = run(3, |rank| {
+            let mut options = options(&dir, model, "state.pth");
+            if rank == 2 {
+                change(&dir, &mut options);
+            }
+            options
+        });
+        for stop in stops {
+            let error = stop.unwrap_err();
+            assert!(Failure::is(&error), "{error:#}");
+            let error = format!("{error:#}");
+            assert!(
+                error.contains("rank 2 (host host)") && error.contains(word),
+                "{error}"
+            );
+        }
+        assert!(!dir.path("state.pth").exists());
+    }
+    // The number of threads, the device and the names of files are each rank's own.
+    let stops = run(2, |rank| Options {
+        log_file: None,
+        processor: state_tune::ops::cpu::Processor {
+            threads: Some(1 + rank),
+            level: None,
+        },
+        ..options(&dir, model, "state.pth")
+    });
+    all_done(stops);
+}
+
+/// An engine that receives a wrong number once.
+struct Broken {
+    engine: Box<dyn Engine>,
+    sums: AtomicUsize,
+}
+
+impl Engine for Broken {
+    fn rank(&self) -> usize {
+        self.engine.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.engine.size()
+    }
+
+    fn sum_f64(&self, numbers: &mut [f64]) {
+        self.engine.sum_f64(numbers);
+    }
+
+    fn sum_f32(&self, numbers: &mut [f32]) {
+        self.engine.sum_f32(numbers);
+        // The first sums are of what the ranks compare at the start.
+        if self.sums.fetch_add(1, Ordering::Relaxed) == 6 {
+            numbers[0] *= 1.5;
+        }
+    }
+
+    fn finish(&self) {}
+
+    fn abort(&self, code: i32) {
+        self.engine.abort(code);
+    }
+}
+
+#[test]
+fn a_rank_that_drifts_ends_the_run_and_the_state_before_that_is_saved() {
+    let dir = prepared();
+    let mut engines = distributed::threads(3);
+    let broken = Broken {
+        engine: engines.remove(1),
+        sums: AtomicUsize::new(0),
+    };
+    engines.insert(1, Box::new(broken));
+    let stops = on(engines, |ranks| {
+        let options = Options {
+            // Its gradient would be cut to the same length.
+            grad_clip: 0.0,
+            ..options(&dir, "model_5.2.pth", "state.pth")
+        };
+        train::run_on(ranks, &options, &Console::silent())
+    });
+    for stop in stops {
+        let error = format!("{:#}", stop.unwrap_err());
+        assert!(
+            error.contains("rank 1 (host host) has not the same state"),
+            "{error}"
+        );
+        assert!(error.contains("last good state is in"), "{error}");
+    }
+    let steps = told(dir.path("state.pth.log")).0.len();
+    assert!((1..20).contains(&steps), "{steps}");
+    assert!(dir.path("state.pth").exists());
+}
