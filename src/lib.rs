@@ -46,8 +46,8 @@
 //! quickstart     all of it on a small model that is part of the program
 //! train/         the training story: mod.rs is the loop; options, settings (what a checkpoint
 //!                compares), places and outputs (what may be written), run_state, checkpoint and
-//!                run_record, step, learner, memory_plan, model_files, limits, signals, finish (what
-//!                is written)
+//!                run_record, step, gradient and share (on several ranks), learner, memory_plan,
+//!                model_files, limits, signals, ranks, finish (what is written)
 //! sample/        test mode, base and tuned: one prompt, a file of prompts, a conversation
 //! convert        a state from one format to another; inspect: what a file is, and which way a
 //!                state's matrices stand
@@ -71,6 +71,8 @@
 //! tokenizer/     the World vocabulary
 //! fetch/         make a file exist: the web, the Hugging Face hub, b2, datasets; the only module
 //!                that touches the network
+//! distributed/   several ranks of one run: the exchange in which they agree; the engines that connect
+//!                them: MPI, opened at run time, and threads for tests
 //! console/       what a person sees: lines, progress bars, messages; handed to whoever has
 //!                something to say
 //! setting        the names by which messages call what a user can set
@@ -86,12 +88,12 @@
 //!
 //! ```text
 //! main > cli > quickstart > convert, inspect, train, sample > report, generate > evaluate,
-//!     state_file > model, data > ops > tensors, tokenizer, fetch > container > console, files,
-//!     setting, system
+//!     state_file > model, data > ops > tensors, tokenizer, fetch > container, distributed > console,
+//!     files, setting, system
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
-//! `main`, `unsafe` only in `ops` and `files`. `tests/layers` holds the source to it.
+//! `main`, `unsafe` only in `ops`, `files` and `distributed`. `tests/layers` holds the source to it.
 
 pub mod cli;
 pub mod console;

@@ -78,8 +78,8 @@ pub fn run_on(ranks: &Ranks, options: &Options, console: &Console) -> Result<Sto
 
 fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     let (console, own) = (&ranks.shared(console), &ranks.own(console));
-    let of_rank = ranks::options_of(ranks, all)?;
-    let options = &of_rank.options;
+    let (options, nowhere) = ranks::options_of(ranks, all)?;
+    let options = &options;
     announce::ranks(ranks, console, own);
 
     // Load, and find now what could fail, not after an hour. The data first: it is smaller.
@@ -122,7 +122,7 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     announce::steps(options, data.examples.len(), console);
     run.ranks = ranks.count();
     resume::resume(&mut run, &identity, &outputs, options, console)?;
-    of_rank.begin(ranks, all, &identity, &mut run)?;
+    ranks::begin(ranks, all, nowhere, &identity, &mut run)?;
     // A run that is resumed may have come to its end.
     let patience = options.evaluation.patience;
     let finished = run

@@ -33,44 +33,34 @@ const OF_A_RANK: [Setting; 11] = [
     THREADS,
 ];
 
-/// The options of one rank's own run.
-pub struct OfRank {
-    pub options: Options,
-    /// Where the files of a rank would go that saves nothing.
-    nowhere: Option<TempDir>,
-}
+/// Where the files of a rank would go that saves nothing: a directory of its own, for as long as this
+/// lives.
+pub struct Nowhere(Option<TempDir>);
 
 /// What this rank is to do, of what all were asked to do: the first one writes, and the others run as if
-/// to a folder of their own, in which nothing is but the checkpoint that they go on from.
-pub fn options_of(ranks: &Ranks, all: &Options) -> Result<OfRank> {
+/// to a directory of their own, in which nothing is but the checkpoint that they go on from.
+pub fn options_of(ranks: &Ranks, all: &Options) -> Result<(Options, Nowhere)> {
     let mut options = all.clone();
     if ranks.count() == 1 {
-        return Ok(OfRank {
-            options,
-            nowhere: None,
-        });
+        return Ok((options, Nowhere(None)));
     }
     options.device = options.device.of_rank(ranks.local_rank());
     let checkpoint = ranks.gather(Stage::Start, checkpoint(ranks, all))?;
-    let nowhere = match ranks.role() {
-        Role::First => None,
-        Role::Other => {
-            let folder =
-                tempfile::tempdir().context("cannot make a directory for what is not saved")?;
-            options.save = folder.path().join("state.pth");
-            if !checkpoint[0].is_empty() {
-                let path = path_beside(&options.save);
-                fs::write(&path, &checkpoint[0])
-                    .with_context(|| format!("cannot write {}", path.display()))?;
-            }
-            options.save_every = f64::INFINITY;
-            options.log_file = None;
-            options.report = None;
-            options.tensorboard = None;
-            Some(folder)
-        }
-    };
-    Ok(OfRank { options, nowhere })
+    if ranks.role() == Role::First {
+        return Ok((options, Nowhere(None)));
+    }
+    let nowhere = tempfile::tempdir().context("cannot make a directory for what is not saved")?;
+    options.save = nowhere.path().join("state.pth");
+    if !checkpoint[0].is_empty() {
+        let path = path_beside(&options.save);
+        fs::write(&path, &checkpoint[0])
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    options.save_every = f64::INFINITY;
+    options.log_file = None;
+    options.report = None;
+    options.tensorboard = None;
+    Ok((options, Nowhere(Some(nowhere))))
 }
 
 /// The bytes of the checkpoint that the first rank goes on from; none where there is none.
@@ -84,68 +74,64 @@ fn checkpoint(ranks: &Ranks, options: &Options) -> Result<Vec<u8>> {
     }
 }
 
-impl OfRank {
-    /// Errors when the ranks have not all the same program, model, examples, settings and start; and has
-    /// them compute as much at once as the one with the least memory can. `all` is what was asked for.
-    pub fn begin(
-        &self,
-        ranks: &Ranks,
-        all: &Options,
-        identity: &Identity,
-        run: &mut RunState,
-    ) -> Result<()> {
-        if ranks.count() == 1 {
-            return Ok(());
-        }
-        if self.nowhere.is_some() {
-            // A copy, which may be large, and is left behind if this rank is killed.
-            let _ = fs::remove_file(path_beside(&self.options.save));
-        }
-        let start = run.learner.checksum();
-        let own = start.and_then(|start| {
-            let Identity {
-                model,
-                examples,
-                held_out,
-            } = identity;
-            let mut own = vec![
-                ("program".to_string(), PROGRAM.to_string()),
-                ("model".to_string(), model.clone()),
-                ("examples".to_string(), examples.clone()),
-                ("held-out examples".to_string(), held_out.clone()),
-            ];
-            let of_all = RunSettings::of(all).shown().into_iter();
-            let of_rank = OF_A_RANK.map(|setting| setting.to_string());
-            own.extend(of_all.filter(|(setting, _)| !of_rank.contains(setting)));
-            own.push(("starting state".to_string(), format!("{start:08x}")));
-            Ok(serde_json::to_vec(&own)?)
-        });
-        let gathered = ranks.gather(Stage::Start, own)?;
-        let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
-        let first = read(&gathered[0])?;
-        for (rank, bytes) in gathered.iter().enumerate() {
-            let other = read(bytes)?;
-            for ((what, first), (_, other)) in first.iter().zip(&other) {
-                if first != other {
-                    bail!(
-                        "{} has another {what} than {} ({other:?}, not {first:?}); give all ranks the same",
-                        ranks.name(rank),
-                        ranks.name(0)
-                    );
-                }
+/// Errors when the ranks have not all the same program, model, examples, settings and start; and has
+/// them compute as much at once as the one with the least memory can. `all` is what was asked for.
+pub fn begin(
+    ranks: &Ranks,
+    all: &Options,
+    nowhere: Nowhere,
+    identity: &Identity,
+    run: &mut RunState,
+) -> Result<()> {
+    if ranks.count() == 1 {
+        return Ok(());
+    }
+    // Nothing is read there any more, and it may hold a large copy.
+    drop(nowhere);
+    let start = run.learner.checksum();
+    let own = start.and_then(|start| {
+        let Identity {
+            model,
+            examples,
+            held_out,
+        } = identity;
+        let mut own = vec![
+            ("program".to_string(), PROGRAM.to_string()),
+            ("model".to_string(), model.clone()),
+            ("examples".to_string(), examples.clone()),
+            ("held-out examples".to_string(), held_out.clone()),
+        ];
+        let of_all = RunSettings::of(all).shown().into_iter();
+        let of_rank = OF_A_RANK.map(|setting| setting.to_string());
+        own.extend(of_all.filter(|(setting, _)| !of_rank.contains(setting)));
+        own.push(("starting state".to_string(), format!("{start:08x}")));
+        Ok(serde_json::to_vec(&own)?)
+    });
+    let gathered = ranks.gather(Stage::Start, own)?;
+    let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
+    let first = read(&gathered[0])?;
+    for (rank, bytes) in gathered.iter().enumerate() {
+        let other = read(bytes)?;
+        for ((what, first), (_, other)) in first.iter().zip(&other) {
+            if first != other {
+                bail!(
+                    "{} has another {what} than {} ({other:?}, not {first:?}); give all ranks the same",
+                    ranks.name(rank),
+                    ranks.name(0)
+                );
             }
         }
-        let mut row = Row::default();
-        row[0] = run.plan.most_rows as f64;
-        row[1] = f64::from(u8::from(run.plan.intermediates == Intermediates::Recompute));
-        let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;
-        let least = rows.iter().map(|row| row[0]).fold(f64::INFINITY, f64::min);
-        run.plan.most_rows = least as usize;
-        if rows.iter().any(|row| row[1] > 0.0) {
-            run.plan.intermediates = Intermediates::Recompute;
-        }
-        // From here on it is the steps' time.
-        ranks.waited();
-        Ok(())
     }
+    let mut row = Row::default();
+    row[0] = run.plan.most_rows as f64;
+    row[1] = f64::from(u8::from(run.plan.intermediates == Intermediates::Recompute));
+    let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;
+    let least = rows.iter().map(|row| row[0]).fold(f64::INFINITY, f64::min);
+    run.plan.most_rows = least as usize;
+    if rows.iter().any(|row| row[1] > 0.0) {
+        run.plan.intermediates = Intermediates::Recompute;
+    }
+    // From here on it is the steps' time.
+    ranks.waited();
+    Ok(())
 }

@@ -130,8 +130,7 @@ fn ends(dir: &Dir, job: &mut Child, within: Duration) -> ExitStatus {
     status
 }
 
-/// A run of twenty steps on two ranks that nothing disturbed, and its flags. It takes a while for each
-/// step if `slow` says so.
+/// A run on two ranks that nothing disturbed, and its flags.
 fn undisturbed(launcher: &str) -> (Dir, Vec<String>) {
     let flags = flags(
         "model_5.2.pth",
@@ -149,7 +148,12 @@ fn jobs_repeat_bit_for_bit_and_give_what_one_process_gives() {
         for model in ["model_5.2.pth", "model_7.pth"] {
             let flags = flags(
                 model,
-                &["--batchsize=8", "--max_epochs=5", "--log_file=log"],
+                &[
+                    "--batchsize=8",
+                    "--max_epochs=5",
+                    "--tune=shift,wkv",
+                    "--log_file=log",
+                ],
             );
             let alone = prepared();
             alone.succeeds(&flags.iter().map(String::as_str).collect::<Vec<_>>());
@@ -247,6 +251,9 @@ fn a_job_of_which_something_is_killed_ends_and_goes_on_as_if_nothing_had_happene
                 .spawn()
                 .unwrap();
             first_step(&mut run, &dir.path("log"));
+            while !dir.path("state.pth.ckpt").exists() {
+                thread::sleep(Duration::from_millis(5));
+            }
             let process = match victim {
                 None => run.id(),
                 Some(rank) => {
@@ -319,6 +326,9 @@ fn what_fails_on_one_rank_is_told_once_and_ends_all() {
             .spawn()
             .unwrap();
         first_step(&mut run, &dir.path("log"));
+        while losses_alone(&dir).len() < 3 {
+            thread::sleep(Duration::from_millis(20));
+        }
         let file = fs::OpenOptions::new()
             .write(true)
             .open(dir.path("1/model.pth"))

@@ -33,7 +33,7 @@ pub fn rows(count: usize) -> String {
         .map(|i| {
             format!(
                 "{{\"input\": \"{}\", \"output\": \"{}\"}}\n",
-                text(i * i % 23),
+                text(1 + i * i % 23),
                 text(1 + i % 5)
             )
         })

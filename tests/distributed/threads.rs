@@ -20,7 +20,7 @@ use state_tune::train::{
     self, Adam, Evaluation, HeldOut, Init, Keep, Learner, Options, Stop, Tune,
 };
 
-use crate::common::{Dir, golden, tiny};
+use crate::common::{Dir, GENERATIONS, golden, tiny};
 use crate::runs::{close, prepared};
 
 const ALL: Tune = Tune {
@@ -192,10 +192,13 @@ fn told(log: PathBuf) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     (of("loss"), of("eval_loss"), norms.concat())
 }
 
-/// On texts that the model has learnt: on others, some gradients are so near zero that Adam makes steps
-/// of their rounding, whether a batch is computed by several ranks or by one in parts.
+/// From a state that is tuned: in the first steps from a soft prompt of zeros, its norm would magnify
+/// rounding several hundred times, also where one rank computes a batch in parts.
 #[test]
 fn a_run_on_several_ranks_is_the_run_on_one() {
+    /// Of losses and of gradients' norms. These losses are near 0.1 and the reference's near 5, so that
+    /// as much rounding is more of them.
+    const ROUNDING: [f64; 2] = [1e-5, 1e-4];
     let no_prompt = Tune {
         soft_prompt: false,
         ..ALL
@@ -204,21 +207,23 @@ fn a_run_on_several_ranks_is_the_run_on_one() {
         soft_prompt: true,
         ..Tune::default()
     };
-    for (model, tune, batch_size) in [
-        ("model.pth", ALL, 7),
+    let [five, seven] = GENERATIONS;
+    for (generation, tune, batch_size) in [
+        (five, ALL, 7),
         // Fewer examples than ranks.
-        ("model_7.pth", ALL, 2),
-        ("model_7.pth", no_prompt, 5),
-        ("model.pth", prompt, 4),
+        (seven, ALL, 2),
+        (seven, no_prompt, 5),
+        (five, prompt, 4),
     ] {
         let dir = Dir::new();
         let of = |save: &str| Options {
-            model: tiny(model),
+            model: generation.model(),
+            init: Some(Init::File(generation.state())),
             data: tiny("train.jsonl"),
             formats: Formats::default(),
             tune,
             batch_size,
-            max_epochs: 20.0 * batch_size as f64 / 285.0,
+            max_epochs: 8.0 * batch_size as f64 / 285.0,
             evaluation: Evaluation {
                 examples: HeldOut::Share(0.05),
                 ..options(&dir, "", "").evaluation
@@ -227,14 +232,15 @@ fn a_run_on_several_ranks_is_the_run_on_one() {
         };
         train::run(&of("alone"), &Console::silent()).unwrap();
         let alone = told(dir.path("alone.log"));
-        assert_eq!(alone.0.len(), 20);
+        assert_eq!(alone.0.len(), 8);
         for count in [2, 3, 5] {
             let save = format!("on{count}");
             all_done(run(count, |_| of(&save)));
             let (steps, evals, norms) = told(dir.path(&format!("{save}.log")));
-            close(&steps, &alone.0, 1e-6);
-            close(&evals, &alone.1, 1e-6);
-            close(&norms, &alone.2, 1e-4);
+            let [of_losses, of_norms] = ROUNDING;
+            close(&steps, &alone.0, of_losses);
+            close(&evals, &alone.1, of_losses);
+            close(&norms, &alone.2, of_norms);
         }
     }
 }
@@ -243,6 +249,10 @@ fn a_run_on_several_ranks_is_the_run_on_one() {
 fn a_run_goes_on_with_another_number_of_ranks() {
     let dir = prepared();
     let of = |save: &str, epochs: f64, resume| Options {
+        tune: Tune {
+            soft_prompt: false,
+            ..ALL
+        },
         max_epochs: epochs,
         resume,
         ..options(&dir, "model_5.2.pth", save)
