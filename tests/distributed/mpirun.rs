@@ -422,10 +422,9 @@ fn a_library_that_does_not_belong_to_the_launcher_is_refused() {
                 "{launcher} with {}",
                 library.display()
             );
-            assert!(
-                error.contains("sees 1: it does not belong to the launcher"),
-                "{error}"
-            );
+            // Some libraries end the process themselves, since they are not started as they should be.
+            let told = ["sees 1: it does not belong to the launcher", "Init_thread"];
+            assert!(told.iter().any(|told| error.contains(told)), "{error}");
         }
         assert_eq!(dir.names(), ["data.jsonl"]);
     }
