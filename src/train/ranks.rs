@@ -33,21 +33,17 @@ const OF_A_RANK: [Setting; 11] = [
     THREADS,
 ];
 
-/// Where the files of a rank would go that saves nothing: a directory of its own, for as long as this
-/// lives.
-pub struct Nowhere(Option<TempDir>);
-
 /// What this rank is to do, of what all were asked to do: the first one writes, and the others run as if
 /// to a directory of their own, in which nothing is but the checkpoint that they go on from.
-pub fn options_of(ranks: &Ranks, all: &Options) -> Result<(Options, Nowhere)> {
+pub fn options_of(ranks: &Ranks, all: &Options) -> Result<(Options, Option<TempDir>)> {
     let mut options = all.clone();
     if ranks.count() == 1 {
-        return Ok((options, Nowhere(None)));
+        return Ok((options, None));
     }
     options.device = options.device.of_rank(ranks.local_rank());
     let checkpoint = ranks.gather(Stage::Start, checkpoint(ranks, all))?;
     if ranks.role() == Role::First {
-        return Ok((options, Nowhere(None)));
+        return Ok((options, None));
     }
     let nowhere = tempfile::tempdir().context("cannot make a directory for what is not saved")?;
     options.save = nowhere.path().join("state.pth");
@@ -60,7 +56,7 @@ pub fn options_of(ranks: &Ranks, all: &Options) -> Result<(Options, Nowhere)> {
     options.log_file = None;
     options.report = None;
     options.tensorboard = None;
-    Ok((options, Nowhere(Some(nowhere))))
+    Ok((options, Some(nowhere)))
 }
 
 /// The bytes of the checkpoint that the first rank goes on from; none where there is none.
@@ -79,7 +75,7 @@ fn checkpoint(ranks: &Ranks, options: &Options) -> Result<Vec<u8>> {
 pub fn begin(
     ranks: &Ranks,
     all: &Options,
-    nowhere: Nowhere,
+    nowhere: Option<TempDir>,
     identity: &Identity,
     run: &mut RunState,
 ) -> Result<()> {

@@ -1,5 +1,5 @@
-//! One run on several ranks. `threads` holds threads of one process against one rank and against the
-//! float64 reference; `alone` holds the program to opening no MPI library where there is one rank, and
+//! One run on several ranks. `reference` and `threads` hold threads of one process against the float64
+//! reference and one rank; `alone` holds the program to opening no MPI library where there is one rank, and
 //! to refusing those that it cannot use; `mpirun` is the real program under real launchers.
 
 #[path = "../common/mod.rs"]
@@ -9,5 +9,6 @@ mod common;
 mod alone;
 #[cfg(unix)]
 mod mpirun;
+mod reference;
 mod runs;
 mod threads;
