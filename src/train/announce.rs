@@ -11,7 +11,8 @@ use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
 use crate::system;
 
-/// Says who computes, if several do; and on each rank whether it has fewer cores than it could.
+/// Says who computes, if several do; and on each machine whether its ranks have fewer cores than they
+/// could.
 pub fn ranks(ranks: &Ranks, console: &Console, own: &Console) {
     if ranks.count() == 1 {
         return;
@@ -20,6 +21,7 @@ pub fn ranks(ranks: &Ranks, console: &Console, own: &Console) {
     let here = ranks.local_count();
     if let (Some(allowed), Some(cores)) = (system::allowed_cores(), system::cores())
         && allowed < cores / here
+        && ranks.local_rank() == 0
     {
         own.line(&format!(
             "note   this rank may use {allowed} of {cores} cores, and {here} ranks are on this machine; \

@@ -6,7 +6,7 @@ use super::context::{RunContext, Watch};
 use super::memory_plan::Plan;
 use super::run_state::RunState;
 use super::share::{Flat, share_out};
-use crate::distributed::Stage;
+use crate::distributed::{Row, Stage};
 use crate::model::{Intermediates, Sequence, State};
 use crate::ops::device;
 use crate::setting::{COMPLETION_CUTOFF, PROMPT_CUTOFF, WEIGHTS};
@@ -19,6 +19,24 @@ pub struct BatchGradient {
     pub seconds: f64,
     /// Seconds that a rank waited for others since the step before, on the average.
     pub waited: f64,
+}
+
+/// What a rank tells the others of its share, by place.
+mod told {
+    /// Its part of the loss.
+    pub const LOSS: usize = 0;
+    /// The signal that came to it; 0 is none.
+    pub const SIGNAL: usize = 1;
+    /// How long the run has trained.
+    pub const SECONDS: usize = 2;
+    /// Of its state.
+    pub const CHECKSUM: usize = 3;
+    /// The most rows at once that its memory may hold, if it did not hold what was tried; else 0.
+    pub const MOST_ROWS: usize = 4;
+    /// 1 where it must compute activations again for that.
+    pub const RECOMPUTES: usize = 5;
+    /// Seconds that it waited since it last told.
+    pub const WAITED: usize = 6;
 }
 
 /// What became of a rank's share.
@@ -50,50 +68,48 @@ pub fn of_batch(
     loop {
         let attempt = attempt(context, run, &share, targets);
         let attempt = watch.files.check().and(attempt).map(|attempt| {
-            let (loss, rows, recomputes) = match &attempt {
-                Attempt::Done(loss, ..) => (*loss, 0, false),
-                Attempt::Smaller(Plan {
-                    intermediates,
-                    most_rows,
-                }) => (0.0, *most_rows, *intermediates == Intermediates::Recompute),
-            };
-            let row = [
-                loss,
-                watch.signals.number(),
-                run.seconds(),
-                f64::from(checksum),
-                rows as f64,
-                f64::from(u8::from(recomputes)),
-                ranks.waited(),
-                0.0,
-            ];
+            let mut row = Row::default();
+            row[told::SIGNAL] = watch.signals.number();
+            row[told::SECONDS] = run.seconds();
+            row[told::CHECKSUM] = f64::from(checksum);
+            row[told::WAITED] = ranks.waited();
+            match &attempt {
+                Attempt::Done(loss, ..) => row[told::LOSS] = *loss,
+                Attempt::Smaller(plan) => {
+                    let recomputes = plan.intermediates == Intermediates::Recompute;
+                    row[told::MOST_ROWS] = plan.most_rows as f64;
+                    row[told::RECOMPUTES] = f64::from(u8::from(recomputes));
+                }
+            }
             (row, attempt)
         });
         let (all, attempt) = ranks.exchange(Stage::Step, attempt)?;
         let column = |at: usize| all.iter().map(move |row| row[at]);
-        watch.signals.agree(column(1));
-        if let Err(error) = ranks.ensure_same("state", column(3)) {
+        watch.signals.agree(column(told::SIGNAL));
+        if let Err(error) = ranks.ensure_same("state", column(told::CHECKSUM)) {
             run.backup.reject();
             return Err(error);
         }
-        let most_rows = column(4).filter(|&rows| rows > 0.0).reduce(f64::min);
+        let most_rows = column(told::MOST_ROWS)
+            .filter(|&rows| rows > 0.0)
+            .reduce(f64::min);
         match (attempt, most_rows) {
             (Attempt::Done(_, gradient, flat), None) => {
                 let tune = context.options.tune;
                 return Ok(BatchGradient {
-                    loss: column(0).sum(),
+                    loss: column(told::LOSS).sum(),
                     gradient: match flat {
                         Some(flat) => flat.sum(ranks, &gradient, tune)?,
                         None => gradient,
                     },
-                    seconds: all[0][2],
-                    waited: column(6).sum::<f64>() / ranks.count() as f64,
+                    seconds: all[0][told::SECONDS],
+                    waited: column(told::WAITED).sum::<f64>() / ranks.count() as f64,
                 });
             }
             (_, most_rows) => {
                 let plan = &mut run.plan;
                 plan.most_rows = most_rows.map_or(plan.most_rows, |rows| rows as usize);
-                if column(5).any(|recomputes| recomputes > 0.0) {
+                if column(told::RECOMPUTES).any(|recomputes| recomputes > 0.0) {
                     plan.intermediates = Intermediates::Recompute;
                 }
                 watch.console.line(&format!(
