@@ -320,3 +320,19 @@ fn compressed_data_that_are_not_whole_are_refused() {
         refuses(gzip(&packed), &[&word, "unpack it once"]);
     }
 }
+
+/// Many writers do not mark text as such; what pyarrow writes of `bytes` is not marked either.
+#[test]
+fn bytes_that_are_utf_8_are_text() {
+    becomes(
+        include_bytes!("../../tests/data/bytes.parquet"),
+        "Parquet",
+        &[
+            (
+                1,
+                r#"{"input":"Say hello","output":"Arr","raw":"ff01","id":"6162"}"#,
+            ),
+            (2, r#"{"input":"ü","output":"","raw":null,"id":"6364"}"#),
+        ],
+    );
+}

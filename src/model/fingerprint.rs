@@ -6,6 +6,7 @@ use half::f16;
 use sha2::{Digest, Sha256};
 
 use super::config::SEVEN;
+use super::other_models::in_layer;
 use super::{Config, Generation, ModelFile, State, Version};
 
 /// The bonus's logarithm in the first layer.
@@ -13,6 +14,9 @@ const LOG_BONUS: &str = "blocks.0.att.time_first";
 
 /// What stands in a fingerprint before the hash of some numbers of the matrices.
 const MATRICES: &str = "+matrices-";
+
+/// What stands in a fingerprint before the hash of the vectors.
+const VECTORS: &str = "+vectors-";
 
 /// What stands in a fingerprint before the hash of the state that is merged into the model.
 const STATE: &str = "+state-";
@@ -25,7 +29,7 @@ const NUMBERS: usize = 64;
 /// A hash, in hexadecimal, of the sizes and of every layer's decays and norms (and RWKV-7's bonus):
 /// little to read, and training changes most of them. RWKV-7's begins with its generation. Behind it
 /// stand, each with a `+`: what a model computes with and others of its version do not; a hash of
-/// samples of the matrices; one of the state that is merged in.
+/// samples of the matrices; one of all vectors; one of the state that is merged in.
 pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) -> Result<String> {
     let (prefix, names): (_, &[_]) = match config.version.generation() {
         Generation::Five => ("", &["att.time_decay", "ln1.weight", "ln1.bias"]),
@@ -47,9 +51,10 @@ pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) ->
         _ => "",
     };
     let weights = format!(
-        "{prefix}{}{bonus}{MATRICES}{}",
+        "{prefix}{}{bonus}{MATRICES}{}{VECTORS}{}",
         hexadecimal(hasher),
-        hexadecimal(of_matrices(file)?)
+        hexadecimal(of_matrices(file)?),
+        hexadecimal(of_vectors(file)?)
     );
     let Some(State { wkv, .. }) = merged else {
         return Ok(weights);
@@ -82,6 +87,28 @@ fn of_matrices(file: &ModelFile) -> Result<Sha256> {
         }
     }
     Ok(hasher)
+}
+
+/// A hash of all that layers are made of beside matrices, and of the last norm.
+fn of_vectors(file: &ModelFile) -> Result<Sha256> {
+    let mut hasher = Sha256::new();
+    for name in file.names().filter(|name| is_vector(name)) {
+        hasher.update(name);
+        for number in file.numbers(name, file.shape(name)?)? {
+            hasher.update(f16::from_f32(number).to_le_bytes());
+        }
+    }
+    Ok(hasher)
+}
+
+/// Whether a tensor of this name is one of the model's vectors. Some files have a v0 in layer 0,
+/// where nothing is computed with it.
+fn is_vector(name: &str) -> bool {
+    let of_layer = in_layer(name).is_some_and(|part| {
+        let parts = ["att.", "ffn.", "ln0.", "ln1.", "ln2."];
+        parts.iter().any(|begin| part.starts_with(begin)) && !part.ends_with("state")
+    });
+    (of_layer || name.starts_with("ln_out.")) && !is_matrix(name) && name != "blocks.0.att.v0"
 }
 
 /// Whether a tensor of this name is one of the model's matrices.
@@ -125,10 +152,11 @@ pub fn is_fingerprint(text: &str) -> bool {
 
 /// Whether a state that was tuned on the model with the fingerprint `tuned_on` is one for the model
 /// at hand: its weights must be the same. A state that is merged into either makes no difference,
-/// since another takes its place. Earlier versions wrote no hash of the matrices, and the first
-/// nothing behind the hash at all.
+/// since another takes its place. Earlier versions wrote no hash of the vectors, ones before them
+/// none of the matrices, and the first nothing behind the hash at all.
 pub fn is_same_model(tuned_on: &str, fingerprint: &str) -> bool {
     let before = |whole: &str, what: &str| whole.split(what).next().unwrap_or_default().to_string();
     let (then, now) = (before(tuned_on, STATE), before(fingerprint, STATE));
-    [now.clone(), before(&now, MATRICES), before(&now, "+")].contains(&then)
+    let [vectors, matrices, plus] = [VECTORS, MATRICES, "+"].map(|what| before(&now, what));
+    [now, vectors, matrices, plus].contains(&then)
 }

@@ -132,6 +132,8 @@ impl Rwkv {
             .collect::<Result<_>>()?;
         let head = Head::load(file, &config, &compute)?;
         let merged = start::merged(file, &config)?;
+        // First, since whatever the fingerprint reads counts as used.
+        let unused = notes::unused(file, &config)?;
         let fingerprint = fingerprint::fingerprint(file, &config, merged.as_ref())?;
         Ok(Self {
             config,
@@ -141,7 +143,7 @@ impl Rwkv {
             blocks,
             head,
             merged,
-            unused: notes::unused(file, &config)?,
+            unused,
             files: Files::of(file),
             compute,
         })

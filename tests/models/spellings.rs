@@ -251,12 +251,22 @@ fn ordinary_models_are_known_by_the_fingerprints_that_they_had() {
 }
 
 #[test]
-fn another_matrix_makes_another_model() {
+fn another_tensor_makes_another_model() {
     let dir = Dir::new();
     for (version, names) in [
         ("5.2", ["emb.weight", "blocks.1.att.gate.weight"]),
+        (
+            "5.2",
+            ["blocks.0.att.time_mix_k", "blocks.1.ffn.time_mix_k"],
+        ),
+        ("5.2", ["blocks.1.att.time_faaaa", "blocks.0.att.ln_x.bias"]),
+        ("5.2", ["blocks.0.ln0.weight", "ln_out.weight"]),
+        ("5.0", ["blocks.1.att.time_first", "blocks.1.ln2.bias"]),
         ("7", ["head.weight", "blocks.1.ffn.value.weight"]),
         ("7", ["blocks.0.att.w1", "blocks.1.att.g2"]),
+        ("7", ["blocks.0.att.x_k", "blocks.1.ffn.x_k"]),
+        ("7", ["blocks.0.att.k_k", "blocks.1.att.k_a"]),
+        ("7", ["blocks.0.att.a0", "blocks.1.att.v0"]),
     ] {
         let file = format!("model_{version}.pth");
         let own = open(&golden(&file)).fingerprint().to_string();

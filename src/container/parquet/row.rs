@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, NaiveDate, NaiveTime, SecondsFormat, Utc};
-use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
+use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as PhysicalType};
 use parquet::record::{Field, Row};
 use parquet::schema::types::{Type, TypePtr};
 use serde::Serialize;
@@ -15,7 +15,8 @@ use serde::Serialize;
 ///
 /// Floats of 16 and 32 bits are written as Python reads them, as 64 bits: 0.1 of 32 bits is
 /// 0.10000000149011612. Dates and times are written as RFC 3339 has them, without an offset where
-/// the file has none; impossible ones are null. Bytes are hexadecimal.
+/// the file has none; impossible ones are null. Bytes of any length that are UTF-8 are text, which
+/// not every writer marks as such; others are hexadecimal.
 pub fn write(json: &mut Vec<u8>, row: &Row, schema: Option<&Type>) {
     json.push(b'{');
     for (number, (name, value)) in row.get_column_iter().enumerate() {
@@ -51,6 +52,7 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
             json.extend_from_slice(value.to_string().trim_end_matches('.').as_bytes())
         }
         Field::Str(value) => scalar(json, value),
+        Field::Bytes(value) if let Some(text) = text(value.data(), kind) => scalar(json, text),
         Field::Bytes(value) => {
             let digits = value.data().iter().map(|byte| format!("{byte:02x}"));
             scalar(json, &digits.collect::<String>());
@@ -95,6 +97,16 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
             json.push(b'}');
         }
     }
+}
+
+/// Bytes that are text, though nothing says so.
+fn text<'a>(bytes: &'a [u8], kind: Option<&Type>) -> Option<&'a str> {
+    let is_of_one_length = kind.is_some_and(|kind| {
+        kind.is_primitive() && kind.get_physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY
+    });
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|_| !is_of_one_length)
 }
 
 fn scalar(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
