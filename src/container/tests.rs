@@ -330,9 +330,12 @@ fn bytes_that_are_utf_8_are_text() {
         &[
             (
                 1,
-                r#"{"input":"Say hello","output":"Arr","raw":"ff01","id":"6162"}"#,
+                r#"{"input":"Say hello","output":"Arr","raw":"ff01","id":"6162","map":{"a":"b"}}"#,
             ),
-            (2, r#"{"input":"ü","output":"","raw":null,"id":"6364"}"#),
+            (
+                2,
+                r#"{"input":"ü","output":"","raw":null,"id":"6364","map":{}}"#,
+            ),
         ],
     );
 }

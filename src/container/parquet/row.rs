@@ -81,7 +81,7 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
         }
         Field::MapInternal(map) => {
             let entry = kind.and_then(|kind| children(kind).first());
-            let kind = entry.and_then(|entry| children(entry).get(1));
+            let [of_key, kind] = [0, 1].map(|at| entry.and_then(|entry| children(entry).get(at)));
             json.push(b'{');
             for (number, (key, value)) in map.entries().iter().enumerate() {
                 if number > 0 {
@@ -89,6 +89,11 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
                 }
                 match key {
                     Field::Str(key) => scalar(json, key),
+                    Field::Bytes(key)
+                        if let Some(key) = text(key.data(), of_key.map(Arc::as_ref)) =>
+                    {
+                        scalar(json, key)
+                    }
                     key => scalar(json, &key.to_string()),
                 }
                 json.push(b':');
