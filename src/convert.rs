@@ -232,7 +232,7 @@ fn tell_losses(
         return Ok(());
     };
     let mut formats = options.formats.clone();
-    let told = texts.map(|texts| texts.put_into(&mut formats, &options.typed));
+    let told = texts.map(|texts| texts.put_into(&mut formats, &AROUND_DATA, &options.typed));
     let told = told
         .transpose()
         .context("cannot use the state's formatters")?;

@@ -88,6 +88,7 @@ settings! {
     TENSORBOARD = "tensorboard",
     PROMPT = "prompt",
     PROMPTS = "prompts",
+    INTERACTIVE = "interactive",
     MAX_TOKENS = "max_tokens",
     FORCE = "force",
     DEVICE = "device",

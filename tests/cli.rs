@@ -174,6 +174,7 @@ fn models_that_cannot_be_used() {
     for (names, words) in [
         (&["att.time_mix_k"][..], "RWKV-4 model"),
         (&["att.time_maa_x"], "RWKV-6 model"),
+        (&["ffn.time_maa_k"], "RWKV-6 model"),
         (
             &["att.r_k", "ffn.s_emb.weight"],
             "RWKV-7a (DeepEmbed) model",

@@ -49,34 +49,43 @@ fn a_state_knows_the_end_that_it_was_tuned_with() {
         "--response_formatter={output}",
     ];
     dir.succeeds(&[&short[..], &[formatter, end], &others].concat());
-    let note =
-        "note   answers end at \" be\\u{1b}[2J\", the --response_end that state.pth was tuned with";
+    let note = "note   as the state was tuned, with --response_end \" be\\u{1b}[2J\"; others that are \
+                typed take their place\n";
     let ask = [PROMPT, "--max_tokens=8"];
     let said = dir.succeeds(&ask);
     assert!(said.starts_with(note), "{said}");
+    let other = "note   the state was tuned with another --response_end, \" be\\u{1b}[2J\"\n";
     for typed in ["--response_end=", "--response_end= be"] {
         let said = dir.succeeds(&[&ask[..], &[typed]].concat());
-        assert!(!said.contains("note "), "{said}");
+        assert!(said.starts_with(other), "{said}");
     }
     let mut of_environment = dir.command(&ask);
     let said = of_environment
         .env("STATE_TUNE_RESPONSE_END", " be")
         .output()
         .unwrap();
-    assert!(!String::from_utf8(said.stdout).unwrap().contains("note "));
+    assert!(String::from_utf8(said.stdout).unwrap().starts_with(other));
 
-    // A file of prompts is told beside the answers, and of another formatter, too.
+    // A file of prompts is put through the state's formatters, which is told beside the answers.
     dir.write("p.jsonl", "{\"input\": \"What is the colour of grass?\"}\n");
-    let run = dir.run(&["--prompts=p.jsonl", "--max_tokens=4"]);
-    let told = String::from_utf8(run.stderr).unwrap();
-    assert!(run.status.success() && told.contains(note), "{told}");
-    let other = "state.pth was tuned with another --prompt_formatter, \"user: {input}\\n\\nassistant:\\u{1b}\"";
+    let asked = |typed: &[&str]| {
+        let run = dir.run(&[&["--prompts=p.jsonl", "--max_tokens=4"], typed].concat());
+        assert!(run.status.success());
+        let told = String::from_utf8(run.stderr).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+        (told, answer["prompt"].as_str().unwrap().to_owned())
+    };
+    let (told, prompt) = asked(&[]);
+    let taken = "note   as the state was tuned, with --prompt_formatter \"user: \
+                 {input}\\n\\nassistant:\\u{1b}\", --response_formatter \"{output}\", \
+                 --system_formatter \"{system}\\n\" and --response_end \" be\\u{1b}[2J\"; others";
+    assert!(told.contains(taken), "{told}");
+    let own = "user: What is the colour of grass?\n\nassistant:";
+    assert_eq!(prompt, format!("{own}\u{1b}"));
+    let (told, prompt) = asked(&["--prompt_formatter=user: {input}\\n\\nassistant:"]);
+    let other = "the state was tuned with another --prompt_formatter, \"user: {input}\\n\\nassistant:\\u{1b}\"\n";
     assert!(told.contains(other), "{told}");
-    let others = [
-        "another --system_formatter, \"{system}\\n\"\n",
-        "another --response_formatter, \"{output}\"\n",
-    ];
-    assert!(others.iter().all(|other| told.contains(other)), "{told}");
+    assert_eq!(prompt, own);
 
     // It stays through a conversion, and is shown without its control codes.
     let tool = |arguments: &[&str]| {

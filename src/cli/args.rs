@@ -22,7 +22,6 @@ use self::testing::TestingArgs;
 use self::training::{OptimiserArgs, TrainingArgs};
 use super::tools::Tool;
 use super::{Command, Exit, usage};
-use crate::sample::End;
 use crate::train;
 
 /// The defaults of training are those of its options.
@@ -109,11 +108,7 @@ impl Args {
         options.other_model = testing.other_model();
         let source = files.put_into(&mut options)?;
         let is_typed = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
-        let end = match is_typed("response_end") {
-            true => End::Settings,
-            false => End::State,
-        };
-        if let Some(options) = testing.options(&options, end)? {
+        if let Some(options) = testing.options(&options, Formatters::typed(matches))? {
             if dry_run {
                 return Err(usage(
                     "--dry_run looks at a training run; leave out --prompt, --prompts and \

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, Read};
 
-use super::Take;
 use super::bounded::Bounded;
 use super::error::ContainerError;
+use super::{BYTE_ORDER_MARK, Take};
 
 /// Gives each line that is not blank to `take`, with its number.
 pub fn each<E: From<ContainerError>>(text: Box<dyn Read>, take: Take<'_, E>) -> Result<(), E> {
@@ -20,6 +20,8 @@ pub fn each<E: From<ContainerError>>(text: Box<dyn Read>, take: Take<'_, E>) -> 
             break;
         }
         let line = line.trim_ascii_end();
+        // Files that were put one behind another keep theirs.
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         if !line.is_empty() {
             take(number, Ok(line))?;
         }

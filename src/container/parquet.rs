@@ -1,11 +1,12 @@
 //! Parquet: each row as a JSON object with all of its columns.
 //!
 //! The reader trusts what a file says of itself, and some files are hostile: so its
-//! [`description`], what its [`pages`] unpack to and how many lengths they hold ([`deltas`]) are
-//! looked at before it begins, and its panics are errors.
+//! [`description`], what its [`pages`] unpack to, over how many of them a row goes on ([`levels`]) and
+//! how many lengths they hold ([`deltas`]) are looked at before it begins, and its panics are errors.
 
 mod deltas;
 mod description;
+mod levels;
 mod pages;
 mod row;
 mod thrift;

@@ -1,6 +1,8 @@
 //! What to do about a row that no template fits, or that is no JSON: said with the row's own keys, as
 //! it can be typed.
 
+use serde::de::IgnoredAny;
+
 use super::words::shortened;
 use crate::setting::{DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_FORMATTER};
 
@@ -22,21 +24,29 @@ pub struct KnownKey {
 pub enum Holds {
     /// What can stand in a template.
     Text,
-    /// An array of objects, as messages are.
-    Objects,
+    /// An array of messages.
+    Messages,
+    /// An array of other objects.
+    Rows,
+    /// An object.
+    Object,
     /// Anything else.
     Other,
 }
 
 /// The keys of a row in words.
 pub fn list(keys: &[KnownKey]) -> String {
-    if keys.is_empty() {
-        return "no keys".to_owned();
+    match keys.is_empty() {
+        true => "no keys".to_owned(),
+        false => format!("only {}", names(keys)),
     }
+}
+
+fn names(keys: &[KnownKey]) -> String {
     let name = |key: &KnownKey| format!("`{}`", shortened(&key.name, LONGEST));
     let names: Vec<String> = keys.iter().take(LISTED).map(name).collect();
     let more = if keys.len() > LISTED { ", ..." } else { "" };
-    format!("only {}{more}", names.join(", "))
+    format!("{}{more}", names.join(", "))
 }
 
 /// Names that data sets give to what is asked, in the order in which they are looked for.
@@ -69,29 +79,53 @@ const ANSWERS: [&str; 10] = [
 /// Names of what a question may be about.
 const CONTEXTS: [&str; 2] = ["input", "context"];
 
-/// For a row with these keys that lacks one which a template names.
-pub fn of(keys: &[KnownKey]) -> String {
+/// The formatters of prompts and of answers for a row with these keys, as they can be typed, if it is
+/// clear what is asked and what answered. `renamed` gives both with texts in place of their keys.
+pub fn formatters(
+    keys: &[KnownKey],
+    renamed: impl Fn(&str, &str) -> Option<[String; 2]>,
+) -> Option<String> {
     let named = |names: &[&str]| {
         let known = |name: &&str| keys.iter().find(|key| is(key, name));
         names.iter().find_map(known)
     };
-    if let (Some(question), Some(answer)) = (named(&QUESTIONS), named(&ANSWERS)) {
-        let context = named(&CONTEXTS).filter(|context| context != &question);
-        let context = context.map_or(String::new(), |context| {
-            format!("{{?\\n{{{}}}}}", context.name)
-        });
+    let (question, answer) = (named(&QUESTIONS)?, named(&ANSWERS)?);
+    let context = named(&CONTEXTS).filter(|context| context != &question);
+    let context = context.map_or(String::new(), |context| {
+        format!("{{?\n{{{}}}}}", context.name)
+    });
+    let question = format!("{{{}}}{context}", question.name);
+    let texts = renamed(&question, &format!("{{{}}}", answer.name))?;
+    let [prompt, response] = texts.map(|text| text.replace('\n', "\\n"));
+    Some(format!(
+        "name its own: {PROMPT_FORMATTER} \"{prompt}\" {RESPONSE_FORMATTER} \"{response}\""
+    ))
+}
+
+/// For a row with these keys that lacks one which a template names.
+pub fn of(keys: &[KnownKey]) -> String {
+    let objects = [Holds::Messages, Holds::Rows];
+    for (name, format) in [("messages", "messages"), ("conversations", "sharegpt")] {
+        let is_it = |key: &KnownKey| key.name == name && objects.contains(&key.holds);
+        if keys.iter().any(is_it) {
+            return format!("{DATA_FORMAT} {format} reads those");
+        }
+    }
+    if let Some(talk) = keys.iter().find(|key| key.holds == Holds::Messages) {
         return format!(
-            "name its own: {PROMPT_FORMATTER} \"user: {{{}}}{context}\\n\\nassistant:\" \
-             {RESPONSE_FORMATTER} \" {{{}}}\"",
-            question.name, answer.name
+            "a conversation must stand under `messages`, so rename `{}`",
+            shortened(&talk.name, LONGEST)
         );
     }
-    if let Some(objects) = keys.iter().find(|key| key.holds == Holds::Objects) {
-        return match objects.name.as_str() {
-            "messages" => format!("{DATA_FORMAT} messages reads those"),
-            "conversations" => format!("{DATA_FORMAT} sharegpt reads those"),
-            _ => "a conversation must stand under `messages`".to_owned(),
-        };
+    for (holds, more) in [(Holds::Rows, ""), (Holds::Object, PANDAS)] {
+        let around = keys.iter().filter(|key| key.holds == holds);
+        let around: Vec<KnownKey> = around.cloned().collect();
+        if !around.is_empty() {
+            return format!(
+                "its rows stand under {}, so put each on a line of its own{more}",
+                names(&around)
+            );
+        }
     }
     match keys.iter().any(|key| key.holds == Holds::Text) {
         true => format!("name its own in {PROMPT_FORMATTER} and {RESPONSE_FORMATTER}"),
@@ -111,13 +145,15 @@ fn is(key: &KnownKey, name: &str) -> bool {
 pub fn of_kind(found: &str) -> &'static str {
     match found {
         // As pandas writes a table unless it is told otherwise.
-        "an object" => " (pandas writes such rows by to_json(orient=\"records\", lines=True))",
+        "an object" => PANDAS,
         _ => "",
     }
 }
 
-/// For a line that is no JSON from `rest` on.
-pub fn of_syntax(rest: &[u8]) -> &'static str {
+const PANDAS: &str = " (pandas writes such rows by to_json(orient=\"records\", lines=True))";
+
+/// For a line that is no JSON from `rest` on, behind `before`.
+pub fn of_syntax(before: &[u8], rest: &[u8]) -> &'static str {
     let begins = |words: &[&str]| words.iter().any(|word| rest.starts_with(word.as_bytes()));
     if begins(&["NaN", "Infinity"]) {
         return "Python writes NaN and Infinity, JSON has neither; write null in their place";
@@ -125,5 +161,131 @@ pub fn of_syntax(rest: &[u8]) -> &'static str {
     if begins(&["'", "None", "True", "False"]) {
         return "it is Python's way to write; write each row by json.dumps";
     }
+    let first = before
+        .iter()
+        .chain(rest)
+        .find(|byte| !byte.is_ascii_whitespace());
+    if !first.is_some_and(|first| b"{[\"".contains(first)) {
+        return "plain text, YAML and the like hold no rows; write each as a JSON object on a line, such \
+                as {\"input\": \"...\", \"output\": \"...\"} or {\"text\": \"...\"}";
+    }
+    if serde_json::from_slice::<IgnoredAny>(before).is_ok() {
+        return "a whole row ends before that; put what follows on a line of its own, without a comma";
+    }
     "each line must be one whole JSON object"
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::data::Formats;
+    use crate::data::format::DataFormat;
+    use crate::data::jsonl::Row;
+    use crate::data::template::Template;
+
+    #[test]
+    fn a_missing_key_comes_with_what_to_type_instead() {
+        let missing = |line: &str, formats: &Formats| {
+            let row = Row::parse(1, line.as_bytes()).unwrap();
+            formats.render(&row).unwrap_err().to_string()
+        };
+        let g1 = Formats {
+            prompt: Template::parse("User: {input}\n\nAssistant:").unwrap(),
+            response: Template::parse("{output}!").unwrap(),
+            ..Formats::default()
+        };
+        for (line, question, answer) in [
+            (r#"{"answer": "a", "question": "q"}"#, "question", "answer"),
+            (
+                r#"{"Instruction": "a", "Input": "b", "Output": "c"}"#,
+                "Instruction}{?\\n{Input}",
+                "Output",
+            ),
+            (
+                r#"{"instruction": "a", "context": "b", "response": "c"}"#,
+                "instruction}{?\\n{context}",
+                "response",
+            ),
+            (
+                r#"{"prompt": "a", "rejected": "b", "chosen": "c"}"#,
+                "prompt",
+                "chosen",
+            ),
+        ] {
+            let wanted = format!(
+                "; name its own: prompt_formatter \"user: {{{question}}}\\n\\nassistant:\" \
+                 response_formatter \" {{{answer}}}\""
+            );
+            let found = missing(line, &Formats::default());
+            assert!(found.ends_with(&wanted), "{found}");
+            // Otherwise as what was typed.
+            let wanted = format!(
+                "prompt_formatter \"User: {{{question}}}\\n\\nAssistant:\" response_formatter \
+                 \"{{{answer}}}!\""
+            );
+            let found = missing(line, &g1);
+            assert!(found.ends_with(&wanted), "{found}");
+        }
+        for (line, wanted) in [
+            (
+                r#"{"dialog": [{"role": "user", "content": "a"}]}"#,
+                "; a conversation must stand under `messages`, so rename `dialog`",
+            ),
+            (
+                r#"{"chosen": [{"from": "gpt", "value": "a"}], "rejected": []}"#,
+                "; a conversation must stand under `messages`, so rename `chosen`",
+            ),
+            (
+                r#"{"type": "text_only", "instances": [{"text": "a"}]}"#,
+                "; its rows stand under `instances`, so put each on a line of its own",
+            ),
+            (
+                r#"{"0": {"input": "a", "output": "b"}, "1": {"input": "c", "output": "d"}}"#,
+                "; its rows stand under `0`, `1`, so put each on a line of its own (pandas writes such rows by \
+                 to_json(orient=\"records\", lines=True))",
+            ),
+            (
+                r#"{"version": 1, "data": {"train": [{"input": "a", "output": "b"}]}}"#,
+                "; its rows stand under `data`, so put each on a line of its own (pandas writes such rows by \
+                 to_json(orient=\"records\", lines=True))",
+            ),
+            (
+                r#"{"messages": [ {}], "id": "x"}"#,
+                "; data_format messages reads those",
+            ),
+            (
+                r#"{"conversations": [{}]}"#,
+                "; data_format sharegpt reads those",
+            ),
+            (
+                r#"{"question": "q", "answer": ["a"]}"#,
+                "; name its own in prompt_formatter and response_formatter",
+            ),
+        ] {
+            let by_templates = Formats {
+                format: Some(DataFormat::Template),
+                ..Formats::default()
+            };
+            let found = missing(line, &by_templates);
+            assert!(found.ends_with(wanted), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_json_comes_with_what_to_do() {
+        let fault = |line: &str| Row::parse(1, line.as_bytes()).unwrap_err().to_string();
+        for (line, words) in [
+            ("- input: a", "plain text, YAML"),
+            ("User: Hi.", "plain text, YAML"),
+            ("| input | output |", "plain text, YAML"),
+            (r#"{"input": "a"}{"input": "b"}"#, "on a line of its own"),
+            (r#"{"input": "a"}, {"input": "b"}"#, "without a comma"),
+            (r#"{"input": "a"},"#, "without a comma"),
+            (r#"{"input": NaN}"#, "write null"),
+            ("{'input': 1}", "json.dumps"),
+            (r#"{"input": "a"#, "one whole JSON object"),
+            (r#"{"input" "a"}"#, "one whole JSON object"),
+        ] {
+            assert!(fault(line).contains(words), "{line}: {}", fault(line));
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub struct Chat {
     pub unused: BTreeSet<String>,
     /// Whether a key stands in one of them more than once.
     pub has_repeated_keys: bool,
+    /// Whether an answer's weight says neither that it is learnt nor that it is not.
+    pub has_odd_weight: bool,
 }
 
 /// A question and its answer.
@@ -177,7 +179,11 @@ impl Chat {
                 let question = self.question.take().ok_or(MessageError::AnswerToNothing)?;
                 message.check_no_call()?;
                 let answer = message.text()?;
-                let role = message.role(role)?;
+                self.has_odd_weight |= message.weights().any(|weight| weight.is_none());
+                let is_read = message
+                    .weights()
+                    .any(|weight| weight == Some(AnswerRole::Read));
+                let role = if is_read { AnswerRole::Read } else { role };
                 // Where answers are learnt, it would teach to say nothing.
                 let is_learnt = extent == Extent::LastAnswer && role == AnswerRole::Learnt;
                 if is_learnt && answer.trim().is_empty() {

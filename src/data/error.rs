@@ -65,7 +65,8 @@ pub enum DataError {
     /// The template names a key that an object lacks.
     #[error(
         "line {line}: the template uses the key `{key}`, but the line has {present}; {advice}",
-        present = advice::list(.keys), advice = advice::of(.keys)
+        present = advice::list(.keys),
+        advice = .renamed.clone().unwrap_or_else(|| advice::of(.keys))
     )]
     MissingKey {
         /// The object's line, from 1.
@@ -74,6 +75,8 @@ pub enum DataError {
         key: String,
         /// The keys that the object has.
         keys: Vec<KnownKey>,
+        /// What to type for those, where that is known.
+        renamed: Option<String>,
     },
     /// The value of a key has no text that could stand in a template.
     #[error(
@@ -289,11 +292,6 @@ pub enum MessageError {
     /// It calls a tool or shows an image, under this key.
     #[error("it has `{0}`, and only text can be learnt; leave that out, or remove the line")]
     NoText(&'static str),
-    /// What says whether it is learnt, under this key, says something else.
-    #[error(
-        "its `{0}` is neither 0 nor 1, false nor true; write 0 to have it read, 1 to have it learnt"
-    )]
-    Weight(&'static str),
     /// A system message follows another message.
     #[error("a system message behind others; put it first, or remove it")]
     LateSystem,

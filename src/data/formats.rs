@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::advice;
 use super::bad_rows::OnBadRow;
 use super::chat::{AnswerRole, Chat, MEDIA, Turn, WEIGHTS};
 use super::error::DataError;
@@ -74,6 +75,21 @@ impl Formats {
     /// The prompts and completions of a row. A conversation's last question is nothing to learn
     /// from unless it is answered.
     pub fn render(&self, row: &Row) -> Result<Rendered, DataError> {
+        self.rendered(row).map_err(|error| self.advised(error))
+    }
+
+    /// An error, with what to type in place of the templates if it is about a key that they name.
+    fn advised(&self, mut error: DataError) -> DataError {
+        if let DataError::MissingKey { keys, renamed, .. } = &mut error {
+            *renamed = advice::formatters(keys, |question, answer| {
+                let prompt = self.prompt.with_only_key(question)?;
+                Some([prompt, self.response.with_only_key(answer)?])
+            });
+        }
+        error
+    }
+
+    fn rendered(&self, row: &Row) -> Result<Rendered, DataError> {
         let line = row.line();
         let mut rendered = self.unread(row, Purpose::Learn);
         // They say it of the whole row, unless a template has them.
@@ -114,9 +130,12 @@ impl Formats {
             }
             Content::Script(script) => {
                 rendered.left_out = usize::from(script.open.is_some());
-                if script.has_other_speaker {
-                    rendered.remarks.insert(Remark::OtherSpeaker);
-                }
+                let told = [
+                    (Remark::OtherSpeaker, script.has_other_speaker),
+                    (Remark::NoQuestion, script.begins_with_answer),
+                ];
+                let told = told.into_iter().filter(|(_, is_so)| *is_so);
+                rendered.remarks.extend(told.map(|(remark, _)| remark));
                 rendered.turns = self.lines(script);
                 let is_empty = |turn: &RenderedTurn| {
                     let plain = turn.completion.as_plain();
@@ -170,13 +189,18 @@ impl Formats {
         let mut rendered = self.unread(row, Purpose::Answer);
         let remark = |texts: Vec<Text>, mut rendered: Rendered| {
             self.remark_signs(&mut rendered, &texts);
+            self.remark_media(&mut rendered, &texts);
             Ok((texts, rendered))
         };
         let DataFormat::Shape(shape) = rendered.format else {
             if self.prompt.doubles_blank(|key| row.text_of(key)) {
                 rendered.remarks.insert(Remark::DoubleBlank);
             }
-            return remark(vec![self.prompt.render(row)?], rendered);
+            let prompt = self
+                .prompt
+                .render(row)
+                .map_err(|error| self.advised(error))?;
+            return remark(vec![prompt], rendered);
         };
         self.check_no_media(row, &rendered)?;
         let turns = match shape.read(row, Purpose::Answer)? {
@@ -250,9 +274,12 @@ impl Formats {
         }
         let has_place = self.system.keys().any(|key| key == "system");
         rendered.has_system = has_place && system_of(row, chat).is_some();
-        if chat.has_repeated_keys {
-            rendered.remarks.insert(Remark::RepeatedKeys);
-        }
+        let told = [
+            (Remark::RepeatedKeys, chat.has_repeated_keys),
+            (Remark::OddWeight, chat.has_odd_weight),
+        ];
+        let told = told.into_iter().filter(|(_, is_so)| *is_so);
+        rendered.remarks.extend(told.map(|(remark, _)| remark));
         rendered.unused_in_messages = std::mem::take(&mut chat.unused);
         if !has_place && !chat.system.is_empty() {
             rendered.unused_in_messages.insert("system".to_owned());

@@ -1,4 +1,5 @@
-//! JSON values as they stand in a line: what they are, in words, and what makes a line no JSON.
+//! JSON values as they stand in a line: what they are, in words and as Python writes them, and what
+//! makes a line no JSON.
 
 use serde_json::value::RawValue;
 
@@ -73,13 +74,58 @@ pub fn not_json(line: usize, text: &str, error: &serde_json::Error) -> DataError
     // The parser counts bytes and names line 1, since it saw one line only.
     let bytes = text.as_bytes();
     let before = &bytes[..error.column().min(text.len())];
-    let rest = &bytes[error.column().saturating_sub(1).min(text.len())..];
+    let (ahead, rest) = bytes.split_at(error.column().saturating_sub(1).min(text.len()));
     let place = format!(" at line {} column {}", error.line(), error.column());
     let reason = error.to_string();
     DataError::NotJson {
         line,
         column: String::from_utf8_lossy(before).chars().count().max(1),
         reason: reason.strip_suffix(&place).unwrap_or(&reason).to_owned(),
-        advice: advice::of_syntax(rest),
+        advice: advice::of_syntax(ahead, rest),
+    }
+}
+
+/// What `"{}".format(json.loads(json))` gives in Python; `None` if `json` is no number.
+///
+/// Without a point or an exponent it is a whole number of any size. All else is a 64-bit float in
+/// the fewest digits that read back the same, with an exponent if that is below -4 or from 16 on.
+pub fn python_number(json: &str) -> Option<String> {
+    if !json.contains(['.', 'e', 'E']) {
+        return Some(if json == "-0" { "0" } else { json }.to_owned());
+    }
+    let number: f64 = json.parse().ok()?;
+    if number.is_infinite() {
+        return Some(number.to_string());
+    }
+    let scientific = shortest(number);
+    let (digits, exponent) = scientific.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let places = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len() as i32);
+    Some(match exponent {
+        // As many places as the digits need, and at least one.
+        -4..16 => format!("{number:.*}", (places - exponent).max(1) as usize),
+        // Python gives an exponent its sign and at least two digits.
+        _ => format!("{digits}e{exponent:+03}"),
+    })
+}
+
+/// The fewest digits that read back the same, as `d.ddde-5`. Where two such numbers are equally
+/// near, Python takes the even one and Rust the larger: rounding to as many digits settles it.
+fn shortest(number: f64) -> String {
+    let shortest = format!("{number:e}");
+    let digits = shortest
+        .split_once('e')
+        .map_or(shortest.as_str(), |(digits, _)| digits);
+    let places = digits
+        .split_once('.')
+        .map_or(0, |(_, fraction)| fraction.len());
+    let rounded = format!("{number:.places$e}");
+    // At a power of two the nearest number of that length may belong to the float below.
+    if rounded.parse() == Ok(number) {
+        rounded
+    } else {
+        shortest
     }
 }

@@ -14,7 +14,9 @@ use serde_json::value::RawValue;
 
 use super::advice::{Holds, KnownKey};
 use super::error::DataError;
-use super::json::{is_array_of_objects, is_conversation, kind, not_json, says_something, string};
+use super::json::{
+    is_array_of_objects, is_conversation, kind, not_json, python_number, says_something, string,
+};
 use super::line_ends::LineEnds;
 use super::members::Members;
 use crate::container::{self, Beside, Container};
@@ -33,8 +35,8 @@ pub struct Row {
 enum Field {
     /// A string.
     Text(String),
-    /// A number or a boolean, as a template inserts it.
-    Scalar(String),
+    /// A number or a boolean, as a template inserts it, and whether the file spells it otherwise.
+    Scalar(String, bool),
     /// An array or an object, as JSON: what is wrong in it matters only where it is used.
     Json(String),
     /// What else it is, in words, for the error when a template uses it.
@@ -46,7 +48,7 @@ impl Field {
         match self {
             Self::Text(text) => !text.trim().is_empty(),
             Self::Json(json) => says_something(json),
-            Self::Scalar(_) => true,
+            Self::Scalar(..) => true,
             Self::NotText(_) => false,
         }
     }
@@ -119,7 +121,7 @@ impl Row {
     pub fn text(&self, key: &str) -> Result<&str, DataError> {
         let line = self.line;
         match self.value(key) {
-            Some(Field::Text(text) | Field::Scalar(text)) => Ok(text),
+            Some(Field::Text(text) | Field::Scalar(text, _)) => Ok(text),
             Some(Field::NotText(found)) => Err(DataError::NotText {
                 line,
                 key: key.to_owned(),
@@ -134,6 +136,7 @@ impl Row {
                 line,
                 key: key.to_owned(),
                 keys: self.known_keys(),
+                renamed: None,
             }),
         }
     }
@@ -151,9 +154,19 @@ impl Row {
     /// The value of a key as a template inserts it, if it can stand in one.
     pub fn text_of(&self, key: &str) -> Option<&str> {
         match self.value(key) {
-            Some(Field::Text(text) | Field::Scalar(text)) => Some(text),
+            Some(Field::Text(text) | Field::Scalar(text, _)) => Some(text),
             _ => None,
         }
+    }
+
+    /// The keys of numbers and booleans that a template inserts in other characters than the file's.
+    pub fn respelled_keys(&self) -> impl Iterator<Item = &str> {
+        let is_respelled = |field: &Field| matches!(field, Field::Scalar(_, true));
+        let respelled = self
+            .values
+            .iter()
+            .filter(move |(_, field)| is_respelled(field));
+        respelled.map(|(key, _)| key.as_str())
     }
 
     /// Whether there is a value under a key; null is none.
@@ -207,8 +220,10 @@ impl Row {
         let key = |(name, value): &(String, Field)| KnownKey {
             name: name.clone(),
             holds: match value {
-                Field::Text(_) | Field::Scalar(_) => Holds::Text,
-                Field::Json(json) if is_array_of_objects(json) => Holds::Objects,
+                Field::Text(_) | Field::Scalar(..) => Holds::Text,
+                Field::Json(json) if is_conversation(json) => Holds::Messages,
+                Field::Json(json) if is_array_of_objects(json) => Holds::Rows,
+                Field::Json(json) if json.starts_with('{') => Holds::Object,
                 Field::Json(_) | Field::NotText(_) => Holds::Other,
             },
         };
@@ -287,57 +302,16 @@ fn utf8(line: usize, bytes: &[u8]) -> Result<&str, DataError> {
 fn value(json: &str) -> Field {
     match json.as_bytes().first() {
         Some(b'"') => string(json).map_or_else(Field::NotText, Field::Text),
-        Some(b't') => Field::Scalar("True".to_owned()),
-        Some(b'f') => Field::Scalar("False".to_owned()),
+        Some(b't') => Field::Scalar("True".to_owned(), true),
+        Some(b'f') => Field::Scalar("False".to_owned(), true),
         Some(b'-' | b'0'..=b'9') => {
-            python_number(json).map_or(Field::NotText(kind(json)), Field::Scalar)
+            let scalar = |text: String| {
+                let is_respelled = text != json;
+                Field::Scalar(text, is_respelled)
+            };
+            python_number(json).map_or(Field::NotText(kind(json)), scalar)
         }
         Some(b'[' | b'{') => Field::Json(json.to_owned()),
         _ => Field::NotText(kind(json)),
-    }
-}
-
-/// What `"{}".format(json.loads(json))` gives in Python; `None` if `json` is no number.
-///
-/// Without a point or an exponent it is a whole number of any size. All else is a 64-bit float in
-/// the fewest digits that read back the same, with an exponent if that is below -4 or from 16 on.
-fn python_number(json: &str) -> Option<String> {
-    if !json.contains(['.', 'e', 'E']) {
-        return Some(if json == "-0" { "0" } else { json }.to_owned());
-    }
-    let number: f64 = json.parse().ok()?;
-    if number.is_infinite() {
-        return Some(number.to_string());
-    }
-    let scientific = shortest(number);
-    let (digits, exponent) = scientific.split_once('e')?;
-    let exponent: i32 = exponent.parse().ok()?;
-    let places = digits
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len() as i32);
-    Some(match exponent {
-        // As many places as the digits need, and at least one.
-        -4..16 => format!("{number:.*}", (places - exponent).max(1) as usize),
-        // Python gives an exponent its sign and at least two digits.
-        _ => format!("{digits}e{exponent:+03}"),
-    })
-}
-
-/// The fewest digits that read back the same, as `d.ddde-5`. Where two such numbers are equally
-/// near, Python takes the even one and Rust the larger: rounding to as many digits settles it.
-fn shortest(number: f64) -> String {
-    let shortest = format!("{number:e}");
-    let digits = shortest
-        .split_once('e')
-        .map_or(shortest.as_str(), |(digits, _)| digits);
-    let places = digits
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len());
-    let rounded = format!("{number:.places$e}");
-    // At a power of two the nearest number of that length may belong to the float below.
-    if rounded.parse() == Ok(number) {
-        rounded
-    } else {
-        shortest
     }
 }

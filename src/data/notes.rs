@@ -60,7 +60,10 @@ impl Notes {
         }
         let turns = rendered.turns.iter();
         self.only_read += turns.filter(|turn| turn.role == AnswerRole::Read).count();
-        for &remark in &rendered.remarks {
+        let is_used = |key: &str| formats.uses(key, rendered);
+        let respelled = row.respelled_keys().any(is_used);
+        let respelled = respelled.then_some(Remark::Respelled);
+        for remark in rendered.remarks.iter().copied().chain(respelled) {
             self.remarks.entry(remark).or_insert((0, row.line())).0 += 1;
         }
         self.left_out += rendered.left_out;

@@ -6,6 +6,9 @@ use super::formats::Formats;
 use super::rendered::{Remark, Rendered, RenderedTurn};
 use crate::tokenizer::Text;
 
+/// Signs that data sets have where an image, a film or a sound was.
+const MEDIA_SIGNS: [&str; 3] = ["<image>", "<video>", "<audio>"];
+
 impl Formats {
     /// Looks at all turns of a row.
     pub(super) fn remark_turns(&self, rendered: &mut Rendered) {
@@ -13,6 +16,8 @@ impl Formats {
         let texts = turns.iter();
         let texts = texts.flat_map(|turn| [&turn.prompt, &turn.completion]);
         self.remark_signs(rendered, texts);
+        let prompts = turns.iter().map(|turn| &turn.prompt);
+        self.remark_media(rendered, prompts);
         // What of the end is text may stand there already; the token cannot.
         let end = self.end.parts().next().unwrap_or_default();
         let has_end = |turn: &RenderedTurn| turn.completion.ends_with(end);
@@ -22,7 +27,8 @@ impl Formats {
         }
         let has_double_blank = |turn: &RenderedTurn| {
             let meet = turn.prompt.ends_blank() && turn.completion.starts_blank();
-            meet || turn.has_double_blank
+            let meets_end = turn.completion.ends_blank() && self.end.starts_blank();
+            meet || (meets_end && !has_end(turn)) || turn.has_double_blank
         };
         if turns.iter().any(has_double_blank) {
             rendered.remarks.insert(Remark::DoubleBlank);
@@ -46,6 +52,19 @@ impl Formats {
         let typed: Vec<&str> = typed.collect();
         if signs.any(|sign| !typed.contains(&sign)) {
             rendered.remarks.insert(Remark::ForeignSign);
+        }
+    }
+
+    /// Looks for a sign of an image in prompts; an answer may well be code that has one.
+    pub(super) fn remark_media<'a>(
+        &self,
+        rendered: &mut Rendered,
+        prompts: impl IntoIterator<Item = &'a Text>,
+    ) {
+        let mut parts = prompts.into_iter().flat_map(Text::parts);
+        let holds_one = |part: &str| MEDIA_SIGNS.iter().any(|sign| part.contains(sign));
+        if parts.any(holds_one) {
+            rendered.remarks.insert(Remark::MediaSign);
         }
     }
 }

@@ -31,17 +31,23 @@ pub enum Remark {
     NewLineEnds,
     /// A key stands in it more than once, of which the last counts.
     RepeatedKeys,
-    /// Its weight says neither that it is learnt nor that it is not.
+    /// A number or a boolean stands in it in other characters than in the file.
+    Respelled,
+    /// A weight of it, or of an answer in it, says neither that it is learnt nor that it is not.
     OddWeight,
     /// It asks nothing.
     EmptyQuestion,
+    /// A `text` begins with an answer.
+    NoQuestion,
     /// An answer of a `text` holds a line that begins as another speaker's does.
     OtherSpeaker,
+    /// A sign that stands for an image or the like.
+    MediaSign,
     /// A sign of another tokenizer, such as an end of text, stands in it as plain text.
     ForeignSign,
     /// An answer ends already in what is put behind it.
     DoubleEnd,
-    /// White space of a formatter and of the row, or of two formatters, stands side by side.
+    /// White space of a formatter or an end and of the row, or of two formatters, stands side by side.
     DoubleBlank,
 }
 
@@ -55,12 +61,23 @@ impl Remark {
             Self::RepeatedKeys => {
                 format!("a key stands more than once in {rows}: the last one counts, as in Python")
             }
+            Self::Respelled => format!(
+                "a number or a boolean is inserted as Python writes it in {rows}, such as 2.5 for 2.50 or True \
+                 for true; a string keeps its characters"
+            ),
             Self::OddWeight => format!(
                 "`weight`, `train`, `training` or `loss` is neither 0 nor 1 in {rows}: learnt like all others"
             ),
             Self::EmptyQuestion => {
                 format!("the question is empty in {rows}: learnt like all others")
             }
+            Self::NoQuestion => format!(
+                "the `text` begins with an answer in {rows}: it is learnt as said to no question"
+            ),
+            Self::MediaSign => format!(
+                "a sign that stands for an image or the like, such as <image>, stands in {rows}: it is plain \
+                 text, and what it stands for is not learnt"
+            ),
             Self::OtherSpeaker => format!(
                 "an answer holds a line that begins as another speaker's in {rows}: it is learnt with \
                  the answer; a blank line before \"User:\" begins a question"
@@ -70,8 +87,8 @@ impl Remark {
                  take it out of the data, or leave {RESPONSE_END} out"
             ),
             Self::DoubleBlank => format!(
-                "white space stands side by side where a formatter and a text meet in {rows}: two blanks or \
-                 line ends are other tokens than one; take it out of the formatter or of the data"
+                "white space stands side by side where a text meets a formatter or {RESPONSE_END} in {rows}: \
+                 two blanks or line ends are other tokens than one; take it out of one of them"
             ),
             Self::ForeignSign => format!(
                 "a sign of another tokenizer, such as </s> or <|endoftext|>, stands in {rows}: it is plain \

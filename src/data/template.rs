@@ -125,6 +125,20 @@ impl Template {
         keys(&self.pieces)
     }
 
+    /// The text of a template that has `placeholder` where this one has its only key; `None` if it
+    /// has another number of keys.
+    pub fn with_only_key(&self, placeholder: &str) -> Option<String> {
+        let key = self.only_key()?;
+        Some(self.to_string().replace(&format!("{{{key}}}"), placeholder))
+    }
+
+    /// Its key, if it has one and no other.
+    pub fn only_key(&self) -> Option<&str> {
+        let mut keys = self.keys();
+        let key = keys.next()?;
+        keys.all(|other| other == key).then_some(key)
+    }
+
     /// Whether a row has text under none of its keys.
     pub fn is_blank(&self, row: &Row) -> bool {
         let is_blank = |key: &str| row.text_of(key).is_none_or(|text| text.trim().is_empty());

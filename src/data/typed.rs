@@ -38,9 +38,42 @@ impl Formats {
         let texts = texts.filter(|(setting, _)| settings.contains(setting));
         new_line_ends(&changed)
             .into_iter()
-            .chain(foreign_signs(texts))
+            .chain(signs(texts))
             .collect()
     }
+}
+
+/// What to tell of signs in texts that were typed, which their author may take for something else.
+pub fn signs<'a>(texts: impl IntoIterator<Item = (Setting, &'a Text)>) -> Vec<String> {
+    let texts: Vec<_> = texts.into_iter().collect();
+    let told = [foreign_signs(&texts), unread_escapes(&texts)];
+    told.into_iter().flatten().collect()
+}
+
+/// What to tell of a backslash and a letter that stay what they are.
+fn unread_escapes(texts: &[(Setting, &Text)]) -> Option<String> {
+    const ESCAPES: [&str; 2] = ["\\r", "\\t"];
+    let holds = |text: &Text, escape: &str| text.parts().any(|part| part.contains(escape));
+    let mut settings = Vec::new();
+    let mut found = Vec::new();
+    for escape in ESCAPES {
+        for (setting, _) in texts.iter().filter(|(_, text)| holds(text, escape)) {
+            if !settings.contains(setting) {
+                settings.push(*setting);
+            }
+            if !found.contains(&escape) {
+                found.push(escape);
+            }
+        }
+    }
+    (!found.is_empty()).then(|| {
+        format!(
+            "{} in {}: a backslash and a letter; \\n alone is read as the sign that it means; the shell types \
+             others, as $'\\t' in bash",
+            joined(&found),
+            joined(&settings)
+        )
+    })
 }
 
 /// What to tell of settings whose line ends were changed, if there are any.
@@ -51,9 +84,9 @@ pub fn new_line_ends(settings: &[Setting]) -> Option<String> {
 }
 
 /// What to tell of signs of other tokenizers in texts that were typed, if there are any.
-pub fn foreign_signs<'a>(texts: impl IntoIterator<Item = (Setting, &'a Text)>) -> Option<String> {
+fn foreign_signs(texts: &[(Setting, &Text)]) -> Option<String> {
     let (mut settings, mut signs) = (Vec::new(), Vec::new());
-    for (setting, text) in texts {
+    for &(setting, text) in texts {
         for sign in text.foreign_signs() {
             if !settings.contains(&setting) {
                 settings.push(setting);
@@ -106,5 +139,23 @@ mod tests {
             ..Formats::default()
         };
         assert!(own.told(&AROUND_DATA).is_empty());
+    }
+
+    #[test]
+    fn escapes_that_are_none_are_told() {
+        let formats = Formats {
+            prompt: Template::parse("Q:\\t{input}\\r\n").unwrap(),
+            end: Text::typed("\\r"),
+            ..Formats::default()
+        };
+        let told = formats.told(&AROUND_DATA);
+        let wanted = "\\r and \\t in prompt_formatter and response_end: a backslash and a letter; ";
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with(wanted), "{told:?}");
+        let read = Formats {
+            prompt: Template::parse("Q:\t{input}\n").unwrap(),
+            ..Formats::default()
+        };
+        assert!(read.told(&AROUND_DATA).is_empty());
     }
 }

@@ -99,7 +99,7 @@ pub enum AddressError {
     /// It has the scheme of a web address, and is none.
     #[error("not an address: {0}")]
     Url(#[from] url::ParseError),
-    /// `hf://` is followed by the repository of a dataset alone, or by less than a repository.
+    /// `hf://` is followed by less than a repository.
     #[error(
         "names no file of the repository; use hf://owner/name/file or hf://datasets/owner/name/file"
     )]
@@ -109,14 +109,16 @@ pub enum AddressError {
         "is the page of no file; name the file by hf://owner/name/file or hf://datasets/owner/name/file"
     )]
     HubPage,
-    /// The page of a dataset's repository.
+    /// The repository of a dataset, or its page.
     #[error(
-        "is the page of a dataset; name it by {HUGGINGFACE_DATASET} {repo}, or a file of it by \
-         hf://datasets/{repo}/file"
+        "is the address of a dataset; name it by {HUGGINGFACE_DATASET} {repo}{at}, or a file of it by \
+         hf://datasets/{repo}{at}/file", at = at_revision(.revision)
     )]
     HubDataset {
         /// `owner/name`.
         repo: String,
+        /// A branch, tag or commit.
+        revision: String,
     },
     /// `b2://` is followed by a bucket alone, or by nothing.
     #[error("names no file; use b2://bucket/file")]

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::de::IgnoredAny;
 use sha2::{Digest as _, Sha256};
 
-use super::address::{Address, HubFile, MAIN, RepoKind};
+use super::address::{Address, AddressError, HubFile, MAIN, RepoKind};
 use super::fetch_file;
 use super::hub::Hub;
 use super::part::Part;
@@ -23,7 +23,7 @@ use super::retry::RetryPolicy;
 use crate::console::Console;
 use crate::container::Container;
 
-/// `owner/name[:config][@revision]`.
+/// `owner/name[:config][@revision]`, or the dataset's address on the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// The repository, `owner/name`.
@@ -38,6 +38,14 @@ impl FromStr for Dataset {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // The address that a browser shows, or that other tools of the hub take.
+        if let Err(AddressError::HubDataset { repo, revision }) = text.parse::<Address>() {
+            return Ok(Self {
+                repo,
+                config: None,
+                revision,
+            });
+        }
         let (name, revision) = match text.split_once('@') {
             Some((name, revision)) => (name, revision),
             None => (text, MAIN),

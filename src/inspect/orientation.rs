@@ -155,7 +155,7 @@ fn formats(state: &Path, against: &Against, console: &Console) -> Result<Formats
     let mut formats = against.formats.clone();
     let texts = || -> Result<Vec<String>, state_file::Error> {
         match state_file::texts(state)? {
-            Some(texts) => texts.put_into(&mut formats, &against.typed),
+            Some(texts) => texts.put_into(&mut formats, &AROUND_DATA, &against.typed),
             None => Ok(Vec::new()),
         }
     };

@@ -134,17 +134,11 @@ pub fn refuse(file: &ModelFile) -> Result<()> {
             None => Ok(()),
         };
     }
+    let is_of_six =
+        |part: &str| part.starts_with("att.time_maa_") || part.starts_with("ffn.time_maa_");
     // web-rwkv's converter calls a time_maa a time_mix.
-    if [
-        "time_maa_x",
-        "time_maa_w1",
-        "time_decay_w1",
-        "time_mix_x",
-        "time_mix_w1",
-    ]
-    .into_iter()
-    .any(has)
-    {
+    let mut named_otherwise = ["time_decay_w1", "time_mix_x", "time_mix_w1"].into_iter();
+    if file.names().filter_map(in_layer).any(is_of_six) || named_otherwise.any(has) {
         return other("6");
     }
     if has("time_mix_k") && !has("ln_x.weight") {

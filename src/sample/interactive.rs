@@ -9,12 +9,8 @@ use anyhow::{Context, Result};
 use super::{Loaded, Options, show};
 use crate::console::Console;
 use crate::data::jsonl::Row;
-use crate::data::template::Template;
 use crate::generate::{FinishReason, Talk};
 use crate::tokenizer::Tokenizer;
-
-/// The key of a typed line in `--prompt_formatter`.
-pub const KEY: &str = "input";
 
 /// The most bytes of a line, its end included: far more than anyone types, and a bound on memory
 /// for a pipe without line ends.
@@ -26,13 +22,8 @@ const PROMPT_SIGN: &str = "> ";
 const COMMANDS: &str = "/reset (begin anew), /base and /tuned (who answers), /quit";
 
 /// Answers the lines of standard input from the tuned state, until they end or one of them says
-/// `/quit`.
-pub fn run(
-    loaded: &Loaded,
-    formatter: &Template,
-    options: &Options,
-    console: &Console,
-) -> Result<()> {
+/// `/quit`. Each stands under `key` of the prompts' formatter.
+pub fn run(loaded: &Loaded, key: &str, options: &Options, console: &Console) -> Result<()> {
     let settings = &options.settings;
     let tokenizer = Tokenizer::world();
     let mut input = io::stdin().lock();
@@ -75,9 +66,9 @@ pub fn run(
             }
             _ => {}
         }
-        let mut row = Row::of(KEY, line);
-        row.change_line_ends(options.line_ends);
-        let prompt = formatter.render(&row)?;
+        let mut row = Row::of(key, line);
+        row.change_line_ends(options.formats.line_ends);
+        let prompt = options.formats.prompt.render(&row)?;
         // Tokenised by itself, as the prompt is in training.
         between.extend(prompt.encode(tokenizer));
         let turn = between;

@@ -7,15 +7,12 @@ mod prompts;
 use std::io;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
-
-pub use self::interactive::KEY;
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::console::Console;
 use crate::data::Formats;
-use crate::data::line_ends::LineEnds;
 use crate::data::template::Template;
-use crate::data::typed;
+use crate::data::typed::{self, AROUND_DATA};
 use crate::distributed::{Ranks, Role};
 use crate::fetch::Remote;
 use crate::generate::{FinishReason, Settings, Talk};
@@ -25,8 +22,8 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{
-    MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, RESPONSE_FORMATTER, SAVE_FILENAME,
-    SYSTEM_FORMATTER,
+    INTERACTIVE, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, SAVE_FILENAME,
+    Setting,
 };
 use crate::state_file::{self, OtherModel};
 use crate::system::signals::{Later, Listener};
@@ -43,14 +40,12 @@ pub struct Options {
     pub state: PathBuf,
     /// What is answered.
     pub ask: Ask,
-    /// What to tell of the texts that were typed round the prompts, a line each.
-    pub told: Vec<String>,
-    /// What becomes of line ends in a prompt that is typed.
-    pub line_ends: LineEnds,
-    /// How a token is drawn, and what ends an answer unless the state says it.
+    /// The texts round what is asked, and the text at which answers end.
+    pub formats: Formats,
+    /// Which of them were typed; the state says the others, if it knows with which it was tuned.
+    pub typed: Vec<Setting>,
+    /// How a token is drawn.
     pub settings: Settings,
-    /// Who says what ends an answer.
-    pub end: End,
     /// Whether the state may have been tuned on another model of the same shape.
     pub other_model: OtherModel,
     /// The processor, or a GPU.
@@ -69,26 +64,22 @@ pub enum Ask {
     /// One, as it stands.
     Prompt(String),
     /// Each line of a file.
-    Prompts {
-        /// The JSONL file; a line is an object, or a string that stands as it is.
-        path: PathBuf,
-        /// How an object becomes a prompt.
-        formats: Formats,
-    },
-    /// Lines typed one after another; each is the formatter's [`KEY`].
-    Interactive {
-        /// What each line is put into.
-        formatter: Template,
-    },
+    ///
+    /// The JSONL file; a line is an object, or a string that stands as it is.
+    Prompts(PathBuf),
+    /// Lines typed one after another; each stands under the only key of the prompts' formatter.
+    Interactive,
 }
 
-/// Who says what ends an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// [`Settings::stop`].
-    Settings,
-    /// The state, if it says with which end it was tuned, and [`Settings::stop`] if not.
-    State,
+impl Ask {
+    /// Which of the texts round it are used.
+    fn used(&self) -> &'static [Setting] {
+        match self {
+            Self::Prompt(_) => &[RESPONSE_END],
+            Self::Prompts(_) => &AROUND_DATA,
+            Self::Interactive => &[PROMPT_FORMATTER, RESPONSE_END],
+        }
+    }
 }
 
 /// The model, and the states that it answers from.
@@ -108,11 +99,9 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
 /// file of prompts out, whose answers the first rank shows; what is asked otherwise, it answers alone.
 pub fn run_on(ranks: &Ranks, options: &Options, console: &Console) -> Result<Option<i32>> {
     match (&options.ask, ranks.role()) {
-        (Ask::Prompts { .. }, _) => ranks.agree(run_rank(ranks, options, &ranks.shared(console))),
-        (Ask::Prompt(_) | Ask::Interactive { .. }, Role::First) => {
-            run_rank(ranks, options, console)
-        }
-        (Ask::Prompt(_) | Ask::Interactive { .. }, Role::Other) => Ok(None),
+        (Ask::Prompts(_), _) => ranks.agree(run_rank(ranks, options, &ranks.shared(console))),
+        (Ask::Prompt(_) | Ask::Interactive, Role::First) => run_rank(ranks, options, console),
+        (Ask::Prompt(_) | Ask::Interactive, Role::Other) => Ok(None),
     }
 }
 
@@ -125,10 +114,10 @@ fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Optio
     );
     // Lines about the prompts, or a model that is fetched, are no JSON.
     let beside = match options.ask {
-        Ask::Prompts { .. } => &console.beside_output(),
-        Ask::Prompt(_) | Ask::Interactive { .. } => console,
+        Ask::Prompts(_) => &console.beside_output(),
+        Ask::Prompt(_) | Ask::Interactive => console,
     };
-    for line in &options.told {
+    for line in options.formats.told(options.ask.used()) {
         beside.line(&format!("note   {line}"));
     }
     let options = &Options {
@@ -143,78 +132,64 @@ fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Optio
                 "{PROMPT} is empty; give the model something to answer"
             );
             let mut prompt = prompt.clone();
-            let is_changed = options.line_ends.apply(&mut prompt);
+            let is_changed = options.formats.line_ends.apply(&mut prompt);
             let prompt = Text::typed(&prompt);
-            let notes = [
-                is_changed
-                    .then(|| typed::new_line_ends(&[PROMPT]))
-                    .flatten(),
-                typed::foreign_signs([(PROMPT, &prompt)]),
-            ];
-            for line in notes.into_iter().flatten() {
+            let new_line_ends = is_changed.then(|| typed::new_line_ends(&[PROMPT]));
+            let new_line_ends = new_line_ends.flatten();
+            for line in new_line_ends
+                .into_iter()
+                .chain(typed::signs([(PROMPT, &prompt)]))
+            {
                 console.line(&format!("note   {line}"));
             }
             let loaded = load(options, console)?;
             return show_both(&loaded, &prompt, settings, console);
         }
-        Ask::Prompts { path, formats } => {
-            let prompts = prompts::read(path, formats, beside)?;
+        Ask::Prompts(path) => {
+            let prompts = prompts::read(path, &options.formats, beside)?;
             let loaded = load(options, beside)?;
             prompts::answer(ranks, &loaded, &prompts, settings, console)
                 .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))?;
         }
-        Ask::Interactive { formatter } => {
+        Ask::Interactive => {
+            let key = typed_key(&options.formats.prompt)?;
             let loaded = load(options, console)?;
-            interactive::run(&loaded, formatter, options, console)?;
+            interactive::run(&loaded, &key, options, console)?;
         }
     }
     Ok(None)
 }
 
-/// The options, with what the state says of the texts that it was tuned with: where nothing else was
-/// said, answers end as those did that it learnt. What differs is said on `console`.
+/// The options, with the texts that the state was tuned with where others were not typed. What that
+/// changes is said on `console`.
 fn as_tuned(options: &Options, console: &Console) -> Result<Options> {
     let mut options = options.clone();
-    let state = options.state.display();
-    let texts = state_file::texts(&options.state)
-        .with_context(|| format!("cannot use the state {SAVE_FILENAME} {state}"))?;
-    let Some(texts) = texts else {
-        return Ok(options);
+    let cannot_use = || {
+        format!(
+            "cannot use the state {SAVE_FILENAME} {}",
+            options.state.display()
+        )
     };
-    let tuned = &texts.prompt_formatter;
-    let used = match &options.ask {
-        Ask::Prompt(_) => Vec::new(),
-        Ask::Prompts { formats, .. } => vec![
-            (PROMPT_FORMATTER, &formats.prompt, tuned),
-            (
-                RESPONSE_FORMATTER,
-                &formats.response,
-                &texts.response_formatter,
-            ),
-            (SYSTEM_FORMATTER, &formats.system, &texts.system_formatter),
-        ],
-        Ask::Interactive { formatter } => vec![(PROMPT_FORMATTER, formatter, tuned)],
-    };
-    for (setting, formatter, tuned) in used {
-        if formatter.to_string() != *tuned {
-            console.line(&format!(
-                "note   {state} was tuned with another {setting}, {tuned:?}"
-            ));
+    if let Some(texts) = state_file::texts(&options.state).with_context(cannot_use)? {
+        let (used, typed) = (options.ask.used(), &options.typed);
+        let told = texts.put_into(&mut options.formats, used, typed);
+        for line in told.with_context(cannot_use)? {
+            console.line(&format!("note   {line}"));
         }
     }
-    let end = &texts.response_end;
-    if options.end == End::State && !end.is_empty() {
-        console.line(&format!(
-            "note   answers end at {end:?}, the {RESPONSE_END} that {state} was tuned with; give \
-             {RESPONSE_END} to end them elsewhere"
-        ));
-        let end = Text::typed(end);
-        if let Ask::Prompts { formats, .. } = &mut options.ask {
-            formats.end = end.clone();
-        }
-        options.settings.stop = Some(end);
-    }
+    options.settings.stop = Some(options.formats.end.clone()).filter(|end| !end.is_empty());
     Ok(options)
+}
+
+/// The key under which what is typed in a talk stands: the formatter's only one.
+pub fn typed_key(formatter: &Template) -> Result<String> {
+    match formatter.only_key() {
+        Some(key) => Ok(key.to_owned()),
+        None => bail!(
+            "{INTERACTIVE} puts each line that is typed into {PROMPT_FORMATTER}, where one key must stand, \
+             such as {{input}}, and no other; give another {PROMPT_FORMATTER}"
+        ),
+    }
 }
 
 fn load(options: &Options, console: &Console) -> Result<Loaded> {

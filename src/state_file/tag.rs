@@ -62,9 +62,14 @@ impl Texts {
 }
 
 impl Texts {
-    /// Puts them into formats, but for those of the settings that were typed. Returns what to tell
-    /// of that, a line each. Errors when one is no template.
-    pub fn put_into(&self, formats: &mut Formats, typed: &[Setting]) -> Result<Vec<String>, Error> {
+    /// Puts those into formats that are used and were not typed. Returns what to tell of that, a line
+    /// each. Errors when one is no template.
+    pub fn put_into(
+        &self,
+        formats: &mut Formats,
+        used: &[Setting],
+        typed: &[Setting],
+    ) -> Result<Vec<String>, Error> {
         let Self {
             prompt_formatter,
             response_formatter,
@@ -73,6 +78,9 @@ impl Texts {
         } = self;
         let (mut taken, mut told) = (Vec::new(), Vec::new());
         let mut differs = |setting: Setting, now: String, own: &str| {
+            if !used.contains(&setting) {
+                return false;
+            }
             let is_typed = typed.contains(&setting);
             if now != own && is_typed {
                 told.push(format!(
@@ -103,7 +111,7 @@ impl Texts {
         }
         if !taken.is_empty() {
             told.push(format!(
-                "the data are read as the state was tuned, with {}; type others to read them otherwise",
+                "as the state was tuned, with {}; others that are typed take their place",
                 joined(&taken)
             ));
         }

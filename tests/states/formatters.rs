@@ -36,8 +36,8 @@ fn the_states_formatters_count_unless_others_are_typed() {
         let tool = ["convert", "tagged.pth", out, "--to", "time_state"];
         [&tool, &against[..], more].concat()
     };
-    let taken = "the data are read as the state was tuned, with --prompt_formatter \"Q: \
-                 {question}\\nA:\", --response_formatter \" {answer}\" and --response_end \"\\n\\n\"; type";
+    let taken = "as the state was tuned, with --prompt_formatter \"Q: \
+                 {question}\\nA:\", --response_formatter \" {answer}\" and --response_end \"\\n\\n\"; others";
     let said = does(&dir, &inspect);
     assert!(said.contains(taken), "{said}");
     let [alone, state, _] = losses(&said)[..] else {

@@ -6,11 +6,9 @@ use clap::Args;
 
 use crate::cli::values::{count, other_model, prompt, rows_file, temperature, top_p};
 use crate::cli::{Exit, usage};
-use crate::data::template::Template;
-use crate::data::typed::AROUND_DATA;
 use crate::generate::Settings;
-use crate::sample::{self, Ask, End};
-use crate::setting::{PROMPT_FORMATTER, RESPONSE_END};
+use crate::sample::{self, Ask};
+use crate::setting::Setting;
 use crate::state_file::OtherModel;
 use crate::train;
 
@@ -26,8 +24,8 @@ pub struct TestingArgs {
     #[arg(long, value_parser = rows_file(), value_name = "FILE")]
     prompts: Option<PathBuf>,
 
-    /// Talk with the tuned state instead, a line a turn; --prompt_formatter takes what is typed as
-    /// {input}
+    /// Talk with the tuned state instead, a line a turn; what is typed stands under the only key of
+    /// --prompt_formatter
     #[arg(
         long,
         num_args = 0..=1, default_missing_value = "true", default_value = "false",
@@ -66,9 +64,13 @@ impl TestingArgs {
         other_model(self.force)
     }
 
-    /// A test run with what it has in common with training, and `end` for who says what ends an
-    /// answer; `None` if nothing is asked.
-    pub fn options(self, run: &train::Options, end: End) -> Result<Option<sample::Options>, Exit> {
+    /// A test run with what it has in common with training, and the settings of the texts that were
+    /// typed; `None` if nothing is asked.
+    pub fn options(
+        self,
+        run: &train::Options,
+        typed: Vec<Setting>,
+    ) -> Result<Option<sample::Options>, Exit> {
         let Self {
             prompt,
             prompts,
@@ -78,22 +80,15 @@ impl TestingArgs {
             top_p,
             force: _,
         } = self;
-        let used: &[_] = match (&prompt, &prompts) {
-            (Some(_), _) => &[RESPONSE_END],
-            (None, Some(_)) => &AROUND_DATA,
-            (None, None) => &[PROMPT_FORMATTER, RESPONSE_END],
-        };
-        let told = run.formats.told(used);
         let ask = match (prompt, prompts, interactive) {
             (None, None, false) => return Ok(None),
             (Some(prompt), None, false) => Ask::Prompt(prompt),
-            (None, Some(path), false) => Ask::Prompts {
-                path,
-                formats: run.formats.clone(),
-            },
-            (None, None, true) => Ask::Interactive {
-                formatter: typed_into(&run.formats.prompt)?,
-            },
+            (None, Some(path), false) => Ask::Prompts(path),
+            (None, None, true) => {
+                sample::typed_key(&run.formats.prompt)
+                    .map_err(|error| usage(&error.to_string()))?;
+                Ask::Interactive
+            }
             _ => return Err(usage("give only one of --prompt, --prompts, --interactive")),
         };
         Ok(Some(sample::Options {
@@ -101,16 +96,15 @@ impl TestingArgs {
             model_remote: run.model_remote.clone(),
             state: run.save.clone(),
             ask,
-            told,
-            line_ends: run.formats.line_ends,
+            formats: run.formats.clone(),
+            typed,
             settings: Settings {
                 max_tokens,
                 temperature,
                 top_p,
                 seed: run.seed,
-                stop: Some(run.formats.end.clone()).filter(|end| !end.is_empty()),
+                stop: None,
             },
-            end,
             other_model: run.other_model,
             device: run.device,
             product: run.product,
@@ -118,24 +112,4 @@ impl TestingArgs {
             processor: run.processor,
         }))
     }
-}
-
-/// The formatter, if what is typed is all that it needs.
-fn typed_into(formatter: &Template) -> Result<Template, Exit> {
-    let mut keys: Vec<&str> = formatter.keys().collect();
-    keys.dedup();
-    if keys == [sample::KEY] {
-        return Ok(formatter.clone());
-    }
-    keys.retain(|&key| key != sample::KEY);
-    let has = match keys.first() {
-        Some(key) => format!("uses {{{key}}}"),
-        None => "has no key".to_string(),
-    };
-    Err(usage(&format!(
-        "--interactive puts each line typed into --prompt_formatter as {{{}}}, but the formatter \
-         {has}; \
-         give another --prompt_formatter",
-        sample::KEY
-    )))
 }

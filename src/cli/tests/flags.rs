@@ -71,8 +71,8 @@ const EVERY_FLAG: [(&str, &str, Arrives); 51] = [
     ("report", "r.html", |c| options(c).report.as_deref() == Some(Path::new("r.html"))),
     ("tensorboard", "runs", |c| options(c).tensorboard.as_deref() == Some(Path::new("runs"))),
     ("prompt", "- a\\nb", |c| asked(c) == &Ask::Prompt("- a\nb".into())),
-    ("prompts", "p.jsonl", |c| matches!(asked(c), Ask::Prompts { path, formats } if path == Path::new("p.jsonl") && formats.prompt == template(PROMPT))),
-    ("interactive", "true", |c| asked(c) == &Ask::Interactive { formatter: template(PROMPT) }),
+    ("prompts", "p.jsonl", |c| asked(c) == &Ask::Prompts("p.jsonl".into())),
+    ("interactive", "true", |c| asked(c) == &Ask::Interactive),
     ("device", "cuda:1", |c| options(c).device == DeviceChoice::Cuda(1)),
     ("dtype", "bf16", |c| options(c).product == Some(ProductType::Bf16)),
     ("weights", "nf4", |c| options(c).weights == Weights::Nf4),
@@ -88,8 +88,6 @@ fn options(command: &Command) -> &train::Options {
         other => panic!("it should train: {other:?}"),
     }
 }
-
-const PROMPT: &str = "user: {input}\n\nassistant:";
 
 fn asked(command: &Command) -> &Ask {
     match command {

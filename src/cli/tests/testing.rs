@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use super::*;
-use crate::data::line_ends::LineEnds;
+use crate::data::Formats;
 use crate::generate::Settings;
 use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
 use crate::ops::linear::Weights;
-use crate::sample::{Ask, End};
+use crate::sample::Ask;
+use crate::setting::{PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER};
 use crate::state_file::OtherModel;
 
 #[test]
@@ -21,10 +22,9 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         model_remote,
         state,
         ask,
-        told,
-        line_ends,
+        formats,
+        typed,
         settings,
-        end,
         other_model,
         device,
         product,
@@ -36,8 +36,8 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     assert_eq!(model_remote, None);
     assert_eq!(state, Path::new("state.pth"));
     assert_eq!(ask, Ask::Prompt("Hi".into()));
-    assert!(told.is_empty());
-    assert_eq!(line_ends, LineEnds::Unify);
+    assert_eq!(formats, Formats::default());
+    assert!(typed.is_empty());
     let defaults = Settings {
         max_tokens: 50,
         temperature: 0.0,
@@ -46,7 +46,6 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         stop: None,
     };
     assert_eq!(settings, defaults);
-    assert_eq!(end, End::State);
     assert_eq!((device, product), (DeviceChoice::Auto, None));
     assert_eq!(weights, Weights::File);
     assert_eq!(processor, Processor::default());
@@ -82,22 +81,23 @@ fn one_way_of_asking_is_enough() {
 #[test]
 fn a_talk_needs_a_formatter_for_what_is_typed_and_nothing_else() {
     for (formatter, words) in [
-        ("{question}", "{question}"),
-        ("{context} {input}", "{context}"),
-        ("as it stands", "no key"),
+        ("{context} {input}", "and no other"),
+        ("as it stands", "one key must stand"),
     ] {
         let message = misuse(&["--interactive", "--prompt_formatter", formatter], &[]);
         assert!(
-            message.contains("--prompt_formatter") && message.contains(words),
+            message.contains("prompt_formatter") && message.contains(words),
             "{message}"
         );
         sample(&["--prompts=p", "--prompt_formatter", formatter]);
     }
-    sample(&["--interactive", "--prompt_formatter={input}, {input}"]);
+    for formatter in ["{input}, {input}", "Q: {question}\n"] {
+        sample(&["--interactive", "--prompt_formatter", formatter]);
+    }
 }
 
 #[test]
-fn what_was_typed_otherwise_than_it_is_taken_is_told_where_it_is_used() {
+fn what_was_typed_is_known_from_defaults() {
     let typed = [
         "--prompt_formatter",
         "<|im_start|>{input}\r\n",
@@ -106,28 +106,7 @@ fn what_was_typed_otherwise_than_it_is_taken_is_told_where_it_is_used() {
         "--response_end",
         "</s>",
     ];
-    let told = |asked: &[&str]| {
-        let Ok(Command::Sample { options }) = parsed(&[&typed[..], asked].concat(), &[]) else {
-            panic!("it answers");
-        };
-        options.told
-    };
-    for (asked, words) in [
-        (&["--prompt", "Hi"][..], &["</s>"][..]),
-        (
-            &["--prompts", "p"],
-            &["prompt_formatter and response_formatter;", "response_end:"],
-        ),
-        (
-            &["--interactive"],
-            &["in prompt_formatter;", "<|im_start|>"],
-        ),
-        (&["--interactive", "--keep_cr"], &["<|im_start|>"]),
-    ] {
-        let told = told(asked);
-        assert_eq!(told.len(), words.len(), "{told:?}");
-        for (line, word) in told.iter().zip(words) {
-            assert!(line.contains(word), "{told:?}");
-        }
-    }
+    let options = sample(&[&typed[..], &["--prompts", "p"]].concat());
+    let settings = [PROMPT_FORMATTER, RESPONSE_FORMATTER, RESPONSE_END];
+    assert_eq!(options.typed, settings);
 }

@@ -14,9 +14,9 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::super::bounded::LONGEST_ROW;
 use super::super::error::ContainerError;
-use super::deltas;
 use super::description::STATISTICS;
 use super::thrift::{Fields, Kind, Thrift, odd, wire};
+use super::{deltas, levels};
 
 /// The most memory that the pages of a row group may take at once, in bytes: 1 GiB. Writers aim at
 /// one MiB a page, and make larger ones of long texts.
@@ -41,11 +41,14 @@ pub fn check(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerErr
     }
     let mut with_deltas = Vec::new();
     for group in groups {
-        let mut needed = 0_u64;
+        // At the least, where no row goes on over several pages, and at the most.
+        let (mut needed, mut most) = (0_u64, 0_u64);
+        let mut lists = Vec::new();
         for column in group.columns() {
             let Needs {
                 dictionary,
-                page,
+                dictionaries,
+                pages,
                 has_deltas,
             } = needs(file, column)?;
             if has_deltas {
@@ -59,7 +62,24 @@ pub fn check(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerErr
                 );
                 return Err(ContainerError::HostileParquet { what });
             }
-            needed = needed.saturating_add(page);
+            needed = needed.saturating_add(dictionaries);
+            most = most.saturating_add(dictionaries);
+            let largest = pages.iter().copied().max().unwrap_or(0);
+            if column.column_descr().max_rep_level() == 0 {
+                needed = needed.saturating_add(largest);
+                most = most.saturating_add(largest);
+                continue;
+            }
+            let all = |sum: u64, page: &u64| sum.saturating_add(*page);
+            most = pages.iter().fold(most, all);
+            lists.push((column, pages));
+        }
+        // Rows are looked for in pages only where it matters: that unpacks them.
+        if most > MOST && needed <= MOST {
+            for (column, pages) in lists {
+                let row = levels::most_of_a_row(file, column, group.num_rows(), &pages)?;
+                needed = needed.saturating_add(row);
+            }
         }
         if needed > MOST {
             let what = format!(
@@ -82,15 +102,17 @@ pub fn check(file: &File, metadata: &ParquetMetaData) -> Result<(), ContainerErr
 struct Needs {
     /// The bytes of its largest dictionary.
     dictionary: u64,
-    /// Its dictionaries and its largest page, as they lie in memory.
-    page: u64,
+    /// Its dictionaries as they lie in memory.
+    dictionaries: u64,
+    /// The same of each page of values.
+    pages: Vec<u64>,
     /// Whether a page holds lengths as differences.
     has_deltas: bool,
 }
 
 fn needs(file: &File, column: &ColumnChunkMetaData) -> Result<Needs, ContainerError> {
     let damaged = |_| ContainerError::DamagedParquet;
-    let (mut needs, mut largest) = (Needs::default(), 0);
+    let mut needs = Needs::default();
     let (mut at, len) = column.byte_range();
     let end = at.saturating_add(len);
     let mut bytes = BufReader::new(file);
@@ -120,12 +142,12 @@ fn needs(file: &File, column: &ColumnChunkMetaData) -> Result<Needs, ContainerEr
             DICTIONARY_PAGE => {
                 needs.dictionary = needs.dictionary.max(unpacked);
                 let values = page.values.saturating_mul(VALUE);
-                needs.page = needs.page.saturating_add(memory).saturating_add(values);
+                let more = memory.saturating_add(values);
+                needs.dictionaries = needs.dictionaries.saturating_add(more);
             }
-            _ => largest = memory.max(largest),
+            _ => needs.pages.push(memory),
         }
     }
-    needs.page = needs.page.saturating_add(largest);
     Ok(needs)
 }
 

@@ -47,10 +47,8 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
         Field::Float16(value) => scalar(json, &value.to_f64()),
         Field::Float(value) => scalar(json, &f64::from(*value)),
         Field::Double(value) => scalar(json, value),
-        // As a number with all of its digits.
-        Field::Decimal(_) => {
-            json.extend_from_slice(value.to_string().trim_end_matches('.').as_bytes())
-        }
+        // With all of its digits, which a number would not keep.
+        Field::Decimal(_) => scalar(json, value.to_string().trim_end_matches('.')),
         Field::Str(value) => scalar(json, value),
         Field::Bytes(value) if let Some(text) = text(value.data(), kind) => scalar(json, text),
         Field::Bytes(value) => {
@@ -174,5 +172,34 @@ fn element(list: &Type) -> Option<&Type> {
             Some(one)
         }
         _ => Some(repeated),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use crate::container::{Container, ContainerError};
+
+    /// As pyarrow has them, by Python's `f"{value:f}"`.
+    #[test]
+    fn decimals_keep_their_digits() {
+        let file = include_bytes!("../../../tests/data/decimals.parquet");
+        let mut rows = Vec::new();
+        Container::from_reader(Cursor::new(file))
+            .unwrap()
+            .each(|_, row| -> Result<(), ContainerError> {
+                rows.push(String::from_utf8_lossy(row?).into_owned());
+                Ok(())
+            })
+            .unwrap();
+        let wanted = [
+            r#"{"d9":"1.50","d18":"-1.000001","d38":"12345678901234567890123456789012345678","d20":"0.00000000000000000001"}"#,
+            r#"{"d9":"-0.05","d18":"0.100000","d38":"-7","d20":"-0.50000000000000000000"}"#,
+            r#"{"d9":"100.00","d18":"123456789012.000000","d38":"0","d20":"0.12345678901234567890"}"#,
+            r#"{"d9":"0.00","d18":"-0.000001","d38":"1","d20":"0.00000000000000000000"}"#,
+            r#"{"d9":null,"d18":null,"d38":null,"d20":null}"#,
+        ];
+        assert_eq!(rows, wanted);
     }
 }

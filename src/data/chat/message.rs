@@ -76,21 +76,11 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Whether an answer that is otherwise for `role` is learnt.
-    pub fn role(&self, role: AnswerRole) -> Result<AnswerRole, MessageError> {
-        let mut all = role;
-        for key in WEIGHTS {
-            let weight = match self.get(key) {
-                None | Some("null") => continue,
-                Some(json) => AnswerRole::by_weight(string(json).as_deref().unwrap_or(json)),
-            };
-            match weight {
-                Some(AnswerRole::Learnt) => {}
-                Some(AnswerRole::Read) => all = AnswerRole::Read,
-                None => return Err(MessageError::Weight(key)),
-            }
-        }
-        Ok(all)
+    /// What its weights say, each; `None` says neither that it is learnt nor that it is not.
+    pub fn weights(&self) -> impl Iterator<Item = Option<AnswerRole>> {
+        let weights = WEIGHTS.iter().filter_map(|key| self.get(key));
+        let weights = weights.filter(|json| *json != "null");
+        weights.map(|json| AnswerRole::by_weight(string(json).as_deref().unwrap_or(json)))
     }
 
     pub fn speaker(&self) -> Result<Speaker, MessageError> {

@@ -23,6 +23,8 @@ pub struct Script {
     pub turns: Vec<(String, String)>,
     /// What follows the last answer, with who answers written after it; or nothing.
     pub open: Option<String>,
+    /// Whether it begins with an answer, to no question.
+    pub begins_with_answer: bool,
     /// Whether an answer holds a line that begins as another speaker's does.
     pub has_other_speaker: bool,
 }
@@ -66,6 +68,7 @@ impl Script {
             }
         }
         let mark = mark?;
+        script.begins_with_answer = speaker(text.trim_start(), &[answer]).is_some();
         let begins_as_another = |line: &str| {
             let pair = speaker(line, others).or_else(|| speaker(line, &[answer]));
             pair.or_else(|| speaker(line, &OTHERS)).is_some()

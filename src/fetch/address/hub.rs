@@ -5,8 +5,7 @@ use url::Url;
 
 use super::{Address, AddressError, HubFile, MAIN, RepoKind, is_plain};
 
-/// `[datasets/]owner/name[@revision]/path`, as other tools of the hub spell it; or the repository of
-/// a model alone.
+/// `[datasets/]owner/name[@revision]/path`, as other tools of the hub spell it; or a repository alone.
 pub fn path(text: &str) -> Result<Address, AddressError> {
     let (kind, text) = match text.strip_prefix("datasets/") {
         Some(rest) => (RepoKind::Dataset, rest),
@@ -19,12 +18,8 @@ pub fn path(text: &str) -> Result<Address, AddressError> {
         None => (name, MAIN.to_string()),
     };
     let path: Vec<&str> = parts.collect();
-    if kind == RepoKind::Model && path.is_empty() {
-        let repo = format!("{owner}/{name}");
-        return match is_plain(&repo) && is_plain(&revision) {
-            true => Ok(Address::HubModel { repo, revision }),
-            false => Err(AddressError::HubPath),
-        };
+    if path.is_empty() {
+        return repository(kind, owner, name, revision).unwrap_or(Err(AddressError::HubPath));
     }
     let found = file(kind, owner, name, revision, &path);
     found.map(Address::Hub).ok_or(AddressError::HubPath)
@@ -56,13 +51,8 @@ pub fn page(url: &Url) -> Result<Address, AddressError> {
         }
         Some(_) => return Err(AddressError::HubPage),
     };
-    let repo = format!("{owner}/{name}");
     if matches!(page, None | Some("tree")) && parts.peek().is_none() {
-        return match (kind, is_plain(&repo) && is_plain(&revision)) {
-            (_, false) => Err(AddressError::HubPage),
-            (RepoKind::Model, true) => Ok(Address::HubModel { repo, revision }),
-            (RepoKind::Dataset, true) => Err(AddressError::HubDataset { repo }),
-        };
+        return repository(kind, owner, name, revision).unwrap_or(Err(AddressError::HubPage));
     }
     if page == Some("tree") {
         return Err(AddressError::HubPage);
@@ -70,6 +60,21 @@ pub fn page(url: &Url) -> Result<Address, AddressError> {
     file(kind, owner, name, revision, &parts.collect::<Vec<_>>())
         .map(Address::Hub)
         .ok_or(AddressError::HubPage)
+}
+
+/// A whole repository, of which only a model's is an address; `None` where a name is no plain one.
+fn repository(
+    kind: RepoKind,
+    owner: &str,
+    name: &str,
+    revision: String,
+) -> Option<Result<Address, AddressError>> {
+    let repo = format!("{owner}/{name}");
+    let is_named = is_plain(&repo) && is_plain(&revision);
+    is_named.then(|| match kind {
+        RepoKind::Model => Ok(Address::HubModel { repo, revision }),
+        RepoKind::Dataset => Err(AddressError::HubDataset { repo, revision }),
+    })
 }
 
 /// A revision is one part of the address, but for `refs/pr/1` and `refs/convert/parquet`.

@@ -86,7 +86,10 @@ fn what_is_no_file_is_refused_without_being_quoted() {
         ("hf://me/..", "names no file"),
         ("hf://me/mine@", "names no file"),
         ("hf://me/mine/", "names no file"),
-        ("hf://datasets/me/mine", "names no file"),
+        (
+            "hf://datasets/me/mine@v1",
+            "huggingface_dataset me/mine@v1, or a file of it by hf://datasets/me/mine@v1/file",
+        ),
         ("https://huggingface.co/", "hf://owner/name/file"),
         ("https://huggingface.co/me", "hf://owner/name/file"),
         (

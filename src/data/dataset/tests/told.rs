@@ -237,17 +237,35 @@ fn what_stands_twice_is_told() {
         chat("a", " b"),
     ] {
         let told = remarks(row, &Formats::default()).concat();
-        assert!(told.contains("meet in 1 row, from line 1 on"), "{told}");
+        assert!(
+            told.contains("response_end in 1 row, from line 1 on"),
+            "{told}"
+        );
     }
     let told = remarks(plain("a", "b"), &twice).concat();
-    assert!(told.contains("meet in 2 rows, from line 1 on"), "{told}");
-    // A text is stripped of the end that it has.
-    let text = json!({"text": "User: a\n\nAssistant: b\n\n"}).to_string();
+    assert!(
+        told.contains("response_end in 2 rows, from line 1 on"),
+        "{told}"
+    );
+    let text = |text: &str| json!({ "text": text }).to_string();
+    // Three line ends are neither the answer's one nor the two that were typed.
+    for row in [
+        plain("a", "b\n"),
+        chat("a", "b\n"),
+        text("User: a\n\nAssistant: b\n"),
+    ] {
+        let told = remarks(row, &ended).concat();
+        assert!(
+            told.contains("response_end in 1 row, from line 1 on"),
+            "{told}"
+        );
+    }
     for (row, formats) in [
-        (plain("a", "b\n"), &ended),
+        // A text is stripped of the end that it has.
+        (text("User: a\n\nAssistant: b\n\n"), &ended),
+        (plain("a", "b\n"), &both),
         (plain("a", "b\n\n"), &Formats::default()),
         (plain("a", "b "), &Formats::default()),
-        (text, &ended),
     ] {
         let told = remarks(row, formats).concat();
         assert!(
@@ -266,4 +284,50 @@ fn a_sign_that_was_typed_is_not_laid_to_the_rows() {
     let told = |row: String| of(&[row], &typed).unwrap().notes.to_string();
     assert!(!told(plain("a", "b")).contains("another tokenizer"));
     assert!(told(plain("a", "b</s>")).contains("stands in 1 row"));
+}
+
+#[test]
+fn what_is_inserted_in_other_characters_is_told_where_it_is_used() {
+    let told = |row: &str| {
+        let data = of(&[row.to_owned()], &Formats::default()).unwrap();
+        data.notes
+            .to_string()
+            .contains("as Python writes it in 1 row")
+    };
+    for row in [
+        r#"{"input": 2.50, "output": "b"}"#,
+        r#"{"input": "a", "output": true}"#,
+        r#"{"input": "a", "output": -0}"#,
+        r#"{"input": "a", "output": 1e3}"#,
+        r#"{"instruction": 1E2, "output": "b"}"#,
+    ] {
+        assert!(told(row), "{row}");
+    }
+    for row in [
+        r#"{"input": 2.5, "output": 7}"#,
+        r#"{"input": "2.50", "output": "true"}"#,
+        r#"{"input": "a", "output": "b", "score": 2.50, "is_good": true}"#,
+        r#"{"input": "a", "output": "b", "weight": 1.00}"#,
+    ] {
+        assert!(!told(row), "{row}");
+    }
+}
+
+#[test]
+fn texts_of_images_and_texts_that_begin_with_an_answer_are_told() {
+    let told = |row: &str| {
+        of(&[row.to_owned()], &Formats::default())
+            .unwrap()
+            .notes
+            .to_string()
+    };
+    let image = "such as <image>, stands in 1 row";
+    assert!(told(r#"{"input": "<image>\nWhat is it?", "output": "a cat"}"#).contains(image));
+    // As code that is asked for.
+    let code = told(r#"{"input": "An SVG of a cat.", "output": "<image>cat.png</image>"}"#);
+    assert!(!code.contains(image), "{code}");
+    let text = told(r#"{"text": "\nAssistant: Hi!\n\nUser: a\n\nAssistant: b"}"#);
+    assert!(text.contains("begins with an answer in 1 row"), "{text}");
+    let text = told(r#"{"text": "Assistant a\n\nUser: a\n\nAssistant: b"}"#);
+    assert!(!text.contains("begins with an answer"), "{text}");
 }
