@@ -71,7 +71,7 @@ fn repository(
 ) -> Option<Result<Address, AddressError>> {
     let repo = format!("{owner}/{name}");
     let is_named = is_plain(&repo) && is_plain(&revision);
-    is_named.then(|| match kind {
+    is_named.then_some(match kind {
         RepoKind::Model => Ok(Address::HubModel { repo, revision }),
         RepoKind::Dataset => Err(AddressError::HubDataset { repo, revision }),
     })
