@@ -9,6 +9,7 @@ use candle_core::Tensor;
 
 use crate::console::{Console, harmless};
 use crate::data::Formats;
+use crate::data::format::TextRows;
 use crate::model::{Config, Generation, ModelFile, Rwkv};
 use crate::ops::linear::ProductType;
 use crate::setting::{
@@ -132,6 +133,9 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
                 ),
                 None => "tuned on     a model that it does not name".to_string(),
             });
+            if let Some(some) = tag.texts.as_ref().and_then(Texts::stood_alone) {
+                console.line(&format!("tuned on     {some}"));
+            }
             for (i, (setting, text)) in tag.texts.iter().flat_map(named).enumerate() {
                 let heading = if i == 0 { "tuned with" } else { "" };
                 let text = harmless(&format!("{text:?}"));
@@ -168,19 +172,24 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
 }
 
 /// Each of the texts with its setting.
-fn named(texts: &Texts) -> [(Setting, &str); 4] {
+fn named(texts: &Texts) -> Vec<(Setting, &str)> {
     let Texts {
         prompt_formatter,
         response_formatter,
         system_formatter,
         response_end,
+        text_rows,
     } = texts;
-    [
-        (PROMPT_FORMATTER, prompt_formatter),
-        (RESPONSE_FORMATTER, response_formatter),
-        (SYSTEM_FORMATTER, system_formatter),
-        (RESPONSE_END, response_end),
-    ]
+    let mut named = vec![(RESPONSE_END, response_end.as_str())];
+    if *text_rows != TextRows::All {
+        let formatters = [
+            (PROMPT_FORMATTER, prompt_formatter.as_str()),
+            (RESPONSE_FORMATTER, response_formatter),
+            (SYSTEM_FORMATTER, system_formatter),
+        ];
+        named.splice(0..0, formatters);
+    }
+    named
 }
 
 fn norm(tensor: &Tensor) -> Result<f32> {

@@ -211,3 +211,53 @@ fn a_signal_ends_an_answer_and_is_told() {
     assert!(!rest.contains("tuned state"), "{rest}");
     assert_eq!(run.wait().unwrap().code(), Some(130));
 }
+
+#[test]
+fn a_state_that_was_tuned_on_texts_names_no_formatters() {
+    let dir = Dir::new();
+    dir.write(
+        "data.jsonl",
+        "{\"text\": \"User: Hi.\\n\\nAssistant: Arr!\"}\n",
+    );
+    dir.write(
+        "p.jsonl",
+        "{\"input\": \"Hi.\"}\n{\"text\": \"User: Hi.\"}\n",
+    );
+    let short = ["--data_path=data.jsonl", "--tune=wkv", "--response_end=##"];
+    dir.succeeds(&[&short[..], &["--max_epochs=1"]].concat());
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_state-tune"))
+        .current_dir(dir.path(""))
+        .args(["inspect", "state.pth"])
+        .output();
+    let said = String::from_utf8(run.unwrap().stdout).unwrap();
+    let texts = "\ntuned on     texts that stood without formatters (--data_format text)\n\
+                 tuned with   --response_end \"##\"\nsizes ";
+    assert!(said.contains(texts), "{said}");
+
+    let run = dir.run(&["--prompts=p.jsonl", "--max_tokens=1"]);
+    let told = String::from_utf8(run.stderr).unwrap();
+    let note = "note   the state was tuned on texts that stood without formatters";
+    assert!(run.status.success() && told.contains(note), "{told}");
+    // A text that asks is completed by who answers.
+    let answers = String::from_utf8(run.stdout).unwrap();
+    assert!(
+        answers.contains(r#""prompt":"User: Hi.\n\nAssistant:""#),
+        "{answers}"
+    );
+
+    // A run that starts from it is told what it does otherwise.
+    let on = [
+        "--init=state.pth",
+        "--save_filename=on.pth",
+        "--data_path=data.jsonl",
+    ];
+    let said = dir.succeeds(&[&on[..], &["--dry_run=false", "--max_epochs=1"]].concat());
+    let other = "note   the state was tuned with another --response_end, \"##\"\n";
+    assert!(said.contains(other) && said.contains(note), "{said}");
+    // Where answers start is not where training would.
+    let said = dir.succeeds(&[PROMPT, "--init=none.pth", "--max_tokens=1"]);
+    assert!(
+        said.contains("note   --init none.pth is not used: "),
+        "{said}"
+    );
+}

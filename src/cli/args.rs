@@ -108,7 +108,8 @@ impl Args {
         options.other_model = testing.other_model();
         let source = files.put_into(&mut options)?;
         let is_typed = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
-        if let Some(options) = testing.options(&options, Formatters::typed(matches))? {
+        let typed_init = options.init.as_ref().map(ToString::to_string);
+        if let Some(options) = testing.options(&options, Formatters::typed(matches), typed_init)? {
             if dry_run {
                 return Err(usage(
                     "--dry_run looks at a training run; leave out --prompt, --prompts and \

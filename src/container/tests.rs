@@ -330,7 +330,7 @@ fn bytes_that_are_utf_8_are_text() {
         &[
             (
                 1,
-                r#"{"input":"Say hello","output":"Arr","raw":"ff01","id":"6162","map":{"a":"b"}}"#,
+                r#"{"input":"Say hello","output":"Arr","raw":{"bytes":"ff01"},"id":"6162","map":{"a":"b"}}"#,
             ),
             (
                 2,

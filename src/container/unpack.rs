@@ -56,6 +56,10 @@ impl Read for Unpacked {
             ErrorKind::UnexpectedEof => io::Error::other(format!(
                 "the {name} data end too early, or something else follows them; the file is not whole"
             )),
+            _ if error.to_string().contains("too much memory") => io::Error::other(format!(
+                "the {name} data need more than 128 MiB to be unpacked ({error}); unpack them before, such \
+                 as by zstd -d --long=31"
+            )),
             ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other => {
                 io::Error::other(format!(
                     "the {name} data are damaged, or followed by something else ({error})"

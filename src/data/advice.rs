@@ -37,7 +37,7 @@ pub enum Holds {
 /// The keys of a row in words.
 pub fn list(keys: &[KnownKey]) -> String {
     match keys.is_empty() {
-        true => "no keys".to_owned(),
+        true => "no values".to_owned(),
         false => format!("only {}", names(keys)),
     }
 }
@@ -102,14 +102,22 @@ pub fn formatters(
     ))
 }
 
+/// Which format reads the conversation under one of these keys, if that is clear.
+pub fn reader(keys: &[KnownKey]) -> Option<String> {
+    let objects = [Holds::Messages, Holds::Rows];
+    let formats = [("messages", "messages"), ("conversations", "sharegpt")];
+    let is_there = |name: &str| {
+        let mut keys = keys.iter();
+        keys.any(|key| key.name == name && objects.contains(&key.holds))
+    };
+    let (_, format) = formats.into_iter().find(|(name, _)| is_there(name))?;
+    Some(format!("{DATA_FORMAT} {format} reads those"))
+}
+
 /// For a row with these keys that lacks one which a template names.
 pub fn of(keys: &[KnownKey]) -> String {
-    let objects = [Holds::Messages, Holds::Rows];
-    for (name, format) in [("messages", "messages"), ("conversations", "sharegpt")] {
-        let is_it = |key: &KnownKey| key.name == name && objects.contains(&key.holds);
-        if keys.iter().any(is_it) {
-            return format!("{DATA_FORMAT} {format} reads those");
-        }
+    if let Some(reader) = reader(keys) {
+        return reader;
     }
     if let Some(talk) = keys.iter().find(|key| key.holds == Holds::Messages) {
         return format!(
@@ -117,17 +125,18 @@ pub fn of(keys: &[KnownKey]) -> String {
             shortened(&talk.name, LONGEST)
         );
     }
+    let has_text = keys.iter().any(|key| key.holds == Holds::Text);
     for (holds, more) in [(Holds::Rows, ""), (Holds::Object, PANDAS)] {
         let around = keys.iter().filter(|key| key.holds == holds);
         let around: Vec<KnownKey> = around.cloned().collect();
-        if !around.is_empty() {
+        if !around.is_empty() && (holds == Holds::Rows || !has_text) {
             return format!(
-                "its rows stand under {}, so put each on a line of its own{more}",
+                "if its rows stand under {}, put each on a line of its own{more}",
                 names(&around)
             );
         }
     }
-    match keys.iter().any(|key| key.holds == Holds::Text) {
+    match has_text {
         true => format!("name its own in {PROMPT_FORMATTER} and {RESPONSE_FORMATTER}"),
         false => "each row must be an object of texts, such as {\"input\": \"...\", \"output\": \
                   \"...\"}"
@@ -236,16 +245,16 @@ mod tests {
             ),
             (
                 r#"{"type": "text_only", "instances": [{"text": "a"}]}"#,
-                "; its rows stand under `instances`, so put each on a line of its own",
+                "; if its rows stand under `instances`, put each on a line of its own",
             ),
             (
                 r#"{"0": {"input": "a", "output": "b"}, "1": {"input": "c", "output": "d"}}"#,
-                "; its rows stand under `0`, `1`, so put each on a line of its own (pandas writes such rows by \
+                "; if its rows stand under `0`, `1`, put each on a line of its own (pandas writes such rows by \
                  to_json(orient=\"records\", lines=True))",
             ),
             (
-                r#"{"version": 1, "data": {"train": [{"input": "a", "output": "b"}]}}"#,
-                "; its rows stand under `data`, so put each on a line of its own (pandas writes such rows by \
+                r#"{"data": {"train": [{"input": "a", "output": "b"}]}}"#,
+                "; if its rows stand under `data`, put each on a line of its own (pandas writes such rows by \
                  to_json(orient=\"records\", lines=True))",
             ),
             (

@@ -104,7 +104,8 @@ pub enum DataError {
     },
     /// The format that was asked for needs a key that an object lacks.
     #[error(
-        "line {line}: {DATA_FORMAT} {format} needs the key `{key}`, but the line has {present}",
+        "line {line}: {DATA_FORMAT} {format} needs the key `{key}`, but the line has {present}{}",
+        advice::reader(.keys).map_or(String::new(), |reader| format!("; {reader}")),
         present = advice::list(.keys)
     )]
     NotOfFormat {
@@ -206,8 +207,9 @@ pub enum DataError {
     /// A text has no part that could be learnt.
     #[error(
         "line {line}: no paragraph of its `text` begins with \"Assistant:\" (or Answer, Response, \
-         A, Alice, Bot), so it does not show who answers; all of it is learnt with \
-         {PROMPT_FORMATTER} \"\" and {RESPONSE_FORMATTER} \"{{text}}\""
+         A, Alice, Bot), so it does not show who answers; put a blank line before who answers, or write \
+         the row as `messages`; all of it, questions too, is learnt with {PROMPT_FORMATTER} \"\" and \
+         {RESPONSE_FORMATTER} \"{{text}}\""
     )]
     NoMarkedAnswer {
         /// Its line, from 1.

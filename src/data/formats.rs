@@ -12,7 +12,7 @@ use super::jsonl::Row;
 use super::line_ends::LineEnds;
 use super::rendered::{Remark, Rendered, RenderedTurn};
 use super::template::Template;
-use crate::setting::Setting;
+use crate::setting::{SYSTEM_FORMATTER, Setting};
 use crate::tokenizer::Text;
 
 /// What stands between an answer and the next question of a conversation, unless answers have an
@@ -80,7 +80,17 @@ impl Formats {
 
     /// An error, with what to type in place of the templates if it is about a key that they name.
     fn advised(&self, mut error: DataError) -> DataError {
-        if let DataError::MissingKey { keys, renamed, .. } = &mut error {
+        let is_of_system = |key: &str| self.system.keys().any(|of| of == key);
+        if let DataError::MissingKey {
+            key, keys, renamed, ..
+        } = &mut error
+        {
+            if is_of_system(key) {
+                *renamed = Some(format!(
+                    "{SYSTEM_FORMATTER} names it; a system message's own key is {{system}}"
+                ));
+                return error;
+            }
             *renamed = advice::formatters(keys, |question, answer| {
                 let prompt = self.prompt.with_only_key(question)?;
                 Some([prompt, self.response.with_only_key(answer)?])
@@ -133,6 +143,7 @@ impl Formats {
                 let told = [
                     (Remark::OtherSpeaker, script.has_other_speaker),
                     (Remark::NoQuestion, script.begins_with_answer),
+                    (Remark::OtherAnswer, script.has_other_answer),
                 ];
                 let told = told.into_iter().filter(|(_, is_so)| *is_so);
                 rendered.remarks.extend(told.map(|(remark, _)| remark));
@@ -309,6 +320,12 @@ impl Formats {
             false => Shape::ALL.into_iter().find(is_shape),
         };
         shape.map_or(DataFormat::Template, DataFormat::Shape)
+    }
+
+    /// The keys of parts of the templates that may be left out.
+    pub fn optional_keys(&self) -> impl Iterator<Item = &str> {
+        let templates = [&self.system, &self.prompt, &self.response];
+        templates.into_iter().flat_map(Template::optional_keys)
     }
 
     /// The templates that a row's keys go through, but for the system message's.

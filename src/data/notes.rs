@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::bad_rows::BadRows;
 use super::chat::AnswerRole;
-use super::format::DataFormat;
+use super::format::{DataFormat, Shape, TextRows};
 use super::formats::{Formats, is_weight};
 use super::jsonl::Row;
 use super::rendered::{Remark, Rendered};
@@ -36,6 +36,8 @@ pub struct Notes {
     remarks: BTreeMap<Remark, (usize, usize)>,
     /// Answers that are read and not learnt.
     only_read: usize,
+    /// Keys of parts that may be left out, and whether a row had text there; of no row, none.
+    optional: BTreeMap<String, bool>,
     /// Rows of which nothing is to be learnt.
     pub not_learnt: usize,
     /// Messages after a last answer.
@@ -60,20 +62,43 @@ impl Notes {
         }
         let turns = rendered.turns.iter();
         self.only_read += turns.filter(|turn| turn.role == AnswerRole::Read).count();
+        if rendered.format != DataFormat::Shape(Shape::Text) {
+            for key in formats.optional_keys() {
+                let is_said = self.optional.entry(key.to_owned()).or_insert(false);
+                *is_said |= row.says_something(key) || (key == "system" && rendered.has_system);
+            }
+        }
         let is_used = |key: &str| formats.uses(key, rendered);
         let respelled = row.respelled_keys().any(is_used);
         let respelled = respelled.then_some(Remark::Respelled);
         for remark in rendered.remarks.iter().copied().chain(respelled) {
-            self.remarks.entry(remark).or_insert((0, row.line())).0 += 1;
+            self.remark(remark, row.line());
         }
         self.left_out += rendered.left_out;
+    }
+
+    /// Takes in what is to be told of a row, by its line.
+    pub fn remark(&mut self, remark: Remark, line: usize) {
+        self.remarks.entry(remark).or_insert((0, line)).0 += 1;
     }
 }
 
 impl Notes {
+    /// How many of the rows stood as they are.
+    pub fn text_rows(&self) -> TextRows {
+        let is_text = self.formats.contains_key(&DataFormat::Shape(Shape::Text));
+        match (is_text, self.formats.len()) {
+            (false, _) => TextRows::None,
+            (true, 1) => TextRows::All,
+            (true, _) => TextRows::Some,
+        }
+    }
+
     /// Without what the rows were taken for, which the prompts show that stand beside their answers.
     pub fn of_prompts(mut self) -> Self {
         self.formats.clear();
+        // A prompt need not have what stands in an answer's.
+        self.optional.clear();
         self
     }
 }
@@ -92,6 +117,13 @@ impl fmt::Display for Notes {
                 some = format!(" in {}, from line {first} on", counted(*count, "row"));
             }
             lines.push(format!("format {format}{some}: {}", format.meaning()));
+        }
+        let unsaid = self.optional.iter().filter(|(_, is_said)| !**is_said);
+        for (key, _) in unsaid {
+            let key = console::harmless(&shortened(key, LONGEST));
+            lines.push(format!(
+                "note   no row has text under `{key}`: the part of a formatter with it is left out everywhere"
+            ));
         }
         let mut note = |count: usize, text: String| {
             if count > 0 {

@@ -18,11 +18,14 @@ impl Formats {
         self.remark_signs(rendered, texts);
         let prompts = turns.iter().map(|turn| &turn.prompt);
         self.remark_media(rendered, prompts);
-        // What of the end is text may stand there already; the token cannot.
-        let end = self.end.parts().next().unwrap_or_default();
-        let has_end = |turn: &RenderedTurn| turn.completion.ends_with(end);
+        // What of the end is text may stand in the row already, and all of it in a formatter.
+        let text: Text = self.end.parts().next().unwrap_or_default().into();
+        let has_end = |turn: &RenderedTurn| {
+            let has_text = !text.is_empty() && turn.completion.ends_with(&text);
+            has_text || turn.completion.ends_with(&self.end)
+        };
         let is_scripted = rendered.format == DataFormat::Shape(Shape::Text);
-        if !end.is_empty() && !is_scripted && turns.iter().any(has_end) {
+        if !self.end.is_empty() && !is_scripted && turns.iter().any(has_end) {
             rendered.remarks.insert(Remark::DoubleEnd);
         }
         let has_double_blank = |turn: &RenderedTurn| {

@@ -41,6 +41,8 @@ pub enum Remark {
     NoQuestion,
     /// An answer of a `text` holds a line that begins as another speaker's does.
     OtherSpeaker,
+    /// A paragraph of a `text` begins as an answer to other speakers does.
+    OtherAnswer,
     /// A sign that stands for an image or the like.
     MediaSign,
     /// A sign of another tokenizer, such as an end of text, stands in it as plain text.
@@ -73,6 +75,10 @@ impl Remark {
             }
             Self::NoQuestion => format!(
                 "the `text` begins with an answer in {rows}: it is learnt as said to no question"
+            ),
+            Self::OtherAnswer => format!(
+                "a paragraph of a `text` begins as another's answer in {rows}: it is no answer there, since one \
+                 pair of speakers counts in a text"
             ),
             Self::MediaSign => format!(
                 "a sign that stands for an image or the like, such as <image>, stands in {rows}: it is plain \

@@ -120,6 +120,14 @@ impl Template {
         })
     }
 
+    /// The keys of parts that may be left out.
+    pub fn optional_keys(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().flat_map(|piece| match piece {
+            Piece::Optional(inner) => keys(inner),
+            _ => keys(&[]),
+        })
+    }
+
     /// The keys without which a row does not fit.
     pub fn required_keys(&self) -> impl Iterator<Item = &str> {
         keys(&self.pieces)

@@ -39,6 +39,11 @@ impl Formats {
         new_line_ends(&changed)
             .into_iter()
             .chain(signs(texts))
+            .chain(
+                Some(&self.end)
+                    .filter(|_| settings.contains(&RESPONSE_END))
+                    .and_then(unsaid_end),
+            )
             .collect()
     }
 }
@@ -50,16 +55,13 @@ pub fn signs<'a>(texts: impl IntoIterator<Item = (Setting, &'a Text)>) -> Vec<St
     told.into_iter().flatten().collect()
 }
 
-/// What to tell of a backslash and a letter that stay what they are.
+/// What to tell of backslashes that stay what they are, where other programs read an escape.
 fn unread_escapes(texts: &[(Setting, &Text)]) -> Option<String> {
-    const ESCAPES: [&str; 2] = ["\\r", "\\t"];
-    let holds = |text: &Text, escape: &str| text.parts().any(|part| part.contains(escape));
-    let mut settings = Vec::new();
-    let mut found = Vec::new();
-    for escape in ESCAPES {
-        for (setting, _) in texts.iter().filter(|(_, text)| holds(text, escape)) {
-            if !settings.contains(setting) {
-                settings.push(*setting);
+    let (mut settings, mut found) = (Vec::new(), Vec::new());
+    for &(setting, text) in texts {
+        for escape in text.parts().flat_map(escapes) {
+            if !settings.contains(&setting) {
+                settings.push(setting);
             }
             if !found.contains(&escape) {
                 found.push(escape);
@@ -68,10 +70,38 @@ fn unread_escapes(texts: &[(Setting, &Text)]) -> Option<String> {
     }
     (!found.is_empty()).then(|| {
         format!(
-            "{} in {}: a backslash and a letter; \\n alone is read as the sign that it means; the shell types \
-             others, as $'\\t' in bash",
+            "{} in {}: a backslash and what follows it; \\n alone is read as the sign that it means, and the shell \
+             types others, as $'\\t' in bash",
             joined(&found),
             joined(&settings)
+        )
+    })
+}
+
+/// What would be an escape to others. A backslash before a line end was typed twice.
+fn escapes(text: &str) -> impl Iterator<Item = String> {
+    text.match_indices('\\').filter_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let is_hex = |digits: usize| {
+            let digits = rest.get(1..=digits);
+            digits.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()))
+        };
+        match rest.chars().next()? {
+            sign @ ('r' | 't' | '0') => Some(format!("\\{sign}")),
+            'x' if is_hex(2) => Some(format!("\\{}", &rest[..3])),
+            'u' if is_hex(4) => Some(format!("\\{}", &rest[..5])),
+            '\n' => Some("\\\\n".to_owned()),
+            _ => None,
+        }
+    })
+}
+
+/// What to tell of an end that goes on behind the token at which answers end.
+fn unsaid_end(end: &Text) -> Option<String> {
+    let behind = end.parts().skip(1).any(|part| !part.is_empty());
+    behind.then(|| {
+        format!(
+            "{RESPONSE_END} goes on behind {END_OF_TEXT}, where answers end: that is learnt and never said"
         )
     })
 }
@@ -144,18 +174,32 @@ mod tests {
     #[test]
     fn escapes_that_are_none_are_told() {
         let formats = Formats {
-            prompt: Template::parse("Q:\\t{input}\\r\n").unwrap(),
-            end: Text::typed("\\r"),
+            prompt: Template::parse("Q:\\t\\x16\\u00e9{input}\\\n").unwrap(),
+            end: Text::typed("\\r\\0"),
             ..Formats::default()
         };
         let told = formats.told(&AROUND_DATA);
-        let wanted = "\\r and \\t in prompt_formatter and response_end: a backslash and a letter; ";
+        let wanted = "\\t, \\x16, \\u00e9, \\\\n, \\r and \\0 in prompt_formatter and response_end: a backslash";
         assert_eq!(told.len(), 1);
         assert!(told[0].starts_with(wanted), "{told:?}");
         let read = Formats {
-            prompt: Template::parse("Q:\t{input}\n").unwrap(),
+            prompt: Template::parse("Q:\t{input}\n \\xi \\user \\").unwrap(),
             ..Formats::default()
         };
         assert!(read.told(&AROUND_DATA).is_empty());
+    }
+
+    #[test]
+    fn an_end_that_goes_on_behind_the_token_is_told() {
+        let told = |end: &str| {
+            let end = Text::typed(end);
+            let formats = Formats {
+                end,
+                ..Formats::default()
+            };
+            formats.told(&[RESPONSE_END]).len()
+        };
+        assert_eq!(told("x<|rwkv_tokenizer_end_of_text|>y"), 1);
+        assert_eq!(told("x<|rwkv_tokenizer_end_of_text|>"), 0);
     }
 }

@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 use super::{Loaded, Options, show};
 use crate::console::Console;
 use crate::data::jsonl::Row;
+use crate::data::typed;
 use crate::generate::{FinishReason, Talk};
-use crate::tokenizer::Tokenizer;
+use crate::setting::INTERACTIVE;
+use crate::tokenizer::{Text, Tokenizer};
 
 /// The most bytes of a line, its end included: far more than anyone types, and a bound on memory
 /// for a pipe without line ends.
@@ -27,6 +29,8 @@ pub fn run(loaded: &Loaded, key: &str, options: &Options, console: &Console) -> 
     let settings = &options.settings;
     let tokenizer = Tokenizer::world();
     let mut input = io::stdin().lock();
+    // What is told of a line is no part of the talk.
+    let beside = console.beside_output();
     let begin = |state| Talk::new(&loaded.model, state, settings);
     let mut state = &loaded.tuned;
     let mut talk = begin(state);
@@ -68,6 +72,15 @@ pub fn run(loaded: &Loaded, key: &str, options: &Options, console: &Console) -> 
         }
         let mut row = Row::of(key, line);
         row.change_line_ends(options.formats.line_ends);
+        let new_line_ends = row
+            .has_new_line_ends()
+            .then(|| typed::new_line_ends(&[INTERACTIVE]));
+        let text = Text::from(row.text(key)?);
+        let sign = text.foreign_signs().next();
+        let sign = sign.map(|sign| format!("{sign} is plain text here, and ends nothing"));
+        for note in new_line_ends.flatten().into_iter().chain(sign) {
+            beside.line(&format!("note   line {number}: {note}"));
+        }
         let prompt = options.formats.prompt.render(&row)?;
         // Tokenised by itself, as the prompt is in training.
         between.extend(prompt.encode(tokenizer));

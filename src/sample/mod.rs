@@ -22,7 +22,7 @@ use crate::ops::cpu::Processor;
 use crate::ops::device::{DeviceChoice, Opened};
 use crate::ops::linear::{ProductType, Weights};
 use crate::setting::{
-    INTERACTIVE, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, SAVE_FILENAME,
+    INIT, INTERACTIVE, MAX_TOKENS, PROMPT, PROMPT_FORMATTER, PROMPTS, RESPONSE_END, SAVE_FILENAME,
     Setting,
 };
 use crate::state_file::{self, OtherModel};
@@ -38,6 +38,8 @@ pub struct Options {
     pub model_remote: Option<Remote>,
     /// The tuned state.
     pub state: PathBuf,
+    /// What is typed for where training starts, if anything is.
+    pub init: Option<String>,
     /// What is answered.
     pub ask: Ask,
     /// The texts round what is asked, and the text at which answers end.
@@ -204,10 +206,20 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
     for note in model.notes() {
         console.line(&format!("note   {note}"));
     }
-    if model.has_state() {
-        console.line(
-            "note   the model has a state of its own (time_state), from which its base answers start",
-        );
+    // With zeros in its place, or nothing to be in place of.
+    let is_bare = !model.has_state() || options.init.as_deref() == Some("zeros");
+    if !is_bare {
+        console.line(&format!(
+            "note   the model has a state of its own (time_state), from which its base answers start; {INIT} zeros \
+             has them start without"
+        ));
+    }
+    if let Some(init) = &options.init
+        && !["zeros", "model"].contains(&init.as_str())
+    {
+        console.line(&format!(
+            "note   {INIT} {init} is not used: answers start from the model and from {SAVE_FILENAME}"
+        ));
     }
     let state = &options.state;
     let tuned = state_file::open_for(&model, state, None, options.other_model)
@@ -216,7 +228,11 @@ fn load(options: &Options, console: &Console) -> Result<Loaded> {
         console.line(&format!("note   {unused}"));
     }
     Ok(Loaded {
-        base: model.start()?.to_device(&compute.device)?,
+        base: match is_bare {
+            true => State::zeros(model.config())?,
+            false => model.start()?,
+        }
+        .to_device(&compute.device)?,
         tuned: tuned.state.to_device(&compute.device)?,
         model,
     })

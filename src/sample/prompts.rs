@@ -46,7 +46,11 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
         let (texts, is_changed) = match jsonl::string_line(line, bytes)? {
             Some(mut text) => {
                 let is_changed = formats.line_ends.apply(&mut text);
-                (vec![text.into()], is_changed)
+                let text = Text::from(text);
+                if text.foreign_signs().next().is_some() {
+                    notes.remark(Remark::ForeignSign, line);
+                }
+                (vec![text], is_changed)
             }
             None => {
                 let row = formats.row(line, bytes)?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
+use crate::setting::RESUME;
 use crate::tensors::pth::Value;
 use crate::tensors::{self, Content, Named, Stored, shown};
 
@@ -51,13 +52,20 @@ impl Candidate {
 
     /// The error for a file that no format recognises.
     pub fn unknown(&self) -> Error {
-        Error::not_a_state(match self {
-            Self::Dictionary(tensors) if is_model(tensors) => "a model without a state",
+        let found = match self {
+            Self::Safetensors(tensors) if is_checkpoint(tensors) => {
+                return Error::not_a_state(&format!(
+                    "the checkpoint of a run, from which {RESUME} goes on; give the state beside it"
+                ));
+            }
+            Self::Dictionary(tensors) | Self::Safetensors(tensors) if is_model(tensors) => {
+                "a model without a state"
+            }
             Self::Dictionary(_) => "a dictionary of other tensors",
-            Self::Safetensors(tensors) if is_model(tensors) => "a model without a state",
             Self::Safetensors(_) => "a dictionary that lacks some of its parts",
             Self::List(_) => "a list of other things",
-        })
+        };
+        Error::not_a_state(found)
     }
 }
 
@@ -103,6 +111,12 @@ pub fn take_layers(
         )),
         None => Ok(found),
     }
+}
+
+/// Whether these are of a checkpoint, as a run leaves it to be resumed.
+fn is_checkpoint(tensors: &BTreeMap<String, Stored>) -> bool {
+    let is_moment = |name: &String| name.ends_with(".first_moment");
+    tensors.contains_key("run") && tensors.keys().any(is_moment)
 }
 
 /// Errors when anything is left that is no part of a state.

@@ -107,6 +107,14 @@ pub enum Error {
         /// The shape that the model needs.
         expected: Vec<usize>,
     },
+    /// The state is for a model with another number of layers.
+    #[error("it does not fit the model: it has {found} layers, the model {expected}")]
+    Depth {
+        /// How many layers the state has.
+        found: usize,
+        /// How many the model has.
+        expected: usize,
+    },
     /// The shapes fit, but the tag names another model.
     #[error(
         "it was tuned on another model of this shape (its tag says {found}, this model is \

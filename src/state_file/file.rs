@@ -71,6 +71,10 @@ impl StateFile {
 
     /// Errors when the state's shapes are not the model's.
     pub fn check_shapes(&self, config: &Config) -> Result<(), Error> {
+        let (found, expected) = (self.state.wkv.dims()[0], config.n_layer);
+        if found != expected {
+            return Err(Error::Depth { found, expected });
+        }
         let shapes = State::shapes(config);
         check("time_shifts", &self.state.shifts, &shapes.shift)?;
         check("time_mix", &self.state.wkv, &shapes.wkv)?;

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::format::Format;
 use crate::data::Formats;
+use crate::data::format::{DataFormat, Shape, TextRows};
 use crate::data::template::Template;
 use crate::data::words::joined;
 use crate::model::is_fingerprint;
 use crate::setting::{
-    PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
+    DATA_FORMAT, PROMPT_FORMATTER, RESPONSE_END, RESPONSE_FORMATTER, SYSTEM_FORMATTER, Setting,
 };
 use crate::tensors::shown;
 use crate::tokenizer::Text;
@@ -47,21 +48,42 @@ pub struct Texts {
     pub system_formatter: String,
     /// What ended every answer; may be empty.
     pub response_end: String,
+    /// How many of the rows stood as they are instead, but for the end.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub text_rows: TextRows,
+}
+
+fn is_none(text_rows: &TextRows) -> bool {
+    *text_rows == TextRows::None
 }
 
 impl Texts {
     /// Those of a run.
-    pub fn of(formats: &Formats) -> Self {
+    pub fn of(formats: &Formats, text_rows: TextRows) -> Self {
         Self {
             prompt_formatter: formats.prompt.to_string(),
             response_formatter: formats.response.to_string(),
             system_formatter: formats.system.to_string(),
             response_end: formats.end.to_string(),
+            text_rows,
         }
     }
 }
 
 impl Texts {
+    /// Which rows stood as they are, in words, if any did.
+    pub fn stood_alone(&self) -> Option<String> {
+        let some = match self.text_rows {
+            TextRows::None => return None,
+            TextRows::Some => "some texts",
+            TextRows::All => "texts",
+        };
+        let format = DataFormat::Shape(Shape::Text);
+        Some(format!(
+            "{some} that stood without formatters ({DATA_FORMAT} {format})"
+        ))
+    }
+
     /// Puts those into formats that are used and were not typed. Returns what to tell of that, a line
     /// each. Errors when one is no template.
     pub fn put_into(
@@ -75,10 +97,12 @@ impl Texts {
             response_formatter,
             system_formatter,
             response_end,
+            text_rows,
         } = self;
         let (mut taken, mut told) = (Vec::new(), Vec::new());
         let mut differs = |setting: Setting, now: String, own: &str| {
-            if !used.contains(&setting) {
+            let was_used = *text_rows != TextRows::All || setting == RESPONSE_END;
+            if !used.contains(&setting) || !was_used {
                 return false;
             }
             let is_typed = typed.contains(&setting);
@@ -108,6 +132,15 @@ impl Texts {
         }
         if differs(RESPONSE_END, formats.end.to_string(), response_end) {
             formats.end = Text::typed(response_end);
+        }
+        if let Some(texts) = self
+            .stood_alone()
+            .filter(|_| used.contains(&PROMPT_FORMATTER))
+        {
+            let formatter = formats.prompt.to_string();
+            told.push(format!(
+                "the state was tuned on {texts}; what is no such text stands in {PROMPT_FORMATTER} {formatter:?}"
+            ));
         }
         if !taken.is_empty() {
             told.push(format!(

@@ -99,9 +99,13 @@ impl Text {
         self.parts().flat_map(foreign_signs)
     }
 
-    /// Whether its last part, behind all tokens, ends so.
-    pub fn ends_with(&self, end: &str) -> bool {
-        self.last_part().ends_with(end)
+    /// Whether it ends so, characters and tokens.
+    pub fn ends_with(&self, end: &Text) -> bool {
+        let own: Vec<&str> = self.parts().collect();
+        let (from, whole) = (&end.first, &end.rest);
+        own.len()
+            .checked_sub(1 + whole.len())
+            .is_some_and(|at| own[at].ends_with(from.as_str()) && own[at + 1..].iter().eq(whole))
     }
 
     /// Whether it ends in white space.

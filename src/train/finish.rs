@@ -139,7 +139,10 @@ impl<'a> Ended<'a> {
         };
         let mut is_in_place = false;
         if let Some(state) = state {
-            let (element, texts) = (model.element(), Texts::of(&options.formats));
+            let (element, texts) = (
+                model.element(),
+                Texts::of(&options.formats, context.data.text_rows),
+            );
             let origin = Origin {
                 model: Some(model.fingerprint()),
                 texts: Some(&texts),

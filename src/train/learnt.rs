@@ -66,7 +66,9 @@ fn answers(
     tuned: &State,
     interrupted: impl Fn() -> bool,
 ) -> Result<Vec<Answer>> {
-    let TrainingData { examples, held_out } = context.data;
+    let TrainingData {
+        examples, held_out, ..
+    } = context.data;
     let examples = match held_out.is_empty() {
         true => examples,
         false => held_out,

@@ -7,11 +7,13 @@ use anyhow::{Context, Result, bail, ensure};
 use super::memory_plan::Plan;
 use super::{HeldOut, Options};
 use crate::console::Console;
+use crate::data::format::TextRows;
 use crate::data::typed::AROUND_DATA;
 use crate::data::{Dataset, Example, Survey, dataset, held_out};
 use crate::distributed::Ranks;
 use crate::evaluate;
 use crate::fetch::{self, RetryPolicy, Wanted};
+use crate::files;
 use crate::model::{Config, Rwkv, Sequence, with_way_out};
 use crate::ops::Compute;
 use crate::ops::device::{self, Opened};
@@ -27,6 +29,8 @@ pub struct TrainingData {
     pub examples: Vec<Example>,
     /// Evaluated and not learnt from; may be empty.
     pub held_out: Vec<Example>,
+    /// How many of the rows stood as they are.
+    pub text_rows: TextRows,
 }
 
 /// Opens the device, and says on `console` when a GPU is there that cannot be used.
@@ -87,6 +91,7 @@ fn obtain(options: &Options, console: &Console) -> Result<()> {
 
 /// The examples to learn from and those to evaluate on. Says on `console` where the latter are from.
 fn hold_out(data: Dataset, options: &Options, console: &Console) -> Result<TrainingData> {
+    let text_rows = data.notes.text_rows();
     let examples = data.examples;
     let (examples, held_out) = match &options.evaluation.examples {
         HeldOut::None => (examples, Vec::new()),
@@ -99,6 +104,12 @@ fn hold_out(data: Dataset, options: &Options, console: &Console) -> Result<Train
             let held_out = dataset::read(path, &options.formats).context(EVAL_PATH)?;
             let count = held_out.examples.len();
             console.line(&format!("eval   {count} examples of {}", path.display()));
+            if files::is_same(path, &options.data) {
+                console.line(&format!(
+                    "note   {EVAL_PATH} is {DATA_PATH}: its loss is that of what is learnt, and says nothing of \
+                     other texts"
+                ));
+            }
             if held_out.notes != data.notes {
                 console.line(&held_out.notes.to_string());
             }
@@ -116,7 +127,11 @@ fn hold_out(data: Dataset, options: &Options, console: &Console) -> Result<Train
             (examples, held_out)
         }
     };
-    Ok(TrainingData { examples, held_out })
+    Ok(TrainingData {
+        examples,
+        held_out,
+        text_rows,
+    })
 }
 
 /// How much is computed at once: as much as a rank's share of the largest batch needs and memory holds,
@@ -160,6 +175,7 @@ pub fn checked(
     let TrainingData {
         mut examples,
         mut held_out,
+        text_rows,
     } = data;
     let first_row = options.first_row();
     let fault = |example: &Example| evaluate::fault(example, first_row, config);
@@ -187,5 +203,9 @@ pub fn checked(
         !examples.is_empty(),
         "{EVAL_SPLIT} leaves none to learn from; give a smaller share or more data"
     );
-    Ok(TrainingData { examples, held_out })
+    Ok(TrainingData {
+        examples,
+        held_out,
+        text_rows,
+    })
 }

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::{Init, Options, Tune};
 use crate::console::Console;
+use crate::data::typed::AROUND_DATA;
 use crate::model::{Config, Group, Rwkv, State};
 use crate::setting::{FOLD, INIT, TUNE};
 use crate::state_file::{self, StateFile};
@@ -104,6 +105,13 @@ pub fn state(options: &Options, model: &Rwkv, console: &Console) -> Result<State
             let found = state_file::open_for(model, path, None, options.other_model)
                 .with_context(|| format!("cannot start from {INIT} {}", path.display()))?;
             tell(&found, path, options.tune, console);
+            if let Some(texts) = found.texts() {
+                // What the run has counts, typed or not: only what differs is told.
+                let told = texts.put_into(&mut options.formats.clone(), &AROUND_DATA, &AROUND_DATA);
+                for line in told? {
+                    console.line(&format!("note   {line}"));
+                }
+            }
             let StateFile { state, .. } = found;
             Ok(State {
                 soft_prompt: match options.tune.soft_prompt {

@@ -2,6 +2,7 @@
 //! typed.
 
 use super::*;
+use state_tune::data::format::TextRows;
 use state_tune::state_file::{Origin, Texts};
 
 const DATA: &str =
@@ -14,6 +15,7 @@ fn state_with_texts(dir: &Dir, response_end: &str) {
         response_formatter: " {answer}".to_owned(),
         system_formatter: "system: {system}\n\n".to_owned(),
         response_end: response_end.to_owned(),
+        text_rows: TextRows::None,
     };
     let state = state_file::open(Path::new(&tuned()), None).unwrap().state;
     let origin = Origin {

@@ -65,11 +65,12 @@ impl TestingArgs {
     }
 
     /// A test run with what it has in common with training, and the settings of the texts that were
-    /// typed; `None` if nothing is asked.
+    /// typed, and what was for `--init`; `None` if nothing is asked.
     pub fn options(
         self,
         run: &train::Options,
         typed: Vec<Setting>,
+        init: Option<String>,
     ) -> Result<Option<sample::Options>, Exit> {
         let Self {
             prompt,
@@ -95,6 +96,7 @@ impl TestingArgs {
             model: run.model.clone(),
             model_remote: run.model_remote.clone(),
             state: run.save.clone(),
+            init,
             ask,
             formats: run.formats.clone(),
             typed,

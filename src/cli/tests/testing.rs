@@ -21,6 +21,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         model,
         model_remote,
         state,
+        init,
         ask,
         formats,
         typed,
@@ -38,6 +39,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     assert_eq!(ask, Ask::Prompt("Hi".into()));
     assert_eq!(formats, Formats::default());
     assert!(typed.is_empty());
+    assert_eq!(init, None);
     let defaults = Settings {
         max_tokens: 50,
         temperature: 0.0,

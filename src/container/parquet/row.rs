@@ -3,6 +3,7 @@
 //! The reader gives values without saying of a time whether it is UTC, nor that a number counts
 //! nanoseconds; so the schema is walked beside the row.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Duration, NaiveDate, NaiveTime, SecondsFormat, Utc};
@@ -16,7 +17,8 @@ use serde::Serialize;
 /// Floats of 16 and 32 bits are written as Python reads them, as 64 bits: 0.1 of 32 bits is
 /// 0.10000000149011612. Dates and times are written as RFC 3339 has them, without an offset where
 /// the file has none; impossible ones are null. Bytes of any length that are UTF-8 are text, which
-/// not every writer marks as such; others are hexadecimal.
+/// not every writer marks as such; others are an object with their hexadecimal digits under `bytes`,
+/// and digits alone where all are as long.
 pub fn write(json: &mut Vec<u8>, row: &Row, schema: Option<&Type>) {
     json.push(b'{');
     for (number, (name, value)) in row.get_column_iter().enumerate() {
@@ -53,7 +55,12 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
         Field::Bytes(value) if let Some(text) = text(value.data(), kind) => scalar(json, text),
         Field::Bytes(value) => {
             let digits = value.data().iter().map(|byte| format!("{byte:02x}"));
-            scalar(json, &digits.collect::<String>());
+            let digits = digits.collect::<String>();
+            match is_of_one_length(kind) {
+                true => scalar(json, &digits),
+                // No text, where one is needed.
+                false => scalar(json, &BTreeMap::from([("bytes", digits)])),
+            }
         }
         Field::Date(days) => {
             let first = NaiveDate::default(); // of 1970
@@ -104,12 +111,15 @@ fn field(json: &mut Vec<u8>, value: &Field, kind: Option<&Type>) {
 
 /// Bytes that are text, though nothing says so.
 fn text<'a>(bytes: &'a [u8], kind: Option<&Type>) -> Option<&'a str> {
-    let is_of_one_length = kind.is_some_and(|kind| {
+    let text = std::str::from_utf8(bytes).ok();
+    text.filter(|_| !is_of_one_length(kind))
+}
+
+/// Whether all of a column's bytes are as long, as those of numbers are.
+fn is_of_one_length(kind: Option<&Type>) -> bool {
+    kind.is_some_and(|kind| {
         kind.is_primitive() && kind.get_physical_type() == PhysicalType::FIXED_LEN_BYTE_ARRAY
-    });
-    std::str::from_utf8(bytes)
-        .ok()
-        .filter(|_| !is_of_one_length)
+    })
 }
 
 fn scalar(json: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {

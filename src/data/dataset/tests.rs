@@ -1,5 +1,6 @@
 //! Which rows of a file become examples, and what is said of the others.
 
+mod meant;
 mod told;
 
 use std::fs;

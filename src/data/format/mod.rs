@@ -9,6 +9,8 @@ mod text;
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::text::Script;
 
 use super::chat::Chat;
@@ -38,6 +40,19 @@ pub enum Shape {
     PromptCompletion,
     /// A `text` that says itself who speaks, as in RWKV's own data.
     Text,
+}
+
+/// How many rows stood as they are, without the templates, as those of [`Shape::Text`] do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextRows {
+    /// None of them.
+    #[default]
+    None,
+    /// Some of them.
+    Some,
+    /// All of them.
+    All,
 }
 
 /// What a row is read for.
@@ -172,7 +187,7 @@ impl Shape {
             }
             Self::Alpaca => Content::Chat(alpaca::read(row, purpose)?),
             Self::PromptCompletion => Content::Chat(prompt_completion::read(row, purpose)?),
-            Self::Text => Content::Script(Script::read(row)?),
+            Self::Text => Content::Script(Script::read(row, purpose)?),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! RWKV's own rows: a `text` in which paragraphs begin with who speaks,
 //! `User: ...\n\nAssistant: ...`. It stands as it is; what the assistant says is learnt.
 
+use super::Purpose;
 use crate::data::error::DataError;
 use crate::data::jsonl::Row;
 
@@ -27,23 +28,34 @@ pub struct Script {
     pub begins_with_answer: bool,
     /// Whether an answer holds a line that begins as another speaker's does.
     pub has_other_speaker: bool,
+    /// Whether a paragraph begins as another pair's answer does.
+    pub has_other_answer: bool,
 }
 
 /// Who speaks in no pair's place, and of whom a model should not learn to speak.
 const OTHERS: [&str; 4] = ["System", "Tool", "Function", "Observation"];
 
 impl Script {
-    /// Takes the text of a row apart.
-    pub fn read(row: &Row) -> Result<Self, DataError> {
+    /// Takes the text of a row apart. Where it is a prompt, it need not hold an answer.
+    pub fn read(row: &Row, purpose: Purpose) -> Result<Self, DataError> {
         let text = row.text("text")?;
         let line = row.line();
         // The pair whose question opens the text, before one that merely occurs in it.
         let opens = |(_, others): &&(&str, &[&str])| speaker(text.trim_start(), others).is_some();
-        let opening = SPEAKERS.iter().filter(opens);
-        opening
+        let mut opening = SPEAKERS.iter().filter(opens);
+        let first = opening.clone().next();
+        let found = opening
+            .by_ref()
             .chain(SPEAKERS.iter().filter(|pair| !opens(pair)))
-            .find_map(|(answer, others)| Self::of(text, answer, others))
-            .ok_or(DataError::NoMarkedAnswer { line })
+            .find_map(|(answer, others)| Self::of(text, answer, others));
+        match (found, first, purpose) {
+            (Some(script), ..) => Ok(script),
+            (None, Some((answer, _)), Purpose::Answer) => Ok(Self {
+                open: Some(asked(text, answer)),
+                ..Self::default()
+            }),
+            _ => Err(DataError::NoMarkedAnswer { line }),
+        }
     }
 
     /// `None` if nobody of the name `answer` speaks.
@@ -79,10 +91,17 @@ impl Script {
                 script.turns.push(turn);
             }
             None => {
-                let question = text[start..].trim_end_matches(['\n', '\r']);
-                script.open = Some(format!("{question}\n\n{mark}:"));
+                script.open = Some(asked(&text[start..], mark));
             }
         }
+        let is_answer = |at: usize| {
+            let mut names = SPEAKERS
+                .iter()
+                .map(|(name, _)| *name)
+                .filter(|name| *name != answer);
+            names.any(|name| speaker(&text[at..], &[name]).is_some())
+        };
+        script.has_other_answer = paragraphs(text).any(is_answer);
         let answers = script.turns.iter().map(|(_, answer)| answer);
         script.has_other_speaker = answers
             .flat_map(|answer| answer.lines().skip(1))
@@ -91,12 +110,18 @@ impl Script {
     }
 }
 
-/// Where the paragraphs of a text begin: at its start, and after a blank line.
+/// A question as it is to be answered.
+fn asked(question: &str, answer: &str) -> String {
+    let question = question.trim_end_matches(['\n', '\r']);
+    format!("{question}\n\n{answer}:")
+}
+
+/// Where the paragraphs of a text begin: at its start, and after a line with nothing but blanks.
 fn paragraphs(text: &str) -> impl Iterator<Item = usize> {
     let breaks = text.match_indices('\n').map(|(at, _)| at + 1);
     let begins = move |&at: &usize| {
-        let before = &text[..at];
-        before.ends_with("\n\n") || before.ends_with("\n\r\n")
+        let before = text[..at - 1].trim_end_matches([' ', '\t', '\r']);
+        before.ends_with('\n')
     };
     std::iter::once(0).chain(breaks.filter(begins))
 }

@@ -146,7 +146,7 @@ fn a_missing_key_lists_those_that_are_there() {
     let name = "name its own in prompt_formatter and response_formatter";
     let object =
         "each row must be an object of texts, such as {\"input\": \"...\", \"output\": \"...\"}";
-    assert_eq!(missing(b"{}"), format!("{start}no keys; {object}"));
+    assert_eq!(missing(b"{}"), format!("{start}no values; {object}"));
     assert_eq!(missing(br#"{"q": 1}"#), format!("{start}only `q`; {name}"));
     assert_eq!(
         missing(br#"{"q": 1, "Prompt": 2}"#),

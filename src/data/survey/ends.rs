@@ -2,12 +2,11 @@
 //! where they end.
 
 use std::fmt;
-use std::ops::Range;
 
 use crate::data::Example;
 use crate::data::formats::BETWEEN;
-use crate::setting::RESPONSE_END;
-use crate::tokenizer::{END_OF_TEXT, Text, Tokenizer};
+use crate::setting::{RESPONSE_END, RESPONSE_FORMATTER};
+use crate::tokenizer::{END_OF_TEXT, END_OF_TEXT_TOKEN, Text, Tokenizer};
 
 /// How many completions hold the text at which answers end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +17,8 @@ pub struct Ends {
     pub cut: usize,
     /// How many do not end in it, where nothing that was typed is put behind them.
     pub open: usize,
+    /// How many a formatter ends in the end-of-text token.
+    pub with_token: usize,
     /// How many there are.
     pub completions: usize,
 }
@@ -31,12 +32,15 @@ impl Ends {
                 let blank_line = Tokenizer::world().encode(BETWEEN);
                 let mut ends =
                     Self::count(examples, BETWEEN, |tokens| is_inside(tokens, &blank_line));
-                let open = |example: &Example| {
-                    let parts = example.learnt.iter().cloned();
-                    let is_open = |part: Range<usize>| !example.tokens[part].ends_with(&blank_line);
-                    parts.map(is_open).filter(|is_open| *is_open).count()
-                };
-                ends.open = examples.iter().map(open).sum();
+                let parts = |example: &Example| example.learnt.clone();
+                let parts = examples
+                    .iter()
+                    .flat_map(|e| parts(e).into_iter().map(|part| &e.tokens[part]));
+                for tokens in parts {
+                    let has_token = tokens.ends_with(&[END_OF_TEXT_TOKEN]);
+                    ends.with_token += usize::from(has_token);
+                    ends.open += usize::from(!has_token && !tokens.ends_with(&blank_line));
+                }
                 ends
             }
             Some(end) => Self::count(examples, end, holds_text(end)),
@@ -93,14 +97,19 @@ impl fmt::Display for Ends {
             text,
             cut,
             open,
+            with_token,
             completions,
         } = self;
         if *cut > 0 {
+            let from_formatter = match with_token {
+                0 => String::new(),
+                _ => format!(" (take it out of {RESPONSE_FORMATTER} then)"),
+            };
             writeln!(
                 f,
                 "ends   {cut} of {completions} completions hold {text:?}, where answers will end: what \
                  follows it is learnt and never said; {RESPONSE_END} '{END_OF_TEXT}' ends them by a token \
-                 that no text holds"
+                 that no text holds{from_formatter}"
             )?;
         }
         if *open > 0 {
@@ -182,6 +191,12 @@ mod tests {
         let wanted = "ends   2 of 3 completions do not end in \"\\n\\n\", where answers will end: \
                       they teach no end; response_end \"\\n\\n\" puts one behind each\n";
         assert_eq!(ends.to_string(), wanted);
+        // A formatter may put the token there, at which answers end, too.
+        let mut with_token = example.clone();
+        let end = with_token.learnt[0].end;
+        with_token.tokens[end - 1] = END_OF_TEXT_TOKEN;
+        let ends = Ends::of(&[with_token], &Text::default());
+        assert_eq!((ends.open, ends.with_token), (1, 1));
         for end in ["</s>", END_OF_TEXT] {
             assert_eq!(
                 Ends::of(std::slice::from_ref(&example), &Text::typed(end)).open,

@@ -2,6 +2,7 @@
 //! and against itself.
 
 use super::*;
+use crate::data::format::TextRows;
 
 #[test]
 fn what_python_wrote_is_recognised_and_read() {
@@ -46,6 +47,7 @@ fn the_texts_that_a_state_was_tuned_with_are_part_of_its_tag() {
         response_formatter: " {output}".to_string(),
         system_formatter: String::new(),
         response_end: "<|rwkv_tokenizer_end_of_text|>\u{1b}\"".to_string(),
+        text_rows: TextRows::Some,
     };
     let origin = Origin {
         texts: Some(&tuned),

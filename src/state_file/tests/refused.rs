@@ -8,8 +8,15 @@ fn a_state_of_another_model_is_refused_with_both_shapes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.pth");
     write(&path, &state(true), Element::Bf16, Format::STATE, None).unwrap();
-    let other = Config {
+    let deeper = Config {
         n_layer: 3,
+        ..CONFIG
+    };
+    let error = read(&path, &deeper).unwrap_err().to_string();
+    assert!(error.ends_with("it has 2 layers, the model 3"), "{error}");
+    let other = Config {
+        n_embd: 2 * CONFIG.n_embd,
+        n_head: 2 * CONFIG.n_head,
         ..CONFIG
     };
     let error = read(&path, &other).unwrap_err();
@@ -22,7 +29,7 @@ fn a_state_of_another_model_is_refused_with_both_shapes() {
     );
     let text = error.to_string();
     assert!(
-        is_shifts && text.contains("[4, 6]") && text.contains("[6, 6]"),
+        is_shifts && text.contains("[4, 6]") && text.contains("[4, 12]"),
         "{text}"
     );
 }

@@ -182,6 +182,19 @@ pub fn recognise(file: &[u8]) -> bool {
     file.starts_with(b"PK\x03\x04")
 }
 
+/// How files begin that hold tensors in other programs' ways, or packed, and what they are.
+const OTHERS: [(&[u8], &str); 9] = [
+    (b"GGUF", "in llama.cpp's format, GGUF"),
+    (b"fmgg", "in rwkv.cpp's format"),
+    (b"tjgg", "in an old format of llama.cpp"),
+    (b"lmgg", "in an old format of llama.cpp"),
+    (b"\x1f\x8b", "packed by gzip"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd"),
+    (b"\xfd7zXZ\0", "packed by xz"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x89HDF\r\n", "in the format HDF5"),
+];
+
 /// The error for a file that is no zip archive. It names what the file is, for the kinds that
 /// people really pass.
 pub fn what_else(file: &[u8]) -> Error {
@@ -190,8 +203,11 @@ pub fn what_else(file: &[u8]) -> Error {
     let start = &file[..file.len().min(64)];
     let text = String::from_utf8_lossy(start).trim_start().to_lowercase();
     let header = file.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let other = OTHERS.iter().find(|(mark, _)| file.starts_with(mark));
     if file.is_empty() {
         Error::Empty
+    } else if let Some((_, what)) = other {
+        Error::OtherFormat { what }
     } else if start.len() > 2 && start[0] == 0x80 && start[2..].starts_with(LEGACY) {
         Error::Legacy
     } else if text.starts_with("version https://git-lfs") {

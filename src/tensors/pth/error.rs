@@ -43,6 +43,10 @@ pub enum Error {
     )]
     WebPage,
     #[error(
+        "the file is {what}, which is not read; give the .pth or .safetensors file that it was made of"
+    )]
+    OtherFormat { what: &'static str },
+    #[error(
         "the file is no PyTorch checkpoint: it begins with \"{start}\" where a zip archive begins \
          with \"PK\""
     )]
