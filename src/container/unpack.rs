@@ -58,7 +58,7 @@ impl Read for Unpacked {
             )),
             _ if error.to_string().contains("too much memory") => io::Error::other(format!(
                 "the {name} data need more than 128 MiB to be unpacked ({error}); unpack them before, such \
-                 as by zstd -d --long=31"
+                 as by zstd -d, told of a long window"
             )),
             ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other => {
                 io::Error::other(format!(
