@@ -91,7 +91,7 @@ fn a_panic_on_one_rank_ends_the_job_and_spares_what_was_saved() {
         assert!(error.contains("as a test wants it"), "{error}");
         let told: Vec<&str> = error
             .lines()
-            .filter(|line| line.starts_with("rank 1 (host "))
+            .filter(|line| line.trim_start().starts_with("rank 1 (host "))
             .collect();
         assert!(
             matches!(told[..], [told] if told.contains("panicked")),
