@@ -89,9 +89,10 @@ fn a_panic_on_one_rank_ends_the_job_and_spares_what_was_saved() {
         let error = io::read_to_string(run.stderr.take().unwrap()).unwrap();
         assert!(!status.success(), "{error}");
         assert!(error.contains("as a test wants it"), "{error}");
+        // Open MPI 5 has a zero byte before it.
         let told: Vec<&str> = error
             .lines()
-            .filter(|line| line.trim_start().starts_with("rank 1 (host "))
+            .filter(|line| line.contains("rank 1 (host "))
             .collect();
         assert!(
             matches!(told[..], [told] if told.contains("panicked")),
