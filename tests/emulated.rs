@@ -5,9 +5,15 @@
 
 mod common;
 
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::thread;
 
-use common::{Dir, losses};
+use common::{Dir, losses, tiny};
+use state_tune::console::Console;
+use state_tune::distributed::{self, Ranks};
+use state_tune::ops::device::DeviceChoice;
+use state_tune::train::{self, Options};
 
 /// The program on an emulated GPU that is `like`.
 #[track_caller]
@@ -123,7 +129,7 @@ fn what_memory_does_not_hold_is_computed_in_halves_to_the_same_losses() {
 #[ignore = "needs tools/cuda-emulator and --features cuda"]
 fn held_out_examples_and_a_report_on_a_small_gpu() {
     let dir = Dir::new();
-    let eval = format!("--eval_path={}", common::tiny("eval.jsonl").display());
+    let eval = format!("--eval_path={}", tiny("eval.jsonl").display());
     let like = [("EMULATED_CUDA_MEMORY", "46000000")];
     let flags = [
         "--device=cuda",
@@ -165,5 +171,72 @@ fn a_run_that_fails_on_the_gpu_has_saved_its_state() {
             &["the GPU failed at", "the last good state is in state.pth"],
         );
         std::fs::remove_file(dir.path("state.pth")).unwrap();
+    }
+}
+
+/// Three steps on two ranks, which are threads of this process; the first one logs and prints into a
+/// directory.
+fn train_on_two_ranks(dir: &Path) {
+    thread::scope(|scope| {
+        for engine in distributed::threads(2) {
+            scope.spawn(move || {
+                let ranks = &Ranks::new(engine, "host");
+                let console = match ranks.rank() {
+                    0 => Console::to(std::fs::File::create(dir.join("said")).unwrap()),
+                    _ => Console::silent(),
+                };
+                let mut options = Options {
+                    model: tiny("model.pth"),
+                    data: tiny("train.jsonl"),
+                    save: dir.join("state.pth"),
+                    log_file: Some(dir.join("log")),
+                    batch_size: 8,
+                    exit_loss: 0.0,
+                    max_epochs: 0.1,
+                    micro_batch: Some(1000),
+                    device: DeviceChoice::Auto,
+                    ..Options::default()
+                };
+                options.schedule.learning_rate = 0.1;
+                train::run_on(ranks, &options, &console).unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs tools/cuda-emulator and --features cuda"]
+fn each_rank_has_a_gpu_and_all_compute_in_halves_what_one_of_them_does_not_hold() {
+    /// Has this test be the ranks, in this directory.
+    const DIRECTORY: &str = "RANKS_OF_TEST";
+    const NAME: &str =
+        "each_rank_has_a_gpu_and_all_compute_in_halves_what_one_of_them_does_not_hold";
+    if let Some(dir) = std::env::var_os(DIRECTORY) {
+        return train_on_two_ranks(&PathBuf::from(dir));
+    }
+    let (plenty, little) = ("1000000000", "46000000");
+    let ranks = |memory: [&str; 2]| {
+        let dir = Dir::new();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--ignored", "--nocapture"]);
+        command.env(DIRECTORY, dir.path(""));
+        command.env("EMULATED_CUDA_DEVICES", "2");
+        command.env("EMULATED_CUDA_MEMORY", memory.join(","));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = std::fs::read_to_string(dir.path("said")).unwrap();
+        assert!(said.contains("Emulated CUDA device 0"), "{said}");
+        let halved = said.contains("the GPU's memory is full; the step is computed again");
+        (losses(&dir.path("log")), halved)
+    };
+    let (whole, halved) = ranks([plenty, plenty]);
+    assert!(!halved && whole.len() == 3);
+    // The first rank has the first GPU, and the second rank the second.
+    for memory in [[little, plenty], [plenty, little]] {
+        let (losses, halved) = ranks(memory);
+        assert!(halved, "{memory:?}");
+        for (a, b) in whole.iter().zip(&losses) {
+            assert!((a - b).abs() <= 2e-3 * a, "{whole:?} {losses:?}");
+        }
     }
 }

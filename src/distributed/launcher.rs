@@ -24,12 +24,15 @@ pub struct Launcher {
 mod names {
     pub const OPEN_MPI: &str = "libmpi.so.40";
     pub const MPICH: &str = "libmpi.so.12";
+    /// As Debian has it.
+    pub const MPICH_TOO: &str = "libmpich.so.12";
     pub const STANDARD: &str = "libmpi_abi.so.1";
 }
 #[cfg(target_os = "macos")]
 mod names {
     pub const OPEN_MPI: &str = "libmpi.40.dylib";
     pub const MPICH: &str = "libmpi.12.dylib";
+    pub const MPICH_TOO: &str = "libmpich.12.dylib";
     pub const STANDARD: &str = "libmpi_abi.1.dylib";
 }
 
@@ -39,11 +42,21 @@ const KINDS: [(&str, &[&str]); 3] = [
     ("OMPI_COMM_WORLD_SIZE", &[names::OPEN_MPI, names::STANDARD]),
     (
         "PMI_SIZE",
-        &[names::MPICH, names::STANDARD, names::OPEN_MPI],
+        &[
+            names::MPICH,
+            names::MPICH_TOO,
+            names::STANDARD,
+            names::OPEN_MPI,
+        ],
     ),
     (
         "SLURM_STEP_NUM_TASKS",
-        &[names::OPEN_MPI, names::MPICH, names::STANDARD],
+        &[
+            names::OPEN_MPI,
+            names::MPICH,
+            names::MPICH_TOO,
+            names::STANDARD,
+        ],
     ),
 ];
 
@@ -127,6 +140,7 @@ mod tests {
         for (name, first) in [
             ("OMPI_COMM_WORLD_SIZE", names::OPEN_MPI),
             ("PMI_SIZE", names::MPICH),
+            ("PMI_SIZE", names::MPICH_TOO),
             ("SLURM_STEP_NUM_TASKS", names::OPEN_MPI),
         ] {
             let found = launcher(&[(name, "3")]).unwrap().unwrap();

@@ -36,6 +36,7 @@ use self::engine::One;
 use self::launcher::Launcher;
 use self::watchdog::{LIMIT, Wait, Watchdog};
 use crate::console::Console;
+use crate::setting::RESUME;
 use crate::system;
 
 /// Seconds that a rank waits for others in a step before it gives up.
@@ -247,6 +248,10 @@ impl Ranks {
 impl Drop for Ranks {
     fn drop(&mut self) {
         if thread::panicking() && self.count() > 1 {
+            self.console.error(&format!(
+                "error: this rank panicked, which is an error of this program; all ranks end, and \
+                 {RESUME} goes on from the last checkpoint"
+            ));
             self.abort(101);
         }
     }

@@ -6,7 +6,7 @@ use half::f16;
 use sha2::{Digest, Sha256};
 
 use super::config::SEVEN;
-use super::other_models::in_layer;
+use super::other_models::{in_layer, is_of_layer};
 use super::{Config, Generation, ModelFile, State, Version};
 
 /// The bonus's logarithm in the first layer.
@@ -104,10 +104,7 @@ fn of_vectors(file: &ModelFile) -> Result<Sha256> {
 /// Whether a tensor of this name is one of the model's vectors. Some files have a v0 in layer 0,
 /// where nothing is computed with it.
 fn is_vector(name: &str) -> bool {
-    let of_layer = in_layer(name).is_some_and(|part| {
-        let parts = ["att.", "ffn.", "ln0.", "ln1.", "ln2."];
-        parts.iter().any(|begin| part.starts_with(begin)) && !part.ends_with("state")
-    });
+    let of_layer = in_layer(name).is_some_and(|part| is_of_layer(part) && !part.ends_with("state"));
     (of_layer || name.starts_with("ln_out.")) && !is_matrix(name) && name != "blocks.0.att.v0"
 }
 

@@ -27,11 +27,18 @@ pub fn in_layer(name: &str) -> Option<&str> {
 /// Whether some tensors of a model, under RWKV's names as far as these go, may be of one of RWKV's:
 /// none lies in a part of a layer that RWKV's have not, and one lies where they have some.
 fn may_be_rwkvs(file: &ModelFile) -> bool {
-    let begins = |name: &str, parts: &[&str]| parts.iter().any(|part| name.starts_with(part));
-    let is_foreign = |part| !begins(part, &["att.", "ffn.", "ln0.", "ln1.", "ln2."]);
-    let known =
-        |name: &str| in_layer(name).is_some() || begins(name, &["emb.", "ln_out.", "head."]);
-    !file.names().filter_map(in_layer).any(is_foreign) && file.names().any(known)
+    let is_outside = |name: &str| {
+        let mut parts = ["emb.", "ln_out.", "head."].into_iter();
+        parts.any(|part| name.starts_with(part))
+    };
+    let known = |name: &str| in_layer(name).is_some() || is_outside(name);
+    file.names().filter_map(in_layer).all(is_of_layer) && file.names().any(known)
+}
+
+/// Whether a name, `rest` of `blocks.N.rest`, lies in one of the parts that RWKV's layers have.
+pub fn is_of_layer(part: &str) -> bool {
+    let mut parts = ["att.", "ffn.", "ln0.", "ln1.", "ln2."].into_iter();
+    parts.any(|begin| part.starts_with(begin))
 }
 
 /// Whether a layer of RWKV-7 has no such tensor. A model may have a state merged into it.

@@ -167,3 +167,36 @@ pub fn gpu_name(device: &Device) -> candle_core::Result<Option<String>> {
         Device::Cpu | Device::Metal(_) => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn ranks_of_a_machine_take_its_gpus_in_turn() {
+        let gpu_of = |rank, count: i32| {
+            let opened = Cell::new(None);
+            let gpu = |number: usize| match number < count as usize {
+                true => {
+                    opened.set(Some(number));
+                    Ok(Device::Cpu)
+                }
+                false => Err(Missing::Number { number, count }),
+            };
+            let _ = shared(rank, gpu);
+            opened.get()
+        };
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|rank| gpu_of(rank, 4)),
+            [0, 1, 2, 3, 0].map(Some)
+        );
+        assert_eq!([0, 1, 2].map(|rank| gpu_of(rank, 1)), [Some(0); 3]);
+        assert_eq!(gpu_of(1, 0), None);
+        // What is asked for is not shared out.
+        assert_eq!(DeviceChoice::Auto.of_rank(3), DeviceChoice::Shared(3));
+        assert_eq!(DeviceChoice::Cuda(1).of_rank(3), DeviceChoice::Cuda(1));
+        assert_eq!(DeviceChoice::Cpu.of_rank(3), DeviceChoice::Cpu);
+    }
+}

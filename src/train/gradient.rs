@@ -7,7 +7,7 @@ use super::memory_plan::Plan;
 use super::run_state::RunState;
 use super::share::{Flat, share_out};
 use crate::distributed::{Row, Stage};
-use crate::model::{Intermediates, Sequence, State};
+use crate::model::{Sequence, State};
 use crate::ops::device;
 use crate::setting::{COMPLETION_CUTOFF, PROMPT_CUTOFF, WEIGHTS};
 
@@ -31,12 +31,10 @@ mod told {
     pub const SECONDS: usize = 2;
     /// Of its state.
     pub const CHECKSUM: usize = 3;
-    /// The most rows at once that its memory may hold, if it did not hold what was tried; else 0.
-    pub const MOST_ROWS: usize = 4;
-    /// 1 where it must compute activations again for that.
-    pub const RECOMPUTES: usize = 5;
     /// Seconds that it waited since it last told.
-    pub const WAITED: usize = 6;
+    pub const WAITED: usize = 4;
+    /// A plan that its memory may hold, if it did not hold what was tried; else zeros.
+    pub const PLAN: std::ops::Range<usize> = 5..7;
 }
 
 /// What became of a rank's share.
@@ -75,11 +73,7 @@ pub fn of_batch(
             row[told::WAITED] = ranks.waited();
             match &attempt {
                 Attempt::Done(loss, ..) => row[told::LOSS] = *loss,
-                Attempt::Smaller(plan) => {
-                    let recomputes = plan.intermediates == Intermediates::Recompute;
-                    row[told::MOST_ROWS] = plan.most_rows as f64;
-                    row[told::RECOMPUTES] = f64::from(u8::from(recomputes));
-                }
+                Attempt::Smaller(plan) => row[told::PLAN].copy_from_slice(&plan.told()),
             }
             (row, attempt)
         });
@@ -90,11 +84,13 @@ pub fn of_batch(
             run.backup.reject();
             return Err(error);
         }
-        let most_rows = column(told::MOST_ROWS)
-            .filter(|&rows| rows > 0.0)
-            .reduce(f64::min);
-        match (attempt, most_rows) {
-            (Attempt::Done(_, gradient, flat), None) => {
+        let planned = || {
+            let plans = all.iter().map(|row| &row[told::PLAN]);
+            plans.map(|plan| [plan[0], plan[1]])
+        };
+        let all_done = planned().all(|plan| plan == [0.0; 2]);
+        match (attempt, all_done) {
+            (Attempt::Done(_, gradient, flat), true) => {
                 let tune = context.options.tune;
                 return Ok(BatchGradient {
                     loss: column(told::LOSS).sum(),
@@ -106,12 +102,9 @@ pub fn of_batch(
                     waited: column(told::WAITED).sum::<f64>() / ranks.count() as f64,
                 });
             }
-            (_, most_rows) => {
-                let plan = &mut run.plan;
-                plan.most_rows = most_rows.map_or(plan.most_rows, |rows| rows as usize);
-                if column(told::RECOMPUTES).any(|recomputes| recomputes > 0.0) {
-                    plan.intermediates = Intermediates::Recompute;
-                }
+            _ => {
+                run.plan.restrict(planned());
+                let plan = &run.plan;
                 watch.console.line(&format!(
                     "note   the GPU's memory is full; the step is computed again, {plan}"
                 ));

@@ -71,6 +71,24 @@ impl Plan {
             (_, Intermediates::Recompute) => None,
         }
     }
+
+    /// The plan in numbers that ranks can tell each other.
+    pub fn told(&self) -> [f64; 2] {
+        let recomputes = self.intermediates == Intermediates::Recompute;
+        [self.most_rows as f64, f64::from(u8::from(recomputes))]
+    }
+
+    /// Takes no more memory than any of the plans that were told; zeros are none.
+    pub fn restrict(&mut self, told: impl Iterator<Item = [f64; 2]>) {
+        for [most_rows, recomputes] in told {
+            if most_rows > 0.0 {
+                self.most_rows = self.most_rows.min(most_rows as usize);
+            }
+            if recomputes > 0.0 {
+                self.intermediates = Intermediates::Recompute;
+            }
+        }
+    }
 }
 
 /// Bytes of the free ones that activations may take for `auto` to keep them. Main memory is for other
@@ -128,6 +146,22 @@ mod tests {
         assert_eq!(smaller(keep, 18, &[9, 9, 9, 9]), Some((keep, 9)));
         assert_eq!(smaller(keep, 9, &[9, 9, 9, 9]), Some((compute, 9)));
         assert_eq!(smaller(compute, 9, &[9, 9, 9, 9]), None);
+        let mut own = Plan {
+            intermediates: keep,
+            most_rows: 30,
+        };
+        let with = |intermediates, most_rows| Plan {
+            intermediates,
+            most_rows,
+        };
+        own.restrict([[0.0; 2], with(keep, 40).told()].into_iter());
+        assert_eq!(own, with(keep, 30));
+        own.restrict(
+            [own, with(compute, 20), with(keep, 25)]
+                .iter()
+                .map(Plan::told),
+        );
+        assert_eq!(own, with(compute, 20));
         assert_eq!(for_kept(100_000, false), 75_000);
         // Nothing free: one row at a time is the least there is.
         assert_eq!(plan(Recompute::Auto, 8, 0), (compute, 1));

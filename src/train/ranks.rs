@@ -12,7 +12,6 @@ use super::run_record::{Identity, PROGRAM};
 use super::run_state::RunState;
 use super::settings::RunSettings;
 use crate::distributed::{Ranks, Role, Row, Stage};
-use crate::model::Intermediates;
 use crate::setting::{
     CPU, DATA_PATH, DEVICE, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME,
     Setting, TENSORBOARD, THREADS,
@@ -119,14 +118,9 @@ pub fn begin(
         }
     }
     let mut row = Row::default();
-    row[0] = run.plan.most_rows as f64;
-    row[1] = f64::from(u8::from(run.plan.intermediates == Intermediates::Recompute));
+    row[..2].copy_from_slice(&run.plan.told());
     let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;
-    let least = rows.iter().map(|row| row[0]).fold(f64::INFINITY, f64::min);
-    run.plan.most_rows = least as usize;
-    if rows.iter().any(|row| row[1] > 0.0) {
-        run.plan.intermediates = Intermediates::Recompute;
-    }
+    run.plan.restrict(rows.iter().map(|row| [row[0], row[1]]));
     // From here on it is the steps' time.
     ranks.waited();
     Ok(())

@@ -37,8 +37,10 @@ pub struct Flat(Vec<f32>);
 impl Flat {
     /// Copies the groups that are learnt.
     pub fn of(gradient: &State, tune: Tune) -> Result<Self> {
-        let mut numbers = Vec::new();
-        for (_, tensor) in gradient.groups().filter(|(group, _)| tune[*group]) {
+        let learnt = || gradient.groups().filter(|(group, _)| tune[*group]);
+        let count = learnt().map(|(_, tensor)| tensor.elem_count()).sum();
+        let mut numbers = Vec::with_capacity(count);
+        for (_, tensor) in learnt() {
             numbers.extend(tensor.flatten_all()?.to_vec1::<f32>()?);
         }
         Ok(Self(numbers))

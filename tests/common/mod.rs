@@ -179,10 +179,16 @@ pub fn heed_signals(command: &mut Command) {
     }
 }
 
-/// Sends a signal. `kill` as a program is not on every machine; every shell has it built in.
+/// Sends a signal to a run.
 #[cfg(unix)]
 pub fn signal(run: &std::process::Child, name: &str) {
-    let kill = format!("kill -s {name} {}", run.id());
+    signal_process(run.id(), name);
+}
+
+/// Sends a signal. `kill` as a program is not on every machine; every shell has it built in.
+#[cfg(unix)]
+pub fn signal_process(process: u32, name: &str) {
+    let kill = format!("kill -s {name} {process}");
     assert!(
         Command::new("sh")
             .args(["-c", &kill])

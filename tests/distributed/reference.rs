@@ -46,8 +46,11 @@ fn reference(name: &str) -> (Vec<Example>, Vec<f64>) {
 
 #[test]
 fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step() {
-    /// The reference is in float64, and this is in float32 (as in the test of one rank).
-    const REFERENCE: f64 = 2e-5;
+    // The reference is in float64, and this is in float32. RWKV-7's losses on one rank are 1.4e-6 to
+    // 1.7e-6 from it, by the processor's level, and those on several ranks as far from it and from one
+    // rank's: Adam divides small gradients by themselves, rounding included. A sum in float64, over
+    // ranks or over single examples, is no nearer.
+    let models = [("5.2", "model_5.2.pth", 1e-6), ("7", "model_7.pth", 5e-6)];
     let plan = Plan {
         intermediates: Intermediates::Keep,
         most_rows: usize::MAX,
@@ -57,7 +60,7 @@ fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step(
         beta2: 0.999,
         weight_decay: 0.0,
     };
-    for (name, file) in [("5.2", "model_5.2.pth"), ("7", "model_7.pth")] {
+    for (name, file, rounding) in models {
         let model = Rwkv::load(&ModelFile::open(&golden(file)).unwrap(), ProductType::F32).unwrap();
         let (examples, wanted) = reference(name);
         let train = |ranks: &Ranks| -> Result<Vec<(f64, Vec<u32>)>> {
@@ -101,14 +104,8 @@ fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step(
                     "{name}: another state on one of {count} ranks"
                 );
             }
-            close(&loss(&first), &alone, 1e-6);
-            for (got, wanted) in loss(&first).iter().zip(&wanted) {
-                let off = (got - wanted).abs() / wanted;
-                assert!(
-                    off <= REFERENCE,
-                    "{name}, {count} ranks: {got}, not {wanted}"
-                );
-            }
+            close(&loss(&first), &alone, rounding);
+            close(&loss(&first), &wanted, rounding);
         }
     }
 }

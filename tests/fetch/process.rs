@@ -2,9 +2,16 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::Dir;
+use state_tune::console::Console;
+use state_tune::distributed::{self, Ranks};
+use state_tune::fetch::Remote;
+use state_tune::setting::{DATA_URL, MODEL_URL};
+use state_tune::train::{self, Options};
+
+use crate::common::{Dir, tiny};
 use crate::hub::{LINE, run};
 use crate::server::{Answer, Asked, Server};
 
@@ -23,7 +30,7 @@ fn wait_for(dir: &Dir, file: &str, len: u64, run: &mut Child) {
     while !fs::metadata(dir.path(file)).is_ok_and(|found| found.len() >= len) {
         assert!(run.try_wait().unwrap().is_none(), "it ended too soon");
         assert!(begun.elapsed() < Duration::from_secs(60));
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -79,6 +86,41 @@ fn two_at_once_fetch_once() {
     assert!(fs::read(dir.path("d.jsonl")).unwrap() == content);
     assert_eq!(dir.names(), ["d.jsonl"]);
     assert_eq!(server.asked().len(), 1);
+}
+
+#[test]
+fn ranks_of_one_machine_fetch_model_and_data_once() {
+    let [model, data] = ["model.pth", "train.jsonl"].map(|file| fs::read(tiny(file)).unwrap());
+    let server = Server::start(move |asked| match asked.path.as_str() {
+        "/m.pth" => Answer::file(asked, &model, "\"1\"").slow(model.len() / 20),
+        _ => Answer::file(asked, &data, "\"2\"").slow(data.len() / 20),
+    });
+    let dir = Dir::new();
+    let url = |setting, file: &str| Remote::Url {
+        setting,
+        address: format!("{}/{file}", server.url).parse().unwrap(),
+    };
+    let options = Options {
+        model: dir.path("m.pth"),
+        model_remote: Some(url(MODEL_URL, "m.pth")),
+        data: dir.path("d.jsonl"),
+        data_remote: Some(url(DATA_URL, "d.jsonl")),
+        save: dir.path("state.pth"),
+        max_epochs: 0.0,
+        ..Options::default()
+    };
+    thread::scope(|scope| {
+        for engine in distributed::threads(3) {
+            let options = &options;
+            scope.spawn(move || {
+                let ranks = Ranks::new(engine, "host");
+                train::run_on(&ranks, options, &Console::silent()).unwrap();
+            });
+        }
+    });
+    let mut asked: Vec<String> = server.asked().into_iter().map(|asked| asked.path).collect();
+    asked.sort();
+    assert_eq!(asked, ["/d.jsonl", "/m.pth"]);
 }
 
 /// Runs the program where `disk` is a file system of 256 KiB.

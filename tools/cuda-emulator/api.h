@@ -56,6 +56,9 @@ namespace emulator {
 // The number in an environment variable.
 long long setting(const char* name, long long otherwise);
 
+// Bytes of a device's memory.
+long long memory_of(CUdevice device);
+
 // Capability times ten, as in sm_80.
 int capability();
 // Bytes of dynamic shared memory that a kernel may be given on a device of this capability.

@@ -31,6 +31,13 @@ long long setting(const char* name, long long otherwise) {
     return text && *text ? strtoll(text, nullptr, 10) : otherwise;
 }
 
+long long memory_of(CUdevice device) {
+    const char* text = getenv("EMULATED_CUDA_MEMORY");
+    if (!text || !*text) return 8ll << 30;
+    while (const char* comma = device-- > 0 ? strchr(text, ',') : nullptr) text = comma + 1;
+    return strtoll(text, nullptr, 10);
+}
+
 int capability() {
     static const char* text = getenv("EMULATED_CUDA_CAPABILITY");
     static int tenfold = text && *text ? static_cast<int>(lround(10 * strtod(text, nullptr))) : 80;
@@ -96,7 +103,7 @@ API CUresult cuDeviceGetUuid_v2(char* uuid, CUdevice device) {
 
 API CUresult cuDeviceTotalMem_v2(size_t* bytes, CUdevice device) {
     if (!exists(device)) return CUDA_ERROR_INVALID_DEVICE;
-    *bytes = setting("EMULATED_CUDA_MEMORY", 8ll << 30);
+    *bytes = memory_of(device);
     return CUDA_SUCCESS;
 }
 

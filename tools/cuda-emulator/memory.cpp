@@ -25,7 +25,7 @@ std::map<CUdeviceptr, Allocation>& allocations() {
     return *all;
 }
 
-size_t total_bytes() { return setting("EMULATED_CUDA_MEMORY", 8ll << 30); }
+size_t total_bytes(const EmulatedDevice* device) { return memory_of(device->ordinal); }
 
 void* host(CUdeviceptr address) { return reinterpret_cast<void*>(address); }
 
@@ -43,7 +43,7 @@ CUresult allocate(size_t bytes, CUdeviceptr* address) {
     if (!device) return CUDA_ERROR_INVALID_CONTEXT;
     std::lock_guard<std::mutex> lock(mutex);
     void* memory;
-    if (device->used + bytes > total_bytes() || posix_memalign(&memory, 256, bytes) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
+    if (device->used + bytes > total_bytes(device) || posix_memalign(&memory, 256, bytes) != 0) return CUDA_ERROR_OUT_OF_MEMORY;
     poison(memory, bytes);
     device->used += bytes;
     if (device->used > device->peak) device->peak = device->used;
@@ -98,7 +98,7 @@ API CUresult cuMemGetInfo_v2(size_t* unused, size_t* total) {
     EmulatedDevice* device = current_device();
     if (!device) return CUDA_ERROR_INVALID_CONTEXT;
     std::lock_guard<std::mutex> lock(mutex);
-    *total = total_bytes();
+    *total = total_bytes(device);
     *unused = *total - device->used;
     return CUDA_SUCCESS;
 }

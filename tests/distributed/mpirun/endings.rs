@@ -1,67 +1,23 @@
 //! Jobs that end early: asked to, killed, failed, hung, or on a full disk.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use state_tune::tensors::pth;
 
 use super::{
-    SOON, ends, job, kill, launch, launchers, losses_alone, processes, state, succeeds, undisturbed,
+    SOON, ends, job, launch, launchers, losses_alone, process, processes, state, succeeds,
+    undisturbed,
 };
-use crate::common::first_step;
+use crate::common::{Dir, first_step, signal_process};
 use crate::runs::{flags, prepared};
 
-#[test]
-#[ignore = "needs mpirun"]
-fn a_job_that_is_asked_to_finish_saves_and_goes_on_as_if_nothing_had_happened() {
-    for launcher in launchers() {
-        let (whole, flags) = undisturbed(&launcher);
-        for to in [None, Some(0), Some(1)] {
-            let dir = prepared();
-            let mut run = launch(&dir, &launcher, 2, &flags)
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            first_step(&mut run, &dir.path("log"));
-            let process = match to {
-                None => run.id(),
-                Some(rank) => {
-                    processes(&dir)
-                        .into_iter()
-                        .find(|found| found.0 == rank)
-                        .unwrap()
-                        .1
-                }
-            };
-            // Twice: what a launcher sends again must not end a rank that is saving.
-            kill("USR1", process);
-            thread::sleep(Duration::from_millis(1200));
-            if processes(&dir).iter().any(|found| found.1 == process) {
-                kill("USR1", process);
-            }
-            let status = ends(&dir, &mut run, SOON);
-            assert_eq!(status.code(), Some(138), "{launcher} {to:?}");
-            assert!(pth::read(&dir.path("state.pth")).is_ok());
-            assert!(
-                losses_alone(&dir).len() < losses_alone(&whole).len(),
-                "it was stopped"
-            );
-            let again: Vec<String> = flags
-                .iter()
-                .cloned()
-                .chain(["--resume".to_string()])
-                .collect();
-            succeeds(launch(&dir, &launcher, 2, &again));
-            assert!(state(&dir) == state(&whole), "{launcher} {to:?}");
-        }
-    }
-}
-
-#[test]
-#[ignore = "needs mpirun"]
-fn a_job_of_which_something_is_killed_ends_and_goes_on_as_if_nothing_had_happened() {
+/// Disturbs a run on two ranks in its middle, by what `disturb` does to the process of the launcher, to
+/// that of rank 0 and to that of rank 1, and resumes it: as if nothing had happened. `ended` looks at how
+/// the disturbed run ended.
+fn disturbed(disturb: impl Fn(&Dir, u32), ended: impl Fn(&Dir, ExitStatus)) {
     for launcher in launchers() {
         let (whole, flags) = undisturbed(&launcher);
         for victim in [None, Some(0), Some(1)] {
@@ -76,33 +32,48 @@ fn a_job_of_which_something_is_killed_ends_and_goes_on_as_if_nothing_had_happene
             while !dir.path("state.pth.ckpt").exists() {
                 thread::sleep(Duration::from_millis(5));
             }
-            let process = match victim {
-                None => run.id(),
-                Some(rank) => {
-                    processes(&dir)
-                        .into_iter()
-                        .find(|found| found.0 == rank)
-                        .unwrap()
-                        .1
-                }
-            };
-            kill("KILL", process);
-            let status = ends(&dir, &mut run, SOON);
-            assert!(!status.success(), "{launcher} {victim:?}");
-            let again: Vec<String> = flags
-                .iter()
-                .cloned()
-                .chain(["--resume".to_string()])
-                .collect();
+            let process = victim.map_or(run.id(), |rank| process(&dir, rank));
+            disturb(&dir, process);
+            ended(&dir, ends(&dir, &mut run, SOON));
+            let steps = losses_alone(&dir).len();
+            assert!(steps < losses_alone(&whole).len(), "it was disturbed");
+            let mut again = flags.clone();
+            again.push("--resume".to_string());
             let said = succeeds(launch(&dir, &launcher, 2, &again));
-            assert!(
-                said.contains("resume state.pth.ckpt, after step "),
-                "{said}"
-            );
+            let resumed = "resume state.pth.ckpt, after step ";
+            assert!(said.contains(resumed), "{said}");
             assert!(state(&dir) == state(&whole), "{launcher} {victim:?}");
             assert_eq!(dir.names(), whole.names(), "nothing is left behind");
         }
     }
+}
+
+#[test]
+#[ignore = "needs mpirun"]
+fn a_job_that_is_asked_to_finish_saves_and_goes_on_as_if_nothing_had_happened() {
+    disturbed(
+        |dir, process| {
+            // Twice: what a launcher sends again must not end a rank that is saving.
+            signal_process(process, "USR1");
+            thread::sleep(Duration::from_millis(1200));
+            if processes(dir).iter().any(|found| found.1 == process) {
+                signal_process(process, "USR1");
+            }
+        },
+        |dir, status| {
+            assert_eq!(status.code(), Some(138));
+            assert!(pth::read(&dir.path("state.pth")).is_ok());
+        },
+    );
+}
+
+#[test]
+#[ignore = "needs mpirun"]
+fn a_job_of_which_something_is_killed_ends_and_goes_on_as_if_nothing_had_happened() {
+    disturbed(
+        |_, process| signal_process(process, "KILL"),
+        |_, status| assert!(!status.success()),
+    );
 }
 
 #[test]
@@ -188,12 +159,7 @@ fn a_rank_that_hangs_ends_the_job_when_patience_is_over() {
             .spawn()
             .unwrap();
         first_step(&mut run, &dir.path("log"));
-        let hung = processes(&dir)
-            .into_iter()
-            .find(|found| found.0 == 1)
-            .unwrap()
-            .1;
-        kill("STOP", hung);
+        signal_process(process(&dir, 1), "STOP");
         let begun = Instant::now();
         let status = ends(&dir, &mut run, SOON);
         let error = std::io::read_to_string(run.stderr.take().unwrap()).unwrap();

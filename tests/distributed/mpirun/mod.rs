@@ -1,10 +1,12 @@
 //! The real program under real launchers: each that is named in MPI_LAUNCHERS, or `mpirun`.
 
 mod endings;
+mod panics;
 mod results;
 
+use std::env::current_exe;
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +29,13 @@ const RANK: &str = "rank=${OMPI_COMM_WORLD_RANK:-$PMI_RANK};";
 /// The program on so many ranks, each started by a line of shell that ends in `exec "$@"`.
 pub fn job(dir: &Dir, launcher: &str, ranks: usize, shell: &str, flags: &[String]) -> Command {
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let program = dir.command(&flags);
+    let mut program = dir.command(&flags);
+    program.arg("--threads=1");
+    job_of(&program, dir, launcher, ranks, shell)
+}
+
+/// The same of another program.
+pub fn job_of(program: &Command, dir: &Dir, launcher: &str, ranks: usize, shell: &str) -> Command {
     let mut command = Command::new(launcher);
     common::heed_signals(&mut command);
     command
@@ -41,7 +49,6 @@ pub fn job(dir: &Dir, launcher: &str, ranks: usize, shell: &str, flags: &[String
         ])
         .arg(program.get_program())
         .args(program.get_args())
-        .arg("--threads=1")
         .current_dir(dir.path(""));
     // As many ranks as are asked for, wherever they have room, and as whoever the tests run as.
     for (name, value) in [
@@ -77,7 +84,7 @@ pub fn state(dir: &Dir) -> Vec<u8> {
     fs::read(dir.path("state.pth")).unwrap()
 }
 
-/// The processes of the program that run in a directory, by rank.
+/// The processes of the program, and of tests that stand in for it, that run in a directory, by rank.
 pub fn processes(dir: &Dir) -> Vec<(usize, u32)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
@@ -85,7 +92,11 @@ pub fn processes(dir: &Dir) -> Vec<(usize, u32)> {
             continue;
         };
         let at = |what: &str| fs::read_link(entry.path().join(what));
-        let is_ours = at("exe").is_ok_and(|exe| exe == Path::new(env!("CARGO_BIN_EXE_state-tune")))
+        let programs = [
+            PathBuf::from(env!("CARGO_BIN_EXE_state-tune")),
+            current_exe().unwrap(),
+        ];
+        let is_ours = at("exe").is_ok_and(|exe| programs.contains(&exe))
             && at("cwd").is_ok_and(|cwd| cwd == dir.path("").canonicalize().unwrap());
         let variables = fs::read(entry.path().join("environ")).unwrap_or_default();
         let rank = variables.split(|&byte| byte == 0).find_map(|variable| {
@@ -102,15 +113,10 @@ pub fn processes(dir: &Dir) -> Vec<(usize, u32)> {
     found
 }
 
-pub fn kill(signal: &str, process: u32) {
-    let kill = format!("kill -s {signal} {process}");
-    assert!(
-        Command::new("sh")
-            .args(["-c", &kill])
-            .status()
-            .unwrap()
-            .success()
-    );
+/// The process of a rank of the job that runs in a directory.
+pub fn process(dir: &Dir, rank: usize) -> u32 {
+    let all = processes(dir);
+    all.iter().find(|found| found.0 == rank).unwrap().1
 }
 
 /// Waits for the end of a job and of all its processes.
