@@ -64,14 +64,13 @@ fn a_library_that_does_not_belong_to_the_launcher_is_refused() {
             "{error}"
         );
         for (other, _) in families.clone().filter(|other| other.1 != family) {
-            let name = if family {
-                "libmpi.so.12"
-            } else {
-                "libmpi.so.40"
+            // Where the other launcher has it, or by the name that the system, Debian's, has.
+            let (beside, name) = match family {
+                true => ("libmpi.so.12", "libmpich.so.12"),
+                false => ("libmpi.so.40", "libmpi.so.40"),
             };
-            // Where the other launcher has it, or where the system looks.
             let installed = Path::new(other).parent().and_then(Path::parent);
-            let beside = installed.map(|installed| installed.join("lib").join(name));
+            let beside = installed.map(|installed| installed.join("lib").join(beside));
             let library = beside
                 .filter(|beside| beside.exists())
                 .unwrap_or_else(|| name.into());
