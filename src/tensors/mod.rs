@@ -25,6 +25,6 @@ pub use self::content::{Content, Named};
 pub use self::element::Element;
 pub use self::error::{Error, shown};
 pub use self::file::{TensorFile, write};
-pub use self::shards::{list_of, missing_parts};
+pub use self::shards::{files_of, list_of, missing_parts};
 pub use self::stored::Stored;
 pub use ::safetensors::Dtype;

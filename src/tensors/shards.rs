@@ -70,18 +70,25 @@ pub fn list_of(part: &Path) -> Option<String> {
 /// The files that a list names and that do not lie beside it; none where `path` is no list, nor a
 /// directory with one. What these files hold is not looked at.
 pub fn missing_parts(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let list = match path.is_dir() {
+    let files = files_of(path)?.into_iter().skip(1);
+    Ok(files.filter(|part| !part.exists()).collect())
+}
+
+/// The files that a model is read from: the one that leads to all of it, and those that it names,
+/// whether or not they are there.
+pub fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let first = match path.is_dir() {
         true => in_directory(path)?,
         false => path.to_path_buf(),
     };
-    let text = Bytes::map(&list)?;
-    if !recognise(&text) {
-        return Ok(Vec::new());
+    let text = Bytes::map(&first)?;
+    let mut files = vec![first.clone()];
+    if recognise(&text) {
+        let map = weight_map(&text)?;
+        let parts = by_file(&map)?.into_keys();
+        files.extend(parts.map(|file| files::directory_of(&first).join(file)));
     }
-    let map = weight_map(&text)?;
-    let files = by_file(&map)?.into_keys();
-    let parts = files.map(|file| files::directory_of(&list).join(file));
-    Ok(parts.filter(|part| !part.exists()).collect())
+    Ok(files)
 }
 
 /// Whether a file is such a list, by how it begins: other files that begin with this letter have a

@@ -88,6 +88,8 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     let outputs = places::outputs(options)?;
     let lock = Arc::new(outputs.lock()?);
     model::obtain(&options.model, options.model_remote.as_ref(), console)?;
+    // What was fetched just now may have brought files of other names.
+    places::check_distinct(options, &outputs)?;
     let model = prepare::model(options, &compute)?;
     let data = prepare::checked(data, options, model.config(), console)?;
     let replaces = outputs.check(&model, options)?;

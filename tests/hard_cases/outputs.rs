@@ -143,7 +143,7 @@ fn the_curve_takes_no_other_files_place() {
     dir.refuses(
         &["--model_location=state.loss.svg"],
         1,
-        &["state.loss.svg", "is no SVG picture"],
+        &["state.loss.svg", "loss curve", "is also --model_location"],
     );
     dir.write("state.loss.svg", "my notes");
     dir.refuses(&[], 1, &["state.loss.svg", "is no SVG picture"]);

@@ -1,5 +1,7 @@
 //! Models that are spread over several files, with a list of them that may be hostile.
 
+use std::fs;
+
 use super::*;
 
 /// Writes a model in parts, by `write`, with their list, which it names.
@@ -181,4 +183,36 @@ fn what_lies_beside_the_tensors_of_a_part_is_named() {
     let told: Vec<String> = open(&dir.path(BIN[1])).notes().collect();
     let wanted = "also holds optimizer (in pytorch_model-00001-of-00003), of which nothing is used";
     assert!(told.iter().any(|note| note.contains(wanted)), "{told:?}");
+}
+
+#[test]
+fn no_output_takes_the_place_of_a_part() {
+    let dir = Dir::new();
+    let names = in_parts(&dir, "model_5.2.pth", SAFETENSORS, write_safetensors);
+    let before: Vec<_> = names.iter().map(|name| fs::read(dir.path(name))).collect();
+    for model in [".", SAFETENSORS[1]] {
+        for file in [&names[2], SAFETENSORS[1]] {
+            for flag in ["--log_file", "--report", "--tensorboard", "--save_filename"] {
+                let flags = ["--model_location", model, flag, file];
+                dir.refuses(&flags, 1, &[flag, file, "--model_location"]);
+            }
+        }
+    }
+    // The loss curve's place, by way of a link.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&names[0], dir.path("state.loss.svg")).unwrap();
+        let words = [
+            "state.loss.svg",
+            "loss curve",
+            "is a file of --model_location",
+        ];
+        dir.refuses(&["--model_location=."], 1, &words);
+    }
+    for (name, before) in names.iter().zip(before) {
+        assert!(
+            fs::read(dir.path(name)).unwrap() == before.unwrap(),
+            "{name}"
+        );
+    }
 }
