@@ -1,17 +1,22 @@
 //! The log file: one JSON object a line for each step and each evaluation, written at once so that
 //! it can be followed.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{Eval, Record, Step};
-use crate::files::Target;
+use crate::files::{self, Target};
 use crate::setting::LOG_FILE;
+
+/// The most bytes of a log's first line that are looked at: far more than a step takes.
+const LONGEST_LINE: u64 = 1 << 16;
+/// How lines of a log begin: a step's, and an evaluation's.
+const STARTS: [&[u8]; 2] = [b"{\"step\":", b"{\"eval_"];
 
 /// An open log.
 pub struct Log {
@@ -20,6 +25,32 @@ pub struct Log {
 }
 
 impl Log {
+    /// Errors when a log could not be written to `path`, or would be written behind something that is
+    /// no log. Writes nothing. What is no file, such as a pipe, takes all.
+    pub fn check(path: &Path) -> Result<()> {
+        let Ok(found) = fs::metadata(path) else {
+            return Ok(files::check_writable(path)?);
+        };
+        ensure!(
+            !found.is_dir(),
+            "it is a directory; give it a name of its own"
+        );
+        if found.is_file() {
+            // Lines are added to it, so that it need not be possible to replace it.
+            ensure!(
+                !found.permissions().readonly(),
+                "it is write-protected; make it writable or give another name"
+            );
+            OpenOptions::new().append(true).open(path)?;
+            ensure!(
+                is_log(path)?,
+                "the file there is no log, and nothing is written behind it; move it away or give \
+                 another name"
+            );
+        }
+        Ok(())
+    }
+
     /// Opens a log and keeps what is in it: the lines of another run follow, from step 1 again.
     pub fn open(path: &Path) -> Result<Self> {
         let is_torn = ends_inside_a_line(path);
@@ -65,6 +96,24 @@ impl Record for Log {
     }
 }
 
+/// Whether a file is empty or begins as a log does: with an object that tells a step, of which a run
+/// that was killed may have left a part.
+fn is_log(path: &Path) -> io::Result<bool> {
+    let mut first = Vec::new();
+    let start = File::open(path)?.take(LONGEST_LINE);
+    for line in BufReader::new(start).split(b'\n') {
+        first = line?;
+        if !first.trim_ascii().is_empty() {
+            break;
+        }
+    }
+    let first = first.trim_ascii();
+    Ok(match serde_json::from_slice::<serde_json::Value>(first) {
+        Ok(line) => line.get("step").is_some(),
+        Err(_) => first.is_empty() || STARTS.iter().any(|start| first.starts_with(start)),
+    })
+}
+
 /// Whether a run that was killed left a part of a line. A pipe is not opened for reading: with its
 /// own writer as a reader, it would never tell that nobody else reads it.
 fn ends_inside_a_line(path: &Path) -> bool {
@@ -102,5 +151,35 @@ mod tests {
             assert_eq!(text.lines().count(), lines, "{text}");
             assert!(text.starts_with(before) && text.ends_with("}\n"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_no_log_gets_no_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        Log::check(&path).unwrap();
+        for log in ["", "\n", "{\"step\":1}\n", "\n{\"step\":1}", "{\"eval_a\n"] {
+            std::fs::write(&path, log).unwrap();
+            Log::check(&path).unwrap();
+        }
+        for other in [
+            "PK\x03\x04",
+            "notes",
+            "{\"input\":\"a\"}\n",
+            "{\n  \"a\": 1\n}",
+            "\0",
+        ] {
+            std::fs::write(&path, other).unwrap();
+            let error = Log::check(&path).unwrap_err().to_string();
+            assert!(error.contains("is no log"), "{other}: {error}");
+        }
+        let error = Log::check(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("is a directory"), "{error}");
+        std::fs::write(&path, "").unwrap();
+        let mut protected = std::fs::metadata(&path).unwrap().permissions();
+        protected.set_readonly(true);
+        std::fs::set_permissions(&path, protected).unwrap();
+        let error = Log::check(&path).unwrap_err().to_string();
+        assert!(error.contains("write-protected"), "{error}");
     }
 }

@@ -256,11 +256,8 @@ impl Outputs {
 /// Errors when one of the records could not be written, or would be written in the place of
 /// something that this program did not write.
 pub fn check_records(options: &Options) -> Result<()> {
-    if let Some(log) = &options.log_file
-        && !log.exists()
-    {
-        files::check_writable(log)
-            .with_context(|| format!("cannot write {LOG_FILE} {}", log.display()))?;
+    if let Some(log) = &options.log_file {
+        Log::check(log).with_context(|| format!("cannot write {LOG_FILE} {}", log.display()))?;
     }
     if let Some(directory) = &options.tensorboard {
         ensure!(

@@ -297,3 +297,41 @@ fn a_limit_on_files_that_no_checkpoint_fits_in_is_found_before_training() {
     let (code, error, _) = limited(2000);
     assert_eq!(code, Some(0), "{error}");
 }
+
+#[test]
+fn a_limit_on_open_files_is_told_and_not_waited_out() {
+    let dir = Dir::new();
+    for files in (8..=16).step_by(2) {
+        let run = dir.command(&["--max_epochs=0.01"]);
+        let shell = format!("ulimit -n {files}; exec timeout 60 \"$@\"");
+        let run = std::process::Command::new("sh")
+            .args(["-c", &shell, "sh"])
+            .arg(run.get_program())
+            .args(run.get_args())
+            .current_dir(dir.path(""))
+            .output()
+            .unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        let is_told = run.status.code() == Some(1) && error.lines().count() == 1;
+        assert!(run.status.success() || is_told, "{files}: {error}");
+    }
+}
+
+#[test]
+fn the_log_gets_no_lines_behind_what_is_no_log() {
+    let dir = Dir::new();
+    dir.succeeds(&["--max_epochs=0.01", "--log_file=log"]);
+    dir.succeeds(&["--max_epochs=0.01", "--log_file=log"]);
+    let mut protected = fs::metadata(dir.path("log")).unwrap().permissions();
+    protected.set_readonly(true);
+    fs::set_permissions(dir.path("log"), protected).unwrap();
+    fs::copy(dir.path("state.pth"), dir.path("other.pth")).unwrap();
+    for (file, words) in [("log", "write-protected"), ("other.pth", "is no log")] {
+        let before = fs::read(dir.path(file)).unwrap();
+        for more in [&[][..], &["--dry_run"]] {
+            let flags = [&["--max_epochs=0.01", "--log_file", file], more].concat();
+            dir.refuses(&flags, 1, &["--log_file", file, words]);
+        }
+        assert!(fs::read(dir.path(file)).unwrap() == before);
+    }
+}
