@@ -65,10 +65,14 @@ pub fn client(policy: &RetryPolicy) -> Result<Client> {
 }
 
 fn new_client(policy: &RetryPolicy) -> Result<Client> {
-    proxy::check()?;
+    let proxies = proxy::proxies()?;
     // An error says that there is one already: every client of this program takes the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
+    let builder = Client::builder();
+    let builder = proxies
+        .into_iter()
+        .fold(builder, |builder, proxy| builder.proxy(proxy));
+    builder
         .user_agent(concat!("state-tune/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(policy.connect)
         .timeout(policy.stall)

@@ -225,9 +225,23 @@ fn a_proxy_is_taken_from_the_environment() {
     let url = "--data_url=http://nowhere.invalid/d.jsonl";
     let mut command = dir.command(&["--dry_run", "--data_path=d.jsonl", url]);
     let command = command.env_remove("NO_PROXY").env_remove("no_proxy");
-    let (code, said) = run(command
-        .env("HTTP_PROXY", &proxy.url)
-        .env("http_proxy", &proxy.url));
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(proxy.asked()[0].header("host"), Some("nowhere.invalid"));
+    let host = proxy.url.strip_prefix("http://").unwrap();
+    // The last is a login that the HTTP library does not understand as it stands.
+    for url in [&proxy.url, host, &format!("http://{{user}}:p\u{e4}@{host}")] {
+        let (code, said) = run(command
+            .env("HTTP_PROXY", url)
+            .env("http_proxy", url)
+            // A web server's, which would have the HTTP library use no proxy.
+            .env("REQUEST_METHOD", "GET"));
+        assert_eq!(code, Some(0), "{url}: {said}");
+        std::fs::remove_file(dir.path("d.jsonl")).unwrap();
+    }
+    let asked = proxy.asked();
+    assert_eq!(asked.len(), 3);
+    for asked in &asked {
+        assert_eq!(asked.header("host"), Some("nowhere.invalid"));
+    }
+    // `printf '{user}:p\303\244' | base64`
+    let login = asked[2].header("proxy-authorization");
+    assert_eq!(login, Some("Basic e3VzZXJ9OnDDpA=="));
 }
