@@ -40,13 +40,10 @@ impl Part {
         let path = beside(target, ".part");
         let what = || format!("cannot write {}", path.display());
         loop {
-            let file = open(&path).with_context(what)?;
+            let file = open(&path, File::options().write(true).create(true)).with_context(what)?;
             lock(&file, target, console).with_context(what)?;
-            let part = same_file::Handle::from_file(file.try_clone().with_context(what)?)
-                .with_context(what)?;
             // Whoever held the lock before may have renamed or removed what we opened.
-            let is_still_there =
-                same_file::Handle::from_path(&path).is_ok_and(|there| there == part);
+            let is_still_there = files::leads_to(&path, &file).with_context(what)?;
             if target.exists() {
                 if is_still_there {
                     fs::remove_file(&path).with_context(what)?;

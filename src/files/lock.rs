@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::paths::{directory_of, resolved};
+use super::paths::{directory_of, leads_to, resolved};
 use super::target::Target;
 
 /// A lock that is held for as long as this lives.
@@ -49,9 +49,7 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(error),
             }
             // Whoever held it before may have removed what was opened here.
-            let ours = same_file::Handle::from_file(file.try_clone()?)?;
-            let is_there = same_file::Handle::from_path(&path).is_ok_and(|there| there == ours);
-            if is_there {
+            if leads_to(&path, &file)? {
                 let killed = owner(&mut file);
                 // It may fail where another user made the file.
                 let _ = file

@@ -14,7 +14,7 @@ pub use self::bytes::Bytes;
 pub use self::lock::{Lock, Taken};
 pub use self::lost::Survival;
 pub use self::mapping::{Fate, Mapping};
-pub use self::paths::{directory_of, followed, is_same, resolved};
+pub use self::paths::{directory_of, followed, is_same, leads_to, resolved};
 pub use self::replace::{check_writable, publish, replace, sweep};
 pub use self::room::check_room;
 pub use self::target::Target;

@@ -1,5 +1,7 @@
 //! Paths: the directory of a file, the place that a path leads to, and whether two lead to one.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The directory that a file lies in, or will lie in.
@@ -60,6 +62,16 @@ pub fn is_same(one: &Path, other: &Path) -> bool {
         || are_files() && same_file::is_same_file(one, other).unwrap_or(false)
 }
 
+/// Whether a path still leads to an open file, which another program may have removed or replaced.
+pub fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+    let ours = same_file::Handle::from_file(file.try_clone()?)?;
+    match same_file::Handle::from_path(path) {
+        Ok(there) => Ok(there == ours),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -83,5 +95,20 @@ mod tests {
         symlink("one/x", here.join("two")).unwrap();
         // Whatever it is, it comes at once.
         resolved(&here.join("one/a/b"));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_not_taken_for_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let file = File::create(&path).unwrap();
+        assert!(leads_to(&path, &file).unwrap());
+        std::fs::rename(&path, directory.path().join("other")).unwrap();
+        assert!(!leads_to(&path, &file).unwrap());
+        File::create(&path).unwrap();
+        assert!(!leads_to(&path, &file).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        symlink("file", &path).unwrap();
+        leads_to(&path, &file).unwrap_err();
     }
 }
