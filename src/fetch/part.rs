@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sha1::Sha1;
 use sha2::Sha256;
 
@@ -16,11 +16,20 @@ use super::origin::{Digest, Origin};
 use crate::console::Console;
 use crate::files;
 
+/// How much of a file's beginning is looked at.
+const LOOKED_AT: u64 = 1024;
+/// How web pages begin, in lower case.
+const PAGES: [&[u8]; 2] = [b"<!doctype", b"<html"];
+/// Far more than a description of a file takes.
+const LONGEST_SIDECAR: u64 = 1 << 20;
+
 /// The part of a file, locked for as long as this lives.
 pub struct Part {
     target: PathBuf,
     path: PathBuf,
     sidecar: PathBuf,
+    /// What the sidecar says.
+    origin: Origin,
     file: File,
     len: u64,
     is_sealed: bool,
@@ -53,8 +62,10 @@ impl Part {
             if is_still_there {
                 let len = file.metadata().with_context(what)?.len();
                 let sidecar = beside(target, ".part.json");
+                let origin = described(&sidecar)
+                    .with_context(|| format!("cannot use {}", sidecar.display()))?;
                 ensure!(
-                    !sidecar.is_symlink() && (len == 0 || described(&sidecar).is_some()),
+                    len == 0 || origin.is_some(),
                     "{} is there, and this program did not begin it; move it away",
                     path.display()
                 );
@@ -62,6 +73,7 @@ impl Part {
                     target: target.to_path_buf(),
                     path: path.clone(),
                     sidecar,
+                    origin: origin.unwrap_or_default(),
                     file,
                     len,
                     is_sealed: false,
@@ -93,8 +105,8 @@ impl Part {
 
     /// What the bytes here belong to, if that is known and a change of the file would be noticed.
     pub fn origin(&self) -> Option<Origin> {
-        let origin = described(&self.sidecar)?;
-        (origin.is_guarded() && self.len > 0).then_some(origin)
+        let goes_on = self.origin.is_guarded() && self.len > 0;
+        goes_on.then(|| self.origin.clone())
     }
 
     /// Begins anew, with bytes that will be of `origin`.
@@ -103,9 +115,11 @@ impl Part {
         self.describe(origin)
     }
 
-    fn describe(&self, origin: &Origin) -> io::Result<()> {
+    fn describe(&mut self, origin: &Origin) -> io::Result<()> {
         let text = serde_json::to_vec(origin)?;
-        files::replace(&self.sidecar, |file| file.write_all(&text))
+        files::replace(&self.sidecar, |file| file.write_all(&text))?;
+        self.origin = origin.clone();
+        Ok(())
     }
 
     /// Gives up the last byte, so that it can be asked for once more.
@@ -147,13 +161,39 @@ impl Part {
         Ok(found.eq_ignore_ascii_case(stated))
     }
 
-    /// Gives the whole file its name. Errors when it is empty: nobody wants such a file, and once
-    /// there it would not be fetched again.
+    /// Errors when the file begins as a web page, which a server may send in place of what was asked
+    /// for; then it is thrown away.
+    pub fn refuse_page(&mut self) -> Result<()> {
+        let start = self.start()?.to_ascii_lowercase();
+        if PAGES.iter().any(|page| start.starts_with(page)) {
+            self.clear()?;
+            bail!(
+                "the server sent a web page and not a file; open its address in a browser to see why"
+            );
+        }
+        Ok(())
+    }
+
+    /// The first bytes that are not blank, behind a byte order mark.
+    fn start(&mut self) -> io::Result<Vec<u8>> {
+        let mut start = Vec::new();
+        self.file.seek(SeekFrom::Start(0))?;
+        (&self.file).take(LOOKED_AT).read_to_end(&mut start)?;
+        let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start);
+        Ok(text.trim_ascii_start().to_vec())
+    }
+
+    /// Gives the whole file its name. Errors when it is empty or blank, and throws it away: nobody
+    /// wants such a file, and once there it would not be fetched again.
     pub fn seal(mut self) -> Result<()> {
         ensure!(
             self.len > 0,
             "it is empty at its source; look there, or name another place"
         );
+        if self.start()?.is_empty() {
+            self.clear()?;
+            bail!("it is blank at its source; look there, or name another place");
+        }
         files::publish(&self.file, &self.path, &self.target)
             .with_context(|| format!("cannot write {}", self.target.display()))?;
         self.is_sealed = true;
@@ -185,22 +225,30 @@ impl Write for Part {
     }
 }
 
-/// What a part's sidecar says, if it is one of this program's.
-fn described(sidecar: &Path) -> Option<Origin> {
-    serde_json::from_slice(&fs::read(sidecar).ok()?).ok()
+/// What a part's sidecar says, if it is there and one of this program's.
+fn described(sidecar: &Path) -> io::Result<Option<Origin>> {
+    let file = match open(sidecar, &mut File::options()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut text = Vec::new();
+    file.take(LONGEST_SIDECAR).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text).ok())
 }
 
-/// Opens a part, which is made if need be. A link is not followed: what it leads to is another file.
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a part or its sidecar. A link is not followed: what it leads to is another file. Nor is it
+/// waited for, as a pipe would have it.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     if path.is_symlink() {
         return Err(io::Error::other("it is a link; move it away"));
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true);
     #[cfg(unix)]
     {
+        use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt;
-        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits() as i32);
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(flags.bits() as i32);
     }
     let file = options.open(path)?;
     match file.metadata()?.is_file() {

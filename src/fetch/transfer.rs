@@ -54,6 +54,9 @@ impl Download<'_> {
             Some(Digest::Sha1(_)) => ", SHA-1 as stated",
             None => "",
         };
+        if digest.is_none() {
+            part.refuse_page()?;
+        }
         part.seal()?;
         self.say(&format!("{len}, all here{how}"));
         Ok(())

@@ -219,7 +219,8 @@ fn what_is_missing_or_broken_is_said() {
             "datasets/me/torn/train.parquet",
             &PARQUET[..PARQUET.len() / 2],
         )
-        .file("datasets/me/empty/train.jsonl", "\n")
+        .file("datasets/me/empty/train.csv", "input,output\n")
+        .file("datasets/me/blank/train.jsonl", "\n")
         .serve();
     refuses(
         &server,
@@ -242,6 +243,7 @@ fn what_is_missing_or_broken_is_said() {
     );
     refuses(&server, "me/torn", &[], &["train.parquet of me/torn"]);
     refuses(&server, "me/empty", &[], &["has no rows"]);
+    refuses(&server, "me/blank", &[], &["is blank at its source"]);
 }
 
 /// Row `i` of a dataset of any size, as Python's `datasets` would print it.

@@ -83,6 +83,55 @@ fn an_empty_file_gets_no_name() {
 }
 
 #[test]
+fn neither_does_a_blank_one_nor_a_web_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let target = directory.path().join("a");
+    let blank = vec![b' '; 5000];
+    for bytes in [
+        b" \r\n\t\n".as_slice(),
+        b"\xef\xbb\xbf\n",
+        &blank,
+        b"\n <!DOCTYPE html>\n<p>Log in",
+        b"\xef\xbb\xbf<HTML><body>",
+    ] {
+        let mut part = begun(&target).unwrap().unwrap();
+        part.begin(&origin(Some("\"1\""), None)).unwrap();
+        part.append(bytes).unwrap();
+        let refused = part.refuse_page().and_then(|()| part.seal());
+        refused.unwrap_err();
+        let names: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+        assert!(names.is_empty(), "{names:?}");
+    }
+    let mut part = begun(&target).unwrap().unwrap();
+    part.append(b"\n {\"input\": \"<html>\"}").unwrap();
+    part.refuse_page().unwrap();
+    part.seal().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    for name in ["a.part", "a.part.json"] {
+        for begun_before in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            if begun_before && name == "a.part.json" {
+                fs::write(directory.path().join("a.part"), "abc").unwrap();
+            }
+            let pipe = directory.path().join(name);
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+            assert!(made.unwrap().success());
+            let error = begun(&directory.path().join("a")).err().unwrap();
+            let error = format!("{error:#}");
+            assert!(
+                error.contains(name) && error.contains("move it away"),
+                "{error}"
+            );
+            assert!(pipe.exists());
+        }
+    }
+}
+
+#[test]
 fn more_than_the_disk_holds_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let part = begun(&directory.path().join("a")).unwrap().unwrap();
