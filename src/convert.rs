@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::data::typed::AROUND_DATA;
 use crate::data::{Example, Formats, dataset};
 use crate::evaluate;
-use crate::files;
+use crate::files::{self, Lock, Taken};
 use crate::model::{Generation, Rwkv, State, with_way_out};
 use crate::ops::linear::ProductType;
 use crate::setting::{DATA_PATH, FOLD, MODEL, RESPONSE_END, Setting, TO, TUNE};
@@ -129,6 +129,9 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         ));
     }
     let is_computed = options.fold || options.mix.is_some() || options.scale != 1.0;
+    // A run may have begun meanwhile.
+    let _lock = lock(options, &target)?;
+    check_free(options, &target)?;
     let element = if is_computed {
         Element::F32
     } else {
@@ -180,12 +183,33 @@ fn check_output(options: &Options) -> Result<PathBuf> {
             "{output} is also an input; give another name"
         );
     }
-    ensure!(
-        fs::symlink_metadata(&target).is_err(),
-        "{output} is there already; move it away or give another name"
-    );
+    check_free(options, &target)?;
     files::check_writable(&target).with_context(|| format!("cannot write {output}"))?;
+    // Given back: whoever breaks the work off leaves no lock.
+    lock(options, &target)?;
     Ok(target)
+}
+
+fn check_free(options: &Options, target: &Path) -> Result<()> {
+    ensure!(
+        fs::symlink_metadata(target).is_err(),
+        "{} is there already; move it away or give another name",
+        options.output.display()
+    );
+    Ok(())
+}
+
+/// Takes the right to write the output, which a run has that saves its state there.
+fn lock(options: &Options, target: &Path) -> Result<Option<Lock>> {
+    let output = options.output.display();
+    match Lock::take(target).with_context(|| format!("cannot write {output}"))? {
+        Taken::Held(lock) => Ok(Some(lock)),
+        Taken::Unsupported => Ok(None),
+        Taken::ByAnother(process) => bail!(
+            "{output} is being written by a run{}; wait for it to end, or give another name",
+            Taken::shown(process)
+        ),
+    }
 }
 
 fn open(

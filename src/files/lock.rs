@@ -29,6 +29,13 @@ pub enum Taken {
     Unsupported,
 }
 
+impl Taken {
+    /// The number of a process, as it follows what has a lock.
+    pub fn shown(process: Option<u32>) -> String {
+        process.map_or_else(String::new, |id| format!(", process {id}"))
+    }
+}
+
 impl Lock {
     /// Asks for the lock on writing `path`, or what it links to. Errors when the directory cannot
     /// be written.

@@ -85,28 +85,36 @@ impl Outputs {
     }
 
     /// Takes the right to write these files for as long as the lock lives, and removes what runs
-    /// that were killed left of writing them. Errors when another run has it.
-    pub fn lock(&self) -> Result<Option<Lock>> {
+    /// that were killed left of writing them. Errors when another run has it: for the state, or for
+    /// the curve, which states of several endings share.
+    pub fn lock(&self) -> Result<Vec<Lock>> {
         let save = self.state.named();
-        let lock = Lock::take(save)
-            .with_context(|| format!("cannot write {SAVE_FILENAME} {}", save.display()))?;
-        let lock = match lock {
-            Taken::Held(lock) => Some(lock),
-            Taken::Unsupported => None,
-            Taken::ByAnother(process) => {
-                let process = process.map_or_else(String::new, |id| format!(", process {id}"));
-                bail!(
-                    "{SAVE_FILENAME} {} is being written by another run{process}; wait for it to \
+        let mut locks = Vec::new();
+        for (place, what) in [
+            (save, String::new()),
+            (
+                self.curve.named(),
+                format!(", or the loss curve {}", self.curve.named().display()),
+            ),
+        ] {
+            let taken = Lock::take(place)
+                .with_context(|| format!("cannot write {SAVE_FILENAME} {}", save.display()))?;
+            match taken {
+                Taken::Held(lock) => locks.push(lock),
+                Taken::Unsupported => {}
+                Taken::ByAnother(process) => bail!(
+                    "{SAVE_FILENAME} {}{what} is being written by another run{}; wait for it to \
                      end, or give another name",
-                    save.display()
-                )
+                    save.display(),
+                    Taken::shown(process)
+                ),
             }
-        };
-        let killed = lock.as_ref().and_then(|lock| lock.killed);
+        }
+        let killed = locks.iter().find_map(|lock| lock.killed);
         for written in [&self.state, &self.curve, &self.checkpoint, &self.old_state] {
             files::sweep(written.named(), killed);
         }
-        Ok(lock)
+        Ok(locks)
     }
 
     /// Errors when what lies where the state of an earlier run is kept is none.

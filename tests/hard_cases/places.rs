@@ -5,12 +5,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use state_tune::tensors::pth;
 
-use crate::common::{self, Dir, tiny};
+use crate::common::{self, Dir, golden, tiny};
 
 const SHORT: &str = "--max_epochs=0.01";
 /// All that a run writes to `out`.
@@ -128,7 +128,27 @@ fn a_second_run_of_the_same_name_is_told_so() {
     for name in ["--save_filename=state.pth", "--save_filename=other.pth"] {
         dir.refuses(&[name, SHORT], 1, &["another run", &process]);
     }
+    // Both would draw their curve as state.loss.svg.
+    let shares = ["--save_filename=state.st", SHORT];
+    dir.refuses(&shares, 1, &["the loss curve state.loss.svg", &process]);
+    let tuned = golden("tiny_state.pth").display().to_string();
+    let convert = ["convert", &tuned, "state.pth", "--to=state"];
+    let run_of = |flags: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_state-tune"))
+            .current_dir(dir.path(""))
+            .args(flags)
+            .output()
+            .unwrap();
+        String::from_utf8(run.stderr).unwrap()
+    };
+    let error = run_of(&convert);
+    assert!(
+        error.contains("by a run") && error.contains(&process),
+        "{error}"
+    );
+    assert!(!dir.path("state.pth").exists());
     // Another name is another run's.
+    assert_eq!(run_of(&["convert", &tuned, "fourth.pth", "--to=state"]), "");
     dir.succeeds(&["--save_filename=third.pth", SHORT]);
     common::signal(&run, "TERM");
     assert_eq!(run.wait().unwrap().code(), Some(143));
