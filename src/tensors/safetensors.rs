@@ -108,6 +108,11 @@ pub fn note(file: &[u8], name: &str) -> Option<String> {
     metadata.metadata().as_ref()?.get(name).cloned()
 }
 
+/// Whether a file has a checksum, which [`read`] then compares.
+pub fn has_checksum(file: &[u8]) -> bool {
+    note(file, CHECKSUM).is_some()
+}
+
 /// Writes tensors by name, and a text under a name of its own. The file appears whole or not at
 /// all.
 pub fn write(

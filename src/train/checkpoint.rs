@@ -96,6 +96,7 @@ fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) ->
         ranks: run.ranks,
         best: run.best.as_ref().map(|best| (best.step, best.loss)),
         history: run.history.clone(),
+        is_of_first_version: false,
     };
     let record = serde_json::to_vec(&record)?;
     let record = Stored {
@@ -157,6 +158,11 @@ impl Checkpoint {
                 .remove("run")
                 .context("it is no checkpoint of a run")?;
             let record = RunRecord::read(&run.bytes)?;
+            ensure!(
+                record.is_of_first_version || safetensors::has_checksum(&Bytes::map(path)?),
+                "it has no checksum, so that damage would not show; use the file that the run \
+                 wrote, or leave out {RESUME}"
+            );
             let mut tensors = BTreeMap::new();
             for (name, stored) in stored {
                 ensure!(
@@ -242,11 +248,14 @@ impl Checkpoint {
         );
         run.learner.restore(&tensors, record.steps)?;
         let own = run.learner.tensors();
+        let is_aside = |part: &str, name: &str| {
+            let group = name.strip_prefix(part);
+            group.is_some_and(|name| Group::ALL.iter().any(|group| group.name() == name))
+        };
         let is_known = |name: &str| {
             own.iter().any(|(own, _)| own == name)
-                || ["best.", "start."]
-                    .iter()
-                    .any(|part| name.starts_with(part))
+                || record.best.is_some() && is_aside("best.", name)
+                || is_aside("start.", name)
         };
         if let Some(name) = tensors.keys().find(|name| !is_known(name)) {
             bail!(
@@ -254,7 +263,7 @@ impl Checkpoint {
                 shown(name)
             );
         }
-        if tensors.contains_key("start.wkv") {
+        if tensors.keys().any(|name| is_aside("start.", name)) {
             let start = &run.start;
             run.start =
                 start.try_map(|group, like| named(&tensors, &format!("start.{group}"), like))?;

@@ -18,6 +18,9 @@ use crate::tensors::shown;
 /// This program, as a checkpoint names it.
 pub const PROGRAM: &str = concat!("state-tune ", env!("CARGO_PKG_VERSION"));
 
+/// What the first version called the run's identity.
+const IDENTITY_OF_FIRST: &str = "subject";
+
 /// What a run learns, and from what: a checkpoint can be resumed only by a run that has the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Identity {
@@ -47,6 +50,9 @@ pub struct RunRecord {
     /// Step and held-out loss of the best state.
     pub best: Option<(usize, f64)>,
     pub history: History,
+    /// Whether it was read from a checkpoint of the first version, which had no checksum.
+    #[serde(skip)]
+    pub is_of_first_version: bool,
 }
 
 fn one() -> usize {
@@ -87,8 +93,8 @@ impl RunRecord {
     /// Reads a record. Errors when it holds something that this version would leave out.
     pub fn read(json: &[u8]) -> Result<Self> {
         let damaged = "its record of the run is damaged";
-        let record: Self = serde_json::from_slice(json).context(damaged)?;
-        let found = serde_json::from_slice(json).context(damaged)?;
+        let mut record: Self = serde_json::from_slice(json).context(damaged)?;
+        let found: Value = serde_json::from_slice(json).context(damaged)?;
         if let Some(name) = unknown(&found, &serde_json::to_value(&record)?) {
             bail!(
                 "its record holds {}, which this version does not know; use the version that \
@@ -96,6 +102,7 @@ impl RunRecord {
                 shown(&name)
             );
         }
+        record.is_of_first_version = found.get(IDENTITY_OF_FIRST).is_some();
         Ok(record)
     }
 }
@@ -105,7 +112,7 @@ fn unknown(found: &Value, known: &Value) -> Option<String> {
     match (found, known) {
         (Value::Object(found), Value::Object(known)) => found.iter().find_map(|(name, value)| {
             // The first version called two of them so, and had more in one.
-            let is_of_first = matches!(name.as_str(), "subject" | "flags");
+            let is_of_first = [IDENTITY_OF_FIRST, "flags"].contains(&name.as_str());
             match known.get(name) {
                 _ if is_of_first => None,
                 Some(known) => unknown(value, known),

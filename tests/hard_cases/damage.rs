@@ -113,7 +113,7 @@ fn a_checkpoint_of_a_later_version_is_refused() {
         "state-tune 0.99.0-beta",
         "another program",
     ] {
-        safetensors::write(&path, &own, (TAG, version)).unwrap();
+        safetensors::write_with_checksum(&path, &own, (TAG, version)).unwrap();
         dir.refuses(&resume, 1, &["state.pth.ckpt", version, "--resume"]);
     }
     let program = concat!("state-tune ", env!("CARGO_PKG_VERSION"));
@@ -132,14 +132,25 @@ fn a_checkpoint_of_a_later_version_is_refused() {
         let mut changed = own.clone();
         let run = changed.get_mut("run").unwrap();
         (run.shape, run.bytes) = (vec![bytes.len()], bytes.into());
-        safetensors::write(&path, &changed, (TAG, program)).unwrap();
+        safetensors::write_with_checksum(&path, &changed, (TAG, program)).unwrap();
         dir.refuses(&resume, 1, &["state.pth.ckpt", "learnt_later"]);
     }
-    let mut more = own.clone();
-    more.insert("learnt_later".to_string(), own["run"].clone());
-    safetensors::write(&path, &more, (TAG, program)).unwrap();
-    dir.refuses(&resume, 1, &["state.pth.ckpt", "learnt_later"]);
+    for (name, like) in [
+        ("learnt_later", "run"),
+        ("learnt_later", "wkv"),
+        ("start.quantum", "wkv"),
+        ("start.wkv.first_moment", "wkv"),
+        // This run has no best state.
+        ("best.wkv", "wkv"),
+    ] {
+        let mut more = own.clone();
+        more.insert(name.to_string(), own[like].clone());
+        safetensors::write_with_checksum(&path, &more, (TAG, program)).unwrap();
+        dir.refuses(&resume, 1, &["state.pth.ckpt", name]);
+    }
     safetensors::write(&path, &own, (TAG, program)).unwrap();
+    dir.refuses(&resume, 1, &["state.pth.ckpt", "no checksum"]);
+    safetensors::write_with_checksum(&path, &own, (TAG, program)).unwrap();
     dir.succeeds(&resume);
 }
 
