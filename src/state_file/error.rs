@@ -19,6 +19,14 @@ pub enum Error {
         /// What is wrong with it, fit for a message.
         reason: String,
     },
+    /// A later version of this program wrote it, which may mean something else by what it holds.
+    #[error("{program} wrote it, and this is {this}; use that version, or tune the state again")]
+    LaterVersion {
+        /// The program and its version, fit for a message.
+        program: String,
+        /// This program and its version.
+        this: &'static str,
+    },
     /// No format recognises what the file holds.
     #[error(
         "it is not a state: expected [softprompt, (time_shifts, time_mix)] or another format that \

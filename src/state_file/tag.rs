@@ -20,6 +20,9 @@ use crate::tokenizer::Text;
 /// The name of the tag in a file.
 pub const NAME: &str = "state-tune.json";
 
+/// This program, as a tag names it.
+const PROGRAM: &str = concat!("state-tune ", env!("CARGO_PKG_VERSION"));
+
 /// The tag of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)] // a later version means something by them
@@ -165,7 +168,7 @@ impl Tag {
     /// The tag of a state that is written now.
     pub fn new(format: Format, Origin { model, texts }: Origin) -> Self {
         Self {
-            program: concat!("state-tune ", env!("CARGO_PKG_VERSION")).to_string(),
+            program: PROGRAM.to_string(),
             format: format.to_string(),
             model: model.map(str::to_string),
             texts: texts.cloned(),
@@ -183,6 +186,15 @@ impl Tag {
         let broken = |reason: String| Error::Tag {
             reason: shown(&reason),
         };
+        // What else a later version writes may not be understood.
+        if let Ok(Program { program }) = serde_json::from_slice(text)
+            && is_later(&program)
+        {
+            return Err(Error::LaterVersion {
+                program: shown(&program),
+                this: PROGRAM,
+            });
+        }
         let tag: Self = serde_json::from_slice(text).map_err(|error| broken(error.to_string()))?;
         if Format::named(&tag.format).is_none() {
             return Err(broken(format!("it names the format {}", tag.format)));
@@ -194,4 +206,21 @@ impl Tag {
             _ => Ok(tag),
         }
     }
+}
+
+/// Of a tag, the program that wrote it.
+#[derive(Deserialize)]
+struct Program {
+    program: String,
+}
+
+/// Whether a program is a later version of this one that may mean something else by what it writes:
+/// one of these two numbers is higher.
+fn is_later(program: &str) -> bool {
+    let numbers = |program: &str| -> Option<[u64; 2]> {
+        let version = program.strip_prefix("state-tune ")?;
+        let mut numbers = version.split(['.', '-', '+']).map(str::parse);
+        Some([numbers.next()?.ok()?, numbers.next()?.ok()?])
+    };
+    numbers(program) > numbers(PROGRAM)
 }

@@ -82,6 +82,23 @@ fn the_texts_that_a_state_was_tuned_with_are_part_of_its_tag() {
             "{error}"
         );
     }
+    for (program, is_later) in [
+        ("state-tune 99.0.0", true),
+        ("state-tune 0.99.0-beta", true),
+        ("state-tune 0.1.99", false),
+        ("state-tune 0.0.9", false),
+        ("another program 99.0.0", false),
+        ("state-tune", false),
+    ] {
+        let text = old.replace("state-tune 0.1.0", program);
+        let text = text.replace("}", if is_later { ",\"more\":1}" } else { "}" });
+        match Tag::parse(text.as_bytes()) {
+            Err(Error::LaterVersion { program: named, .. }) => {
+                assert!(is_later && named == program, "{program}");
+            }
+            tag => assert!(!is_later && tag.is_ok(), "{program}"),
+        }
+    }
 }
 
 #[test]
