@@ -87,7 +87,8 @@ pub fn run(loaded: &Loaded, key: &str, options: &Options, console: &Console) -> 
         let turn = between;
         // Turns are separated as in training: by the text that ends answers, or by a blank line if
         // there is none. An answer that ended with that text has read it already.
-        between = match (show(&mut talk, &turn, settings, console)?, &settings.stop) {
+        let end = show(&loaded.model, &mut talk, &turn, settings, console)?;
+        between = match (end, &settings.stop) {
             (FinishReason::Stop, _) => Vec::new(),
             (_, Some(stop)) => stop.encode(tokenizer),
             (_, None) => tokenizer.encode("\n\n"),

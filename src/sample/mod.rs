@@ -250,6 +250,7 @@ fn show_both(
         console.line(&format!("note   {PROMPT} ends in a blank; {BLANK_ADVICE}"));
     }
     let prompt = prompt.encode(Tokenizer::world());
+    loaded.model.check_files()?;
     // What was said so far is kept, and what ended it is told.
     let signals =
         Listener::new(|_| {}, Later::Ends(Box::new(|| {}))).context("cannot listen for signals")?;
@@ -266,6 +267,7 @@ fn show_both(
                 None => Ok(()),
             }
         })?;
+        loaded.model.check_files()?;
         console.line(&format!("\n[{}]", meaning(end, settings)));
         if end == FinishReason::Interrupted {
             return Ok(signals.caught());
@@ -297,15 +299,19 @@ fn meaning(end: FinishReason, settings: &Settings) -> String {
     }
 }
 
-/// Shows an answer as it comes, and says so if it was cut short.
+/// Shows an answer as it comes, and says so if it was cut short. Errors when the model has changed
+/// by then, or had before.
 fn show(
+    model: &Rwkv,
     talk: &mut Talk,
     prompt: &[u32],
     settings: &Settings,
     console: &Console,
 ) -> Result<FinishReason> {
+    model.check_files()?;
     let reason = talk.answer(prompt, |piece| console.stream(piece))?;
     console.line("");
+    model.check_files()?;
     if reason == FinishReason::Limit {
         console.line(&format!("[{}]", meaning(reason, settings)));
     }

@@ -130,8 +130,10 @@ fn answered(loaded: &Loaded, prompt: &Prompt, settings: &Settings) -> Result<Str
         generate::answer(&loaded.model, &tokens, state, settings)
             .with_context(|| format!("line {line}"))
     };
+    loaded.model.check_files()?;
     let (base, base_end) = answer(&loaded.base)?;
     let (tuned, tuned_end) = answer(&loaded.tuned)?;
+    loaded.model.check_files()?;
     let answered = Answered {
         line: *line,
         prompt: texts.iter().map(Text::to_string).collect(),

@@ -121,3 +121,43 @@ fn an_answer_from_a_model_that_is_cut_short_ends_in_one_line() {
         "error: another program has cut this file short while it was read: m.pth\n"
     );
 }
+
+/// What is answered from other numbers than the model's is worth nothing.
+#[test]
+fn a_talk_or_a_file_of_prompts_ends_with_a_model_that_is_written_to() {
+    use std::io::{BufRead, BufReader, Write};
+
+    for mode in ["--interactive", "--prompts=prompts.jsonl"] {
+        let dir = Dir::new();
+        dir.succeeds(&["--max_epochs=0.01"]);
+        dir.write("prompts.jsonl", "\"user: a\"\n".repeat(10_000));
+        model(&dir);
+        let mut command = dir.command(&["--model_location=m.pth", "--max_tokens=2", mode]);
+        let mut run = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut typed = run.stdin.take().unwrap();
+        typed.write_all(b"a\n").unwrap();
+        let mut out = BufReader::new(run.stdout.take().unwrap());
+        out.read_line(&mut String::new()).unwrap();
+        // In place: it is never shorter.
+        let whole = fs::read(dir.path("m.pth")).unwrap();
+        let mut file = fs::File::options();
+        let mut file = file.write(true).open(dir.path("m.pth")).unwrap();
+        file.write_all(&whole).unwrap();
+        // It may have ended.
+        let _ = typed.write_all(b"b\nc\n");
+        drop(typed);
+        std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+        let run = run.wait_with_output().unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{mode}: {error}");
+        assert!(
+            error.lines().count() == 1 && error.contains("m.pth was written to by another program"),
+            "{mode}: {error}"
+        );
+    }
+}
