@@ -1,7 +1,9 @@
 //! Parses, runs, prints what went wrong once, and sets the exit code: 0 done, 1 failed, 2 wrong
-//! usage, 128 and its number when a signal ended a run whose state is saved, or an answer.
+//! usage, 128 and its number when a signal ended a run whose state is saved, or an answer. What the
+//! program did not foresee, a panic or a lack of memory, is told in one line as well, and is 1.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -9,17 +11,19 @@ use state_tune::cli::{self, Command};
 use state_tune::console::Console;
 use state_tune::distributed::{self, Failure, Ranks, Role};
 use state_tune::ops::cpu::Processor;
-use state_tune::system::signals;
+use state_tune::system::{allocator::Telling, signals};
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, quickstart, sample};
 
 /// `ops::cpu::buffers` says why.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Telling<mimalloc::MiMalloc> = Telling(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     cli::write_settings_as_flags();
     let console = Console::standard();
+    let of_panics = console.clone();
+    panic::set_hook(Box::new(move |info| of_panics.error(&panic_line(info))));
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
@@ -38,9 +42,30 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = end(run(command, &ranks, &console), &ranks, &console);
+    let ran = panic::catch_unwind(AssertUnwindSafe(|| run(command, &ranks, &console)));
+    let code = match ran {
+        Ok(ended) => end(ended, &ranks, &console),
+        // It is told by then.
+        Err(_) => {
+            if ranks.count() > 1 {
+                ranks.abort(1);
+            }
+            ExitCode::FAILURE
+        }
+    };
     ranks.finish();
     code
+}
+
+/// What a panic said, and where.
+fn panic_line(info: &PanicHookInfo) -> String {
+    let what = info.payload_as_str().unwrap_or("it does not say why");
+    let place = info
+        .location()
+        .map_or_else(String::new, |place| format!(" at {place}"));
+    format!(
+        "error: a fault of the program{place}: {what}; please report it with what you asked for"
+    )
 }
 
 /// Tells how it ended, as an exit code and where it went wrong in a line.

@@ -9,8 +9,11 @@
 //! a pipe or a file gets their bytes.
 //!
 //! Progress goes to the terminal as a bar and elsewhere as plain lines. Nothing shown is worth a
-//! lost run: when nobody reads standard output any more, training goes on and the state is saved.
+//! lost run: when nobody reads standard output any more, training goes on and the state is saved, and
+//! a reader that is slow or halted does not hold up a stop ([`hurry`]).
 
+mod aside;
+mod bar;
 mod harmless;
 mod progress;
 mod transfer;
@@ -21,8 +24,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::ProgressBar;
 
+use self::aside::Stream;
 use self::harmless::harmless_lines;
 
+pub use aside::{hurry, wait_a_moment, write_aside};
 pub use harmless::harmless;
 pub use indicatif::DecimalBytes;
 pub use progress::Progress;
@@ -105,8 +110,8 @@ impl Console {
     pub fn line(&self, line: &str) {
         let line = &self.with_label(line);
         let written = match &self.destination {
-            Destination::Output => writeln!(io::stdout(), "{}", shown(line, &io::stdout())),
-            Destination::BesideOutput => writeln!(io::stderr(), "{}", shown(line, &io::stderr())),
+            Destination::Output => write_line(Stream::Output, &shown(line, &io::stdout())),
+            Destination::BesideOutput => write_line(Stream::Error, &shown(line, &io::stderr())),
             Destination::AboveBar(bar) => {
                 bar.println(harmless_lines(line));
                 Ok(())
@@ -132,13 +137,13 @@ impl Console {
     /// Shows a piece of an answer as it comes, without a line's end. Errors when nobody reads any
     /// more.
     pub fn stream(&self, text: &str) -> io::Result<()> {
-        let write = |writer: &mut dyn Write, text: &str| {
-            writer.write_all(text.as_bytes())?;
-            writer.flush()
-        };
         match &self.destination {
-            Destination::Writer(writer) => write(&mut *locked(writer), text),
-            _ => write(&mut io::stdout(), &shown(text, &io::stdout())),
+            Destination::Writer(writer) => {
+                let mut writer = locked(writer);
+                writer.write_all(text.as_bytes())?;
+                writer.flush()
+            }
+            _ => aside::write(Stream::Output, &shown(text, &io::stdout())),
         }
     }
 
@@ -158,7 +163,7 @@ impl Console {
         let line = harmless(&self.with_label(line));
         let _ = match &self.destination {
             Destination::Writer(writer) => writeln!(locked(writer), "{line}"),
-            _ => writeln!(io::stderr(), "{line}"),
+            _ => write_line(Stream::Error, &line),
         };
     }
 
@@ -177,6 +182,10 @@ impl Console {
         );
         is_standard && io::stdout().is_terminal() && io::stderr().is_terminal()
     }
+}
+
+fn write_line(stream: Stream, line: &str) -> io::Result<()> {
+    aside::write(stream, &format!("{line}\n"))
 }
 
 /// A text as it is shown there.

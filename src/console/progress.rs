@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Console, Destination};
+use super::{Console, Destination, bar};
 
 /// The least time between two plain lines, except for the first and the last.
 const LINE_EVERY: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ impl Progress {
     /// standard error are a terminal.
     pub fn new(console: &Console, steps: usize, done: usize) -> Self {
         let view = if console.has_bars() {
-            let bar = ProgressBar::new(steps as u64);
+            let bar = bar::new(Some(steps as u64));
             // A template that indicatif refuses would leave its default style, which is still a
             // bar.
             if let Ok(style) = ProgressStyle::with_template("{bar:24.cyan} {pos}/{len}  {msg}") {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 
-use super::{Console, duration, harmless};
+use super::{Console, bar, duration, harmless};
 
 /// The least time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -27,7 +27,7 @@ impl Transfer {
     /// A transfer of the file called `name`, of whose `total` bytes `have` are here already.
     pub fn new(console: &Console, name: &str, total: Option<u64>, have: u64) -> Self {
         let bar = console.has_bars().then(|| {
-            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+            let bar = bar::new(total);
             let template = if total.is_some() {
                 "{msg}  {bar:24.cyan} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
             } else {

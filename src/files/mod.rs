@@ -17,4 +17,4 @@ pub use self::mapping::{Fate, Mapping};
 pub use self::paths::{directory_of, followed, is_same, leads_to, resolved};
 pub use self::replace::{check_writable, publish, replace, sweep};
 pub use self::room::check_room;
-pub use self::target::Target;
+pub use self::target::{Found, Target};

@@ -1,5 +1,6 @@
 //! What a run writes down for people and other programs, beside its state and its checkpoint.
 
+use std::io;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -99,11 +100,19 @@ impl Records {
             self.failed = self.failed.take().or(written.err());
         }
         if let Some(error) = &self.failed {
-            self.console.line(&format!(
-                "note   {error:#}; the run goes on without its records"
-            ));
+            let result = match is_by_limit(error) {
+                true => "the limit on the size of files (`ulimit -f`) is reached; raise it",
+                false => "the run goes on without its records",
+            };
+            self.console.line(&format!("note   {error:#}; {result}"));
         }
     }
+}
+
+/// Whether a file could not grow further. The signal that comes with it may stop the run.
+fn is_by_limit(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|cause: &io::Error| cause.kind() == io::ErrorKind::FileTooLarge)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::console::Console;
+use crate::console::{self, Console};
 use crate::data::Formats;
 use crate::data::template::Template;
 use crate::data::typed::{self, AROUND_DATA};
@@ -252,8 +252,9 @@ fn show_both(
     let prompt = prompt.encode(Tokenizer::world());
     loaded.model.check_files()?;
     // What was said so far is kept, and what ended it is told.
-    let signals =
-        Listener::new(|_| {}, Later::Ends(Box::new(|| {}))).context("cannot listen for signals")?;
+    let signals = console::write_aside()
+        .and_then(|()| Listener::new(|_| console::hurry(), Later::Ends(Box::new(|| {}))))
+        .context("cannot listen for signals")?;
     for (heading, state) in [
         ("== base model ==", &loaded.base),
         ("\n== tuned state ==", &loaded.tuned),

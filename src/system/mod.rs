@@ -1,12 +1,17 @@
 //! What the system tells: this machine's processor, how much memory there is and was needed, which
-//! signals are ignored, and which come ([`signals`]); and panics of libraries ([`quiet`]).
+//! signals are ignored, and which come ([`signals`]); panics of libraries ([`quiet`]), and memory that
+//! cannot be had ([`allocator`]).
 
+pub mod allocator;
+mod ignored;
 pub mod quiet;
 pub mod signals;
 
 use std::fs;
 
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
+
+pub use ignored::ignores;
 
 /// The processor's name, where the system tells it.
 pub fn processor() -> Option<String> {
@@ -72,19 +77,6 @@ pub fn peak() -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
-}
-
-/// Whether this process was started with a signal ignored, as `nohup` does. `false` where the
-/// system does not tell.
-pub fn ignores(signal: i32) -> bool {
-    let mask = || -> Option<u64> {
-        let status = fs::read_to_string("/proc/self/status").ok()?;
-        let mask = status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigIgn:"))?;
-        u64::from_str_radix(mask.trim(), 16).ok()
-    };
-    mask().is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Signals that ask the program to stop: Ctrl-C, SIGTERM, a terminal that goes away, SIGUSR1 (which
-//! launchers send before they stop a job), and limits on processor time and on the size of files.
+//! Signals that ask the program to stop: Ctrl-C, Ctrl-\, SIGTERM, a terminal that goes away, SIGUSR1
+//! and SIGUSR2 (which launchers send before they stop a job), a power supply that fails, and limits
+//! on processor time and on the size of files.
 //!
 //! One stop often comes as several signals: GNU `timeout` signals its child and then its group, a
 //! closed terminal is told by the shell and by the kernel, systemd may send SIGTERM and SIGHUP. So
@@ -18,7 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGXFSZ};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 use signal_hook::{flag, iterator, low_level};
 
 use super::ignores;
@@ -28,7 +30,14 @@ const TOGETHER: Duration = Duration::from_secs(1);
 
 /// Signals that someone sends, and may send again out of impatience. The others come from the
 /// system: SIGXCPU each second once the time is over.
-const SENT: [i32; 4] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1];
+const SENT: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT];
+
+/// The signal of a power supply that fails, where there is one.
+#[cfg(target_os = "linux")]
+pub const POWER: Option<i32> = Some(libc::SIGPWR);
+/// The signal of a power supply that fails, where there is one.
+#[cfg(not(target_os = "linux"))]
+pub const POWER: Option<i32> = None;
 
 /// What the whole process shares, since signals come to the process.
 struct Process {
@@ -45,6 +54,8 @@ struct Heard {
     signal: AtomicI32,
     /// When it came.
     since: OnceLock<Instant>,
+    /// Whether its listener is gone: what comes still belongs to the first signal.
+    is_over: AtomicBool,
     notice: Box<dyn Fn(i32) + Send + Sync>,
     later: Later,
 }
@@ -85,17 +96,21 @@ impl Process {
         });
         let caught: Vec<i32> = SENT
             .into_iter()
+            .chain(POWER)
             .chain([SIGXCPU, SIGXFSZ])
             .filter(|&signal| !ignores(signal))
             .collect();
+        if caught.contains(&SIGXCPU) {
+            keep_time_to_save();
+        }
         // These handlers run before those of the iterator, which are registered later.
         for &signal in &caught {
             let is_usual = Arc::clone(&process.is_usual);
             match signal {
                 // Whoever writes past the limit on the size of files gets an error.
                 SIGXFSZ => {}
-                // The usual effect would be none.
-                _ if process::id() == 1 => {
+                // The usual effect would be none, or is not known.
+                _ if process::id() == 1 || low_level::signal_name(signal).is_none() => {
                     flag::register_conditional_shutdown(signal, 128 + signal, is_usual)?;
                 }
                 _ => {
@@ -156,10 +171,12 @@ impl Listener {
         let heard = Arc::new(Heard {
             signal: AtomicI32::new(0),
             since: OnceLock::new(),
+            is_over: AtomicBool::new(false),
             notice: Box::new(notice),
             later,
         });
         let mut listeners = locked(&process.listeners);
+        listeners.retain(|other| !other.is_over.load(Ordering::SeqCst));
         listeners.push(Arc::clone(&heard));
         process.is_usual.store(false, Ordering::SeqCst);
         drop(listeners);
@@ -178,6 +195,12 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut listeners = locked(&self.process.listeners);
+        // The rest of a request that was heard must not end the program otherwise than it ends by
+        // then, so only the next listener takes its place.
+        if self.caught().is_some() {
+            self.heard.is_over.store(true, Ordering::SeqCst);
+            return;
+        }
         listeners.retain(|other| !Arc::ptr_eq(other, &self.heard));
         if listeners.is_empty() {
             self.process.is_usual.store(true, Ordering::SeqCst);
@@ -185,7 +208,70 @@ impl Drop for Listener {
     }
 }
 
+/// Where the limit on processor time is final, as `ulimit -t` has it, the system ends the program at
+/// it without a signal that could be caught. A lower limit of our own sends SIGXCPU before.
+fn keep_time_to_save() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Cpu);
+    if let Some(limit) = maximum
+        && let Some(earlier) = earlier(limit)
+        && current.is_none_or(|current| current > earlier)
+    {
+        // Where it cannot be had, the limit ends the program as before.
+        let _ = setrlimit(
+            Resource::Cpu,
+            Rlimit {
+                current: Some(earlier),
+                maximum,
+            },
+        );
+    }
+}
+
+/// When to stop, in seconds of processor time, so that a step can end and its state be saved: a tenth
+/// before the limit, but not more than two seconds of each core and at least one. `None` where the
+/// limit is too near.
+fn earlier(limit: u64) -> Option<u64> {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let margin = (limit / 10).min(2 * cores).max(1);
+    limit.checked_sub(margin).filter(|&earlier| earlier > 0)
+}
+
 /// Nothing here panics while it holds a lock.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_time_before_a_final_limit_is_left_to_save() {
+        assert_eq!(
+            [1, 2, 3, 12].map(earlier),
+            [None, Some(1), Some(2), Some(11)]
+        );
+        let day = earlier(86_400).unwrap();
+        assert!((80_000..86_399).contains(&day), "{day}");
+    }
+
+    #[test]
+    fn what_belongs_to_a_request_is_heard_until_the_next_listener() {
+        let listen = || Listener::new(|_| {}, Later::Ignored).unwrap();
+        let process = Process::get().unwrap();
+        let count = || locked(&process.listeners).len();
+        drop(listen());
+        assert!(count() == 0 && process.is_usual.load(Ordering::SeqCst));
+        let first = listen();
+        process.tell(SIGHUP);
+        assert_eq!(first.caught(), Some(SIGHUP));
+        drop(first);
+        assert!(count() == 1 && !process.is_usual.load(Ordering::SeqCst));
+        // Nothing comes of it.
+        process.tell(SIGTERM);
+        let next = listen();
+        assert_eq!((count(), next.caught()), (1, None));
+        drop(next);
+        assert!(count() == 0 && process.is_usual.load(Ordering::SeqCst));
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use signal_hook::consts::SIGXFSZ;
 
 use super::checkpoint::Checkpoints;
 use super::context::RunContext;
@@ -32,8 +33,8 @@ pub struct Ended<'a> {
 
 /// The files that were to be written.
 struct Files {
-    /// Where the state goes.
-    state: PathBuf,
+    /// Where the state is, once it is written.
+    state: Option<PathBuf>,
     /// What and where: `("state", "state.pth")`.
     written: Vec<(&'static str, String)>,
     failures: Vec<Error>,
@@ -49,6 +50,11 @@ impl Files {
                 self.failures.push(failure);
             }
         }
+    }
+
+    fn add_state(&mut self, path: PathBuf) {
+        self.written.push(("state", path.display().to_string()));
+        self.state = Some(path);
     }
 
     fn add_record(&mut self, record: &mut dyn Record, run: &Finished) {
@@ -80,7 +86,7 @@ impl<'a> Ended<'a> {
             console
                 .line("note   the report does not wait for all its answers, since a signal came");
         }
-        self.verdict(state.is_some(), &files.state, files.failures)
+        self.verdict(state.is_some(), files.state.as_deref(), files.failures)
     }
 
     /// `None` when nothing was learnt.
@@ -133,7 +139,7 @@ impl<'a> Ended<'a> {
             learnt: gather.as_ref().map(|gather| gather as _),
         };
         let mut files = Files {
-            state: self.outputs.state.path(),
+            state: None,
             written: Vec::new(),
             failures: Vec::new(),
         };
@@ -147,19 +153,31 @@ impl<'a> Ended<'a> {
                 model: Some(model.fingerprint()),
                 texts: Some(&texts),
             };
-            let kept = self.outputs.keep_old_state();
-            is_in_place = kept.is_ok();
-            if let Err(error) = kept {
-                let there = files.state.display().to_string();
-                files.state = self.outputs.beside_state();
-                files.failures.push(anyhow!(
-                    "{error:#}; so {there} is not replaced, and what was learnt is in {}",
-                    files.state.display()
-                ));
+            let write = |path: &Path| {
+                state_file::write_with_origin(path, state, element, Format::STATE, origin)
+            };
+            let there = self.outputs.state.path();
+            let way = self.outputs.make_way();
+            is_in_place = way.is_ok();
+            let placed = way.and_then(|()| {
+                write(&there).with_context(|| format!("cannot write the state {}", there.display()))
+            });
+            match placed {
+                Ok(()) => files.add_state(there),
+                Err(error) => {
+                    let mut others = self.outputs.other_places().into_iter();
+                    let other = others.find(|other| write(other).is_ok());
+                    files.failures.push(match &other {
+                        None => error,
+                        Some(other) => anyhow!(
+                            "{error:#}; so {} is not replaced, and what was learnt is in {}",
+                            there.display(),
+                            other.display()
+                        ),
+                    });
+                    other.into_iter().for_each(|other| files.add_state(other));
+                }
             }
-            let (format, path) = (Format::STATE, files.state.clone());
-            let result = state_file::write_with_origin(&path, state, element, format, origin);
-            files.add("state", &path, result.map_err(Error::from));
         }
         files.add_record(&mut Curve::new(&self.outputs.curve.path()), &run);
         // After the state, since it may say that the run is done.
@@ -174,24 +192,41 @@ impl<'a> Ended<'a> {
     }
 
     /// Why the run stopped, or all that went wrong, in one error.
-    fn verdict(self, is_saved: bool, state: &Path, mut failures: Vec<Error>) -> Result<Stop> {
-        let state = state.display();
+    fn verdict(
+        self,
+        is_learnt: bool,
+        state: Option<&Path>,
+        mut failures: Vec<Error>,
+    ) -> Result<Stop> {
         let stop = match self.result {
-            Ok(stop) if failures.is_empty() => match self.records.failure() {
-                None => return Ok(self.signals.caught().unwrap_or(stop)),
-                Some(error) => {
-                    bail!("{error:#}; the run went on without it, and {state} is written")
+            Ok(stop) if failures.is_empty() => {
+                let stop = self.signals.caught().unwrap_or(stop);
+                match self.records.failure() {
+                    None => return Ok(stop),
+                    // The limit that stopped a record stopped the run, and that was told.
+                    Some(_) if stop == Stop::Signal(SIGXFSZ) => return Ok(stop),
+                    Some(error) => Some(match state {
+                        Some(state) => anyhow!(
+                            "{error:#}; the run went on without it, and {} is written",
+                            state.display()
+                        ),
+                        None => error,
+                    }),
                 }
-            },
+            }
             Ok(_) => None,
-            Err(error) if is_saved => Some(anyhow!("{error:#}; the last good state is in {state}")),
-            Err(error) if self.run.before > 0.0 => Some(anyhow!(
-                "{error:#}; the checkpoint {} leads there by itself: start without {RESUME}",
-                self.outputs.checkpoint.path().display()
-            )),
-            Err(error) => Some(anyhow!(
-                "{error:#}; nothing was learnt before that, so no state was written"
-            )),
+            Err(error) => Some(match state {
+                Some(state) => anyhow!("{error:#}; the last good state is in {}", state.display()),
+                // Why it could not be written follows.
+                None if is_learnt => error,
+                None if self.run.before > 0.0 => anyhow!(
+                    "{error:#}; the checkpoint {} leads there by itself: start without {RESUME}",
+                    self.outputs.checkpoint.path().display()
+                ),
+                None => {
+                    anyhow!("{error:#}; nothing was learnt before that, so no state was written")
+                }
+            }),
         };
         failures.splice(0..0, stop);
         let failures: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();

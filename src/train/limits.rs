@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::setting::{EXIT_LOSS, MAX_EPOCHS, MAX_TIME, PATIENCE};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXCPU, SIGXFSZ};
+use crate::system::signals::POWER;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 
 /// Why a run ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +53,9 @@ impl fmt::Display for Stop {
             Self::Signal(SIGHUP) => write!(f, "hung up"),
             Self::Signal(SIGTERM) => write!(f, "asked to terminate"),
             Self::Signal(SIGUSR1) => write!(f, "asked to finish (SIGUSR1)"),
+            Self::Signal(SIGUSR2) => write!(f, "asked to finish (SIGUSR2)"),
+            Self::Signal(SIGQUIT) => write!(f, "asked to quit (SIGQUIT)"),
+            Self::Signal(signal) if Some(*signal) == POWER => write!(f, "the power fails (SIGPWR)"),
             Self::Signal(SIGXCPU) => write!(f, "the limit on processor time is reached (SIGXCPU)"),
             Self::Signal(SIGXFSZ) => {
                 write!(f, "the limit on the size of files is reached (SIGXFSZ)")

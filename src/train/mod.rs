@@ -138,8 +138,14 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
 
     let mut progress = Progress::new(console, limits.steps, run.learner.steps());
     let above = &progress.console();
-    let of_signals = Arc::clone(&lock);
-    let give_back = move || of_signals.iter().for_each(Lock::clean_up);
+    // Whoever answers signals lives longer than the run, which gives its lock back.
+    let of_signals = Arc::downgrade(&lock);
+    let give_back = move || {
+        let lock = of_signals.upgrade();
+        lock.iter()
+            .flat_map(|lock| lock.as_ref())
+            .for_each(Lock::clean_up);
+    };
     let signals = Signals::catch(ranks, above.clone(), give_back);
     let signals = signals.context("cannot listen for signals")?;
     let mut records = outputs::open_records(options, run.learner.steps(), above.clone())?;

@@ -1,6 +1,6 @@
 //! Whether a run's files can be written, found out before the run.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::{Init, Options, checkpoint};
 use crate::console::Console;
-use crate::files::{self, Lock, Taken, Target};
+use crate::files::{self, Found, Lock, Taken, Target};
 use crate::model::Rwkv;
 use crate::report::{Curve, Log, Page, Record, Records, TensorBoard};
 use crate::setting::{INIT, LOG_FILE, REPORT, RESUME, SAVE_FILENAME, TENSORBOARD};
@@ -26,6 +26,8 @@ pub struct Outputs {
     pub old_state: Target,
     /// Whether the state that is there is an earlier run's, and not kept yet.
     has_old_state: Cell<bool>,
+    /// What was in the state's place before the run.
+    found: RefCell<Option<Found>>,
 }
 
 impl Outputs {
@@ -37,6 +39,7 @@ impl Outputs {
             checkpoint: Target::new(&checkpoint::path_beside(save)),
             old_state: Target::new(&old(save)),
             has_old_state: Cell::new(false),
+            found: RefCell::default(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Outputs {
         let save = self.state.named();
         let what = || format!("cannot write {SAVE_FILENAME} {}", save.display());
         let replaces = fs::metadata(save).is_ok_and(|found| found.len() > 0);
+        self.found.replace(Found::at(save));
         if replaces {
             let advice = "the file there is not replaced; move it away or give another name";
             match state_file::open_for(model, save, Some(Format::STATE), OtherModel::Refuse) {
@@ -222,19 +226,25 @@ impl Outputs {
         Ok(())
     }
 
-    /// A name beside the state's that nothing has, for one that must not replace it.
-    pub fn beside_state(&self) -> PathBuf {
-        let named = |number: usize| {
-            let mut path = self.state.path().into_os_string();
-            path.push(match number {
-                1 => ".new".to_string(),
-                _ => format!(".new{number}"),
-            });
-            PathBuf::from(path)
-        };
-        let mut paths = (1..).map(named);
-        let free = paths.find(|path| fs::symlink_metadata(path).is_err());
-        free.unwrap_or_else(|| named(1))
+    /// Errors when the state must not be written in its place: what lies there came during the run,
+    /// or is an earlier run's state that cannot be kept.
+    pub fn make_way(&self) -> Result<()> {
+        let path = self.state.path();
+        let found = Found::at(&path);
+        ensure!(
+            found.is_none() || found == *self.found.borrow(),
+            "{} is not what it was when the run began",
+            path.display()
+        );
+        self.keep_old_state()
+    }
+
+    /// Where the state goes that must not, or cannot, be written in its place: beside it, or to the
+    /// directory for temporary files; by names that nothing has.
+    pub fn other_places(&self) -> [PathBuf; 2] {
+        let beside = self.state.path();
+        let name = beside.file_name().unwrap_or_default();
+        [free(&beside), free(&std::env::temp_dir().join(name))]
     }
 
     /// Moves the checkpoint of an earlier run aside, if there is one, and says so on `console`. A
@@ -312,6 +322,21 @@ pub fn open_records(options: &Options, done: usize, console: Console) -> Result<
         all.push(Box::new(board));
     }
     Ok(Records::new(all, console))
+}
+
+/// A name that nothing has, made of this one.
+fn free(path: &Path) -> PathBuf {
+    let named = |number: usize| {
+        let mut path = path.as_os_str().to_os_string();
+        path.push(match number {
+            1 => ".new".to_string(),
+            _ => format!(".new{number}"),
+        });
+        PathBuf::from(path)
+    };
+    let mut paths = (1..).map(named);
+    let free = paths.find(|path| fs::symlink_metadata(path).is_err());
+    free.unwrap_or_else(|| named(1))
 }
 
 /// Where an earlier file of this name is kept.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::limits::Stop;
-use crate::console::Console;
+use crate::console::{self, Console};
 use crate::distributed::Ranks;
 use crate::system::signals::{Later, Listener};
 
@@ -33,6 +33,7 @@ impl Signals {
         let is_saving = Arc::new(AtomicBool::new(false));
         let saves = Arc::clone(&is_saving);
         let notice = move |signal| {
+            console::hurry();
             let doing = match saves.load(Ordering::Relaxed) {
                 true => "saving",
                 false => "finishing this step, then saving",
@@ -47,6 +48,7 @@ impl Signals {
             true => Later::Ignored,
             false => Later::Ends(Box::new(at_once)),
         };
+        console::write_aside()?;
         let listener = Listener::new(notice, later)?;
         Ok(Self {
             listener,

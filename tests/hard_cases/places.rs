@@ -225,6 +225,39 @@ fn a_run_whose_directory_is_renamed_or_removed_keeps_its_files_together() {
     }
 }
 
+/// What came to the state's place during the run is not replaced, and costs no state.
+#[test]
+fn a_state_whose_place_is_taken_is_beside_it_and_that_is_told() {
+    for taken_by in ["a directory", "a file"] {
+        let dir = Dir::new();
+        let mut run = dir
+            .command(&["--log_file=log", "--max_epochs=100000"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        common::first_step(&mut run, &dir.path("log"));
+        match taken_by {
+            "a directory" => fs::create_dir(dir.path("state.pth")).unwrap(),
+            _ => dir.write("state.pth", "a thesis"),
+        }
+        common::signal(&run, "TERM");
+        let run = run.wait_with_output().unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{error}");
+        let told = "error: state.pth is not what it was when the run began; so state.pth is not \
+                    replaced, and what was learnt is in state.pth.new\n";
+        assert_eq!(error, told);
+        assert!(pth::read(&dir.path("state.pth.new")).is_ok());
+        if taken_by == "a file" {
+            assert_eq!(
+                fs::read_to_string(dir.path("state.pth")).unwrap(),
+                "a thesis"
+            );
+        }
+    }
+}
+
 /// To open a pipe that nobody writes to any more is to wait for ever.
 #[test]
 fn pipes_are_read_once_and_not_waited_for() {

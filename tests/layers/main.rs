@@ -49,7 +49,8 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("Console::standard", &["main"]),
     ("ExitCode", &["main"]),
     ("process::exit", &[]),
-    ("unsafe", &["ops", "files", "distributed"]),
+    // `system` asks which signals are ignored, and says when there is no memory.
+    ("unsafe", &["ops", "files", "distributed", "system"]),
 ];
 
 /// Files outside `cli` that may write `--` before a word, and why: how a user writes a setting is
