@@ -52,8 +52,6 @@ impl Log {
         Ok(())
     }
 
-    /// Opens a log and keeps what is in it: the lines of another run follow, from step 1 again.
-
     /// Opens a log and keeps what is in it: the lines of another run follow, from step 1 again. A
     /// pipe that nobody reads is an error, and not waited for.
     pub fn open(path: &Path) -> Result<Self> {
