@@ -243,7 +243,7 @@ fn targets_are_found_wanting_before_training() {
         &["notes.txt", "not replaced"],
     );
     let model = tiny("model.pth").display().to_string();
-    dir.refuses(&["--save_filename", &model], 1, &["not replaced"]);
+    dir.refuses(&["--save_filename", &model], 1, &["also --model_location"]);
     dir.refuses(&["--log_file", &model], 1, &["--model_location"]);
     dir.refuses(&["--prompt=x"], 1, &["state.pth", "does not exist"]);
     dir.refuses(
