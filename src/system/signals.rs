@@ -227,12 +227,12 @@ fn keep_time_to_save() {
     }
 }
 
-/// When to stop, in seconds of processor time, so that a step can end and its state be saved: a tenth
-/// before the limit, but not more than two seconds of each core and at least one. `None` where the
+/// When to stop, in seconds of processor time, so that a step can end and its state be saved: a third
+/// before the limit, but not more than ten seconds of each core and at least one. `None` where the
 /// limit is too near.
 fn earlier(limit: u64) -> Option<u64> {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let margin = (limit / 10).min(2 * cores).max(1);
+    let margin = (limit / 3).min(10 * cores).max(1);
     limit.checked_sub(margin).filter(|&earlier| earlier > 0)
 }
 
@@ -247,12 +247,9 @@ mod tests {
 
     #[test]
     fn some_time_before_a_final_limit_is_left_to_save() {
-        assert_eq!(
-            [1, 2, 3, 12].map(earlier),
-            [None, Some(1), Some(2), Some(11)]
-        );
+        assert_eq!([1, 2, 3, 6].map(earlier), [None, Some(1), Some(2), Some(4)]);
         let day = earlier(86_400).unwrap();
-        assert!((80_000..86_399).contains(&day), "{day}");
+        assert!((57_600..86_391).contains(&day), "{day}");
     }
 
     #[test]
