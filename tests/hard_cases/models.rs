@@ -105,13 +105,13 @@ fn a_cut_or_foreign_safetensors_file_is_refused() {
 }
 
 #[test]
-fn a_state_of_another_model_is_refused_with_both_shapes_and_left_alone() {
+fn a_state_of_another_model_is_refused_with_both_sizes_and_left_alone() {
     let dir = Dir::new();
     fs::copy(golden("tiny_state.pth"), dir.path("state.pth")).unwrap();
     dir.write("data.jsonl", LINE);
     let before = fs::read(dir.path("state.pth")).unwrap();
     let model = small_model();
-    let both = ["state.pth", "[8, 128]", "[4, 64]"];
+    let both = ["state.pth", "it has 4 layers, the model 2"];
     dir.refuses(&["--model_location", &model, "--prompt=1"], 1, &both);
     let train = with(&["--model_location", &model, "--data_path=data.jsonl"]);
     dir.refuses(&train, 1, &both);
