@@ -270,7 +270,7 @@ fn ways_of_asking_exclude_one_another() {
         ["--prompts=y", "--interactive"],
         ["--interactive", "--prompt=x"],
         ["--interactive", "--dry_run"],
-        ["--interactive", "--prompt_formatter={q}"],
+        ["--interactive", "--prompt_formatter={q} {r}"],
     ] {
         let words = flags.map(|flag| flag.split('=').next().unwrap());
         dir.refuses(&flags, 2, &words);

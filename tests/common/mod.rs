@@ -171,8 +171,8 @@ pub fn heed_signals(command: &mut Command) {
     // SAFETY: between fork and exec nothing but `signal` is called, which is allowed there.
     unsafe {
         command.pre_exec(|| {
-            use libc::{SIGHUP, SIGINT, SIGPWR, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-            for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPWR, SIGUSR1, SIGUSR2] {
+            use libc::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+            for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2] {
                 libc::signal(signal, libc::SIG_DFL);
             }
             Ok(())
