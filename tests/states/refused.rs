@@ -15,7 +15,7 @@ fn what_does_not_belong_together_is_refused() {
         &["convert", &tuned, "o", "--to=original", "--fold"],
         &["--model"],
     );
-    let fits = ["does not fit the model", "time_shifts"];
+    let fits = ["does not fit the model", "layers, the model"];
     refuses(
         &dir,
         &[
@@ -121,11 +121,14 @@ fn what_force_does_not_help_does_not_name_it() {
     let one = |model| ["convert", "small", "o", "--to=state", "--model", model];
     for (arguments, words) in [
         (&mix[..], ["cannot mix", "matrices of"]),
-        (&one(&five), ["does not fit the model", "time_shifts"]),
-        (&one(&seven), ["does not fit the model", "time_shifts"]),
+        (&one(&five), ["does not fit the model", "layers, the model"]),
+        (
+            &one(&seven),
+            ["does not fit the model", "layers, the model"],
+        ),
         (
             &["inspect", "small", "--model", &five],
-            ["does not fit", "time_shifts"],
+            ["does not fit", "layers, the model"],
         ),
     ] {
         for force in [&[][..], &["--force"]] {
