@@ -74,6 +74,7 @@ fn endless(dir: &Dir, shell: &str, flags: &[&str]) -> Command {
         .current_dir(dir.path(""))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    common::heed_signals(&mut command);
     command
 }
 
