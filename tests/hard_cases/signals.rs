@@ -120,8 +120,9 @@ fn a_launchers_signal_and_limits_of_the_system_save() {
     ] {
         let dir = Dir::new();
         if code == 153 {
-            let log = fs::File::create(dir.path("log")).unwrap();
-            log.set_len((64 << 20) - 1).unwrap();
+            dir.write("log", "{\"step\":1}\n");
+            let log = fs::File::options().write(true).open(dir.path("log"));
+            log.unwrap().set_len((64 << 20) - 1).unwrap();
         }
         let mut run = endless(&dir, shell, &[]).spawn().unwrap();
         if let Some(signal) = signal {
