@@ -22,8 +22,7 @@ static ALLOCATOR: Telling<mimalloc::MiMalloc> = Telling(mimalloc::MiMalloc);
 fn main() -> ExitCode {
     cli::write_settings_as_flags();
     let console = Console::standard();
-    let of_panics = console.clone();
-    panic::set_hook(Box::new(move |info| of_panics.error(&panic_line(info))));
+    tell_panics(console.clone());
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
@@ -42,6 +41,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // From here on by the rank that it is of.
+    tell_panics(ranks.own(&console));
     let ran = panic::catch_unwind(AssertUnwindSafe(|| run(command, &ranks, &console)));
     let code = match ran {
         Ok(ended) => end(ended, &ranks, &console),
@@ -55,6 +56,11 @@ fn main() -> ExitCode {
     };
     ranks.finish();
     code
+}
+
+/// Has panics told on `console`.
+fn tell_panics(console: Console) {
+    panic::set_hook(Box::new(move |info| console.error(&panic_line(info))));
 }
 
 /// What a panic said, and where.

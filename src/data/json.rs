@@ -60,7 +60,7 @@ pub fn is_conversation(json: &str) -> bool {
 /// What a JSON value is, in words.
 pub fn kind(json: &str) -> &'static str {
     // As Parquet's that are no text are handed on.
-    if json.starts_with("{\"bytes\":") {
+    if json.starts_with("{\"bytes\":\"") {
         return "bytes that are no UTF-8";
     }
     match json.trim_start().as_bytes().first() {

@@ -25,6 +25,7 @@ mod outputs;
 mod places;
 mod prepare;
 mod ranks;
+mod records;
 mod resume;
 mod run_record;
 mod run_state;
@@ -148,7 +149,7 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     };
     let signals = Signals::catch(ranks, above.clone(), give_back);
     let signals = signals.context("cannot listen for signals")?;
-    let mut records = outputs::open_records(options, run.learner.steps(), above.clone())?;
+    let mut records = records::open(options, run.learner.steps(), above.clone())?;
     if !options.resume {
         outputs.move_old_checkpoint(console)?;
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::outputs::{self, Outputs};
-use super::{HeldOut, Init, Options};
+use super::outputs::Outputs;
+use super::{HeldOut, Init, Options, records};
 use crate::files::{is_same, resolved};
 use crate::setting::{
     DATA_PATH, EVAL_PATH, INIT, LOG_FILE, MODEL_LOCATION, REPORT, SAVE_FILENAME, Setting,
@@ -39,7 +39,7 @@ pub fn outputs(options: &Options) -> Result<Outputs> {
     }
     check_distinct(options, &outputs)?;
     outputs.check_places()?;
-    outputs::check_records(options)?;
+    records::check(options)?;
     Ok(outputs)
 }
 

@@ -180,6 +180,19 @@ pub fn heed_signals(command: &mut Command) {
     }
 }
 
+/// A command started by a line of shell that ends in `exec "$@"`.
+#[cfg(unix)]
+pub fn under_shell(script: &str, run: &Command) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", script, "sh"])
+        .arg(run.get_program())
+        .args(run.get_args())
+        .current_dir(run.get_current_dir().unwrap());
+    heed_signals(&mut command);
+    command
+}
+
 /// Sends a signal to a run.
 #[cfg(unix)]
 pub fn signal(run: &std::process::Child, name: &str) {

@@ -5,7 +5,7 @@ use std::fs;
 use state_tune::tensors::pth;
 
 use crate::LINE;
-use crate::common::{Dir, golden, tiny};
+use crate::common::{self, Dir, golden, tiny};
 
 #[test]
 fn the_log_counts_steps_epochs_tokens_and_time() {
@@ -272,13 +272,7 @@ fn a_limit_on_files_that_no_checkpoint_fits_in_is_found_before_training() {
         let dir = Dir::new();
         let run = dir.command(&["--max_epochs=0.01"]);
         let shell = format!("ulimit -f {blocks}; exec \"$@\"");
-        let run = std::process::Command::new("sh")
-            .args(["-c", &shell, "sh"])
-            .arg(run.get_program())
-            .args(run.get_args())
-            .current_dir(dir.path(""))
-            .output()
-            .unwrap();
+        let run = common::under_shell(&shell, &run).output().unwrap();
         let names = dir.names();
         (
             run.status.code(),
@@ -304,13 +298,7 @@ fn a_limit_on_open_files_is_told_and_not_waited_out() {
     for files in (8..=16).step_by(2) {
         let run = dir.command(&["--max_epochs=0.01"]);
         let shell = format!("ulimit -n {files}; exec timeout 60 \"$@\"");
-        let run = std::process::Command::new("sh")
-            .args(["-c", &shell, "sh"])
-            .arg(run.get_program())
-            .args(run.get_args())
-            .current_dir(dir.path(""))
-            .output()
-            .unwrap();
+        let run = common::under_shell(&shell, &run).output().unwrap();
         let error = String::from_utf8(run.stderr).unwrap();
         let is_told = run.status.code() == Some(1) && error.lines().count() == 1;
         assert!(run.status.success() || is_told, "{files}: {error}");

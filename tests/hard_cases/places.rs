@@ -272,13 +272,7 @@ fn pipes_are_read_once_and_not_waited_for() {
         "--max_epochs=1",
     ]);
     let script = "mkfifo pipe other && { cat rows > pipe & } && exec timeout 60 \"$@\"";
-    let run = std::process::Command::new("sh")
-        .args(["-c", script, "sh"])
-        .arg(run.get_program())
-        .args(run.get_args())
-        .current_dir(dir.path(""))
-        .output()
-        .unwrap();
+    let run = common::under_shell(script, &run).output().unwrap();
     let error = String::from_utf8(run.stderr).unwrap();
     assert!(run.status.success(), "{error}");
     assert!(dir.path("report.html").exists() && dir.path("log").exists());

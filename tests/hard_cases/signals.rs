@@ -66,15 +66,8 @@ fn a_signal_lets_the_step_end_and_the_summary_says_so() {
 fn endless(dir: &Dir, shell: &str, flags: &[&str]) -> Command {
     let fixed = ["--batchsize=8", "--max_epochs=100000", "--log_file=log"];
     let run = dir.command(&[&fixed, flags].concat());
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", shell, "sh"])
-        .arg(run.get_program())
-        .args(run.get_args())
-        .current_dir(dir.path(""))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    common::heed_signals(&mut command);
+    let mut command = common::under_shell(shell, &run);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
