@@ -8,10 +8,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use state_tune::cli::{self, Command};
-use state_tune::console::Console;
+use state_tune::console::{self, Console};
 use state_tune::distributed::{self, Failure, Ranks, Role};
 use state_tune::ops::cpu::Processor;
-use state_tune::system::{allocator::Telling, signals};
+use state_tune::system::{self, allocator::Telling, signals};
 use state_tune::train::{self, Stop};
 use state_tune::{convert, inspect, ops, quickstart, sample};
 
@@ -21,6 +21,9 @@ static ALLOCATOR: Telling<mimalloc::MiMalloc> = Telling(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     cli::write_settings_as_flags();
+    if system::output_was_closed() {
+        console::output_is_closed();
+    }
     let console = Console::standard();
     tell_panics(console.clone());
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {

@@ -31,6 +31,7 @@ type Piece = (Vec<u8>, Sender<io::Result<()>>);
 
 static THREADS: OnceLock<[Sender<Piece>; 2]> = OnceLock::new();
 static HURRY: Hurry = Hurry::new();
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Has threads write from here on, for as long as the process lives: for work that a signal asks to
 /// stop and that then calls [`hurry`].
@@ -46,6 +47,11 @@ pub fn write_aside() -> io::Result<()> {
     Ok(())
 }
 
+/// Standard output was closed when the program began: what goes there from here on is an error.
+pub fn output_is_closed() {
+    IS_CLOSED.store(true, Ordering::Relaxed);
+}
+
 /// A stop was asked for: from here on readers that do not read hold up nothing.
 pub fn hurry() {
     HURRY.asked.store(true, Ordering::SeqCst);
@@ -59,6 +65,9 @@ pub fn wait_a_moment() -> bool {
 
 /// Writes a text and flushes it.
 pub(super) fn write(stream: Stream, text: &str) -> io::Result<()> {
+    if matches!(stream, Stream::Output) && IS_CLOSED.load(Ordering::Relaxed) {
+        return Err(io::Error::other("it was closed when the program began"));
+    }
     match (THREADS.get(), stream) {
         (Some([output, _]), Stream::Output) => hand_over(output, text, &HURRY),
         (Some([_, errors]), Stream::Error) => hand_over(errors, text, &HURRY),

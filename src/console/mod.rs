@@ -27,7 +27,7 @@ use indicatif::ProgressBar;
 use self::aside::Stream;
 use self::harmless::harmless_lines;
 
-pub use aside::{hurry, wait_a_moment, write_aside};
+pub use aside::{hurry, output_is_closed, wait_a_moment, write_aside};
 pub use harmless::harmless;
 pub use indicatif::DecimalBytes;
 pub use progress::Progress;

@@ -1,9 +1,10 @@
 //! What the system tells: this machine's processor, how much memory there is and was needed, which
-//! signals are ignored, and which come ([`signals`]); panics of libraries ([`quiet`]), and memory that
-//! cannot be had ([`allocator`]).
+//! signals are ignored, and which come ([`signals`]); whether there is a standard output; panics of
+//! libraries ([`quiet`]), and memory that cannot be had ([`allocator`]).
 
 pub mod allocator;
 mod ignored;
+mod output;
 pub mod quiet;
 pub mod signals;
 
@@ -12,6 +13,7 @@ use std::fs;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 pub use ignored::ignores;
+pub use output::output_was_closed;
 
 /// The processor's name, where the system tells it.
 pub fn processor() -> Option<String> {

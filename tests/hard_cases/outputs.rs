@@ -74,7 +74,7 @@ fn a_log_that_cannot_be_written_costs_no_state() {
 #[cfg(target_os = "linux")]
 #[test]
 fn output_that_cannot_be_shown_is_a_failure_whatever_was_asked_for() {
-    use std::process::{Command, Stdio};
+    use std::process::Command;
 
     let dir = Dir::new();
     dir.succeeds(&["--max_epochs=0.01", "--save_filename=s.pth"]);
@@ -84,7 +84,7 @@ fn output_that_cannot_be_shown_is_a_failure_whatever_was_asked_for() {
         command
     };
     let prompt = ["--save_filename=s.pth", "--prompt=user:", "--max_tokens=2"];
-    for mut command in [
+    for command in [
         tool(&["--help"]),
         tool(&["--version"]),
         tool(&["inspect", "s.pth"]),
@@ -95,15 +95,13 @@ fn output_that_cannot_be_shown_is_a_failure_whatever_was_asked_for() {
         dir.command(&prompt),
         dir.command(&["--max_epochs=0.01"]),
     ] {
-        let full = fs::File::options().write(true).open("/dev/full").unwrap();
-        let run = command
-            .stdout(full)
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        let error = String::from_utf8(run.stderr).unwrap();
-        assert_eq!(run.status.code(), Some(1), "{command:?}: {error}");
-        assert_eq!(error.lines().count(), 1, "{command:?}: {error}");
+        // A full disk, and none at all.
+        for script in ["exec \"$@\" > /dev/full", "exec \"$@\" >&-"] {
+            let run = common::under_shell(script, &command).output().unwrap();
+            let error = String::from_utf8(run.stderr).unwrap();
+            assert_eq!(run.status.code(), Some(1), "{command:?}: {error}");
+            assert_eq!(error.lines().count(), 1, "{command:?}: {error}");
+        }
     }
     // What was to be written to files is there all the same.
     assert!(pth::read(&dir.path("state.pth")).is_ok() && pth::read(&dir.path("t.pth")).is_ok());
