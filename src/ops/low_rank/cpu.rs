@@ -3,7 +3,7 @@
 
 use super::Activation;
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::vector::sigmoid;
+use crate::ops::cpu::vector::{sigmoid, tanh};
 use crate::ops::linear::{Packed, ProductType};
 
 /// act(h) of h, which is `dims`.
@@ -40,7 +40,7 @@ vectorised! {
             Activation::None => out.copy_from_slice(h),
             Activation::Tanh => {
                 for (out, h) in out.iter_mut().zip(h) {
-                    *out = 2.0 * sigmoid(2.0 * h) - 1.0;
+                    *out = tanh(*h);
                 }
             }
             Activation::Sigmoid => {

@@ -228,6 +228,29 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
+/// The hyperbolic tangent within 2 units in the last place, near zero too (the polynomial is that of
+/// Moshier's Cephes library, tanhf.c).
+#[inline(always)]
+pub fn tanh(x: f32) -> f32 {
+    let square = x * x;
+    let mut p = -5.704_988_7e-3;
+    for c in [
+        2.063_908_9e-2,
+        -5.373_971_6e-2,
+        1.333_144_2e-1,
+        -3.333_328e-1,
+    ] {
+        p = p * square + c;
+    }
+    let small = p * square * x + x;
+    let large = 1.0 - 2.0 * sigmoid(-2.0 * x.abs());
+    if x.abs() < 0.625 {
+        small
+    } else {
+        large.copysign(x)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,6 +266,22 @@ mod tests {
                 "{x}: {got} {want}"
             );
         }
+    }
+
+    #[test]
+    fn tanh_is_within_two_units_in_the_last_place() {
+        for i in -100_000..100_000 {
+            let x = i as f32 * 1e-4;
+            let (got, want) = (f64::from(tanh(x)), f64::from(x).tanh());
+            assert!(
+                (got - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want.abs(),
+                "{x}: {got} {want}"
+            );
+        }
+        for x in [1e-30, f32::MIN_POSITIVE, 1e9, f32::INFINITY] {
+            assert_eq!([tanh(x), tanh(-x)], [x.min(1.0), -x.min(1.0)]);
+        }
+        assert!(tanh(f32::NAN).is_nan());
     }
 
     #[test]
