@@ -87,18 +87,24 @@ impl Head {
         let chunk = self.chunk();
         let (mut losses, mut d_scored) = (Vec::new(), Vec::new());
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
-            let x = rows::take(x, scored)?;
+            let count = scored.len();
+            // A single row's product is summed in another order: a rank whose share has one scored row
+            // would have other bits than the batch on one rank. So it goes twice, and counts once.
+            let times = if count == 1 { 2 } else { 1 };
+            let (scored, targets) = (scored.repeat(times), targets.repeat(times));
+            let x = rows::take(x, &scored)?;
             let logits = self.logits(&x)?;
             let (part, d_logits) = cross_entropy::loss_and_gradient(
                 &logits,
-                targets,
+                &targets,
                 scale as f32,
                 self.projection.product(),
             )?;
-            losses.push(part);
+            losses.push(part.narrow(0, 0, count)?);
             drop(logits);
             let d_normal = self.projection.backward(&d_logits)?;
-            d_scored.push(self.ln_out.backward(&d_normal, &x)?);
+            let dx = self.ln_out.backward(&d_normal, &x)?;
+            d_scored.push(dx.narrow(0, 0, count)?);
         }
         let dx = rows::put(&Tensor::cat(&d_scored, 0)?, scored, x)?;
         Ok((losses, dx))
