@@ -141,7 +141,7 @@ pub fn ends(dir: &Dir, job: &mut Child, within: Duration) -> ExitStatus {
 pub fn undisturbed(launcher: &str) -> (Dir, Vec<String>) {
     let flags = flags(
         "model_5.2.pth",
-        &["--batchsize=16", "--max_epochs=60", "--log_file=log"],
+        &["--batchsize=16", "--max_epochs=300", "--log_file=log"],
     );
     let dir = prepared();
     succeeds(launch(&dir, launcher, 2, &flags));
