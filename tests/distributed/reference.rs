@@ -8,10 +8,11 @@ use candle_core::{Device, Tensor};
 use state_tune::data::Example;
 use state_tune::distributed::{self, Ranks, Row, Stage};
 use state_tune::model::{Intermediates, ModelFile, Rwkv, Sequence};
+use state_tune::ops::cpu::level::Level;
 use state_tune::ops::linear::ProductType;
 use state_tune::train::memory_plan::Plan;
 use state_tune::train::share::{Flat, share_out};
-use state_tune::train::{Adam, Init, Learner};
+use state_tune::train::{Adam, Init, Learner, Tune};
 
 use crate::common::golden;
 use crate::runs::close;
@@ -44,13 +45,32 @@ fn reference(name: &str) -> (Vec<Example>, Vec<f64>) {
     (examples, numbers["train_ones_losses"].to_vec1().unwrap())
 }
 
+/// What a step's loss may be off a run's on one rank, and off float64. The model `7` with a soft prompt
+/// magnifies rounding: of the sums over ranks, too, which are in another order. Without fused
+/// multiplications, or of three parts in bf16, products of RWKV-7 are less exact. The reference itself,
+/// computed by PyTorch in float32, is 2.1e-6 (`5.2`), 1.8e-6 (`7`) and 8.9e-6 (`7_extremes`) off.
+fn rounding(name: &str, tune: Tune) -> [f64; 2] {
+    let of_ranks = match name {
+        "7" if tune.soft_prompt => 3e-6,
+        _ => 1e-6,
+    };
+    let of_f32 = match Level::current() {
+        Level::Plain | Level::Amx if name != "5.2" => 5e-6,
+        _ => of_ranks,
+    };
+    [of_ranks, of_f32]
+}
+
 #[test]
 fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step() {
-    // The reference is in float64, and this is in float32. RWKV-7's losses on one rank are 1.4e-6 to
-    // 1.7e-6 from it, by the processor's level, and those on several ranks as far from it and from one
-    // rank's: Adam divides small gradients by themselves, rounding included. A sum in float64, over
-    // ranks or over single examples, is no nearer.
-    let models = [("5.2", "model_5.2.pth", 1e-6), ("7", "model_7.pth", 5e-6)];
+    let without_prompt = Tune {
+        soft_prompt: false,
+        ..ALL
+    };
+    let wkv = Tune {
+        wkv: true,
+        ..Tune::default()
+    };
     let plan = Plan {
         intermediates: Intermediates::Keep,
         most_rows: usize::MAX,
@@ -60,52 +80,60 @@ fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step(
         beta2: 0.999,
         weight_decay: 0.0,
     };
-    for (name, file, rounding) in models {
-        let model = Rwkv::load(&ModelFile::open(&golden(file)).unwrap(), ProductType::F32).unwrap();
+    for name in ["5.2", "7", "7_extremes"] {
+        let file = golden(&format!("model_{name}.pth"));
+        let model = Rwkv::load(&ModelFile::open(&file).unwrap(), ProductType::F32).unwrap();
         let (examples, wanted) = reference(name);
-        let train = |ranks: &Ranks| -> Result<Vec<(f64, Vec<u32>)>> {
-            let start = Init::Ones.state(model.config(), ALL, 0)?;
-            let mut learner = Learner::new(&start, ALL)?;
-            let mut steps = Vec::new();
-            for step in 0..wanted.len() {
-                let batch: Vec<Sequence> = (0..3)
-                    .map(|i| (&examples[(step * 3 + i) % examples.len()]).into())
-                    .collect();
-                let first_row = learner.first_row();
-                let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
-                let targets = batch.iter().map(|s| s.targets(first_row)).sum();
-                let share = share_out(&rows, ranks.count()).swap_remove(ranks.rank());
-                let share: Vec<Sequence> = share.into_iter().map(|i| batch[i]).collect();
-                let (loss, own) = learner.accumulate_share(&model, &share, targets, &plan)?;
-                let mut row = Row::default();
-                row[0] = loss;
-                let (rows, ()) = ranks.exchange(Stage::Step, Ok((row, ())))?;
-                let gradient = Flat::of(&own, ALL)?.sum(ranks, &own, ALL)?;
-                learner.update(&gradient, &adam, 0.01)?;
-                let mut bits = Vec::new();
-                for (_, tensor) in learner.state().groups() {
-                    let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
-                    bits.extend(numbers.into_iter().map(f32::to_bits));
+        // As the reference has it; fewer examples than ranks; more; one group.
+        for (tune, batch_size) in [(ALL, 3), (without_prompt, 2), (without_prompt, 5), (wkv, 4)] {
+            let train = |ranks: &Ranks| -> Result<Vec<(f64, Vec<u32>)>> {
+                let start = Init::Ones.state(model.config(), tune, 0)?;
+                let mut learner = Learner::new(&start, tune)?;
+                let mut steps = Vec::new();
+                for step in 0..wanted.len() {
+                    let drawn = (0..batch_size).map(|i| step * batch_size + i);
+                    let batch: Vec<Sequence> = drawn
+                        .map(|i| (&examples[i % examples.len()]).into())
+                        .collect();
+                    let first_row = learner.first_row();
+                    let rows: Vec<usize> = batch.iter().map(|s| s.rows(first_row)).collect();
+                    let targets = batch.iter().map(|s| s.targets(first_row)).sum();
+                    let share = share_out(&rows, ranks.count()).swap_remove(ranks.rank());
+                    let share: Vec<Sequence> = share.into_iter().map(|i| batch[i]).collect();
+                    let (loss, own) = learner.accumulate_share(&model, &share, targets, &plan)?;
+                    let mut row = Row::default();
+                    row[0] = loss;
+                    let (rows, ()) = ranks.exchange(Stage::Step, Ok((row, ())))?;
+                    let gradient = Flat::of(&own, tune)?.sum(ranks, &own, tune)?;
+                    learner.update(&gradient, &adam, 0.01)?;
+                    let mut bits = Vec::new();
+                    for (_, tensor) in learner.state().groups() {
+                        let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+                        bits.extend(numbers.into_iter().map(f32::to_bits));
+                    }
+                    steps.push((rows.iter().map(|row| row[0]).sum(), bits));
                 }
-                steps.push((rows.iter().map(|row| row[0]).sum(), bits));
+                Ok(steps)
+            };
+            let losses = |steps: &[(f64, Vec<u32>)]| -> Vec<f64> {
+                steps.iter().map(|(loss, _)| *loss).collect()
+            };
+            let alone = losses(&train(&Ranks::one()).unwrap());
+            for count in [1, 2, 3, 5] {
+                let mut trained = on(distributed::threads(count), |ranks| train(ranks).unwrap());
+                let first = trained.swap_remove(0);
+                for other in trained {
+                    assert!(
+                        other == first,
+                        "{name}: another state on one of {count} ranks"
+                    );
+                }
+                let [of_ranks, of_f32] = rounding(name, tune);
+                close(&losses(&first), &alone, of_ranks);
+                if batch_size == 3 {
+                    close(&losses(&first), &wanted, of_f32);
+                }
             }
-            Ok(steps)
-        };
-        let loss = |steps: &[(f64, Vec<u32>)]| -> Vec<f64> {
-            steps.iter().map(|(loss, _)| *loss).collect()
-        };
-        let alone = loss(&train(&Ranks::one()).unwrap());
-        for count in [1, 2, 3, 5] {
-            let mut trained = on(distributed::threads(count), |ranks| train(ranks).unwrap());
-            let first = trained.swap_remove(0);
-            for other in trained {
-                assert!(
-                    other == first,
-                    "{name}: another state on one of {count} ranks"
-                );
-            }
-            close(&loss(&first), &alone, rounding);
-            close(&loss(&first), &wanted, rounding);
         }
     }
 }

@@ -92,10 +92,8 @@ fn told(log: PathBuf) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
 /// rounding several hundred times, also where one rank computes a batch in parts.
 #[test]
 fn a_run_on_several_ranks_is_the_run_on_one() {
-    /// Of losses and of gradients' norms. These losses are near 0.1 and the reference's near 5, so that
-    /// as much rounding is more of them. After 20 steps with learning rates of 0.002 to 0.01, one rank
-    /// is 5e-6 to 1.2e-5 from steps along gradients that are summed in float64, one example at a
-    /// time, and several ranks are as far from either; summed over ranks in float64, too.
+    /// Of losses and of gradients' norms. These losses are near 0.1 and come of logits near 20, of which
+    /// one rounding is 1e-5 of the loss; `reference` holds losses near 5 to 1e-6.
     const ROUNDING: [f64; 2] = [1e-5, 1e-4];
     let no_prompt = Tune {
         soft_prompt: false,
