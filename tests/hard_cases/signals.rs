@@ -97,13 +97,36 @@ fn signals_that_come_together_are_one_request() {
     }
 }
 
-#[cfg(unix)]
+/// Where the limit meets it, the program may be starting, reading or in a step.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_cannot_be_had_is_told_in_one_line() {
+    for (kilobytes, word) in [
+        (150_000, "error: "),
+        (250_000, "error: "),
+        (400_000, "error: out of memory: "),
+    ] {
+        let dir = Dir::new();
+        let shell = format!("ulimit -v {kilobytes}; exec \"$@\"");
+        let run = dir.command(&["--batchsize=64", "--max_epochs=1", "--threads=2"]);
+        let run = common::under_shell(&shell, &run).output().unwrap();
+        let error = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{kilobytes}: {error}");
+        assert!(
+            error.starts_with(word) && error.lines().count() == 1,
+            "{kilobytes}: {error}"
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
 #[test]
 fn a_launchers_signal_and_limits_of_the_system_save() {
     for (shell, signal, code) in [
         ("exec \"$@\"", Some("USR1"), 138),
         ("exec \"$@\"", Some("USR2"), 140),
         ("exec \"$@\"", Some("QUIT"), 131),
+        ("exec \"$@\"", Some("PWR"), 158),
         // The soft limit on processor time, after which SIGXCPU comes each second.
         ("ulimit -S -t 2; exec \"$@\"", None, 152),
         // The final one, at which the system kills.
