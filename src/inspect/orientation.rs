@@ -34,8 +34,8 @@ enum Verdict {
 
 const SYMMETRIC: Verdict = Verdict::Undecided("either: the matrices are the same both ways round");
 const NO_HELP: Verdict = Verdict::Undecided(
-    "not told: neither way is better than the model alone; give data like those that the state \
-     was tuned on",
+    "not told: neither way is better than the model without a state; give data like those that the \
+     state was tuned on",
 );
 const CLOSE: Verdict = Verdict::Undecided(
     "not told: the losses of both ways are within 1 % of each other; give data like those that the \
@@ -94,10 +94,12 @@ pub fn tell(
         // A number that is lost is worse than any.
         Ok(if loss.is_nan() { f64::INFINITY } else { loss })
     };
-    let by_model = format!("by the model alone, on {which}");
+    // A state that is merged into the model may be the one that is looked at.
+    let untuned = State::zeros(model.config())?;
+    let by_model = format!("by the model without a state, on {which}");
     let from_it = |order: Order| format!("from the state, its matrices taken as {order}");
     let losses = [
-        loss(by_model, &model.start()?)?,
+        loss(by_model, &untuned)?,
         loss(from_it(order), &state)?,
         loss(from_it(order.other()), &turned)?,
     ];
@@ -131,7 +133,7 @@ fn of_unclear(path: &Path, order: Order, format: Format) -> String {
     )
 }
 
-/// What the losses of the model alone, from the state as it is, and from the one turned round say.
+/// What the losses without a state, from the state as it is, and from the one turned round say.
 fn verdict([alone, as_it_is, turned_round]: [f64; 3]) -> Verdict {
     let (better, worse) = (as_it_is.min(turned_round), as_it_is.max(turned_round));
     if better >= alone {

@@ -21,6 +21,10 @@ const VECTORS: &str = "+vectors-";
 /// What stands in a fingerprint before the hash of the state that is merged into the model.
 const STATE: &str = "+state-";
 
+/// What some files of RWKV-7 have in the first layer, where nothing is computed with it: the same model
+/// with and without is the same.
+const UNUSED: [&str; 3] = ["blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2"];
+
 /// A matrix is looked at in so many places, this many numbers in each: little to read of a model
 /// that is on a slow disk, and some of any layer that was trained.
 const PLACES: usize = 4;
@@ -70,7 +74,7 @@ pub fn fingerprint(file: &ModelFile, config: &Config, merged: Option<&State>) ->
 /// without making another model.
 fn of_matrices(file: &ModelFile) -> Result<Sha256> {
     let mut hasher = Sha256::new();
-    let names = file.names().filter(|name| is_matrix(name));
+    let names = used(file).filter(|name| is_matrix(name));
     for name in names {
         let Ok([rows, columns]) = file.matrix_shape(name) else {
             continue;
@@ -92,7 +96,7 @@ fn of_matrices(file: &ModelFile) -> Result<Sha256> {
 /// A hash of all that layers are made of beside matrices, and of the last norm.
 fn of_vectors(file: &ModelFile) -> Result<Sha256> {
     let mut hasher = Sha256::new();
-    for name in file.names().filter(|name| is_vector(name)) {
+    for name in used(file).filter(|name| is_vector(name)) {
         hasher.update(name);
         for number in file.numbers(name, file.shape(name)?)? {
             hasher.update(f16::from_f32(number).to_le_bytes());
@@ -101,11 +105,15 @@ fn of_vectors(file: &ModelFile) -> Result<Sha256> {
     Ok(hasher)
 }
 
-/// Whether a tensor of this name is one of the model's vectors. Some files have a v0 in layer 0,
-/// where nothing is computed with it.
+/// The names of what models compute with, among others.
+fn used(file: &ModelFile) -> impl Iterator<Item = &str> {
+    file.names().filter(|name| !UNUSED.contains(name))
+}
+
+/// Whether a tensor of this name is one of the model's vectors.
 fn is_vector(name: &str) -> bool {
     let of_layer = in_layer(name).is_some_and(|part| is_of_layer(part) && !part.ends_with("state"));
-    (of_layer || name.starts_with("ln_out.")) && !is_matrix(name) && name != "blocks.0.att.v0"
+    (of_layer || name.starts_with("ln_out.")) && !is_matrix(name)
 }
 
 /// Whether a tensor of this name is one of the model's matrices.

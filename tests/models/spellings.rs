@@ -250,6 +250,13 @@ fn ordinary_models_are_known_by_the_fingerprints_that_they_had() {
     }
 }
 
+/// Older releases of RWKV-7 have tensors in the first layer that nothing is computed with.
+#[test]
+fn tensors_that_nothing_uses_make_no_other_model() {
+    let found = ["model_7.pth", "model_7_f16.safetensors"].map(|file| open(&golden(file)));
+    assert_eq!(found[0].fingerprint(), found[1].fingerprint());
+}
+
 #[test]
 fn another_tensor_makes_another_model() {
     let dir = Dir::new();
