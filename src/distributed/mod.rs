@@ -96,9 +96,15 @@ pub fn join(variable: impl Fn(&str) -> Option<OsString>, console: &Console) -> R
     );
     #[cfg(unix)]
     {
-        let (engine, library) = mpi::join(&launcher)?;
-        let mut ranks = Ranks::new(engine, &system::host());
-        ranks.library = library;
+        // Ranks may start long after each other, and one may never come. This watchdog ends with the
+        // wait: which rank this is, is known only then.
+        let watchdog = Watchdog::start(patience, console.clone());
+        let mut ranks = watchdog.during(Wait::Work, || -> Result<Ranks> {
+            let (engine, library) = mpi::join(&launcher)?;
+            let mut ranks = Ranks::new(engine, &system::host());
+            ranks.library = library;
+            Ok(ranks)
+        })?;
         ranks.console = ranks.own(console);
         ranks.patience = patience;
         Ok(ranks)
@@ -217,9 +223,9 @@ impl Ranks {
         self.waited.swap(0, Ordering::Relaxed) as f64 / 1e9
     }
 
-    /// Leaves the job, once nothing is left to do.
+    /// Leaves the job, once nothing is left to do. Waits until all do.
     pub fn finish(&self) {
-        self.engine.finish();
+        self.wait(Wait::Work, |engine| engine.finish());
     }
 
     /// Ends all ranks at once, which no exchange could tell any more.

@@ -86,9 +86,9 @@ impl State {
 }
 
 fn watch(state: &Weak<State>, console: &Console) {
-    let mut is_noted = false;
+    // When the wait that was noted last was due to be; each is noted once.
+    let mut noted = 0;
     while let Some(state) = state.upgrade() {
-        let seconds = state.limit.as_secs_f64();
         if state.is_over(&state.ends_at) {
             console.error(&format!(
                 "error: the other ranks have not answered for so long that this one gives up; look \
@@ -96,15 +96,52 @@ fn watch(state: &Weak<State>, console: &Console) {
             ));
             low_level::exit(1);
         }
-        if state.is_over(&state.noted_at) && !is_noted {
-            is_noted = true;
+        let due = state.noted_at.load(Ordering::Relaxed);
+        if state.is_over(&state.noted_at) && due != noted {
+            noted = due;
+            let seconds = (state.limit / NOTE).as_secs_f64();
             console.line(&format!(
-                "note   the other ranks have not answered for {:.0} s",
-                seconds / f64::from(NOTE)
+                "note   the other ranks have not answered for {seconds} s"
             ));
         }
         let often = state.limit / 100;
         drop(state);
         thread::sleep(often.clamp(Duration::from_millis(10), Duration::from_secs(1)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What a console is given, for the test to read.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_long_wait_is_noted_once() {
+        let written = Written::default();
+        let console = Console::to(written.clone());
+        let watchdog = Watchdog::start(Duration::from_secs(5), console);
+        for wait in [Wait::Share, Wait::Work] {
+            watchdog.during(wait, || thread::sleep(Duration::from_millis(1500)));
+            watchdog.during(wait, || thread::sleep(Duration::from_millis(1)));
+        }
+        let note = "note   the other ranks have not answered for 0.5 s\n";
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, note.repeat(2));
     }
 }

@@ -175,6 +175,8 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
                     above.line(&eval.to_string());
                     records.eval(&eval);
                 }
+                // The next step has its own waiting to tell.
+                ranks.waited();
             }
 
             // Stop?
