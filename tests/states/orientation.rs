@@ -136,6 +136,40 @@ fn a_file_that_does_not_show_its_format_is_told_by_the_losses() {
     }
 }
 
+/// A model that brings its state is held against itself without it.
+#[test]
+fn a_merged_model_is_inspected_by_itself() {
+    for generation in GENERATIONS {
+        let dir = Dir::new();
+        let [tuned, model] = files_of(generation);
+        let to = [
+            "convert",
+            &tuned,
+            "merged.pth",
+            "--to",
+            "model",
+            "--model",
+            &model,
+        ];
+        does(&dir, &[&to[..], &["--fold"]].concat());
+        let data = some_data(&dir);
+        let inspect = [
+            "inspect",
+            "merged.pth",
+            "--model",
+            "merged.pth",
+            "--data_path",
+            data,
+        ];
+        let said = does(&dir, &inspect);
+        assert!(said.contains("orientation  right"), "{said}");
+        let [alone, as_it_is, turned_round] = losses(&said)[..] else {
+            panic!("three losses: {said}")
+        };
+        assert!(as_it_is < alone && as_it_is < turned_round, "{said}");
+    }
+}
+
 #[test]
 fn what_the_losses_do_not_tell_is_not_claimed() {
     let [five, _] = GENERATIONS;
