@@ -37,6 +37,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Command::Train { .. } | Command::Sample { .. } = command {
+        // Ranks that join have threads that wait.
+        ops::cpu::buffers::keep();
+    }
     let ranks = match distributed::join(|name| std::env::var_os(name), &console) {
         Ok(ranks) => ranks,
         Err(error) => {

@@ -8,13 +8,15 @@
 //! (`#[global_allocator]`).
 
 use std::ffi::{c_int, c_long};
+use std::sync::Once;
 
-/// Tells mimalloc never to return memory to the system. To be called before any thread is started;
-/// without effect in a program that allocates with something else.
+/// Tells mimalloc never to return memory to the system. To be called before any thread is started,
+/// and without effect after the first time and in a program that allocates with something else.
 pub fn keep() {
+    static FIRST: Once = Once::new();
     /// `mi_option_purge_delay` of mimalloc.h, which the crate does not name.
     const PURGE_DELAY: c_int = 15;
     const NEVER: c_long = -1;
     // SAFETY: sets one number; the function is not thread safe, and no other thread is there yet.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, NEVER) }
+    FIRST.call_once(|| unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, NEVER) });
 }
