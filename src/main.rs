@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Command::Train { .. } | Command::Sample { .. } = command {
+    if let Command::Train { .. } | Command::Sample { .. } | Command::Quickstart { .. } = command {
         // Ranks that join have threads that wait.
         ops::cpu::buffers::keep();
     }
