@@ -225,7 +225,11 @@ impl Ranks {
 
     /// Leaves the job, once nothing is left to do. Waits until all do.
     pub fn finish(&self) {
-        self.wait(Wait::Work, |engine| engine.finish());
+        match self.watchdog.get() {
+            Some(watchdog) => watchdog.during(Wait::Work, || self.engine.finish()),
+            // Nothing was shared out: the others wait here for as long as the first one works.
+            None => self.engine.finish(),
+        }
     }
 
     /// Ends all ranks at once, which no exchange could tell any more.
