@@ -37,8 +37,9 @@ SHAPES = {
     "7_extremes": rwkv7.Shape(VOCAB, 2, 128, 2, 72, 12, 9, 16, 20),
 }
 # From a zero state the GroupNorm meets vectors near zero, and with some weights 20 steps then magnify rounding beyond use
-# (seed 50: 28 %). With these, float32 stays within 1e-5 in the losses and 1e-4 in the tuned tensors.
-SEEDS = {"5.0": 58, "5.1": 51, "5.2": 52, "7": 73, "7_extremes": 70}
+# (seed 50: 28 %). With these, float32 stays within 1e-5 in the losses and 1e-4 in the tuned tensors; and of the
+# last, relative errors of 1e-7 put into float64 move the losses of 20 steps from ones by 4e-7 at most (with seed 70: 6e-6).
+SEEDS = {"5.0": 58, "5.1": 51, "5.2": 52, "7": 73, "7_extremes": 63}
 # (prompt, completion) lengths: no prompt, one token to learn, and both longer than any chunk of the WKV kernels.
 LENGTHS = [(0, 7), (9, 1), (70, 12), (5, 33), (1, 4)]
 # For 7_extremes, long enough that a GPU takes RWKV-7's recurrence in chunks. The last example is one token, again and again.

@@ -1,13 +1,18 @@
 //! What a kernel multiplies, and where its sums are.
 
+use std::ops::Range;
+
 /// Columns of a panel.
 pub const WIDTH: usize = 32;
 /// Rows that any kernel takes at most.
 pub const HEIGHT: usize = 32;
+/// Units that are summed one after another; such sums are then added to a total. Of longer chains
+/// rounding grows (docs/ACCURACY.md), shorter ones cost time.
+pub const CHAIN: usize = 32;
 /// Rows of [`Factors::next`].
 pub const NEXT: usize = 4;
 
-/// The factors of one block of sums. Sums run over every pass, in order.
+/// The factors of one block of sums, which run over every pass, in order.
 pub struct Factors<'a> {
     /// Rows of units, `stride` apart.
     pub left: &'a [u32],
@@ -21,6 +26,17 @@ pub struct Factors<'a> {
     /// A few rows that will be needed next, as far apart as these: a kernel may have the cache
     /// fetch their units.
     pub next: &'a [u32],
+}
+
+impl Factors<'_> {
+    /// The units of every pass, in order, in runs of [`CHAIN`].
+    pub fn chains(&self) -> impl Iterator<Item = (Pass, Range<usize>)> {
+        let starts = (0..self.k).step_by(CHAIN);
+        let units = starts.map(|start| start..self.k.min(start + CHAIN));
+        self.passes
+            .iter()
+            .flat_map(move |pass| units.clone().map(|units| (*pass, units)))
+    }
 }
 
 /// Which units of the rows meet which of the panel.

@@ -43,38 +43,22 @@ pub unsafe fn avx2(factors: &Factors, from: Option<Place>, to: Place) {
     by_rows!(avx2_rows, factors, from, to, [1 2 3 4 5 6])
 }
 
-/// What `from` has in R rows, or zeros.
+/// Puts what is at `before`, or nothing, plus sums of R rows to `to`.
 ///
 /// # Safety
 ///
-/// `from`, if there is one, has 32 floats of R rows; the processor has the instructions.
+/// `to`, and `before` if there is one, have 32 floats of R rows; the processor has the instructions.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn avx512_load<const R: usize>(from: Option<Place>) -> [[__m512; 2]; R] {
-    let mut sums = [[_mm512_setzero_ps(); 2]; R];
-    if let Some(from) = from {
-        for (row, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: the caller vouches for 32 floats of R rows.
-            unsafe {
-                let start = from.start.add(row * from.stride);
-                *sums = [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(16))];
-            }
-        }
-    }
-    sums
-}
-
-/// Puts the sums of R rows to `to`.
-///
-/// # Safety
-///
-/// `to` has 32 floats of R rows; the processor has the instructions.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512_store<const R: usize>(sums: [[__m512; 2]; R], to: Place) {
-    for (row, sums) in sums.iter().enumerate() {
+unsafe fn avx512_add<const R: usize>(sums: [[__m512; 2]; R], before: Option<Place>, to: Place) {
+    for (row, mut sums) in sums.into_iter().enumerate() {
         // SAFETY: the caller vouches for 32 floats of R rows.
         unsafe {
+            if let Some(before) = before {
+                let start = before.start.add(row * before.stride);
+                sums[0] = _mm512_add_ps(_mm512_loadu_ps(start), sums[0]);
+                sums[1] = _mm512_add_ps(_mm512_loadu_ps(start.add(16)), sums[1]);
+            }
             let start = to.start.add(row * to.stride);
             _mm512_storeu_ps(start, sums[0]);
             _mm512_storeu_ps(start.add(16), sums[1]);
@@ -101,11 +85,12 @@ macro_rules! avx512_kernel {
             // SAFETY: the caller vouches for both places; `Running::run` checked that each pass has
             // its units on both sides.
             unsafe {
-                let mut sums = avx512_load::<R>(from);
-                for pass in factors.passes {
+                let mut before = from;
+                for (pass, units) in factors.chains() {
                     let left = factors.left.as_ptr().add(pass.left);
                     let panel = factors.panel.as_ptr().add(pass.panel);
-                    for k in 0..factors.k {
+                    let mut sums = [[_mm512_setzero_ps(); 2]; R];
+                    for k in units {
                         let $units = panel.add(k * WIDTH);
                         let first = $load;
                         let $units = $units.add(WIDTH / 2);
@@ -120,8 +105,9 @@ macro_rules! avx512_kernel {
                             sums[1] = $add;
                         }
                     }
+                    avx512_add(sums, before, to);
+                    before = Some(to);
                 }
-                avx512_store(sums, to);
             }
         }
     };
@@ -152,17 +138,12 @@ unsafe fn avx2_rows<const R: usize>(factors: &Factors, from: Option<Place>, to: 
     for half in [0, WIDTH / 2] {
         // SAFETY: as in `avx512_kernel`.
         unsafe {
-            let mut sums = [[_mm256_setzero_ps(); 2]; R];
-            if let Some(from) = from {
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let start = from.start.add(row * from.stride + half);
-                    *sums = [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))];
-                }
-            }
-            for pass in factors.passes {
+            let mut before = from;
+            for (pass, units) in factors.chains() {
                 let left = factors.left.as_ptr().add(pass.left);
                 let panel = factors.panel.as_ptr().add(pass.panel);
-                for k in 0..factors.k {
+                let mut sums = [[_mm256_setzero_ps(); 2]; R];
+                for k in units {
                     let right = panel.add(k * WIDTH + half).cast();
                     let right = [_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8))];
                     for (row, sums) in sums.iter_mut().enumerate() {
@@ -171,11 +152,17 @@ unsafe fn avx2_rows<const R: usize>(factors: &Factors, from: Option<Place>, to: 
                         sums[1] = _mm256_fmadd_ps(left, right[1], sums[1]);
                     }
                 }
-            }
-            for (row, sums) in sums.iter().enumerate() {
-                let start = to.start.add(row * to.stride + half);
-                _mm256_storeu_ps(start, sums[0]);
-                _mm256_storeu_ps(start.add(8), sums[1]);
+                for (row, mut sums) in sums.into_iter().enumerate() {
+                    if let Some(before) = before {
+                        let start = before.start.add(row * before.stride + half);
+                        sums[0] = _mm256_add_ps(_mm256_loadu_ps(start), sums[0]);
+                        sums[1] = _mm256_add_ps(_mm256_loadu_ps(start.add(8)), sums[1]);
+                    }
+                    let start = to.start.add(row * to.stride + half);
+                    _mm256_storeu_ps(start, sums[0]);
+                    _mm256_storeu_ps(start.add(8), sums[1]);
+                }
+                before = Some(to);
             }
         }
     }
