@@ -204,17 +204,9 @@ impl Rwkv {
         }
         layers.reverse();
 
-        // The rest of d belongs to frozen embeddings. All soft prompt rows hold the same vector.
+        // The rest of d belongs to frozen embeddings.
         let d_soft_prompt = match &state.soft_prompt {
-            Some(soft_prompt) => {
-                let starts: Vec<u32> = offsets.starts().iter().map(|&row| row as u32).collect();
-                let d = rows::sum(&d.x, &starts)?;
-                Some(
-                    self.ln0
-                        .backward(&d, &soft_prompt.unsqueeze(0)?)?
-                        .squeeze(0)?,
-                )
-            }
+            Some(soft_prompt) => Some(self.soft_prompt_gradient(&d.x, soft_prompt, offsets)?),
             None => None,
         };
         // Read last: a GPU has all its work by then.
@@ -223,6 +215,22 @@ impl Rwkv {
             loss += part.to_vec1::<f64>()?.iter().sum::<f64>();
         }
         Ok((loss * scale, State::from_layers(d_soft_prompt, &layers)?))
+    }
+
+    /// The gradient of the soft prompt, from that of each sequence's first row behind the norm. Each goes
+    /// back through the norm by itself, so that a share of a batch has the same term for it: where the
+    /// norm meets a soft prompt near zero, it magnifies rounding.
+    fn soft_prompt_gradient(
+        &self,
+        d: &Tensor,
+        soft_prompt: &Tensor,
+        offsets: &Offsets,
+    ) -> Result<Tensor> {
+        let starts: Vec<u32> = offsets.starts().iter().map(|&row| row as u32).collect();
+        let rows = rows::take(&soft_prompt.unsqueeze(0)?, &vec![0; starts.len()])?;
+        let d = self.ln0.backward(&rows::take(d, &starts)?, &rows)?;
+        let all: Vec<u32> = (0..starts.len() as u32).collect();
+        Ok(rows::sum(&d, &all)?.squeeze(0)?)
     }
 
     /// The loss of a batch, summed over its scored rows, and in how many of them the target is the

@@ -91,7 +91,14 @@ impl Learner {
         let scale = 1.0 / targets as f64;
         let mut sum: Option<(f64, State)> = None;
         for part in model::split(&rows, plan.most_rows) {
-            let part = Batch::pack(sequences[part].iter().copied(), first_row);
+            // Products of a single row are summed in another order than those of several: a share of one
+            // row would have other bits than it has in the batch. So it goes twice, at half the scale.
+            let (times, scale) = match rows[part.clone()] {
+                [1] => (2, scale / 2.0),
+                _ => (1, scale),
+            };
+            let part = sequences[part].repeat(times);
+            let part = Batch::pack(part, first_row);
             let (loss, gradient) =
                 model.loss_and_gradient(&part, &state, plan.intermediates, scale)?;
             sum = Some(match sum {

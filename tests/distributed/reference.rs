@@ -45,20 +45,20 @@ fn reference(name: &str) -> (Vec<Example>, Vec<f64>) {
     (examples, numbers["train_ones_losses"].to_vec1().unwrap())
 }
 
-/// What a step's loss may be off a run's on one rank, and off float64. The model `7` with a soft prompt
-/// magnifies rounding: of the sums over ranks, too, which are in another order. Without fused
-/// multiplications, or of three parts in bf16, products of RWKV-7 are less exact. The reference itself,
-/// computed by PyTorch in float32, is 2.1e-6 (`5.2`), 1.8e-6 (`7`) and 8.9e-6 (`7_extremes`) off.
-fn rounding(name: &str, tune: Tune) -> [f64; 2] {
-    let of_ranks = match name {
-        "7" if tune.soft_prompt => 3e-6,
-        _ => 1e-6,
-    };
-    let of_f32 = match Level::current() {
-        Level::Plain | Level::Amx if name != "5.2" => 5e-6,
-        _ => of_ranks,
-    };
-    [of_ranks, of_f32]
+/// What a step's loss may be off a run's on one rank.
+const OF_RANKS: f64 = 1e-6;
+
+/// What a step's loss may be off float64, beside that. The model `7` magnifies rounding: relative
+/// errors of 1e-7 that are put into the float64 reference move its losses by up to 2.2e-6, those of
+/// `7_extremes` by 4e-7. Without fused multiplications, or of three parts in bf16, products of RWKV-7
+/// are less exact.
+fn of_f32(name: &str) -> f64 {
+    match (name, Level::current()) {
+        ("5.2", _) => OF_RANKS,
+        (_, Level::Plain | Level::Amx) => 5e-6,
+        ("7", _) => 3e-6,
+        _ => OF_RANKS,
+    }
 }
 
 #[test]
@@ -84,8 +84,14 @@ fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step(
         let file = golden(&format!("model_{name}.pth"));
         let model = Rwkv::load(&ModelFile::open(&file).unwrap(), ProductType::F32).unwrap();
         let (examples, wanted) = reference(name);
-        // As the reference has it; fewer examples than ranks; more; one group.
-        for (tune, batch_size) in [(ALL, 3), (without_prompt, 2), (without_prompt, 5), (wkv, 4)] {
+        // As the reference has it; fewer examples than ranks, one of a single row; more; one group.
+        for (tune, batch_size) in [
+            (ALL, 3),
+            (ALL, 2),
+            (without_prompt, 2),
+            (without_prompt, 5),
+            (wkv, 4),
+        ] {
             let train = |ranks: &Ranks| -> Result<Vec<(f64, Vec<u32>)>> {
                 let start = Init::Ones.state(model.config(), tune, 0)?;
                 let mut learner = Learner::new(&start, tune)?;
@@ -128,10 +134,9 @@ fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step(
                         "{name}: another state on one of {count} ranks"
                     );
                 }
-                let [of_ranks, of_f32] = rounding(name, tune);
-                close(&losses(&first), &alone, of_ranks);
+                close(&losses(&first), &alone, OF_RANKS);
                 if batch_size == 3 {
-                    close(&losses(&first), &wanted, of_f32);
+                    close(&losses(&first), &wanted, of_f32(name));
                 }
             }
         }

@@ -96,16 +96,15 @@ impl Shift<'_> {
             }
         });
 
-        let (mut dfirst, mut scratch) = (vec![0.0; channels], vec![0.0; channels]);
+        let [mut dfirst, mut of_one, mut scratch] = [(); 3].map(|()| vec![0.0; channels]);
         for &start in offsets.starts() {
+            // Each sequence by itself, so that a share of a batch has the same term for it.
+            of_one.fill(0.0);
             for (d, mix) in d_mixed.iter().zip(mixes) {
-                add_rest(
-                    level,
-                    mix,
-                    d.part(level, row(start), &mut scratch),
-                    &mut dfirst,
-                );
+                let d = d.part(level, row(start), &mut scratch);
+                add_rest(level, mix, d, &mut of_one);
             }
+            add(level, &of_one, &mut dfirst);
         }
         (dx, dfirst)
     }
