@@ -24,12 +24,15 @@ fn main() -> ExitCode {
     if system::output_was_closed() {
         console::output_is_closed();
     }
-    let console = Console::standard();
+    let variable = |name: &str| std::env::var_os(name);
+    let (console, role) = distributed::console_of(variable, &Console::standard());
     tell_panics(console.clone());
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
-            console.line(text.trim_end());
+            if role == Role::First {
+                console.line(text.trim_end());
+            }
             return done(&console);
         }
         Err(cli::Exit::Usage(message)) => {
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
         // Ranks that join have threads that wait.
         ops::cpu::buffers::keep();
     }
-    let ranks = match distributed::join(|name| std::env::var_os(name), &console) {
+    let ranks = match distributed::join(variable, &console) {
         Ok(ranks) => ranks,
         Err(error) => {
             console.error(&format!("error: {error:#}"));
@@ -119,7 +122,7 @@ fn run(command: Command, ranks: &Ranks, console: &Console) -> anyhow::Result<Opt
         // The others are for one process.
         _ if ranks.role() == Role::Other => Ok(None),
         Command::DryRun { options } => {
-            with_signals(|| train::dry_run(&options, console))?;
+            with_signals(|| train::dry_run(ranks, &options, console))?;
             Ok(None)
         }
         Command::Convert { options } => {

@@ -16,6 +16,8 @@ pub struct Launcher {
     pub variable: &'static str,
     /// How many ranks it started.
     pub size: usize,
+    /// The one that this process is to be, if the launcher says so.
+    pub rank: Option<usize>,
     /// The files that may be its library, best first.
     pub libraries: Vec<PathBuf>,
 }
@@ -36,12 +38,15 @@ mod names {
     pub const STANDARD: &str = "libmpi_abi.1.dylib";
 }
 
-/// The variable in which each kind of launcher says how many ranks there are, and the libraries that
-/// its ranks may have, the likeliest first. Slurm starts any.
-const KINDS: [(&str, &[&str]); 3] = [
-    ("OMPI_COMM_WORLD_SIZE", &[names::OPEN_MPI, names::STANDARD]),
+/// The variables in which each kind of launcher says how many ranks there are and which one a process
+/// is, and the libraries that its ranks may have, the likeliest first. Slurm starts any.
+const KINDS: [([&str; 2], &[&str]); 3] = [
     (
-        "PMI_SIZE",
+        ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"],
+        &[names::OPEN_MPI, names::STANDARD],
+    ),
+    (
+        ["PMI_SIZE", "PMI_RANK"],
         &[
             names::MPICH,
             names::MPICH_TOO,
@@ -50,7 +55,7 @@ const KINDS: [(&str, &[&str]); 3] = [
         ],
     ),
     (
-        "SLURM_STEP_NUM_TASKS",
+        ["SLURM_STEP_NUM_TASKS", "SLURM_PROCID"],
         &[
             names::OPEN_MPI,
             names::MPICH,
@@ -65,8 +70,8 @@ impl Launcher {
     pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<Self>> {
         let told = KINDS
             .iter()
-            .find_map(|&(name, names)| Some((name, names, variable(name)?)));
-        let Some((name, names, value)) = told else {
+            .find_map(|&([size, rank], names)| Some((size, rank, names, variable(size)?)));
+        let Some((name, rank, names, value)) = told else {
             return Ok(None);
         };
         let text = value.to_string_lossy();
@@ -82,6 +87,7 @@ impl Launcher {
         let launcher = Self {
             variable: name,
             size,
+            rank: variable(rank).and_then(|rank| rank.to_str()?.parse().ok()),
             libraries,
         };
         Ok((size > 1).then_some(launcher))
@@ -144,17 +150,20 @@ mod tests {
             ("SLURM_STEP_NUM_TASKS", names::OPEN_MPI),
         ] {
             let found = launcher(&[(name, "3")]).unwrap().unwrap();
-            assert_eq!((found.variable, found.size), (name, 3));
+            assert_eq!((found.variable, found.size, found.rank), (name, 3, None));
             assert!(found.libraries.contains(&first.into()), "{found:?}");
         }
         // Slurm says how many it started in all, also where Open MPI's own launcher starts fewer.
         let within = [
             ("SLURM_STEP_NUM_TASKS", "8"),
+            ("SLURM_PROCID", "7"),
             ("OMPI_COMM_WORLD_SIZE", "2"),
+            ("OMPI_COMM_WORLD_RANK", "1"),
             (LIBRARY, "/x/y"),
         ];
         let found = launcher(&within).unwrap().unwrap();
-        assert_eq!((found.size, found.libraries), (2, vec!["/x/y".into()]));
+        assert_eq!((found.size, found.rank), (2, Some(1)));
+        assert_eq!(found.libraries, ["/x/y"].map(PathBuf::from));
         let error = launcher(&[("PMI_SIZE", "many")]).unwrap_err().to_string();
         assert!(
             error.contains("PMI_SIZE") && error.contains("many"),

@@ -111,6 +111,29 @@ pub fn join(variable: impl Fn(&str) -> Option<OsString>, console: &Console) -> R
     }
 }
 
+/// The console of a process before it joins others, and whether it speaks for all: one that a launcher
+/// started after the first names itself.
+pub fn console_of(
+    variable: impl Fn(&str) -> Option<OsString>,
+    console: &Console,
+) -> (Console, Role) {
+    match Launcher::of(variable) {
+        Ok(Some(Launcher {
+            rank: Some(rank), ..
+        })) if rank > 0 => {
+            let label = format!("{}: ", name(rank, &system::host()));
+            (console.labelled(&label), Role::Other)
+        }
+        // That the variables say nonsense is told by `join`.
+        _ => (console.clone(), Role::First),
+    }
+}
+
+/// A rank as messages name it.
+fn name(rank: usize, host: &str) -> String {
+    format!("rank {rank} (host {host})")
+}
+
 impl Ranks {
     /// A run alone.
     pub fn one() -> Self {
@@ -181,7 +204,7 @@ impl Ranks {
 
     /// A rank as messages name it: `rank 3 (host b)`.
     pub fn name(&self, rank: usize) -> String {
-        format!("rank {rank} (host {})", self.hosts[rank])
+        name(rank, &self.hosts[rank])
     }
 
     /// The ranks in words: `4 ranks on 2 hosts, by Open MPI v4.1.4`.
@@ -210,6 +233,20 @@ impl Ranks {
             Role::First => console.clone(),
             Role::Other => console.labelled(&format!("{}: ", self.name(self.rank()))),
         }
+    }
+
+    /// Has the first rank of each machine fetch what is not there, and say so on its console; then the
+    /// others of that machine, which find it there. `own` is a rank's own console.
+    pub fn fetch_once(
+        &self,
+        own: &Console,
+        fetch: impl FnOnce(&Console) -> Result<()>,
+    ) -> Result<()> {
+        if self.local_rank() == 0 {
+            return self.agree(fetch(own));
+        }
+        self.agree(Ok(()))?;
+        fetch(&Console::silent())
     }
 
     /// Puts the sum over all ranks in the place of each number. Between an exchange that nobody failed

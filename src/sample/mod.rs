@@ -101,13 +101,16 @@ pub fn run(options: &Options, console: &Console) -> Result<Option<i32>> {
 /// file of prompts out, whose answers the first rank shows; what is asked otherwise, it answers alone.
 pub fn run_on(ranks: &Ranks, options: &Options, console: &Console) -> Result<Option<i32>> {
     match (&options.ask, ranks.role()) {
-        (Ask::Prompts(_), _) => ranks.agree(run_rank(ranks, options, &ranks.shared(console))),
-        (Ask::Prompt(_) | Ask::Interactive, Role::First) => run_rank(ranks, options, console),
+        (Ask::Prompts(_), _) => ranks.agree(run_rank(ranks, options, console)),
+        (Ask::Prompt(_) | Ask::Interactive, Role::First) => {
+            run_rank(&Ranks::one(), options, console)
+        }
         (Ask::Prompt(_) | Ask::Interactive, Role::Other) => Ok(None),
     }
 }
 
 fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Option<i32>> {
+    let (console, own) = (&ranks.shared(console), &ranks.own(console));
     let state = &options.state;
     ensure!(
         state.exists(),
@@ -144,18 +147,18 @@ fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Optio
             {
                 console.line(&format!("note   {line}"));
             }
-            let loaded = load(options, console)?;
+            let loaded = load(ranks, options, console, own)?;
             return show_both(&loaded, &prompt, settings, console);
         }
         Ask::Prompts(path) => {
             let prompts = prompts::read(path, &options.formats, beside)?;
-            let loaded = load(options, beside)?;
+            let loaded = load(ranks, options, beside, &own.beside_output())?;
             prompts::answer(ranks, &loaded, &prompts, settings, console)
                 .with_context(|| format!("cannot answer {PROMPTS} {}", path.display()))?;
         }
         Ask::Interactive => {
             let key = typed_key(&options.formats.prompt)?;
-            let loaded = load(options, console)?;
+            let loaded = load(ranks, options, console, own)?;
             interactive::run(&loaded, &key, options, console)?;
         }
     }
@@ -194,8 +197,10 @@ pub fn typed_key(formatter: &Template) -> Result<String> {
     }
 }
 
-fn load(options: &Options, console: &Console) -> Result<Loaded> {
-    model::obtain(&options.model, options.model_remote.as_ref(), console)?;
+fn load(ranks: &Ranks, options: &Options, console: &Console, own: &Console) -> Result<Loaded> {
+    ranks.fetch_once(own, |console| {
+        model::obtain(&options.model, options.model_remote.as_ref(), console)
+    })?;
     let Opened { compute, note } =
         Compute::exact(options.device, options.product, options.weights)?;
     if let Some(note) = note {

@@ -85,10 +85,14 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
 
     // Load, and find now what could fail, not after an hour. The data first: it is smaller.
     let compute = prepare::device(options, own)?;
+    prepare::place_of_data(options, console)?;
+    ranks.fetch_once(own, |console| prepare::obtain(options, console))?;
     let data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let lock = Arc::new(outputs.lock()?);
-    model::obtain(&options.model, options.model_remote.as_ref(), console)?;
+    ranks.fetch_once(own, |console| {
+        model::obtain(&options.model, options.model_remote.as_ref(), console)
+    })?;
     // What was fetched just now may have brought files of other names.
     places::check_distinct(options, &outputs)?;
     let model = prepare::model(options, &compute)?;
@@ -224,10 +228,13 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     }
 }
 
-/// Says what [`run`] finds out before its first step, and does no more. A model that is not there
-/// is not fetched.
-pub fn dry_run(options: &Options, console: &Console) -> Result<()> {
+/// Says what [`run_on`] finds out before its first step, and does no more. A model that is not there
+/// is not fetched. The first rank does it alone.
+pub fn dry_run(ranks: &Ranks, options: &Options, console: &Console) -> Result<()> {
+    announce::ranks(ranks, console, console);
     let compute = prepare::device(options, console)?;
+    prepare::place_of_data(options, console)?;
+    prepare::obtain(options, console)?;
     let mut data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let model = options.model.display();

@@ -48,10 +48,8 @@ pub fn device(options: &Options, console: &Console) -> Result<Compute> {
     Ok(compute)
 }
 
-/// Reads the data, fetched before if need be, and says on `console` where it is from and what it is
-/// like.
+/// Reads the data, and says on `console` what it is like.
 pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
-    obtain(options, console)?;
     let data = dataset::read(&options.data, &options.formats)?;
     for line in options.formats.told(&AROUND_DATA) {
         console.line(&format!("note   {line}"));
@@ -63,8 +61,8 @@ pub fn survey(options: &Options, console: &Console) -> Result<TrainingData> {
     hold_out(data, options, console)
 }
 
-/// Fetches the data if it is not there.
-fn obtain(options: &Options, console: &Console) -> Result<()> {
+/// Says where the data is from. Errors when it is a directory.
+pub fn place_of_data(options: &Options, console: &Console) -> Result<()> {
     let data = options.data.display();
     match (fs::metadata(&options.data), &options.data_remote) {
         (Err(_), Some(remote)) => console.line(&format!("data   {data}, from {remote}")),
@@ -77,6 +75,11 @@ fn obtain(options: &Options, console: &Console) -> Result<()> {
         }
         (Ok(_), _) => console.line(&format!("data   {data}, read to its end")),
     }
+    Ok(())
+}
+
+/// Fetches the data if it is not there.
+pub fn obtain(options: &Options, console: &Console) -> Result<()> {
     fetch::obtain(
         &Wanted {
             path: &options.data,

@@ -284,3 +284,32 @@ fn a_rank_that_drifts_ends_the_run_and_the_state_before_that_is_saved() {
     assert!((1..20).contains(&steps), "{steps}");
     assert!(dir.path("state.pth").exists());
 }
+
+#[test]
+fn the_first_rank_of_a_machine_fetches_and_the_others_find_it_there() {
+    let fetched = AtomicUsize::new(0);
+    let fetch = |ranks: &Ranks, fails: bool| {
+        ranks.fetch_once(&Console::silent(), |_| {
+            anyhow::ensure!(!fails, "no network");
+            match ranks.rank() {
+                // Long enough for the others to come first, if they did not wait.
+                0 => thread::sleep(std::time::Duration::from_millis(50)),
+                _ => assert!(fetched.load(Ordering::SeqCst) > 0, "before the first rank"),
+            }
+            fetched.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        })
+    };
+    for done in on(distributed::threads(3), |ranks| fetch(ranks, false)) {
+        done.unwrap();
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 3);
+    for failed in on(distributed::threads(3), |ranks| fetch(ranks, true)) {
+        let error = failed.unwrap_err();
+        assert!(
+            Failure::is(&error) && error.to_string() == "no network",
+            "{error:#}"
+        );
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 3);
+}

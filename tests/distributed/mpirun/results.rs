@@ -125,3 +125,42 @@ fn answers_come_in_the_order_of_their_prompts() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs mpirun"]
+fn what_all_ranks_would_say_is_said_once_or_by_name() {
+    for launcher in launchers() {
+        let dir = prepared();
+        let said = succeeds(launch(&dir, &launcher, 2, &["--version".to_string()]));
+        assert_eq!(said.matches("state-tune").count(), 1, "{said}");
+        let said = succeeds(launch(
+            &dir,
+            &launcher,
+            2,
+            &flags("model_7.pth", &["--dry_run"]),
+        ));
+        assert_eq!(
+            said.matches("ranks  2 ranks on one host").count(),
+            1,
+            "{said}"
+        );
+        assert_eq!(said.matches("nothing was learnt").count(), 1, "{said}");
+
+        let wrong = flags("model_7.pth", &["--batchsize=x"]);
+        let run = launch(&dir, &launcher, 2, &wrong).output().unwrap();
+        assert_eq!(run.status.code(), Some(2), "{launcher}");
+        let error = String::from_utf8_lossy(&run.stderr);
+        let told: Vec<&str> = error
+            .lines()
+            .filter(|line| line.contains("--batchsize"))
+            .collect();
+        // The launcher may end one before it has told.
+        let of_rank = |line: &&&str| line.starts_with("rank 1 (host ");
+        assert!(!told.is_empty(), "{error}");
+        assert!(told.iter().filter(of_rank).count() <= 1, "{error}");
+        assert!(
+            told.iter().filter(|line| !of_rank(line)).count() <= 1,
+            "{error}"
+        );
+    }
+}
