@@ -212,12 +212,18 @@ pub fn duration(seconds: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A writer whose text can be looked at while a console writes to it.
     #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
+    pub struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Shared {
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
 
     impl Write for Shared {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -246,7 +252,7 @@ mod tests {
         progress.console().line("during");
         progress.step(2, "done");
         let wanted = "a line\nan answer\nbeside\nan\\nerror\nrank 1: of one\nrank 1: alone\nduring\nstep 2/2  done\n";
-        assert_eq!(*shared.0.lock().unwrap(), wanted.as_bytes());
+        assert_eq!(shared.text(), wanted);
     }
 
     #[test]

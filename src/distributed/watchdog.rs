@@ -112,28 +112,12 @@ fn watch(state: &Weak<State>, console: &Console) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::sync::Mutex;
-
     use super::*;
-
-    /// What a console is given, for the test to read.
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::console::tests::Shared;
 
     #[test]
     fn each_long_wait_is_noted_once() {
-        let written = Written::default();
+        let written = Shared::default();
         let console = Console::to(written.clone());
         let watchdog = Watchdog::start(Duration::from_secs(5), console);
         for wait in [Wait::Share, Wait::Work] {
@@ -141,7 +125,6 @@ mod tests {
             watchdog.during(wait, || thread::sleep(Duration::from_millis(1)));
         }
         let note = "note   the other ranks have not answered for 0.5 s\n";
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text, note.repeat(2));
+        assert_eq!(written.text(), note.repeat(2));
     }
 }
