@@ -3,7 +3,6 @@
 //! program did not foresee, a panic or a lack of memory, is told in one line as well, and is 1.
 
 use std::io;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -26,7 +25,7 @@ fn main() -> ExitCode {
     }
     let variable = |name: &str| std::env::var_os(name);
     let (console, role) = distributed::console_of(variable, &Console::standard());
-    tell_panics(console.clone());
+    console.tell_panics();
     let command = match cli::parse(std::env::args_os(), std::env::vars_os()) {
         Ok(command) => command,
         Err(cli::Exit::Shown(text)) => {
@@ -52,36 +51,14 @@ fn main() -> ExitCode {
         }
     };
     // From here on by the rank that it is of.
-    tell_panics(ranks.own(&console));
-    let ran = panic::catch_unwind(AssertUnwindSafe(|| run(command, &ranks, &console)));
+    ranks.own(&console).tell_panics();
+    let ran = ranks.unless_panicked(|| run(command, &ranks, &console));
     let code = match ran {
-        Ok(ended) => end(ended, &ranks, &console),
-        // It is told by then.
-        Err(_) => {
-            if ranks.count() > 1 {
-                ranks.abort(1);
-            }
-            ExitCode::FAILURE
-        }
+        Some(ended) => end(ended, &ranks, &console),
+        None => ExitCode::FAILURE,
     };
     ranks.finish();
     code
-}
-
-/// Has panics told on `console`.
-fn tell_panics(console: Console) {
-    panic::set_hook(Box::new(move |info| console.error(&panic_line(info))));
-}
-
-/// What a panic said, and where.
-fn panic_line(info: &PanicHookInfo) -> String {
-    let what = info.payload_as_str().unwrap_or("it does not say why");
-    let place = info
-        .location()
-        .map_or_else(String::new, |place| format!(" at {place}"));
-    format!(
-        "error: a fault of the program{place}: {what}; please report it with what you asked for"
-    )
 }
 
 /// Tells how it ended, as an exit code and where it went wrong in a line.

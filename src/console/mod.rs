@@ -20,6 +20,7 @@ mod transfer;
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use indicatif::ProgressBar;
@@ -167,6 +168,12 @@ impl Console {
         };
     }
 
+    /// Has every panic from now on told here, in a line.
+    pub fn tell_panics(&self) {
+        let console = self.clone();
+        panic::set_hook(Box::new(move |info| console.error(&panic_line(info))));
+    }
+
     fn with_label<'a>(&self, line: &'a str) -> Cow<'a, str> {
         match &*self.label {
             "" => line.into(),
@@ -209,6 +216,17 @@ pub fn duration(seconds: f64) -> String {
         60..3600 => format!("{}m{:02}s", s / 60, s % 60),
         _ => format!("{}h{:02}m", s / 3600, s / 60 % 60),
     }
+}
+
+/// What a panic said, and where.
+fn panic_line(info: &PanicHookInfo) -> String {
+    let what = info.payload_as_str().unwrap_or("it does not say why");
+    let place = info
+        .location()
+        .map_or_else(String::new, |place| format!(" at {place}"));
+    format!(
+        "error: a fault of the program{place}: {what}; please report it with what you asked for"
+    )
 }
 
 #[cfg(test)]

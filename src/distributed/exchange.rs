@@ -106,7 +106,8 @@ impl Ranks {
         }
         if let Some(other) = rows.iter().position(|row| row[0] != rows[0][0]) {
             let error = anyhow!(
-                "{} and {} are not at the same point of the run, which is an error of this program",
+                "{} and {} are not at the same point of the run; start all ranks with the same command \
+                 (if they were, it is an error of this program)",
                 self.name(0),
                 self.name(other)
             );
@@ -141,6 +142,31 @@ impl Ranks {
                 self.name(0)
             ),
         }
+    }
+
+    /// Errors on all ranks when one has another value of something than the first. `own` is what it is
+    /// and its value, the same things in the same order on each; values of settings are shown.
+    pub fn ensure_alike(&self, stage: Stage, own: Result<Vec<(String, String)>>) -> Result<()> {
+        let own = own.and_then(|own| Ok(serde_json::to_vec(&own)?));
+        let gathered = self.gather(stage, own)?;
+        let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
+        let first = read(&gathered[0])?;
+        for (rank, bytes) in gathered.iter().enumerate() {
+            let other = read(bytes)?;
+            let mut pairs = first.iter().zip(&other);
+            if let Some(((what, first), (_, other))) = pairs.find(|(first, other)| first != other) {
+                let values = match what.starts_with("--") {
+                    true => format!(" ({other:?}, not {first:?})"),
+                    false => String::new(),
+                };
+                bail!(
+                    "{} has another {what} than {}{values}; give all ranks the same",
+                    self.name(rank),
+                    self.name(0)
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Gives every rank's bytes to all ranks, in order. Errors on all ranks when one failed.

@@ -78,7 +78,8 @@ impl Launcher {
         let size = text.parse().with_context(|| {
             format!("the launcher's variable {name} is {text:?}, which is no number of ranks")
         })?;
-        let libraries = match variable(LIBRARY) {
+        let named = variable(LIBRARY).filter(|path| !path.is_empty());
+        let libraries = match named {
             Some(path) => vec![path.into()],
             None => beside_launcher(names)
                 .chain(names.iter().map(PathBuf::from))

@@ -20,12 +20,14 @@ mod threads;
 mod watchdog;
 
 use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 pub use self::engine::Engine;
 pub use self::exchange::{Failure, Row, Stage};
@@ -36,7 +38,7 @@ use self::engine::One;
 use self::launcher::Launcher;
 use self::watchdog::{LIMIT, Wait, Watchdog};
 use crate::console::Console;
-use crate::setting::RESUME;
+use crate::setting::Setting;
 use crate::system;
 
 /// Seconds that a rank waits for others in a step before it gives up.
@@ -235,6 +237,16 @@ impl Ranks {
         }
     }
 
+    /// Errors when a file of rows is standard input, which a launcher gives to the first rank alone.
+    pub fn check_rows(&self, named_by: Setting, path: &Path) -> Result<()> {
+        ensure!(
+            self.count() == 1 || path != Path::new("/dev/stdin"),
+            "{named_by} - is standard input, which the first rank alone has; write it to a file and name \
+             that"
+        );
+        Ok(())
+    }
+
     /// Has the first rank of each machine fetch what is not there, and say so on its console; then the
     /// others of that machine, which find it there. `own` is a rank's own console.
     pub fn fetch_once(
@@ -258,6 +270,15 @@ impl Ranks {
     /// Seconds that this rank has waited for the others since this was last asked for.
     pub fn waited(&self) -> f64 {
         self.waited.swap(0, Ordering::Relaxed) as f64 / 1e9
+    }
+
+    /// Does `work`. `None` when it panicked, which the panic hook tells; then all ranks end with it.
+    pub fn unless_panicked<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = panic::catch_unwind(AssertUnwindSafe(work)).ok();
+        if done.is_none() && self.count() > 1 {
+            self.abort(1);
+        }
+        done
     }
 
     /// Leaves the job, once nothing is left to do. Waits until all do.
@@ -288,18 +309,5 @@ impl Ranks {
         self.waited
             .fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         done
-    }
-}
-
-/// A panic on one rank ends them all.
-impl Drop for Ranks {
-    fn drop(&mut self) {
-        if thread::panicking() && self.count() > 1 {
-            self.console.error(&format!(
-                "error: this rank panicked, which is an error of this program; all ranks end, and \
-                 {RESUME} goes on from the last checkpoint"
-            ));
-            self.abort(101);
-        }
     }
 }

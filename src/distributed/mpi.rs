@@ -35,7 +35,8 @@ pub fn join(launcher: &Launcher) -> Result<(Box<dyn Engine>, String)> {
         )
     })?;
     let named = || format!("the MPI library {}", path.display());
-    let version = version(&library).with_context(named)?;
+    let version = version(&library)
+        .with_context(|| format!("{} cannot be used; name another in {LIBRARY}", named()))?;
     let family = abi::family(&version, standard(&library)).with_context(|| {
         format!(
             "{} says that it is {:?}, which this program does not know; it knows Open MPI 4 and 5, \

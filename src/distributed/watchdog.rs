@@ -63,10 +63,13 @@ impl Watchdog {
         let state = &*self.state;
         let limit = match wait {
             Wait::Share => state.limit,
-            Wait::Work => state.limit * WORK,
+            Wait::Work => state.limit.saturating_mul(WORK),
         };
-        state.wait_until(state.begun.elapsed() + state.limit / NOTE, &state.noted_at);
-        state.wait_until(state.begun.elapsed() + limit, &state.ends_at);
+        state.wait_until(
+            state.begun.elapsed().saturating_add(state.limit / NOTE),
+            &state.noted_at,
+        );
+        state.wait_until(state.begun.elapsed().saturating_add(limit), &state.ends_at);
         let done = work();
         state.noted_at.store(0, Ordering::Relaxed);
         state.ends_at.store(0, Ordering::Relaxed);

@@ -151,6 +151,7 @@ fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Optio
             return show_both(&loaded, &prompt, settings, console);
         }
         Ask::Prompts(path) => {
+            ranks.check_rows(PROMPTS, path)?;
             let prompts = prompts::read(path, &options.formats, beside)?;
             let loaded = load(ranks, options, beside, &own.beside_output())?;
             prompts::answer(ranks, &loaded, &prompts, settings, console)

@@ -16,10 +16,12 @@ use crate::data::rendered::Remark;
 use crate::data::words::counted;
 use crate::distributed::{Ranks, Stage};
 use crate::generate::{self, FinishReason, Settings};
-use crate::setting::{KEEP_CR, PROMPT_FORMATTER, PROMPTS};
+use crate::model::State;
+use crate::setting::{INIT, KEEP_CR, MODEL_LOCATION, PROMPT_FORMATTER, PROMPTS, SAVE_FILENAME};
 use crate::tokenizer::{Text, Tokenizer};
 
 /// A prompt, and the line of its file that it stands on.
+#[derive(Debug)]
 pub struct Prompt {
     line: usize,
     /// The prompt's parts, which are tokenised one by one.
@@ -96,7 +98,7 @@ pub fn read(path: &Path, formats: &Formats, console: &Console) -> Result<Vec<Pro
 }
 
 /// Answers each prompt from both states, and shows the answers before it goes on to the next
-/// prompt. Several ranks answer one each.
+/// prompt. Several ranks answer one each, if all have the same to answer from.
 pub fn answer(
     ranks: &Ranks,
     loaded: &Loaded,
@@ -104,6 +106,9 @@ pub fn answer(
     settings: &Settings,
     console: &Console,
 ) -> Result<()> {
+    if ranks.count() > 1 {
+        ranks.ensure_alike(Stage::Prompts, compared(loaded, prompts, settings))?;
+    }
     for some in prompts.chunks(ranks.count()) {
         let own = some.get(ranks.rank());
         let own = own.map(|prompt| answered(loaded, prompt, settings));
@@ -119,6 +124,37 @@ pub fn answer(
         }
     }
     Ok(())
+}
+
+/// What ranks that share prompts out must have alike, and a value of each.
+fn compared(
+    loaded: &Loaded,
+    prompts: &[Prompt],
+    settings: &Settings,
+) -> Result<Vec<(String, String)>> {
+    let checksum =
+        |state: &State| Ok::<_, candle_core::Error>(format!("{:08x}", state.checksum()?));
+    let all = format!("{prompts:?}");
+    Ok(vec![
+        (
+            format!("model ({MODEL_LOCATION})"),
+            loaded.model.fingerprint().to_string(),
+        ),
+        (
+            format!("starting state of the base ({INIT})"),
+            checksum(&loaded.base)?,
+        ),
+        (format!("state ({SAVE_FILENAME})"), checksum(&loaded.tuned)?),
+        (
+            format!("set of prompts ({PROMPTS})"),
+            format!("{:08x}", crc32fast::hash(all.as_bytes())),
+        ),
+        (
+            "way to draw answers (--max_tokens, --temperature, --top_p, --seed, --response_end)"
+                .to_string(),
+            format!("{settings:?}"),
+        ),
+    ])
 }
 
 /// The line of a prompt and both its answers.

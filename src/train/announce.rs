@@ -25,7 +25,8 @@ pub fn ranks(ranks: &Ranks, console: &Console, own: &Console) {
     {
         own.line(&format!(
             "note   this rank may use {allowed} of {cores} cores, and {here} ranks are on this machine; \
-             if the launcher binds it, as Open MPI does, `mpirun --bind-to none` frees them"
+             if the launcher binds it, `mpirun --bind-to none` of Open MPI and `srun --cpus-per-task` \
+             of Slurm give it more"
         ));
     }
 }

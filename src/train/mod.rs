@@ -56,7 +56,7 @@ use self::run_record::Identity;
 use self::run_state::RunState;
 use self::signals::Signals;
 use crate::console::{Console, Progress};
-use crate::distributed::{Ranks, Role};
+use crate::distributed::{Failure, Ranks, Role};
 use crate::files::Lock;
 use crate::model;
 pub use crate::ops::adam::Adam;
@@ -151,12 +151,17 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
             .flat_map(|lock| lock.as_ref())
             .for_each(Lock::clean_up);
     };
-    let signals = Signals::catch(ranks, above.clone(), give_back);
-    let signals = signals.context("cannot listen for signals")?;
-    let mut records = records::open(options, run.learner.steps(), above.clone())?;
-    if !options.resume {
-        outputs.move_old_checkpoint(console)?;
-    }
+    // What fails here fails on all ranks, or others would wait for this one in the first step.
+    let prepared = || {
+        let signals = Signals::catch(ranks, above.clone(), give_back);
+        let signals = signals.context("cannot listen for signals")?;
+        let records = records::open(options, run.learner.steps(), above.clone())?;
+        if !options.resume {
+            outputs.move_old_checkpoint(console)?;
+        }
+        Ok((signals, records))
+    };
+    let (signals, mut records) = ranks.agree(prepared())?;
     let mut checkpoints = Checkpoints::new(&outputs.checkpoint, &identity, options);
     run.begun = Instant::now();
     let of_files = match ranks.role() {
@@ -187,7 +192,10 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
             let stop = signals.agreed().or(reached);
             if let Some(stop) = stop.or_else(|| run.out_of_patience(patience)) {
                 let verified = step::verify(&context, &mut run);
-                watch.files.check()?;
+                // A model that was changed explains what one rank finds, not what all know of.
+                if !verified.as_ref().is_err_and(Failure::is) {
+                    watch.files.check()?;
+                }
                 return verified.map(|()| stop);
             }
 

@@ -3,25 +3,27 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::Options;
 use super::checkpoint::path_beside;
 use super::run_record::{Identity, PROGRAM};
 use super::run_state::RunState;
 use super::settings::RunSettings;
+use super::{HeldOut, Options};
 use crate::distributed::{Ranks, Role, Row, Stage};
 use crate::setting::{
-    CPU, DATA_PATH, DEVICE, EVAL_PATH, LOG_FILE, MODEL_LOCATION, REPORT, RESUME, SAVE_FILENAME,
-    Setting, TENSORBOARD, THREADS,
+    CPU, DATA_PATH, DEVICE, EVAL_PATH, EVAL_SPLIT, INIT, LOG_FILE, MODEL_LOCATION, REPORT, RESUME,
+    SAVE_FILENAME, Setting, TENSORBOARD, THREADS,
 };
 
 /// The settings that may differ from rank to rank: names of files, and what suits a machine.
-const OF_A_RANK: [Setting; 11] = [
+const OF_A_RANK: [Setting; 12] = [
     MODEL_LOCATION,
     DATA_PATH,
     EVAL_PATH,
+    // What it gives is compared.
+    INIT,
     SAVE_FILENAME,
     LOG_FILE,
     REPORT,
@@ -38,6 +40,10 @@ pub fn options_of(ranks: &Ranks, all: &Options) -> Result<(Options, Option<TempD
     let mut options = all.clone();
     if ranks.count() == 1 {
         return Ok((options, None));
+    }
+    ranks.check_rows(DATA_PATH, &options.data)?;
+    if let HeldOut::File(path) = &options.evaluation.examples {
+        ranks.check_rows(EVAL_PATH, path)?;
     }
     options.device = options.device.of_rank(ranks.local_rank());
     let checkpoint = ranks.gather(Stage::Start, checkpoint(ranks, all))?;
@@ -84,39 +90,30 @@ pub fn begin(
     // Nothing is read there any more, and it may hold a large copy.
     drop(nowhere);
     let start = run.learner.checksum();
-    let own = start.and_then(|start| {
+    let own = start.map(|start| {
         let Identity {
             model,
             examples,
             held_out,
         } = identity;
+        let named = |what: &str, value: &str| (what.to_string(), value.to_string());
         let mut own = vec![
-            ("program".to_string(), PROGRAM.to_string()),
-            ("model".to_string(), model.clone()),
-            ("examples".to_string(), examples.clone()),
-            ("held-out examples".to_string(), held_out.clone()),
+            named("program", PROGRAM),
+            named(&format!("model ({MODEL_LOCATION})"), model),
+            named(&format!("set of examples ({DATA_PATH})"), examples),
+            named(
+                &format!("set of held-out examples ({EVAL_PATH}, {EVAL_SPLIT})"),
+                held_out,
+            ),
         ];
         let of_all = RunSettings::of(all).shown().into_iter();
         let of_rank = OF_A_RANK.map(|setting| setting.to_string());
         own.extend(of_all.filter(|(setting, _)| !of_rank.contains(setting)));
-        own.push(("starting state".to_string(), format!("{start:08x}")));
-        Ok(serde_json::to_vec(&own)?)
+        let what = format!("starting state ({INIT}, {RESUME})");
+        own.push((what, format!("{start:08x}")));
+        own
     });
-    let gathered = ranks.gather(Stage::Start, own)?;
-    let read = |bytes: &Vec<u8>| serde_json::from_slice::<Vec<(String, String)>>(bytes);
-    let first = read(&gathered[0])?;
-    for (rank, bytes) in gathered.iter().enumerate() {
-        let other = read(bytes)?;
-        for ((what, first), (_, other)) in first.iter().zip(&other) {
-            if first != other {
-                bail!(
-                    "{} has another {what} than {} ({other:?}, not {first:?}); give all ranks the same",
-                    ranks.name(rank),
-                    ranks.name(0)
-                );
-            }
-        }
-    }
+    ranks.ensure_alike(Stage::Start, own)?;
     let mut row = Row::default();
     row[..2].copy_from_slice(&run.plan.told());
     let (rows, ()) = ranks.exchange(Stage::Start, Ok((row, ())))?;

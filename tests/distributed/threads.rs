@@ -313,3 +313,18 @@ fn the_first_rank_of_a_machine_fetches_and_the_others_find_it_there() {
     }
     assert_eq!(fetched.load(Ordering::SeqCst), 3);
 }
+
+#[test]
+fn what_fails_just_before_the_first_step_fails_on_all() {
+    let dir = prepared();
+    all_done(run(1, |_| options(&dir, "model_5.2.pth", "state.pth")));
+    // It is in the way of where that run's checkpoint would be kept.
+    dir.write("state.pth.ckpt.old", "notes");
+    let stops = run(2, |_| options(&dir, "model_5.2.pth", "state.pth"));
+    let told: Vec<String> = stops
+        .into_iter()
+        .map(|stop| format!("{:#}", stop.unwrap_err()))
+        .collect();
+    assert!(told[0].contains("state.pth.ckpt.old"), "{told:?}");
+    assert_eq!(told[0], told[1]);
+}

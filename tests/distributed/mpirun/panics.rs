@@ -30,19 +30,20 @@ impl Write for Panics {
     }
 }
 
-/// What `main` does, but for the console.
+/// What `main` does, but for the run's console.
 fn train_as_rank(flags: &str) {
     let flags = ["state-tune"].into_iter().chain(flags.lines());
     let Ok(cli::Command::Train { options }) = cli::parse(flags.map(Into::into), vars_os()) else {
         panic!("the flags are those of a run");
     };
     let ranks = distributed::join(|name| var_os(name), &Console::standard()).unwrap();
+    ranks.own(&Console::standard()).tell_panics();
     let console = match ranks.rank() {
         0 => Console::silent(),
         _ => Console::to(Panics),
     };
     let train = || train::run_on(&ranks, &options, &console);
-    options.processor.run(train).unwrap();
+    ranks.unless_panicked(|| options.processor.run(train).unwrap());
 }
 
 #[test]
@@ -95,7 +96,7 @@ fn a_panic_on_one_rank_ends_the_job_and_spares_what_was_saved() {
             .filter(|line| line.contains("rank 1 (host "))
             .collect();
         assert!(
-            matches!(told[..], [told] if told.contains("panicked")),
+            matches!(told[..], [told] if told.contains("a fault of the program at ")),
             "{error}"
         );
         assert!(losses_alone(&dir).len() < losses_alone(&whole).len());

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{launch, launchers, losses_alone, state, succeeds};
+use super::{job, launch, launchers, losses_alone, state, succeeds};
 use crate::common::{self, Dir};
 use crate::runs::{close, flags, prepared};
 
@@ -123,6 +123,14 @@ fn answers_come_in_the_order_of_their_prompts() {
             let said = succeeds(launch(&dir, &launcher, ranks, &flags));
             assert_eq!(said.as_bytes(), alone.stdout, "{launcher}, {ranks} ranks");
         }
+        // Answers that one rank draws otherwise would be mixed with the others'.
+        let shell = "exec \"$@\" --temperature=$rank";
+        let run = job(&dir, &launcher, 2, shell, &flags).output().unwrap();
+        let error = String::from_utf8_lossy(&run.stderr);
+        assert!(
+            !run.status.success() && error.contains("has another way to draw answers"),
+            "{error}"
+        );
     }
 }
 

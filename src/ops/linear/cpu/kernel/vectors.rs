@@ -43,29 +43,6 @@ pub unsafe fn avx2(factors: &Factors, from: Option<Place>, to: Place) {
     by_rows!(avx2_rows, factors, from, to, [1 2 3 4 5 6])
 }
 
-/// Puts what is at `before`, or nothing, plus sums of R rows to `to`.
-///
-/// # Safety
-///
-/// `to`, and `before` if there is one, have 32 floats of R rows; the processor has the instructions.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512_add<const R: usize>(sums: [[__m512; 2]; R], before: Option<Place>, to: Place) {
-    for (row, mut sums) in sums.into_iter().enumerate() {
-        // SAFETY: the caller vouches for 32 floats of R rows.
-        unsafe {
-            if let Some(before) = before {
-                let start = before.start.add(row * before.stride);
-                sums[0] = _mm512_add_ps(_mm512_loadu_ps(start), sums[0]);
-                sums[1] = _mm512_add_ps(_mm512_loadu_ps(start.add(16)), sums[1]);
-            }
-            let start = to.start.add(row * to.stride);
-            _mm512_storeu_ps(start, sums[0]);
-            _mm512_storeu_ps(start.add(16), sums[1]);
-        }
-    }
-}
-
 /// A kernel of R rows by 32 columns for one kind of unit: `load` makes a vector of sixteen units of
 /// the panel, `repeat` one with a unit of a row in every lane, and `add` adds their products to
 /// sums.
@@ -105,7 +82,17 @@ macro_rules! avx512_kernel {
                             sums[1] = $add;
                         }
                     }
-                    avx512_add(sums, before, to);
+                    // Here, and not in a function of its own, which would get the sums by way of memory.
+                    for (row, mut sums) in sums.into_iter().enumerate() {
+                        if let Some(before) = before {
+                            let start = before.start.add(row * before.stride);
+                            sums[0] = _mm512_add_ps(_mm512_loadu_ps(start), sums[0]);
+                            sums[1] = _mm512_add_ps(_mm512_loadu_ps(start.add(16)), sums[1]);
+                        }
+                        let start = to.start.add(row * to.stride);
+                        _mm512_storeu_ps(start, sums[0]);
+                        _mm512_storeu_ps(start.add(16), sums[1]);
+                    }
                     before = Some(to);
                 }
             }
