@@ -6,9 +6,11 @@ use std::ops::Range;
 pub const WIDTH: usize = 32;
 /// Rows that any kernel takes at most.
 pub const HEIGHT: usize = 32;
-/// Units that are summed one after another; such sums are then added to a total. Of longer chains
-/// rounding grows (docs/ACCURACY.md), shorter ones cost time.
+/// Units of f32 that are summed one after another; such sums are then added to a total. Of longer
+/// chains rounding grows (docs/ACCURACY.md), shorter ones cost time.
 pub const CHAIN: usize = 32;
+/// Pairs of bf16 are summed to the end: their own rounding is far more.
+pub const NO_CHAIN: usize = usize::MAX;
 /// Rows of [`Factors::next`].
 pub const NEXT: usize = 4;
 
@@ -29,10 +31,10 @@ pub struct Factors<'a> {
 }
 
 impl Factors<'_> {
-    /// The units of every pass, in order, in runs of [`CHAIN`].
-    pub fn chains(&self) -> impl Iterator<Item = (Pass, Range<usize>)> {
-        let starts = (0..self.k).step_by(CHAIN);
-        let units = starts.map(|start| start..self.k.min(start + CHAIN));
+    /// The units of every pass, in order, in runs of `chain`.
+    pub fn chains(&self, chain: usize) -> impl Iterator<Item = (Pass, Range<usize>)> {
+        let starts = (0..self.k).step_by(chain);
+        let units = starts.map(move |start| start..self.k.min(start.saturating_add(chain)));
         self.passes
             .iter()
             .flat_map(move |pass| units.clone().map(|units| (*pass, units)))

@@ -1,6 +1,6 @@
 //! The kernel of processors without vector instructions of their own.
 
-use super::block::{Factors, Place, WIDTH};
+use super::block::{CHAIN, Factors, Place, WIDTH};
 
 /// Four rows by eight columns at a time, which compilers turn into vectors.
 ///
@@ -11,7 +11,7 @@ pub unsafe fn plain(factors: &Factors, from: Option<Place>, to: Place) {
     const COLUMNS: usize = 8;
     for part in (0..WIDTH).step_by(COLUMNS) {
         let mut before = from;
-        for (pass, units) in factors.chains() {
+        for (pass, units) in factors.chains(CHAIN) {
             let starts: [usize; 4] =
                 std::array::from_fn(|row| row.min(factors.rows - 1) * factors.stride + pass.left);
             let panel = &factors.panel[pass.panel..][..factors.k * WIDTH];

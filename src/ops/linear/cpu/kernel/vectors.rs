@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::mem::transmute;
 
-use super::block::{Factors, Place, WIDTH};
+use super::block::{CHAIN, Factors, NO_CHAIN, Place, WIDTH};
 
 /// Calls `$kernel::<R>` with R the block's number of rows.
 macro_rules! by_rows {
@@ -43,12 +43,14 @@ pub unsafe fn avx2(factors: &Factors, from: Option<Place>, to: Place) {
     by_rows!(avx2_rows, factors, from, to, [1 2 3 4 5 6])
 }
 
-/// A kernel of R rows by 32 columns for one kind of unit: `load` makes a vector of sixteen units of
+/// A kernel of R rows by 32 columns for one kind of unit, of which `chain` are summed before they are
+/// added to a total: `load` makes a vector of sixteen units of
 /// the panel, `repeat` one with a unit of a row in every lane, and `add` adds their products to
 /// sums.
 macro_rules! avx512_kernel {
     (
         $name:ident, $features:literal,
+        chain: $chain:expr,
         load: |$units:ident| $load:expr,
         repeat: |$unit:ident| $repeat:expr,
         add: |$sum:ident, $left:ident, $right:ident| $add:expr $(,)?
@@ -63,7 +65,7 @@ macro_rules! avx512_kernel {
             // its units on both sides.
             unsafe {
                 let mut before = from;
-                for (pass, units) in factors.chains() {
+                for (pass, units) in factors.chains($chain) {
                     let left = factors.left.as_ptr().add(pass.left);
                     let panel = factors.panel.as_ptr().add(pass.panel);
                     let mut sums = [[_mm512_setzero_ps(); 2]; R];
@@ -102,6 +104,7 @@ macro_rules! avx512_kernel {
 
 avx512_kernel! {
     avx512_rows, "avx512f",
+    chain: CHAIN,
     load: |units| _mm512_loadu_ps(units.cast()),
     repeat: |unit| _mm512_set1_ps(*unit.cast()),
     add: |sum, left, right| _mm512_fmadd_ps(left, right, sum),
@@ -110,6 +113,7 @@ avx512_kernel! {
 // A vector of bf16 pairs is 512 bits like any other.
 avx512_kernel! {
     avx512_pair_rows, "avx512f,avx512bf16",
+    chain: NO_CHAIN,
     load: |units| transmute::<__m512i, __m512bh>(_mm512_loadu_si512(units.cast())),
     repeat: |unit| transmute::<__m512i, __m512bh>(_mm512_set1_epi32(*unit.cast())),
     add: |sum, left, right| _mm512_dpbf16_ps(sum, left, right),
@@ -126,7 +130,7 @@ unsafe fn avx2_rows<const R: usize>(factors: &Factors, from: Option<Place>, to: 
         // SAFETY: as in `avx512_kernel`.
         unsafe {
             let mut before = from;
-            for (pass, units) in factors.chains() {
+            for (pass, units) in factors.chains(CHAIN) {
                 let left = factors.left.as_ptr().add(pass.left);
                 let panel = factors.panel.as_ptr().add(pass.panel);
                 let mut sums = [[_mm256_setzero_ps(); 2]; R];
