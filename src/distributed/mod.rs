@@ -247,18 +247,14 @@ impl Ranks {
         Ok(())
     }
 
-    /// Has the first rank of each machine fetch what is not there, and say so on its console; then the
-    /// others of that machine, which find it there. `own` is a rank's own console.
-    pub fn fetch_once(
-        &self,
-        own: &Console,
-        fetch: impl FnOnce(&Console) -> Result<()>,
-    ) -> Result<()> {
+    /// Has the first rank of each machine fetch what is not there; then the others of that machine,
+    /// which find it there, unless their files have other names.
+    pub fn fetch_once(&self, fetch: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.local_rank() == 0 {
-            return self.agree(fetch(own));
+            return self.agree(fetch());
         }
         self.agree(Ok(()))?;
-        fetch(&Console::silent())
+        fetch()
     }
 
     /// Puts the sum over all ranks in the place of each number. Between an exchange that nobody failed

@@ -199,9 +199,7 @@ pub fn typed_key(formatter: &Template) -> Result<String> {
 }
 
 fn load(ranks: &Ranks, options: &Options, console: &Console, own: &Console) -> Result<Loaded> {
-    ranks.fetch_once(own, |console| {
-        model::obtain(&options.model, options.model_remote.as_ref(), console)
-    })?;
+    ranks.fetch_once(|| model::obtain(&options.model, options.model_remote.as_ref(), own))?;
     let Opened { compute, note } =
         Compute::exact(options.device, options.product, options.weights)?;
     if let Some(note) = note {

@@ -150,8 +150,7 @@ fn compared(
             format!("{:08x}", crc32fast::hash(all.as_bytes())),
         ),
         (
-            "way to draw answers (--max_tokens, --temperature, --top_p, --seed, --response_end)"
-                .to_string(),
+            "way to draw answers (their length, temperature, top_p, seed and end)".to_string(),
             format!("{settings:?}"),
         ),
     ])

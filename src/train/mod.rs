@@ -86,13 +86,11 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     // Load, and find now what could fail, not after an hour. The data first: it is smaller.
     let compute = prepare::device(options, own)?;
     prepare::place_of_data(options, console)?;
-    ranks.fetch_once(own, |console| prepare::obtain(options, console))?;
+    ranks.fetch_once(|| prepare::obtain(options, own))?;
     let data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
     let lock = Arc::new(outputs.lock()?);
-    ranks.fetch_once(own, |console| {
-        model::obtain(&options.model, options.model_remote.as_ref(), console)
-    })?;
+    ranks.fetch_once(|| model::obtain(&options.model, options.model_remote.as_ref(), own))?;
     // What was fetched just now may have brought files of other names.
     places::check_distinct(options, &outputs)?;
     let model = prepare::model(options, &compute)?;

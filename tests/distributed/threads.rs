@@ -289,7 +289,7 @@ fn a_rank_that_drifts_ends_the_run_and_the_state_before_that_is_saved() {
 fn the_first_rank_of_a_machine_fetches_and_the_others_find_it_there() {
     let fetched = AtomicUsize::new(0);
     let fetch = |ranks: &Ranks, fails: bool| {
-        ranks.fetch_once(&Console::silent(), |_| {
+        ranks.fetch_once(|| {
             anyhow::ensure!(!fails, "no network");
             match ranks.rank() {
                 // Long enough for the others to come first, if they did not wait.
