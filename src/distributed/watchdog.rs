@@ -79,7 +79,8 @@ impl Watchdog {
 
 impl State {
     fn wait_until(&self, time: Duration, at: &AtomicU64) {
-        at.store(time.as_millis() as u64, Ordering::Relaxed);
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        at.store(time, Ordering::Relaxed);
     }
 
     fn is_over(&self, at: &AtomicU64) -> bool {

@@ -108,6 +108,7 @@ impl Running {
             next: _,
         } = factors;
         assert!(*rows >= 1 && *rows <= self.kernel.height && k.is_multiple_of(16) && *k > 0);
+        assert!(!passes.is_empty(), "a kernel without a pass writes nothing");
         for pass in *passes {
             assert!(left.len() >= (rows - 1) * stride + pass.left + k);
             assert!(panel.len() >= pass.panel + k * WIDTH);

@@ -44,9 +44,8 @@ pub unsafe fn avx2(factors: &Factors, from: Option<Place>, to: Place) {
 }
 
 /// A kernel of R rows by 32 columns for one kind of unit, of which `chain` are summed before they are
-/// added to a total: `load` makes a vector of sixteen units of
-/// the panel, `repeat` one with a unit of a row in every lane, and `add` adds their products to
-/// sums.
+/// added to a total: `load` makes a vector of sixteen units of the panel, `repeat` one with a unit of
+/// a row in every lane, and `add` adds their products to sums.
 macro_rules! avx512_kernel {
     (
         $name:ident, $features:literal,
