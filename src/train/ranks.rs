@@ -50,7 +50,10 @@ pub fn options_of(ranks: &Ranks, all: &Options) -> Result<(Options, Option<TempD
     if ranks.role() == Role::First {
         return Ok((options, None));
     }
-    let nowhere = tempfile::tempdir().context("cannot make a directory for what is not saved")?;
+    let nowhere = tempfile::Builder::new()
+        .prefix("state-tune-rank-")
+        .tempdir();
+    let nowhere = nowhere.context("cannot make a directory for what is not saved")?;
     options.save = nowhere.path().join("state.pth");
     if !checkpoint[0].is_empty() {
         let path = path_beside(&options.save);
