@@ -145,7 +145,8 @@ impl Ranks {
     }
 
     /// Errors on all ranks when one has another value of something than the first. `own` is what it is
-    /// and its value, the same things in the same order on each; values of settings are shown.
+    /// and its value, the same things in the same order on each. Where what it is ends in a bracket,
+    /// which says where it comes from, the value is a checksum and is not shown.
     pub fn ensure_alike(&self, stage: Stage, own: Result<Vec<(String, String)>>) -> Result<()> {
         let own = own.and_then(|own| Ok(serde_json::to_vec(&own)?));
         let gathered = self.gather(stage, own)?;
@@ -155,9 +156,9 @@ impl Ranks {
             let other = read(bytes)?;
             let mut pairs = first.iter().zip(&other);
             if let Some(((what, first), (_, other))) = pairs.find(|(first, other)| first != other) {
-                let values = match what.starts_with("--") {
-                    true => format!(" ({other:?}, not {first:?})"),
-                    false => String::new(),
+                let values = match what.ends_with(')') {
+                    true => String::new(),
+                    false => format!(" ({other:?}, not {first:?})"),
                 };
                 bail!(
                     "{} has another {what} than {}{values}; give all ranks the same",

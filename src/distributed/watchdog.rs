@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::low_level;
 
+use super::PATIENCE;
 use crate::console::Console;
 use crate::setting::RESUME;
 
@@ -96,7 +97,8 @@ fn watch(state: &Weak<State>, console: &Console) {
         if state.is_over(&state.ends_at) {
             console.error(&format!(
                 "error: the other ranks have not answered for so long that this one gives up; look \
-                 for a network that is cut, and start again with {RESUME}"
+                 for a network that is cut, or give slow ranks and downloads more time by {PATIENCE}, and \
+                 start again with {RESUME}"
             ));
             low_level::exit(1);
         }

@@ -150,16 +150,16 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
             .for_each(Lock::clean_up);
     };
     // What fails here fails on all ranks, or others would wait for this one in the first step.
+    let signals = Signals::catch(ranks, above.clone(), give_back);
+    let signals = ranks.agree(signals.context("cannot listen for signals"))?;
     let prepared = || {
-        let signals = Signals::catch(ranks, above.clone(), give_back);
-        let signals = signals.context("cannot listen for signals")?;
         let records = records::open(options, run.learner.steps(), above.clone())?;
         if !options.resume {
             outputs.move_old_checkpoint(console)?;
         }
-        Ok((signals, records))
+        Ok(records)
     };
-    let (signals, mut records) = ranks.agree(prepared())?;
+    let mut records = ranks.agree(prepared())?;
     let mut checkpoints = Checkpoints::new(&outputs.checkpoint, &identity, options);
     run.begun = Instant::now();
     let of_files = match ranks.role() {

@@ -104,7 +104,7 @@ __device__ inline void token_shift_backward(const float* x, const float* d_out, 
     }
 }
 
-// dfirst, the sequences summed in order. Grid: channels / 256 blocks of 256.
+// dfirst, the sequences summed in order, each by itself before. Grid: channels / 256 blocks of 256.
 template <typename T>
 __device__ inline void token_shift_first(Mixed<const T> from, float* dfirst, const int* offsets, int sequences, int channels) {
     int c = blockIdx.x * 256 + threadIdx.x;
@@ -112,9 +112,11 @@ __device__ inline void token_shift_first(Mixed<const T> from, float* dfirst, con
     float sum = 0.0f;
     for (int sequence = 0; sequence < sequences; sequence++) {
         long long at = static_cast<long long>(offsets[sequence]) * channels + c;
+        float of_one = 0.0f;
 #pragma unroll
         for (int m = 0; m < MIXES; m++)
-            if (from.mix[m]) sum += (1.0f - from.mix[m][c]) * to_float(from.rows[m][at]);
+            if (from.mix[m]) of_one += (1.0f - from.mix[m][c]) * to_float(from.rows[m][at]);
+        sum += of_one;
     }
     dfirst[c] = sum;
 }

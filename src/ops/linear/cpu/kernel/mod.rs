@@ -22,7 +22,7 @@ use crate::ops::cpu::level::Level;
 pub struct Kernel {
     /// Rows taken at once.
     pub height: usize,
-    /// Units summed before sums leave the registers, where rows and panels of so many suit the
+    /// Units that are gone through before the next panel, where rows and panels of so many suit the
     /// caches best.
     pub depth: usize,
     run: unsafe fn(&Factors, Option<Place>, Place),
