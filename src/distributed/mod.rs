@@ -77,7 +77,7 @@ pub fn join(variable: impl Fn(&str) -> Option<OsString>, console: &Console) -> R
     let Some(launcher) = Launcher::of(&variable)? else {
         return Ok(Ranks::one());
     };
-    let patience = match variable(PATIENCE) {
+    let patience = match variable(PATIENCE).filter(|seconds| !seconds.is_empty()) {
         None => LIMIT,
         Some(seconds) => {
             let text = seconds.to_string_lossy();

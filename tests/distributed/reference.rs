@@ -9,6 +9,7 @@ use state_tune::data::Example;
 use state_tune::distributed::{self, Ranks, Row, Stage};
 use state_tune::model::{Intermediates, ModelFile, Rwkv, Sequence};
 use state_tune::ops::cpu::level::Level;
+use state_tune::ops::cpu::threads::with_threads;
 use state_tune::ops::linear::ProductType;
 use state_tune::train::memory_plan::Plan;
 use state_tune::train::share::{Flat, share_out};
@@ -123,9 +124,12 @@ fn any_number_of_ranks_meets_the_reference_with_the_same_states_after_each_step(
             let losses = |steps: &[(f64, Vec<u32>)]| -> Vec<f64> {
                 steps.iter().map(|(loss, _)| *loss).collect()
             };
-            let alone = losses(&train(&Ranks::one()).unwrap());
+            // More threads than a share has heads share the recurrence's columns, which is another order
+            // of sums: with four, 7_extremes is up to 1.1e-6 off.
+            let train = |ranks: &Ranks| with_threads(Some(2), || train(ranks).unwrap()).unwrap();
+            let alone = losses(&train(&Ranks::one()));
             for count in [1, 2, 3, 5] {
-                let mut trained = on(distributed::threads(count), |ranks| train(ranks).unwrap());
+                let mut trained = on(distributed::threads(count), train);
                 let first = trained.swap_remove(0);
                 for other in trained {
                     assert!(

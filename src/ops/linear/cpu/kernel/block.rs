@@ -9,7 +9,7 @@ pub const HEIGHT: usize = 32;
 /// Units of f32 that are summed one after another; such sums are then added to a total. Of longer
 /// chains rounding grows (docs/ACCURACY.md), shorter ones cost time.
 pub const CHAIN: usize = 32;
-/// Pairs of bf16 are summed to the end: their own rounding is far more.
+/// Pairs of bf16 are summed to the end: totals cost time there, and brought losses no nearer to f32's.
 pub const NO_CHAIN: usize = usize::MAX;
 /// Rows of [`Factors::next`].
 pub const NEXT: usize = 4;
