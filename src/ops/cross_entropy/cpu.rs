@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::vector::{LANES, exp};
+use crate::ops::cpu::vector::{LANES, Vector, exp};
 use crate::ops::linear::{Packed, ProductType};
 
 /// (each row's loss, the gradient of the logits times `scale`).
@@ -53,7 +53,7 @@ vectorised! {
         let max = max(logits);
         let mut piece = [0.0; 64 * LANES];
         let pieces = logits.chunks(piece.len());
-        let sums = pieces.map(|logits| exponentials(logits, max, &mut piece[..logits.len()]));
+        let sums = pieces.map(|logits| exponentials::<V>(logits, max, &mut piece[..logits.len()]));
         let sum: f64 = sums.sum();
         let is_first = logits[target] == max && logits[..target].iter().all(|&logit| logit < max);
         (sum.ln() - f64::from(logits[target] - max), is_first)
@@ -70,7 +70,7 @@ vectorised! {
         gradient: &mut [f32],
     ) -> f64 {
         let max = max(logits);
-        let sum = exponentials(logits, max, gradient);
+        let sum = exponentials::<V>(logits, max, gradient);
         let normal = scale * (1.0 / sum) as f32;
         gradient.iter_mut().for_each(|e| *e *= normal);
         gradient[target] -= scale;
@@ -98,12 +98,12 @@ fn max(values: &[f32]) -> f32 {
 /// exp(value - max) of each value into `out`, and their sum in f64: where the model is sure, the
 /// loss is the small difference of this sum and 1.
 #[inline(always)]
-fn exponentials(values: &[f32], max: f32, out: &mut [f32]) -> f64 {
+fn exponentials<V: Vector>(values: &[f32], max: f32, out: &mut [f32]) -> f64 {
     let mut sums = [0.0; LANES];
     let mut sum = 0.0;
     for (values, out) in values.chunks(LANES).zip(out.chunks_mut(LANES)) {
         for (out, value) in out.iter_mut().zip(values) {
-            *out = exp(value - max);
+            *out = exp::<V>(value - max);
         }
         if out.len() == LANES {
             for (sum, &e) in sums.iter_mut().zip(&*out) {

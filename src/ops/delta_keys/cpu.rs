@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::KeyViews;
 use crate::ops::cpu::activations::{Activations, ActivationsParts};
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::vector::{Vector, dot, sigmoid};
+use crate::ops::cpu::vector::{Vector, dot, sigmoid, sigmoid_and_rest};
 use crate::ops::linear::{Packed, ProductType};
 
 /// Rows that a task takes at once.
@@ -81,7 +81,7 @@ vectorised! {
             }
         }
         for ((alpha, a), rate) in alpha.iter_mut().zip(a).zip(x.rate) {
-            *alpha = sigmoid(a + rate);
+            *alpha = sigmoid::<V>(a + rate);
         }
         for (((k, kappa), alpha), share) in k.iter_mut().zip(kappa).zip(alpha).zip(x.share) {
             *k = kappa * (1.0 + (*alpha - 1.0) * share);
@@ -118,7 +118,7 @@ vectorised! {
         let inputs = kappa.iter().zip(a).zip(x.rate).zip(x.share);
         let outs = d_kappa.iter_mut().zip(da).zip(dk).zip(dalpha);
         for ((((d_kappa, da), dk), dalpha), (((kappa, a), rate), share)) in outs.zip(inputs) {
-            let (alpha, rest) = (sigmoid(a + rate), sigmoid(-a - rate));
+            let [alpha, rest] = sigmoid_and_rest::<V>(a + rate);
             *d_kappa += dk * (1.0 - rest * share);
             *da = (dalpha + dk * kappa * share) * alpha * rest;
         }

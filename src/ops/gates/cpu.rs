@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Shape, Tensor};
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::rows;
-use crate::ops::cpu::vector::sigmoid;
+use crate::ops::cpu::vector::{sigmoid, sigmoid_and_rest};
 use crate::ops::linear::{Packed, ProductType};
 use crate::ops::norm::{self, Params};
 
@@ -75,7 +75,7 @@ pub fn norm_silu_backward(
     Ok((dy, d_gate.swap_remove(0)))
 }
 
-/// x + sigmoid(r) * v
+/// x + sigmoid::<V>(r) * v
 pub fn sigmoid_mul_onto(x: &[f32], r: Activations, v: Activations) -> Vec<f32> {
     let level = Level::current();
     rows(x.len(), STRIP, PIECE / STRIP, |_| {
@@ -162,7 +162,7 @@ pub fn relu_squared_backward(
 vectorised! {
     fn silu_mul<V: Vector>(level: Level, gate: &[f32], z: &mut [f32]) {
         for (z, &g) in z.iter_mut().zip(gate) {
-            *z *= g * sigmoid(g);
+            *z *= g * sigmoid::<V>(g);
         }
     }
 }
@@ -179,7 +179,7 @@ vectorised! {
         for (((d_normal, normal), &dz), &g) in
             d_normal.iter_mut().zip(normal).zip(dz).zip(gate)
         {
-            let (s, rest) = (sigmoid(g), sigmoid(-g));
+            let [s, rest] = sigmoid_and_rest::<V>(g);
             *d_normal = dz * g * s;
             *normal = dz * *normal * s * (1.0 + g * rest);
         }
@@ -189,7 +189,7 @@ vectorised! {
 vectorised! {
     fn sigmoid_mul<V: Vector>(level: Level, x: &[f32], r: &[f32], v: &[f32], z: &mut [f32]) {
         for (((z, x), &r), v) in z.iter_mut().zip(x).zip(r).zip(v) {
-            *z = x + sigmoid(r) * v;
+            *z = x + sigmoid::<V>(r) * v;
         }
     }
 }
@@ -205,7 +205,7 @@ vectorised! {
     ) {
         let inputs = dz.iter().zip(r).zip(v);
         for ((dr, dv), ((dz, &r), v)) in dr.iter_mut().zip(dv).zip(inputs) {
-            let (s, rest) = (sigmoid(r), sigmoid(-r));
+            let [s, rest] = sigmoid_and_rest::<V>(r);
             *dr = dz * v * s * rest;
             *dv = dz * s;
         }

@@ -3,7 +3,7 @@
 
 use super::Activation;
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::cpu::vector::{sigmoid, tanh};
+use crate::ops::cpu::vector::{sigmoid, sigmoid_and_rest, tanh};
 use crate::ops::linear::{Packed, ProductType};
 
 /// act(h) of h, which is `dims`.
@@ -40,12 +40,12 @@ vectorised! {
             Activation::None => out.copy_from_slice(h),
             Activation::Tanh => {
                 for (out, h) in out.iter_mut().zip(h) {
-                    *out = tanh(*h);
+                    *out = tanh::<V>(*h);
                 }
             }
             Activation::Sigmoid => {
                 for (out, h) in out.iter_mut().zip(h) {
-                    *out = sigmoid(*h);
+                    *out = sigmoid::<V>(*h);
                 }
             }
         }
@@ -64,12 +64,14 @@ vectorised! {
             Activation::None => out.copy_from_slice(d),
             Activation::Tanh => {
                 for ((out, d), h) in out.iter_mut().zip(d).zip(h) {
-                    *out = d * 4.0 * sigmoid(2.0 * h) * sigmoid(-2.0 * h);
+                    let [s, rest] = sigmoid_and_rest::<V>(2.0 * h);
+                    *out = d * 4.0 * s * rest;
                 }
             }
             Activation::Sigmoid => {
                 for ((out, d), h) in out.iter_mut().zip(d).zip(h) {
-                    *out = d * sigmoid(*h) * sigmoid(-h);
+                    let [s, rest] = sigmoid_and_rest::<V>(*h);
+                    *out = d * s * rest;
                 }
             }
         }

@@ -6,7 +6,7 @@ use super::ResidualViews;
 use crate::ops::cpu::activations::{Activations, ActivationsParts};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::{Output, cleared};
-use crate::ops::cpu::vector::sigmoid;
+use crate::ops::cpu::vector::{sigmoid, sigmoid_and_rest};
 use crate::ops::linear::{Packed, ProductType};
 
 /// Rows that a task takes at once.
@@ -111,7 +111,7 @@ vectorised! {
         let [nu, first, gate, bias] = inputs;
         let inputs = nu.iter().zip(first).zip(gate).zip(bias);
         for (v, (((nu, first), gate), bias)) in v.iter_mut().zip(inputs) {
-            *v = nu + (first - nu) * sigmoid(gate + bias);
+            *v = nu + (first - nu) * sigmoid::<V>(gate + bias);
         }
     }
 }
@@ -127,7 +127,7 @@ vectorised! {
         let inputs = dv.iter().zip(nu).zip(first).zip(gate).zip(bias);
         let outs = dnu.iter_mut().zip(d_gate).zip(d_first);
         for (((dnu, d_gate), d_first), ((((dv, nu), first), gate), bias)) in outs.zip(inputs) {
-            let (beta, rest) = (sigmoid(gate + bias), sigmoid(-gate - bias));
+            let [beta, rest] = sigmoid_and_rest::<V>(gate + bias);
             *dnu = dv * rest;
             *d_first = dv * beta;
             *d_gate = dv * (first - nu) * beta * rest;

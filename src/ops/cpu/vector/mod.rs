@@ -10,8 +10,10 @@ pub const LANES: usize = 16;
 
 /// Sixteen floats.
 pub trait Vector: Copy + Send + Sync {
-    /// Whether the processor has registers for some twenty of them.
+    /// Whether the processor has registers for some thirty of them.
     const HAS_MANY: bool = false;
+    /// Whether it multiplies and adds in one instruction.
+    const FUSES: bool = false;
 
     fn splat(value: f32) -> Self;
     /// The first sixteen numbers of a slice that has them.
@@ -188,7 +190,7 @@ pub fn sum_of<V: Vector, const M: usize>(slices: [&[f32]; M], f: impl Fn([V; M])
 /// 88.376, above. x = n ln 2 + r gives 2^n e^r, and a polynomial e^r on |r| <= ln 2 / 2 (its
 /// coefficients those of Moshier's Cephes library, expf.c).
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub fn exp<V: Vector>(x: f32) -> f32 {
     const LOW: f32 = -87.336_54;
     const HIGH: f32 = 88.376_26;
     // Adding this leaves a number's nearest integer in the lowest bits of the sum.
@@ -197,21 +199,23 @@ pub fn exp(x: f32) -> f32 {
     // Comparisons rather than min and max, which would turn NaN into a number.
     let x = if below { LOW } else { x };
     let x = if x > HIGH { HIGH } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + SHIFT;
+    let shifted = multiply_add::<V>(x, std::f32::consts::LOG2_E, SHIFT);
     let n = shifted - SHIFT;
     // ln 2 in two parts: the first is exact in few bits, so that n times it is exact too.
-    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    for c in [
-        1.398_199_9e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
-        p = p * r + c;
-    }
-    let e = p * r * r + r + 1.0;
+    let r = multiply_add::<V>(n, -0.693_359_4, x);
+    let r = multiply_add::<V>(n, 2.121_944_4e-4, r);
+    let p = polynomial::<V, 6>(
+        r,
+        [
+            1.987_569_1e-4,
+            1.398_199_9e-3,
+            8.333_452e-3,
+            4.166_579_6e-2,
+            1.666_666_5e-1,
+            0.5,
+        ],
+    );
+    let e = multiply_add::<V>(p * r, r, r) + 1.0;
     let power = f32::from_bits(
         shifted
             .to_bits()
@@ -222,27 +226,77 @@ pub fn exp(x: f32) -> f32 {
     if below { 0.0 } else { e * power }
 }
 
+/// e^x within 1 unit in the last place for x from -0.6066 to 0 (the coefficients are a fit of
+/// (e^x - 1 - x) / x^2 there, off by 1.3e-9 of e^x).
+#[inline(always)]
+pub fn exp_of_small<V: Vector>(x: f32) -> f32 {
+    let p = polynomial::<V, 5>(
+        x,
+        [
+            1.045_964_3e-3,
+            8.082_787e-3,
+            4.157_760_7e-2,
+            1.666_517_3e-1,
+            4.999_990_8e-1,
+        ],
+    );
+    multiply_add::<V>(p * x, x, x) + 1.0
+}
+
 /// The logistic function.
 #[inline(always)]
-pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+pub fn sigmoid<V: Vector>(x: f32) -> f32 {
+    1.0 / (1.0 + exp::<V>(-x))
+}
+
+/// The logistic function, and what it lacks to 1, which keeps its digits.
+#[inline(always)]
+pub fn sigmoid_and_rest<V: Vector>(x: f32) -> [f32; 2] {
+    let ratio = exp::<V>(-x);
+    let s = 1.0 / (1.0 + ratio);
+    [s, ratio * s]
 }
 
 /// The hyperbolic tangent within 2 units in the last place, near zero too (the polynomial is that of
 /// Moshier's Cephes library, tanhf.c).
 #[inline(always)]
-pub fn tanh(x: f32) -> f32 {
+pub fn tanh<V: Vector>(x: f32) -> f32 {
     let square = x * x;
-    let mut p = -5.704_988_7e-3;
-    for c in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
-        p = p * square + c;
-    }
-    let small = p * square * x + x;
-    let large = 1.0 - 2.0 * sigmoid(-2.0 * x.abs());
+    let p = polynomial::<V, 5>(
+        square,
+        [
+            -5.704_988_7e-3,
+            2.063_909e-2,
+            -5.373_971_6e-2,
+            1.333_144_2e-1,
+            -3.333_328e-1,
+        ],
+    );
+    let small = multiply_add::<V>(p * square, x, x);
+    let large = 1.0 - 2.0 * sigmoid::<V>(-2.0 * x.abs());
     if x.abs() < 0.625 {
         small
     } else {
         large.copysign(x)
+    }
+}
+
+/// The polynomial with these coefficients, of the highest power first.
+#[inline(always)]
+fn polynomial<V: Vector, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    let mut p = coefficients[0];
+    for c in &coefficients[1..] {
+        p = multiply_add::<V>(p, x, *c);
+    }
+    p
+}
+
+/// a * b + c, rounded once where the processor can.
+#[inline(always)]
+fn multiply_add<V: Vector>(a: f32, b: f32, c: f32) -> f32 {
+    match V::FUSES {
+        true => a.mul_add(b, c),
+        false => a * b + c,
     }
 }
 
@@ -251,41 +305,111 @@ mod tests {
     use super::*;
     use crate::ops::cpu::level::{Level, vectorised};
 
+    vectorised! {
+        fn exps<V: Vector>(level: Level, x: &[f32]) -> Vec<f32> {
+            let mut out = Vec::from(x);
+            for x in &mut out {
+                *x = exp::<V>(*x);
+            }
+            out
+        }
+    }
+
+    vectorised! {
+        fn exps_of_small<V: Vector>(level: Level, x: &[f32]) -> Vec<f32> {
+            let mut out = Vec::from(x);
+            for x in &mut out {
+                *x = exp_of_small::<V>(*x);
+            }
+            out
+        }
+    }
+
+    vectorised! {
+        fn tanhs<V: Vector>(level: Level, x: &[f32]) -> Vec<f32> {
+            let mut out = Vec::from(x);
+            for x in &mut out {
+                *x = tanh::<V>(*x);
+            }
+            out
+        }
+    }
+
+    vectorised! {
+        fn sigmoids_and_rests<V: Vector>(level: Level, x: &[f32]) -> Vec<[f32; 2]> {
+            let mut out = vec![[0.0; 2]; x.len()];
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = sigmoid_and_rest::<V>(*x);
+            }
+            out
+        }
+    }
+
+    /// Holds a function of f32 to one of f64 at every level, within some units in the last place.
+    fn within(units: f64, x: &[f32], got: impl Fn(Level) -> Vec<f32>, want: impl Fn(f64) -> f64) {
+        for level in levels() {
+            for (x, got) in x.iter().zip(got(level)) {
+                let (got, want) = (f64::from(got), want(f64::from(*x)));
+                assert!(
+                    (got - want).abs() <= units * f64::from(f32::EPSILON) * want.abs(),
+                    "{x} at {level}: {got} {want}"
+                );
+            }
+        }
+    }
+
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {
-        for i in -87_300..88_300 {
-            let x = i as f32 * 1e-3;
-            let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(
-                (got - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want,
-                "{x}: {got} {want}"
-            );
-        }
+        let x: Vec<f32> = (-87_300..88_300).map(|i| i as f32 * 1e-3).collect();
+        within(2.0, &x, |level| exps(level, &x), f64::exp);
+    }
+
+    #[test]
+    fn exp_of_what_is_small_is_within_one_unit_in_the_last_place() {
+        let mut x: Vec<f32> = (-606_600..=0).map(|i| i as f32 * 1e-6).collect();
+        x.extend([-1e-9, -f32::MIN_POSITIVE]);
+        within(1.0, &x, |level| exps_of_small(level, &x), f64::exp);
     }
 
     #[test]
     fn tanh_is_within_two_units_in_the_last_place() {
-        for i in -100_000..100_000 {
-            let x = i as f32 * 1e-4;
-            let (got, want) = (f64::from(tanh(x)), f64::from(x).tanh());
-            assert!(
-                (got - want).abs() <= 2.0 * f64::from(f32::EPSILON) * want.abs(),
-                "{x}: {got} {want}"
-            );
+        let mut x: Vec<f32> = (-100_000..100_000).map(|i| i as f32 * 1e-4).collect();
+        x.extend([1e-30, f32::MIN_POSITIVE, 1e9]);
+        within(2.0, &x, |level| tanhs(level, &x), f64::tanh);
+        for level in levels() {
+            let got = tanhs(level, &[f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+            assert_eq!(got[..2], [1.0, -1.0]);
+            assert!(got[2].is_nan());
         }
-        for x in [1e-30, f32::MIN_POSITIVE, 1e9, f32::INFINITY] {
-            assert_eq!([tanh(x), tanh(-x)], [x.min(1.0), -x.min(1.0)]);
+    }
+
+    #[test]
+    fn the_logistic_function_and_its_rest_keep_their_digits() {
+        let x: Vec<f32> = (-87_000..87_000).map(|i| i as f32 * 1e-3).collect();
+        let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let part = |level, i: usize| sigmoids_and_rests(level, &x).iter().map(|s| s[i]).collect();
+        within(4.0, &x, |level| part(level, 0), logistic);
+        within(4.0, &x, |level| part(level, 1), |x| logistic(-x));
+        for level in levels() {
+            let got = sigmoids_and_rests(level, &[1e9, -1e9, f32::NAN]);
+            assert_eq!(got[0], [1.0, 0.0]);
+            let [s, rest] = got[1];
+            assert!(s < 1e-37 && (rest - 1.0).abs() < 1e-6, "{s} {rest}");
+            assert!(got[2][0].is_nan() && got[2][1].is_nan());
         }
-        assert!(tanh(f32::NAN).is_nan());
     }
 
     #[test]
     fn exp_of_extremes() {
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(-1e9), 0.0);
-        assert!(exp(f32::INFINITY) > 1e38 && exp(f32::INFINITY).is_finite());
-        assert!(exp(f32::NAN).is_nan());
+        for level in levels() {
+            let got = exps(
+                level,
+                &[0.0, f32::NEG_INFINITY, -1e9, f32::INFINITY, f32::NAN],
+            );
+            assert_eq!(got[..3], [1.0, 0.0, 0.0]);
+            assert!(got[3] > 1e38 && got[3].is_finite());
+            assert!(got[4].is_nan());
+        }
     }
 
     vectorised! {

@@ -44,6 +44,8 @@ impl Avx2 {
 }
 
 impl Vector for Avx2 {
+    const FUSES: bool = true;
+
     #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: see the module.
@@ -161,6 +163,7 @@ pub struct Avx512(__m512);
 
 impl Vector for Avx512 {
     const HAS_MANY: bool = true;
+    const FUSES: bool = true;
 
     #[inline(always)]
     fn splat(value: f32) -> Self {

@@ -53,7 +53,7 @@ vectorised! {
         outs: [&OutputParts<'_>; 2],
     ) -> [Vec<f32>; 2] {
         if V::HAS_MANY {
-            backwards_by::<V, 2>(pass, task, columns, outs)
+            backwards_by::<V, 4>(pass, task, columns, outs)
         } else {
             backwards_by::<V, 1>(pass, task, columns, outs)
         }
@@ -100,9 +100,8 @@ fn backwards_by<V: Vector, const N: usize>(
             v: x.v.part_inline(here.clone(), &mut v_scratch),
             sa: &pass.sa[here.clone()],
         };
-        sums.fill([V::zero(); 2]);
         matrix::backward_step(&mut g, &keys, &values, &mut minus_dsa, &mut dv, &mut sums);
-        decay(&x.w[here.clone()], task.decay, &mut w);
+        decay::<V>(&x.w[here.clone()], task.decay, &mut w);
 
         let number = (t - task.rows.start) * size;
         for (which, summed) in summed.iter_mut().enumerate() {
@@ -144,7 +143,7 @@ vectorised! {
         first: &FirstSweep<'_>,
     ) {
         if V::HAS_MANY {
-            forwards_by::<V, 2>(pass, task, columns, first);
+            forwards_by::<V, 4>(pass, task, columns, first);
         } else {
             forwards_by::<V, 1>(pass, task, columns, first);
         }
@@ -190,7 +189,7 @@ fn forwards_by<V: Vector, const N: usize>(
         let number = (t - task.rows.start) * size;
         let number = number..number + size;
         token.take(first.sums, number.clone());
-        decay_and_slope(&x.w[here.clone()], task.decay, &mut w, &mut token.dw);
+        decay_and_slope::<V>(&x.w[here.clone()], task.decay, &mut w, &mut token.dw);
         let (kk, alpha) = (&x.kk[here.clone()], &x.alpha[here.clone()]);
         product(kk, alpha, &mut b);
         let k = x.k.part_inline(here.clone(), &mut k_scratch);

@@ -28,7 +28,7 @@ vectorised! {
         end: &OutputParts<'_>,
     ) {
         if V::HAS_MANY {
-            forward_by::<V, 2>(x, task, columns, out, end);
+            forward_by::<V, 4>(x, task, columns, out, end);
         } else {
             forward_by::<V, 1>(x, task, columns, out, end);
         }
@@ -71,7 +71,7 @@ fn forward_by<V: Vector, const N: usize>(
         let r = x.r.part_inline(here.clone(), &mut r_scratch);
         let k = x.k.part_inline(here.clone(), &mut k_scratch);
         let v = x.v.part_inline(here.clone(), &mut v_scratch);
-        decay(&x.w[here.clone()], task.decay, &mut w);
+        decay::<V>(&x.w[here.clone()], task.decay, &mut w);
         product(&x.kk[here.clone()], &x.alpha[here.clone()], &mut b);
         // After the last token there is none: its own kk stands in, and the sa that it gives is
         // unused.

@@ -176,8 +176,8 @@ pub struct BackwardValues<'a> {
 }
 
 /// G becomes diag(w) G + a^T dsa + r^T dy, with w, a and dsa of the token after; `dv` is k G;
-/// `minus_dsa` holds -dsa of the token after, then -b G. G v and G sa are added to the rows of
-/// `sums`, lane by lane.
+/// `minus_dsa` holds -dsa of the token after, then -b G. `sums` becomes the rows of G v and G sa, not
+/// yet summed over lanes.
 #[inline(always)]
 pub fn backward_step<V: Vector, const N: usize>(
     g: &mut DeltaMatrix<V, N>,
@@ -187,7 +187,7 @@ pub fn backward_step<V: Vector, const N: usize>(
     dv: &mut [f32],
     sums: &mut [[V; 2]],
 ) {
-    for (columns, m) in g.groups() {
+    for (number, (columns, m)) in g.groups().enumerate() {
         let dy = load::<V, N>(values.dy, &columns);
         let minus = load::<V, N>(minus_dsa, &columns);
         let v = load::<V, N>(values.v, &columns);
@@ -197,7 +197,10 @@ pub fn backward_step<V: Vector, const N: usize>(
         for ((((((m, sums), w), kk), r), k), b) in rows.zip(keys.r).zip(keys.k).zip(keys.b) {
             let (w, kk, r) = (V::splat(*w), V::splat(*kk), V::splat(*r));
             let (k, b) = (V::splat(*k), V::splat(*b));
-            let [mut g_v, mut g_sa] = *sums;
+            let [mut g_v, mut g_sa] = match number {
+                0 => [V::zero(); 2],
+                _ => *sums,
+            };
             for i in 0..N {
                 let g = m[i].mul(w).add_product(kk, minus[i]);
                 let g = g.add_product(r, dy[i]);
@@ -214,7 +217,7 @@ pub fn backward_step<V: Vector, const N: usize>(
     }
 }
 
-/// The sums of the lanes of the rows that [`backward_step`] added to: G v, and G sa.
+/// The sums of the lanes of what [`backward_step`] made: G v, or G sa.
 #[inline(always)]
 pub fn sum_lanes<V: Vector>(sums: &[[V; 2]], which: usize, out: &mut [f32]) {
     for (sums, out) in sums

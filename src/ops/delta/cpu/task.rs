@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::ops::cpu::activations::ActivationsParts;
 use crate::ops::cpu::output::OutputParts;
-use crate::ops::cpu::vector::{LANES, exp, sigmoid};
+use crate::ops::cpu::vector::{LANES, Vector, exp_of_small, sigmoid, sigmoid_and_rest};
 
 /// Columns of a share.
 const SHARE: usize = 32;
@@ -90,21 +90,19 @@ impl DeltaTask<'_> {
 
 /// exp(logw) from w.
 #[inline(always)]
-pub fn decay(w: &[f32], w0: &[f32], out: &mut [f32]) {
+pub fn decay<V: Vector>(w: &[f32], w0: &[f32], out: &mut [f32]) {
     for (out, (w, w0)) in out.iter_mut().zip(w.iter().zip(w0)) {
-        *out = exp(-STRONGEST * sigmoid(w + w0));
+        *out = exp_of_small::<V>(-STRONGEST * sigmoid::<V>(w + w0));
     }
 }
 
 /// The same, and dlogw / dw.
 #[inline(always)]
-pub fn decay_and_slope(w: &[f32], w0: &[f32], out: &mut [f32], slope: &mut [f32]) {
+pub fn decay_and_slope<V: Vector>(w: &[f32], w0: &[f32], out: &mut [f32], slope: &mut [f32]) {
     for ((out, slope), (w, w0)) in out.iter_mut().zip(slope).zip(w.iter().zip(w0)) {
-        // The logistic function and what it lacks to 1, which keeps its digits.
-        let rest = exp(-(w + w0));
-        let s = 1.0 / (1.0 + rest);
-        *out = exp(-STRONGEST * s);
-        *slope = -STRONGEST * s * (rest * s);
+        let [s, rest] = sigmoid_and_rest::<V>(w + w0);
+        *out = exp_of_small::<V>(-STRONGEST * s);
+        *slope = -STRONGEST * s * rest;
     }
 }
 
