@@ -230,10 +230,10 @@ fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Res
     };
     let dy = random.uniform(&rows, -1.0, 1.0)?;
     let dq = random.uniform_f32(&[offsets.rows(), n_head], -1.0, 1.0)?;
-    let sa = op.forward(x, &state, &offsets)?.sa;
+    let sa = op.forward(x, &state, &offsets, ProductType::Bf16)?.sa;
 
     let forward = seconds(device, times, || {
-        op.forward(x, &state, &offsets)?;
+        op.forward(x, &state, &offsets, ProductType::Bf16)?;
         Ok(())
     })?;
     let backward = seconds(device, times, || {

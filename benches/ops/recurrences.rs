@@ -77,25 +77,28 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
     let state_var = var(&state)?;
     let (y, q, _) = reference(inputs(vars.each_ref().map(|x| x.as_tensor())), &state_var)?;
     let loss = (loss(&y, &dy)? + loss(&q, &dq)?)?;
-    let sa = op.forward(x, &state, &offsets)?.sa;
+    let sa = op.forward(x, &state, &offsets, ProductType::F32)?.sa;
 
     // A number of S takes nine operations a token: two each in y and sa, five in the next S. A
     // number of G takes thirteen backward, and one of S nine again.
     let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
-    compare(
-        c,
-        "delta, forward",
-        Work::Arithmetic(9 * numbers),
-        || op.forward(x, &state, &offsets),
-        || reference(x, &state),
-    );
-    compare(
-        c,
-        "delta, backward",
-        Work::Arithmetic(22 * numbers),
-        || op.backward([&dy, &dq], x, &sa, &state, &offsets, ProductType::F32),
-        || loss.backward(),
-    );
+    // bf16 products have the chunks of a processor with tiles.
+    for (name, product) in [("", ProductType::F32), (", bf16", ProductType::Bf16)] {
+        compare(
+            c,
+            &format!("delta{name}, forward"),
+            Work::Arithmetic(9 * numbers),
+            || op.forward(x, &state, &offsets, product),
+            || reference(x, &state),
+        );
+        compare(
+            c,
+            &format!("delta{name}, backward"),
+            Work::Arithmetic(22 * numbers),
+            || op.backward([&dy, &dq], x, &sa, &state, &offsets, product),
+            || loss.backward(),
+        );
+    }
     Ok(())
 }
 

@@ -133,10 +133,12 @@ fn agree(store: Store, offsets: &Offsets, heads: [usize; 2], kind: Kind, off: Of
     let mut sides = Sides::new(&gpu, store);
     let [exact, on_gpu] = sides_of(&mut sides, offsets, heads, kind)?;
     let what = |name: &str| format!("{name} {store:?} {offsets:?} {heads:?} {kind:?}");
-    let want = exact.delta.forward(exact.inputs(), &exact.state, offsets)?;
+    let want = exact
+        .delta
+        .forward(exact.inputs(), &exact.state, offsets, ProductType::F32)?;
     let got = on_gpu
         .delta
-        .forward(on_gpu.inputs(), &on_gpu.state, offsets)?;
+        .forward(on_gpu.inputs(), &on_gpu.state, offsets, ProductType::F32)?;
     sides.close(&what("y"), &want.y, &got.y);
     is_close(&what("q"), &want.q, &got.q, BY_TOKENS);
     is_close(&what("sa"), &want.sa, &got.sa, off);

@@ -123,18 +123,20 @@ pub(crate) struct DeltaViews<'a> {
 }
 
 impl Delta {
-    /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins.
+    /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins. The products of
+    /// chunks of tokens, where a processor is faster so, are of this type.
     pub fn forward(
         &self,
         x: DeltaInputs,
         state: &Tensor,
         offsets: &Offsets,
+        product: ProductType,
     ) -> Result<DeltaForward> {
         let (n_head, head_size) = self.check(x, state, offsets)?;
         if state.device().is_cuda() {
             return cuda::forward(self, x, state, offsets);
         }
-        let made = self.with_views(x, state, offsets, cpu::forward)??;
+        let made = self.with_views(x, state, offsets, |views| cpu::forward(views, product))??;
         let end_dims = (offsets.sequences(), n_head, head_size, head_size);
         Ok(DeltaForward {
             y: made.y,
@@ -145,7 +147,7 @@ impl Delta {
     }
 
     /// Gradients from dy `[N, C]` and dq `[N, H]`, the forward's inputs and its sa; r and w came
-    /// from such products.
+    /// from such products, and chunks have such, too.
     pub fn backward(
         &self,
         [dy, dq]: [&Tensor; 2],

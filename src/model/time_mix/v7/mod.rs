@@ -181,7 +181,7 @@ impl TimeMix {
             kk: &kk,
             alpha: &alpha,
         };
-        let made = self.delta.forward(x, &start.wkv, offsets)?;
+        let made = (self.delta).forward(x, &start.wkv, offsets, product)?;
         let (y, q, sa, wkv) = (made.y, made.q, made.sa, made.ends);
         let x = DeltaOutputInputs {
             y: &y,

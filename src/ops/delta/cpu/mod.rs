@@ -1,9 +1,10 @@
 //! The recurrence on the CPU: every head of every sequence is a task of its own, and goes through
-//! its tokens with a matrix in cache. Where there are fewer such tasks than threads, threads share
+//! its tokens with a matrix in cache, or through chunks of them where those are faster. Where there are fewer such tasks than threads, threads share
 //! a task by columns of its matrix: a column of values changes without the others, and what is
 //! summed over values needs no other key.
 
 mod backward;
+mod chunked;
 mod forward;
 mod gradients;
 mod matrix;
@@ -15,11 +16,13 @@ use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::backward::{BackwardPass, FirstSweep, backwards, forwards};
+use self::chunked::CHUNK;
 use self::task::DeltaTask;
 use super::DeltaViews;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::Output;
+use crate::ops::linear::cpu::unit::Unit;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// What a forward pass makes.
@@ -34,7 +37,7 @@ pub struct PlainForward {
     pub ends: Vec<f32>,
 }
 
-pub fn forward(x: &DeltaViews) -> Result<PlainForward> {
+pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
     let level = Level::current();
     let (rows, channels) = (x.offsets.rows(), x.n_head * x.head_size);
     let mut y = ActivationsOutput::new(x.r.dtype(), rows * channels)?;
@@ -45,8 +48,12 @@ pub fn forward(x: &DeltaViews) -> Result<PlainForward> {
         sa: sa.parts(),
         q: q.parts(),
     };
+    let chunks = chunks(level, product);
     let ends: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
+            if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
+                return chunked::forward(level, unit, x, &task, &out);
+            }
             let mut end = Output::new(x.head_size * x.head_size);
             let parts = end.parts();
             task.shares(|columns| forward::forward(level, x, &task, columns, &out, &parts));
@@ -100,8 +107,12 @@ pub fn backward(
         dkk,
         dalpha,
     };
+    let chunks = chunks(level, product);
     let starts: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
+            if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
+                return chunked::backward(level, unit, &pass, &task);
+            }
             let mut minus_dsa = Output::new(task.rows.len() * size);
             let mut start = Output::new(size * size);
             let (dsa_parts, start_parts) = (minus_dsa.parts(), start.parts());
@@ -136,6 +147,23 @@ pub fn backward(
         tensors: tensors.map(|out| unsafe { out.finish() }),
         dstate,
     }
+}
+
+/// The unit in which chunks are multiplied where they are faster: in bf16 by matrix tiles. With vectors
+/// alone they take longer than the recurrence (docs/PERFORMANCE.md).
+fn chunks(level: Level, product: ProductType) -> Option<Unit> {
+    #[cfg(test)]
+    if let Some(product) = FORCED.get() {
+        return Some(Unit::of(product, level));
+    }
+    let is_faster = level == Level::Amx && product == ProductType::Bf16;
+    is_faster.then(|| Unit::of(product, level))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Chunks of products of this type for the ops that this thread starts, whatever the level.
+    pub static FORCED: std::cell::Cell<Option<ProductType>> = const { std::cell::Cell::new(None) };
 }
 
 /// All tasks, sequence by sequence, head by head.

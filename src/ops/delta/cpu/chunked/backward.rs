@@ -1,0 +1,188 @@
+//! The backward pass of one task in chunks: forwards for S before each of them, and backwards for all
+//! else.
+
+use std::ops::Range;
+
+use super::super::backward::BackwardPass;
+use super::super::gradients::{KeyedGradients, TokenInputs};
+use super::super::task::{DeltaTask, product, write};
+use super::forward::matrix;
+use super::keys::{ChunkKeys, load, scale};
+use super::work::{ByKeys, ByValues, Work};
+use super::{CHUNK, Walk};
+use crate::ops::cpu::activations::Activations;
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::vector::sum_of;
+use crate::ops::linear::blocks::{Block, SIDE};
+use crate::ops::linear::cpu::unit::Unit;
+
+/// Writes all gradients by tokens, and returns that of the state `[K, K]`.
+pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask) -> Vec<f32> {
+    let (size, x) = (task.size, pass.x);
+    let wide = size.next_multiple_of(SIDE);
+    let mut work = Work::new(level, unit);
+    let mut keys = ChunkKeys::new(wide);
+    let [
+        mut values,
+        mut gradients,
+        mut sums,
+        mut of_state,
+        mut of_gradient,
+    ] = [(); 5].map(|()| Block::zero(2 * CHUNK, wide));
+    let load_values = |tokens: Range<usize>, values: &mut Block| {
+        let sa = Activations::F32(pass.sa);
+        load_halves(level, task, tokens, [x.v, sa], values);
+    };
+
+    // S before each chunk.
+    let mut states = vec![matrix(task.state, size)];
+    let starts: Vec<usize> = task.rows.clone().step_by(CHUNK).collect();
+    for window in starts.windows(2) {
+        let tokens = window[0]..window[1];
+        load(level, x, task, tokens.clone(), &mut keys);
+        load_values(tokens, &mut values);
+        let mut state = Block::zero(wide, wide);
+        for row in 0..wide {
+            state
+                .row_mut(row)
+                .copy_from_slice(states[states.len() - 1].row(row));
+        }
+        work.renew(&keys, &values, &mut state);
+        scale(level, &mut state, keys.whole());
+        states.push(state);
+    }
+
+    let mut l = Block::zero(wide, wide);
+    let mut token = KeyedGradients::new(size);
+    for (start, state) in starts.into_iter().zip(&states).rev() {
+        let tokens = start..task.rows.end.min(start + CHUNK);
+        load(level, x, task, tokens.clone(), &mut keys);
+        load_values(tokens.clone(), &mut values);
+        let none = Activations::F32(&[]);
+        load_halves(level, task, tokens.clone(), [pass.dy, none], &mut gradients);
+        scale(level, &mut l, keys.whole());
+        work.keep(&l);
+        let by_values = ByValues {
+            values: &mut gradients,
+            matrix: &mut l,
+            sums: &mut sums,
+        };
+        work.by_values(Walk::Backwards, &keys, by_values);
+        let by_keys = ByKeys {
+            gradients: &gradients,
+            values: &values,
+            state,
+            of_state: &mut of_state,
+            of_gradient: &mut of_gradient,
+        };
+        work.by_keys(&keys, by_keys);
+        let made = Made {
+            l: &l,
+            state,
+            sums: &sums,
+            of_state: &of_state,
+            of_gradient: &of_gradient,
+        };
+        finish(level, pass, task, tokens, &keys, &made, &mut token);
+    }
+    let rows = (0..size).flat_map(|row| &l.row(row)[..size]);
+    rows.copied().collect()
+}
+
+/// Rows of a chunk's tokens into the upper half of a block, and others into the lower half; zeros past
+/// its last token, and where there are none.
+fn load_halves(
+    level: Level,
+    task: &DeltaTask,
+    tokens: Range<usize>,
+    halves: [Activations; 2],
+    block: &mut Block,
+) {
+    for (half, from) in halves.into_iter().enumerate() {
+        for row in 0..CHUNK {
+            let to = &mut block.row_mut(half * CHUNK + row)[..task.size];
+            match row < tokens.len() && from.len() > 0 {
+                true => from.copy(level, task.at(tokens.start + row), to),
+                false => to.fill(0.0),
+            }
+        }
+    }
+}
+
+/// What a chunk's products gave.
+struct Made<'a> {
+    /// L before the chunk.
+    l: &'a Block,
+    /// S before the chunk.
+    state: &'a Block,
+    sums: &'a Block,
+    of_state: &'a Block,
+    of_gradient: &'a Block,
+}
+
+vectorised! {
+    /// Makes the gradients of a chunk's tokens of its products, and writes them.
+    fn finish<V: Vector>(
+        level: Level,
+        pass: &BackwardPass<'_>,
+        task: &DeltaTask<'_>,
+        tokens: Range<usize>,
+        keys: &ChunkKeys,
+        made: &Made<'_>,
+        token: &mut KeyedGradients,
+    ) {
+        let (size, x) = (task.size, pass.x);
+        let [mut b, mut r_scratch, mut k_scratch] = [(); 3].map(|()| vec![0.0; size]);
+        for (row, e) in token.e.iter_mut().enumerate() {
+            *e = sum_of::<V, 2>([made.l.row(row), made.state.row(row)], |[l, s]| l.mul(s));
+        }
+        for (row, t) in tokens.enumerate() {
+            let here = task.at(t);
+            let (before, product_here) = (keys.products.row(row), keys.products.row(row + 1));
+            scaled(made.of_state.row(row), product_here, &mut token.dr);
+            for ((out, x), p) in
+                token.dkk.iter_mut().zip(made.of_state.row(CHUNK + row)).zip(before)
+            {
+                *out = -x * p;
+            }
+            divided(made.of_gradient.row(row), product_here, &mut token.dk);
+            divided(made.of_gradient.row(CHUNK + row), product_here, &mut token.dalpha);
+            token.dw.copy_from_slice(&keys.slopes.row(row)[..size]);
+            let (kk, alpha) = (&x.kk[here.clone()], &x.alpha[here.clone()]);
+            product(kk, alpha, &mut b);
+            let known = TokenInputs {
+                r: x.r.part_inline(here.clone(), &mut r_scratch),
+                k: x.k.part_inline(here.clone(), &mut k_scratch),
+                kk,
+                alpha,
+                b: &b,
+                bonus: task.bonus,
+                dq: pass.dq[task.number(t)],
+            };
+            token.finish::<V>(&known, 0..size);
+            // SAFETY: no other task has this head of this sequence.
+            unsafe {
+                write(&pass.dv, here.start, &made.sums.row(row)[..size]);
+                write(&pass.dk, here.start, &token.dk);
+                write(&pass.dkk, here.start, &token.dkk);
+                write(&pass.dalpha, here.start, &token.dalpha);
+                pass.dr.write_inline(t, task.first(), &token.dr);
+                pass.dw.write_inline(t, task.first(), &token.dw);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn scaled(x: &[f32], by: &[f32], out: &mut [f32]) {
+    for ((out, x), by) in out.iter_mut().zip(x).zip(by) {
+        *out = x * by;
+    }
+}
+
+#[inline(always)]
+fn divided(x: &[f32], by: &[f32], out: &mut [f32]) {
+    for ((out, x), by) in out.iter_mut().zip(x).zip(by) {
+        *out = x / by;
+    }
+}

@@ -1,0 +1,86 @@
+//! The forward pass of one task in chunks.
+
+use super::super::super::DeltaViews;
+use super::super::forward::{ForwardParts, score};
+use super::super::task::{DeltaTask, write, write_activations};
+use super::keys::{ChunkKeys, load, scale};
+use super::work::{ByValues, Work};
+use super::{CHUNK, Walk};
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::linear::blocks::{Block, SIDE};
+use crate::ops::linear::cpu::unit::Unit;
+
+/// y and sa, and S after the last token `[K, K]`.
+pub fn forward(
+    level: Level,
+    unit: Unit,
+    x: &DeltaViews,
+    task: &DeltaTask,
+    out: &ForwardParts,
+) -> Vec<f32> {
+    let size = task.size;
+    let wide = size.next_multiple_of(SIDE);
+    let mut work = Work::new(level, unit);
+    let mut keys = ChunkKeys::new(wide);
+    let mut matrix = matrix(task.state, size);
+    let [mut values, mut sums] = [(); 2].map(|()| Block::zero(2 * CHUNK, wide));
+    for start in task.rows.clone().step_by(CHUNK) {
+        let tokens = start..task.rows.end.min(start + CHUNK);
+        load(level, x, task, tokens.clone(), &mut keys);
+        for row in 0..CHUNK {
+            let value = &mut values.row_mut(row)[..size];
+            match row < tokens.len() {
+                true => x.v.copy(level, task.at(start + row), value),
+                false => value.fill(0.0),
+            }
+            values.row_mut(CHUNK + row).fill(0.0);
+        }
+        let values = ByValues {
+            values: &mut values,
+            matrix: &mut matrix,
+            sums: &mut sums,
+        };
+        work.by_values(Walk::Forwards, &keys, values);
+        scale(level, &mut matrix, keys.whole());
+        for (row, t) in tokens.enumerate() {
+            let at = task.at(t).start;
+            // SAFETY: no other task has this head of this sequence.
+            unsafe {
+                write_activations(&out.y, at, &sums.row(row)[..size]);
+                write(&out.sa, at, &sums.row(CHUNK + row)[..size]);
+            }
+        }
+    }
+    scores(level, x, task, out);
+    let rows = (0..size).flat_map(|row| &matrix.row(row)[..size]);
+    rows.copied().collect()
+}
+
+/// A matrix `[K, K]` in a block.
+pub fn matrix(numbers: &[f32], size: usize) -> Block {
+    let wide = size.next_multiple_of(SIDE);
+    let mut matrix = Block::zero(wide, wide);
+    for (row, numbers) in numbers.chunks_exact(size).enumerate() {
+        matrix.row_mut(row)[..size].copy_from_slice(numbers);
+    }
+    matrix
+}
+
+vectorised! {
+    /// q of all tokens.
+    fn scores<V: Vector>(
+        level: Level,
+        x: &DeltaViews<'_>,
+        task: &DeltaTask<'_>,
+        out: &ForwardParts<'_>,
+    ) {
+        let [mut r_scratch, mut k_scratch] = [(); 2].map(|()| vec![0.0; task.size]);
+        for t in task.rows.clone() {
+            let r = x.r.part_inline(task.at(t), &mut r_scratch);
+            let k = x.k.part_inline(task.at(t), &mut k_scratch);
+            let q = score::<V>(r, k, task.bonus);
+            // SAFETY: no other task has this head of this sequence.
+            unsafe { write(&out.q, task.number(t), &[q]) };
+        }
+    }
+}

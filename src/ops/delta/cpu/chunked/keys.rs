@@ -1,0 +1,107 @@
+//! What a chunk's tokens bring by keys: R, A, K and B, and the decays between them.
+
+use std::ops::Range;
+
+use super::super::super::DeltaViews;
+use super::super::task::{DeltaTask, decay_and_slope};
+use super::CHUNK;
+use crate::ops::cpu::level::vectorised;
+use crate::ops::linear::blocks::Block;
+
+/// A chunk's keys. Rows past its last token are zero, and decay nothing.
+pub struct ChunkKeys {
+    /// R, and below it A.
+    pub readers: Block,
+    /// K, and below it B.
+    pub writers: Block,
+    /// 1, then P_t, row by row: what stands before row t is P_{t-1}.
+    pub products: Block,
+    /// dlogw / dw.
+    pub slopes: Block,
+}
+
+impl ChunkKeys {
+    /// For heads of `wide` channels, filled up with zeros.
+    pub fn new(wide: usize) -> Self {
+        let mut products = Block::zero(2 * CHUNK, wide);
+        products.row_mut(0).fill(1.0);
+        Self {
+            readers: Block::zero(2 * CHUNK, wide),
+            writers: Block::zero(2 * CHUNK, wide),
+            products,
+            slopes: Block::zero(CHUNK, wide),
+        }
+    }
+
+    /// P.
+    pub fn whole(&self) -> &[f32] {
+        self.products.row(CHUNK)
+    }
+}
+
+vectorised! {
+    /// The keys of some tokens, no more than a chunk has.
+    pub fn load<V: Vector>(
+        level: Level,
+        x: &DeltaViews<'_>,
+        task: &DeltaTask<'_>,
+        tokens: Range<usize>,
+        keys: &mut ChunkKeys,
+    ) {
+        let size = task.size;
+        let [mut w, mut inverses, mut r_scratch, mut k_scratch] = [(); 4].map(|()| vec![0.0; size]);
+        for (row, t) in tokens.clone().enumerate() {
+            let at = task.at(t);
+            decay_and_slope::<V>(
+                &x.w[at.clone()],
+                task.decay,
+                &mut w,
+                &mut keys.slopes.row_mut(row)[..size],
+            );
+            let (before, product) = keys.products.row_and(row, row + 1);
+            for ((product, before), w) in product.iter_mut().zip(before).zip(&w) {
+                *product = before * w;
+            }
+            let r = x.r.part_inline(at.clone(), &mut r_scratch);
+            for ((out, r), p) in keys.readers.row_mut(row).iter_mut().zip(r).zip(&*product) {
+                *out = r * p;
+            }
+            let kk = &x.kk[at.clone()];
+            let reader = keys.readers.row_mut(CHUNK + row);
+            for ((out, kk), before) in reader.iter_mut().zip(kk).zip(before) {
+                *out = -kk * before;
+            }
+            let k = x.k.part_inline(at.clone(), &mut k_scratch);
+            for (inverse, p) in inverses.iter_mut().zip(&*product) {
+                *inverse = 1.0 / p;
+            }
+            for ((out, k), inverse) in keys.writers.row_mut(row).iter_mut().zip(k).zip(&inverses) {
+                *out = k * inverse;
+            }
+            let writer = keys.writers.row_mut(CHUNK + row);
+            let inputs = kk.iter().zip(&x.alpha[at]).zip(&inverses);
+            for (out, ((kk, alpha), inverse)) in writer.iter_mut().zip(inputs) {
+                *out = kk * alpha * inverse;
+            }
+        }
+        for row in tokens.len()..CHUNK {
+            let (before, product) = keys.products.row_and(row, row + 1);
+            product.copy_from_slice(before);
+            for block in [&mut keys.readers, &mut keys.writers] {
+                block.row_mut(row).fill(0.0);
+                block.row_mut(CHUNK + row).fill(0.0);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Rows of a matrix, each times a number.
+    pub fn scale<V: Vector>(level: Level, matrix: &mut Block, by: &[f32]) {
+        for (row, by) in by.iter().enumerate() {
+            for x in matrix.row_mut(row) {
+                *x *= by;
+            }
+        }
+    }
+}
