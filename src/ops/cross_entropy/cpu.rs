@@ -52,9 +52,10 @@ vectorised! {
     fn row_score<V: Vector>(level: Level, logits: &[f32], target: usize) -> (f64, bool) {
         let max = max(logits);
         let mut piece = [0.0; 64 * LANES];
-        let pieces = logits.chunks(piece.len());
-        let sums = pieces.map(|logits| exponentials::<V>(logits, max, &mut piece[..logits.len()]));
-        let sum: f64 = sums.sum();
+        let mut sum = 0.0;
+        for logits in logits.chunks(piece.len()) {
+            sum += exponentials::<V>(logits, max, &mut piece[..logits.len()]);
+        }
         let is_first = logits[target] == max && logits[..target].iter().all(|&logit| logit < max);
         (sum.ln() - f64::from(logits[target] - max), is_first)
     }

@@ -25,8 +25,8 @@
 //! dw_t    = -c s_t (1 - s_t) dlogw_t    E_t = sum over values of L_t * S_t, so that E_0 is known
 //! ```
 //!
-//! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. The
-//! last two lines follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a
+//! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. (In
+//! chunks of tokens, on some processors, it goes otherwise: `cpu/chunked`, `chunked.cu`.) The last two lines follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a
 //! third product with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at
 //! most. (A GPU goes through them from the end, where E is 0.) All sums and S are f32, whatever is
 //! stored.
@@ -123,8 +123,8 @@ pub(crate) struct DeltaViews<'a> {
 }
 
 impl Delta {
-    /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins. The products of
-    /// chunks of tokens, where a processor is faster so, are of this type.
+    /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins. `product` is the
+    /// type of products of chunks, on processors that have those; on a GPU r's type decides.
     pub fn forward(
         &self,
         x: DeltaInputs,
@@ -147,7 +147,7 @@ impl Delta {
     }
 
     /// Gradients from dy `[N, C]` and dq `[N, H]`, the forward's inputs and its sa; r and w came
-    /// from such products, and chunks have such, too.
+    /// from products of type `product`, which is that of chunks, too.
     pub fn backward(
         &self,
         [dy, dq]: [&Tensor; 2],

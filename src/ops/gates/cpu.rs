@@ -75,7 +75,7 @@ pub fn norm_silu_backward(
     Ok((dy, d_gate.swap_remove(0)))
 }
 
-/// x + sigmoid::<V>(r) * v
+/// x + sigmoid(r) * v
 pub fn sigmoid_mul_onto(x: &[f32], r: Activations, v: Activations) -> Vec<f32> {
     let level = Level::current();
     rows(x.len(), STRIP, PIECE / STRIP, |_| {

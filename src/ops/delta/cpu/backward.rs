@@ -52,10 +52,10 @@ vectorised! {
         columns: Range<usize>,
         outs: [&OutputParts<'_>; 2],
     ) -> [Vec<f32>; 2] {
-        if V::HAS_MANY {
-            backwards_by::<V, 4>(pass, task, columns, outs)
-        } else {
-            backwards_by::<V, 1>(pass, task, columns, outs)
+        match matrix::vectors_at_once::<V>(columns.len()) {
+            4 => backwards_by::<V, 4>(pass, task, columns, outs),
+            2 => backwards_by::<V, 2>(pass, task, columns, outs),
+            _ => backwards_by::<V, 1>(pass, task, columns, outs),
         }
     }
 }
@@ -142,10 +142,10 @@ vectorised! {
         columns: Range<usize>,
         first: &FirstSweep<'_>,
     ) {
-        if V::HAS_MANY {
-            forwards_by::<V, 4>(pass, task, columns, first);
-        } else {
-            forwards_by::<V, 1>(pass, task, columns, first);
+        match matrix::vectors_at_once::<V>(columns.len()) {
+            4 => forwards_by::<V, 4>(pass, task, columns, first),
+            2 => forwards_by::<V, 2>(pass, task, columns, first),
+            _ => forwards_by::<V, 1>(pass, task, columns, first),
         }
     }
 }

@@ -27,10 +27,10 @@ vectorised! {
         out: &ForwardParts<'_>,
         end: &OutputParts<'_>,
     ) {
-        if V::HAS_MANY {
-            forward_by::<V, 4>(x, task, columns, out, end);
-        } else {
-            forward_by::<V, 1>(x, task, columns, out, end);
+        match matrix::vectors_at_once::<V>(columns.len()) {
+            4 => forward_by::<V, 4>(x, task, columns, out, end),
+            2 => forward_by::<V, 2>(x, task, columns, out, end),
+            _ => forward_by::<V, 1>(x, task, columns, out, end),
         }
     }
 }

@@ -17,6 +17,17 @@ pub struct DeltaMatrix<V, const N: usize> {
     columns: Range<usize>,
 }
 
+/// Vectors of a group for so many columns: as many as registers hold, unless that is more than the
+/// columns fill.
+#[inline(always)]
+pub fn vectors_at_once<V: Vector>(columns: usize) -> usize {
+    match V::HAS_MANY {
+        true if columns.is_multiple_of(4 * LANES) => 4,
+        true => 2,
+        false => 1,
+    }
+}
+
 /// How the numbers that a matrix begins with lie.
 #[derive(Clone, Copy)]
 pub enum StoredOrder {

@@ -43,20 +43,12 @@ impl Block {
         &mut self.numbers[row * self.columns..][..self.columns]
     }
 
-    /// A row, and another above it to be written.
+    /// A row, and the next one to be written.
     #[inline(always)]
-    pub fn row_and(&mut self, from: usize, to: usize) -> (&[f32], &mut [f32]) {
+    pub fn row_and_next(&mut self, row: usize) -> (&[f32], &mut [f32]) {
         let columns = self.columns;
-        let (low, high) = (from.min(to), from.max(to));
-        let (lower, upper) = self.numbers.split_at_mut(high * columns);
-        let (low, high) = (
-            &mut lower[low * columns..][..columns],
-            &mut upper[..columns],
-        );
-        match from < to {
-            true => (low, high),
-            false => (high, low),
-        }
+        let (before, rest) = self.numbers.split_at_mut((row + 1) * columns);
+        (&before[row * columns..], &mut rest[..columns])
     }
 
     /// How many columns.
@@ -207,7 +199,7 @@ pub enum BlockSum {
 }
 
 impl BlockProducts {
-    /// Makes this thread ready for blocks of a unit that its level has, but for f32 by parts.
+    /// Makes this thread ready for blocks of any unit of the level but `Split`.
     pub fn new(level: Level, unit: Unit) -> Self {
         assert_eq!(unit.runs(), 1, "blocks have no parts");
         let kernel = Kernel::of(level, unit);
@@ -235,7 +227,8 @@ impl BlockProducts {
     ) {
         assert!(left.unit == self.unit && right.unit == self.unit);
         assert!(first + rows <= left.rows && first + rows <= out.rows);
-        assert!(units <= left.columns && units <= right.rows);
+        assert!(first.is_multiple_of(SIDE) && rows.is_multiple_of(SIDE));
+        assert!(units.is_multiple_of(LINE) && units <= left.columns && units <= right.rows);
         assert_eq!(right.columns, out.columns);
         // What a panel has, or less where that does not go into it.
         let at_once = match units.is_multiple_of(WIDTH) {

@@ -2,7 +2,7 @@
 
 use super::super::super::DeltaViews;
 use super::super::forward::{ForwardParts, score};
-use super::super::task::{DeltaTask, write, write_activations};
+use super::super::task::{DeltaTask, write};
 use super::keys::{ChunkKeys, load, scale};
 use super::work::{ByValues, Work};
 use super::{CHUNK, Walk};
@@ -33,7 +33,6 @@ pub fn forward(
                 true => x.v.copy(level, task.at(start + row), value),
                 false => value.fill(0.0),
             }
-            values.row_mut(CHUNK + row).fill(0.0);
         }
         let values = ByValues {
             values: &mut values,
@@ -46,7 +45,7 @@ pub fn forward(
             let at = task.at(t).start;
             // SAFETY: no other task has this head of this sequence.
             unsafe {
-                write_activations(&out.y, at, &sums.row(row)[..size]);
+                out.y.write(level, at, &sums.row(row)[..size]);
                 write(&out.sa, at, &sums.row(CHUNK + row)[..size]);
             }
         }

@@ -58,7 +58,7 @@ vectorised! {
                 &mut w,
                 &mut keys.slopes.row_mut(row)[..size],
             );
-            let (before, product) = keys.products.row_and(row, row + 1);
+            let (before, product) = keys.products.row_and_next(row);
             for ((product, before), w) in product.iter_mut().zip(before).zip(&w) {
                 *product = before * w;
             }
@@ -85,7 +85,7 @@ vectorised! {
             }
         }
         for row in tokens.len()..CHUNK {
-            let (before, product) = keys.products.row_and(row, row + 1);
+            let (before, product) = keys.products.row_and_next(row);
             product.copy_from_slice(before);
             for block in [&mut keys.readers, &mut keys.writers] {
                 block.row_mut(row).fill(0.0);

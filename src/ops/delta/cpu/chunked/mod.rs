@@ -21,13 +21,13 @@
 //! S D   = P_{t-1} (D S'  + tri-(D V') K + tri-(D SA') B)       G SA = (SA M' + tri(dY SA')' R + tri-(D SA')' A) / P_s
 //! ```
 //!
-//! D is dsa; what mod.rs makes of the last four, a token at a time, begins anew with each chunk's own
+//! D is dsa; what `delta/mod.rs` makes of the last four, a token at a time, begins anew with each chunk's own
 //! E, so that rounding does not add up over the sequence. A decay is at least e^-0.61, so that no
 //! 1 / P_s is above 3e8, and every quotient of two P that counts is at most 1.
 //!
 //! The triangular systems are solved row by row in f32: powers of the matrix would grow where keys
 //! repeat. What is carried and all sums are f32; what enters products is rounded to bf16, so that
-//! gradients are off by 3e-3 to 7e-3 of their norm, and by 2e-2 where one token repeats. That is what
+//! gradients are off by 2e-3 to 7e-3 of their norm, and by 2e-2 where one token repeats. That is what
 //! activations lose that are stored as bf16, and no more is asked of chunks: elsewhere the recurrence
 //! goes token by token in f32. (Yang et al. 2024, "Parallelizing Linear Transformers with the Delta Rule
 //! over Sequence Length", for chunks.)
@@ -41,7 +41,7 @@ pub use self::backward::backward;
 pub use self::forward::forward;
 use crate::ops::linear::blocks::SIDE;
 
-/// Tokens of a chunk: shorter sequences are none.
+/// Tokens of a chunk. Shorter sequences go token by token.
 pub const CHUNK: usize = SIDE;
 
 /// Which way a sweep goes through the chunks.
