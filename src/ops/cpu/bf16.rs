@@ -75,23 +75,6 @@ unsafe fn narrowed_by_instruction(from: &[f32], to: &mut [MaybeUninit<bf16>]) {
     narrowed_inline(others, rest);
 }
 
-/// Each two neighbours as bf16, the first in the low half.
-pub fn neighbours(level: Level, from: &[f32], to: &mut [u32]) {
-    let to = &mut to[..from.len() / 2];
-    #[cfg(target_arch = "x86_64")]
-    if level.has_bf16() {
-        // SAFETY: a unit is two bf16, the first in the low half; the level has the instructions.
-        return unsafe {
-            let to = std::slice::from_raw_parts_mut(to.as_mut_ptr().cast(), 2 * to.len());
-            narrowed_by_instruction(&from[..to.len()], to);
-        };
-    }
-    let _ = level;
-    for (to, pair) in to.iter_mut().zip(from.as_chunks::<2>().0) {
-        *to = round(pair[0]) | round(pair[1]) << 16;
-    }
-}
-
 /// Two numbers of one place as bf16, the first in the low half; all three have as many.
 pub fn paired(level: Level, first: &[f32], second: &[f32], to: &mut [u32]) {
     assert_eq!(first.len(), second.len());

@@ -4,15 +4,17 @@
 use std::ops::Range;
 
 use super::kernel::{Factors, HEIGHT, Kernel, Pass, Place, Running, WIDTH};
-use super::unit::{LINE, Unit};
-use crate::ops::cpu::bf16::{neighbours, paired, round};
+use super::unit::{LINE, Unit, pack};
+use crate::ops::cpu::bf16::paired;
 use crate::ops::cpu::level::Level;
+use crate::ops::cpu::output::uncleared;
 
 /// What the sides of a block are multiples of.
 pub const SIDE: usize = WIDTH;
 const _: () = assert!(SIDE.is_multiple_of(HEIGHT), "kernels take whole blocks");
 
 /// Numbers `[rows, columns]`, row by row; both sides are multiples of [`SIDE`].
+#[derive(Clone)]
 pub struct Block {
     numbers: Vec<f32>,
     rows: usize,
@@ -92,10 +94,8 @@ impl BlockUnits {
             let numbers = WIDTH * self.unit.numbers();
             for (panel, values) in block.row(row).chunks(numbers).enumerate() {
                 let at = self.at(row, panel * WIDTH);
-                match self.unit.numbers() {
-                    1 => each(self.unit, values, &mut self.units[at..]),
-                    _ => neighbours(self.level, values, &mut self.units[at..]),
-                }
+                let count = self.units_of(values.len());
+                self.pack(values, at..at + count);
             }
         }
         self
@@ -103,19 +103,18 @@ impl BlockUnits {
 
     /// A unit has neighbours of a column. A right side of products that sum over rows.
     pub fn down(&mut self, block: &Block) -> &Self {
-        self.shape(self.units_of(block.rows), block.columns);
-        self.renew_down(block, 0..block.rows);
-        self
+        self.down_rows(block, 0..block.rows)
     }
 
-    /// Packs some rows anew of what is packed down.
-    pub fn renew_down(&mut self, block: &Block, rows: Range<usize>) {
+    /// The same of some rows. What other rows of a block of this shape gave stays.
+    pub fn down_rows(&mut self, block: &Block, rows: Range<usize>) -> &Self {
+        self.shape(self.units_of(block.rows), block.columns);
         for row in self.units_of(rows.start)..self.units_of(rows.end) {
             for column in (0..block.columns).step_by(WIDTH) {
                 let at = self.at(row, column);
                 let part = |row: usize| &block.row(row)[column..][..WIDTH];
                 match self.unit.numbers() {
-                    1 => each(self.unit, part(row), &mut self.units[at..]),
+                    1 => self.pack(part(row), at..at + WIDTH),
                     _ => {
                         let (a, b) = (part(2 * row), part(2 * row + 1));
                         paired(self.level, a, b, &mut self.units[at..]);
@@ -123,6 +122,7 @@ impl BlockUnits {
                 }
             }
         }
+        self
     }
 
     /// Rows for columns: makes a right side of what is packed across, and a left side of what is
@@ -139,6 +139,12 @@ impl BlockUnits {
         self
     }
 
+    fn pack(&mut self, values: &[f32], at: Range<usize>) {
+        // SAFETY: `pack` fills what it is given.
+        let out = unsafe { uncleared(&mut self.units[at]) };
+        pack(self.level, self.unit, values, out);
+    }
+
     fn units_of(&self, numbers: usize) -> usize {
         numbers / self.unit.numbers()
     }
@@ -152,16 +158,6 @@ impl BlockUnits {
     #[inline(always)]
     fn at(&self, row: usize, column: usize) -> usize {
         (column / WIDTH * self.rows + row) * WIDTH + column % WIDTH
-    }
-}
-
-/// A unit of each number.
-fn each(unit: Unit, values: &[f32], out: &mut [u32]) {
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = match unit.rounds() {
-            true => round(*value) << 16,
-            false => value.to_bits(),
-        };
     }
 }
 

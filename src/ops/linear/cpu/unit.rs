@@ -9,7 +9,9 @@
 
 use std::mem::MaybeUninit;
 
-use crate::ops::cpu::bf16::round;
+use half::bf16;
+
+use crate::ops::cpu::bf16::{narrowed, round};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::cleared;
 use crate::ops::linear::ProductType;
@@ -91,9 +93,24 @@ impl Unit {
     }
 }
 
+/// A row's units from its numbers; `out` is filled, with zeros past the end of each run.
+pub fn pack(level: Level, unit: Unit, values: &[f32], out: &mut [MaybeUninit<u32>]) {
+    if unit != Unit::Pair {
+        return pack_vectorised(level, unit, values, out);
+    }
+    // SAFETY: a unit is two bf16, the first in the low half, on the processors that have such units.
+    let numbers = unsafe { std::slice::from_raw_parts_mut(out.as_mut_ptr().cast(), 2 * out.len()) };
+    narrowed(level, values, &mut numbers[..values.len()]);
+    cleared(&mut numbers[values.len()..], bf16::ZERO);
+}
+
 vectorised! {
-    /// A row's units from its numbers; `out` is filled, with zeros past the end of each run.
-    pub fn pack<V: Vector>(level: Level, unit: Unit, values: &[f32], out: &mut [MaybeUninit<u32>]) {
+    fn pack_vectorised<V: Vector>(
+        level: Level,
+        unit: Unit,
+        values: &[f32],
+        out: &mut [MaybeUninit<u32>],
+    ) {
         match unit {
             Unit::F32 | Unit::Rounded | Unit::Pair => pack_inline(unit, values, out),
             Unit::Split => {

@@ -6,8 +6,7 @@ use std::ops::Range;
 use super::super::backward::BackwardPass;
 use super::super::gradients::{KeyedGradients, TokenInputs};
 use super::super::task::{DeltaTask, product, write};
-use super::forward::matrix;
-use super::keys::{ChunkKeys, load, scale};
+use super::keys::{ChunkKeys, load, load_rows, matrix, numbers, scale};
 use super::work::{ByKeys, ByValues, Work};
 use super::{CHUNK, Walk};
 use crate::ops::cpu::activations::Activations;
@@ -29,9 +28,10 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         mut of_state,
         mut of_gradient,
     ] = [(); 5].map(|()| Block::zero(2 * CHUNK, wide));
-    let load_values = |tokens: Range<usize>, values: &mut Block| {
+    let load_values = |tokens: &Range<usize>, values: &mut Block| {
+        load_rows(level, task, tokens, x.v, (values, 0));
         let sa = Activations::F32(pass.sa);
-        load_halves(level, task, tokens, [x.v, sa], values);
+        load_rows(level, task, tokens, sa, (values, CHUNK));
     };
 
     // S before each chunk.
@@ -40,13 +40,8 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
     for window in starts.windows(2) {
         let tokens = window[0]..window[1];
         load(level, x, task, tokens.clone(), &mut keys);
-        load_values(tokens, &mut values);
-        let mut state = Block::zero(wide, wide);
-        for row in 0..wide {
-            state
-                .row_mut(row)
-                .copy_from_slice(states[states.len() - 1].row(row));
-        }
+        load_values(&tokens, &mut values);
+        let mut state = states[states.len() - 1].clone();
         work.renew(&keys, &values, &mut state);
         scale(level, &mut state, keys.whole());
         states.push(state);
@@ -57,9 +52,8 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
     for (start, state) in starts.into_iter().zip(&states).rev() {
         let tokens = start..task.rows.end.min(start + CHUNK);
         load(level, x, task, tokens.clone(), &mut keys);
-        load_values(tokens.clone(), &mut values);
-        let none = Activations::F32(&[]);
-        load_halves(level, task, tokens.clone(), [pass.dy, none], &mut gradients);
+        load_values(&tokens, &mut values);
+        load_rows(level, task, &tokens, pass.dy, (&mut gradients, 0));
         scale(level, &mut l, keys.whole());
         work.keep(&l);
         let by_values = ByValues {
@@ -85,28 +79,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         };
         finish(level, pass, task, tokens, &keys, &made, &mut token);
     }
-    let rows = (0..size).flat_map(|row| &l.row(row)[..size]);
-    rows.copied().collect()
-}
-
-/// Rows of a chunk's tokens into the upper half of a block, and others into the lower half; zeros past
-/// its last token, and where there are none.
-fn load_halves(
-    level: Level,
-    task: &DeltaTask,
-    tokens: Range<usize>,
-    halves: [Activations; 2],
-    block: &mut Block,
-) {
-    for (half, from) in halves.into_iter().enumerate() {
-        for row in 0..CHUNK {
-            let to = &mut block.row_mut(half * CHUNK + row)[..task.size];
-            match row < tokens.len() && from.len() > 0 {
-                true => from.copy(level, task.at(tokens.start + row), to),
-                false => to.fill(0.0),
-            }
-        }
-    }
+    numbers(&l, size)
 }
 
 /// What a chunk's products gave.

@@ -3,7 +3,7 @@
 use super::super::super::DeltaViews;
 use super::super::forward::{ForwardParts, score};
 use super::super::task::{DeltaTask, write};
-use super::keys::{ChunkKeys, load, scale};
+use super::keys::{ChunkKeys, load, load_rows, matrix, numbers, scale};
 use super::work::{ByValues, Work};
 use super::{CHUNK, Walk};
 use crate::ops::cpu::level::{Level, vectorised};
@@ -27,13 +27,7 @@ pub fn forward(
     for start in task.rows.clone().step_by(CHUNK) {
         let tokens = start..task.rows.end.min(start + CHUNK);
         load(level, x, task, tokens.clone(), &mut keys);
-        for row in 0..CHUNK {
-            let value = &mut values.row_mut(row)[..size];
-            match row < tokens.len() {
-                true => x.v.copy(level, task.at(start + row), value),
-                false => value.fill(0.0),
-            }
-        }
+        load_rows(level, task, &tokens, x.v, (&mut values, 0));
         let values = ByValues {
             values: &mut values,
             matrix: &mut matrix,
@@ -51,18 +45,7 @@ pub fn forward(
         }
     }
     scores(level, x, task, out);
-    let rows = (0..size).flat_map(|row| &matrix.row(row)[..size]);
-    rows.copied().collect()
-}
-
-/// A matrix `[K, K]` in a block.
-pub fn matrix(numbers: &[f32], size: usize) -> Block {
-    let wide = size.next_multiple_of(SIDE);
-    let mut matrix = Block::zero(wide, wide);
-    for (row, numbers) in numbers.chunks_exact(size).enumerate() {
-        matrix.row_mut(row)[..size].copy_from_slice(numbers);
-    }
-    matrix
+    numbers(&matrix, size)
 }
 
 vectorised! {

@@ -1,12 +1,13 @@
-//! What a chunk's tokens bring by keys: R, A, K and B, and the decays between them.
+//! What a chunk's tokens bring: R, A, K and B, the decays between them, and rows of values.
 
 use std::ops::Range;
 
 use super::super::super::DeltaViews;
 use super::super::task::{DeltaTask, decay_and_slope};
 use super::CHUNK;
-use crate::ops::cpu::level::vectorised;
-use crate::ops::linear::blocks::Block;
+use crate::ops::cpu::activations::Activations;
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::linear::blocks::{Block, SIDE};
 
 /// A chunk's keys. Rows past its last token are zero, and decay nothing.
 pub struct ChunkKeys {
@@ -104,4 +105,37 @@ vectorised! {
             }
         }
     }
+}
+
+/// Rows of a chunk's tokens into a block, from row `first` on; zeros past its last token.
+pub fn load_rows(
+    level: Level,
+    task: &DeltaTask,
+    tokens: &Range<usize>,
+    from: Activations,
+    (block, first): (&mut Block, usize),
+) {
+    for row in 0..CHUNK {
+        let to = &mut block.row_mut(first + row)[..task.size];
+        match row < tokens.len() {
+            true => from.copy(level, task.at(tokens.start + row), to),
+            false => to.fill(0.0),
+        }
+    }
+}
+
+/// A matrix `[K, K]` in a block.
+pub fn matrix(numbers: &[f32], size: usize) -> Block {
+    let wide = size.next_multiple_of(SIDE);
+    let mut matrix = Block::zero(wide, wide);
+    for (row, numbers) in numbers.chunks_exact(size).enumerate() {
+        matrix.row_mut(row)[..size].copy_from_slice(numbers);
+    }
+    matrix
+}
+
+/// The numbers of a matrix that [`matrix`] made.
+pub fn numbers(matrix: &Block, size: usize) -> Vec<f32> {
+    let rows = (0..size).flat_map(|row| &matrix.row(row)[..size]);
+    rows.copied().collect()
 }

@@ -89,7 +89,7 @@ impl Work {
 
         // The lower halves of sums and values have what is solved for.
         let squares = self.squares_left.across(&self.squares);
-        let values = self.down.down(x.values);
+        let values = self.down.down_rows(x.values, 0..CHUNK);
         let sums = (&mut *x.sums, BlockSum::Onto);
         self.products
             .multiply(squares, lower, both / 2, values, sums);
@@ -97,10 +97,9 @@ impl Work {
         for row in CHUNK..2 * CHUNK {
             x.values.row_mut(row).copy_from_slice(x.sums.row(row));
         }
-        self.down.renew_down(x.values, CHUNK..2 * CHUNK);
+        let values = self.down.down_rows(x.values, CHUNK..2 * CHUNK);
         let sums = (&mut *x.sums, BlockSum::Onto);
-        self.products
-            .multiply(squares, upper, both, &self.down, sums);
+        self.products.multiply(squares, upper, both, values, sums);
         self.add_to_matrix(writers, x.matrix);
     }
 

@@ -2,12 +2,9 @@
 
 use std::mem::MaybeUninit;
 
-use half::bf16;
-
 use super::layout::PackedLayout;
-use crate::ops::cpu::bf16::narrowed;
 use crate::ops::cpu::output::cleared;
-use crate::ops::linear::cpu::unit::{Line, Unit, pack};
+use crate::ops::linear::cpu::unit::{Line, pack};
 
 /// Where one task puts its rows.
 pub struct Writer<'a> {
@@ -47,18 +44,7 @@ impl<'a> Writer<'a> {
         assert_eq!(values.len(), columns);
         let (units, rest) = self.next(matrix).split_at_mut(run * unit.runs());
         cleared(rest, Line::ZERO);
-        let units = Line::units_mut(units);
-        if unit == Unit::Pair {
-            // SAFETY: a unit is two bf16, the first in the low half, on the processors that have
-            // such units.
-            let numbers = unsafe {
-                std::slice::from_raw_parts_mut(units.as_mut_ptr().cast(), 2 * units.len())
-            };
-            narrowed(level, values, &mut numbers[..columns]);
-            cleared(&mut numbers[columns..], bf16::ZERO);
-            return;
-        }
-        pack(level, unit, values, units);
+        pack(level, unit, values, Line::units_mut(units));
     }
 
     /// The next row of a matrix, to be written.
