@@ -23,7 +23,7 @@ use super::DeltaViews;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::Output;
-use crate::ops::linear::cpu::unit::Unit;
+use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// What a forward pass makes.
@@ -49,7 +49,7 @@ pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
         sa: sa.parts(),
         q: q.parts(),
     };
-    let chunks = chunks(level, product);
+    let chunks = unit_of_chunks(level, product);
     let ends: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
             if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
@@ -108,7 +108,7 @@ pub fn backward(
         dkk,
         dalpha,
     };
-    let chunks = chunks(level, product);
+    let chunks = unit_of_chunks(level, product);
     let starts: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
             if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
@@ -148,23 +148,6 @@ pub fn backward(
         tensors: tensors.map(|out| unsafe { out.finish() }),
         dstate,
     }
-}
-
-/// The unit in which chunks are multiplied where they are faster: in bf16 by matrix tiles. With vectors
-/// alone they take longer than the recurrence (docs/PERFORMANCE.md).
-fn chunks(level: Level, product: ProductType) -> Option<Unit> {
-    #[cfg(test)]
-    if let Some(product) = FORCED.get() {
-        return Some(Unit::of(product, level));
-    }
-    let is_faster = level == Level::Amx && product == ProductType::Bf16;
-    is_faster.then(|| Unit::of(product, level))
-}
-
-#[cfg(test)]
-thread_local! {
-    /// Chunks of products of this type for the ops that this thread starts, whatever the level.
-    pub static FORCED: std::cell::Cell<Option<ProductType>> = const { std::cell::Cell::new(None) };
 }
 
 /// All tasks, sequence by sequence, head by head.

@@ -1,7 +1,7 @@
 //! Chunks against the reference in float64, at each level.
 
-use super::super::cpu::FORCED;
 use super::*;
+use crate::ops::linear::blocks::CHUNKS_OF;
 
 /// Products of chunks, and how far y, ends and gradients may be off by norm.
 const PRODUCTS: [(ProductType, f64); 2] = [(ProductType::F32, 1e-5), (ProductType::Bf16, 3e-2)];
@@ -16,9 +16,9 @@ fn check_chunks(n_head: usize, head_size: usize, lengths: &[usize], kind: Kind) 
             if level == Level::Amx && product == ProductType::F32 {
                 continue;
             }
-            FORCED.set(Some(product));
+            CHUNKS_OF.set(Some(product));
             let got = case.got();
-            FORCED.set(None);
+            CHUNKS_OF.set(None);
             let (got, got_gradients) = got?;
             let names = MADE.iter().chain(&GRADIENTS);
             let wanted = want.iter().chain(&want_gradients);

@@ -6,13 +6,13 @@ use std::ops::Range;
 use super::super::backward::BackwardPass;
 use super::super::gradients::{KeyedGradients, TokenInputs};
 use super::super::task::{DeltaTask, product, write};
-use super::keys::{ChunkKeys, load, load_rows, matrix, numbers, scale};
+use super::keys::{ChunkKeys, load, load_rows};
 use super::work::{ByKeys, ByValues, Work};
 use super::{CHUNK, Walk};
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::vector::sum_of;
-use crate::ops::linear::blocks::{Block, SIDE};
+use crate::ops::linear::blocks::{Block, SIDE, scale_rows};
 use crate::ops::linear::cpu::unit::Unit;
 
 /// Writes all gradients by tokens, and returns that of the state `[K, K]`.
@@ -35,7 +35,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
     };
 
     // S before each chunk.
-    let mut states = vec![matrix(task.state, size)];
+    let mut states = vec![Block::of_square(task.state, size)];
     let starts: Vec<usize> = task.rows.clone().step_by(CHUNK).collect();
     for window in starts.windows(2) {
         let tokens = window[0]..window[1];
@@ -43,7 +43,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         load_values(&tokens, &mut values);
         let mut state = states[states.len() - 1].clone();
         work.renew(&keys, &values, &mut state);
-        scale(level, &mut state, keys.whole());
+        scale_rows(level, &mut state, keys.whole());
         states.push(state);
     }
 
@@ -54,7 +54,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         load(level, x, task, tokens.clone(), &mut keys);
         load_values(&tokens, &mut values);
         load_rows(level, task, &tokens, pass.dy, (&mut gradients, 0));
-        scale(level, &mut l, keys.whole());
+        scale_rows(level, &mut l, keys.whole());
         work.keep(&l);
         let by_values = ByValues {
             values: &mut gradients,
@@ -79,7 +79,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         };
         finish(level, pass, task, tokens, &keys, &made, &mut token);
     }
-    numbers(&l, size)
+    l.square(size)
 }
 
 /// What a chunk's products gave.

@@ -3,11 +3,11 @@
 use super::super::super::DeltaViews;
 use super::super::forward::{ForwardParts, score};
 use super::super::task::{DeltaTask, write};
-use super::keys::{ChunkKeys, load, load_rows, matrix, numbers, scale};
+use super::keys::{ChunkKeys, load, load_rows};
 use super::work::{ByValues, Work};
 use super::{CHUNK, Walk};
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::linear::blocks::{Block, SIDE};
+use crate::ops::linear::blocks::{Block, SIDE, scale_rows};
 use crate::ops::linear::cpu::unit::Unit;
 
 /// y and sa, and S after the last token `[K, K]`.
@@ -22,7 +22,7 @@ pub fn forward(
     let wide = size.next_multiple_of(SIDE);
     let mut work = Work::new(level, unit);
     let mut keys = ChunkKeys::new(wide);
-    let mut matrix = matrix(task.state, size);
+    let mut matrix = Block::of_square(task.state, size);
     let [mut values, mut sums] = [(); 2].map(|()| Block::zero(2 * CHUNK, wide));
     for start in task.rows.clone().step_by(CHUNK) {
         let tokens = start..task.rows.end.min(start + CHUNK);
@@ -34,7 +34,7 @@ pub fn forward(
             sums: &mut sums,
         };
         work.by_values(Walk::Forwards, &keys, values);
-        scale(level, &mut matrix, keys.whole());
+        scale_rows(level, &mut matrix, keys.whole());
         for (row, t) in tokens.enumerate() {
             let at = task.at(t).start;
             // SAFETY: no other task has this head of this sequence.
@@ -45,7 +45,7 @@ pub fn forward(
         }
     }
     scores(level, x, task, out);
-    numbers(&matrix, size)
+    matrix.square(size)
 }
 
 vectorised! {

@@ -7,7 +7,7 @@ use super::super::task::{DeltaTask, decay_and_slope};
 use super::CHUNK;
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::{Level, vectorised};
-use crate::ops::linear::blocks::{Block, SIDE};
+use crate::ops::linear::blocks::Block;
 
 /// A chunk's keys. Rows past its last token are zero, and decay nothing.
 pub struct ChunkKeys {
@@ -96,17 +96,6 @@ vectorised! {
     }
 }
 
-vectorised! {
-    /// Rows of a matrix, each times a number.
-    pub fn scale<V: Vector>(level: Level, matrix: &mut Block, by: &[f32]) {
-        for (row, by) in by.iter().enumerate() {
-            for x in matrix.row_mut(row) {
-                *x *= by;
-            }
-        }
-    }
-}
-
 /// Rows of a chunk's tokens into a block, from row `first` on; zeros past its last token.
 pub fn load_rows(
     level: Level,
@@ -122,20 +111,4 @@ pub fn load_rows(
             false => to.fill(0.0),
         }
     }
-}
-
-/// A matrix `[K, K]` in a block.
-pub fn matrix(numbers: &[f32], size: usize) -> Block {
-    let wide = size.next_multiple_of(SIDE);
-    let mut matrix = Block::zero(wide, wide);
-    for (row, numbers) in numbers.chunks_exact(size).enumerate() {
-        matrix.row_mut(row)[..size].copy_from_slice(numbers);
-    }
-    matrix
-}
-
-/// The numbers of a matrix that [`matrix`] made.
-pub fn numbers(matrix: &Block, size: usize) -> Vec<f32> {
-    let rows = (0..size).flat_map(|row| &matrix.row(row)[..size]);
-    rows.copied().collect()
 }

@@ -1,0 +1,116 @@
+//! Products of small matrices that one task makes and has in its core's cache, by the kernels of
+//! large ones. Both sides are packed by the task, whichever way they lie.
+
+mod products;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub use self::products::{BlockProducts, BlockSum};
+pub use self::units::BlockUnits;
+use super::kernel::{HEIGHT, WIDTH};
+use super::unit::Unit;
+use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::linear::ProductType;
+
+/// The unit in which recurrences multiply chunks of tokens where that is faster than token by token:
+/// in bf16 by matrix tiles. With vectors alone it takes longer (docs/PERFORMANCE.md).
+pub fn unit_of_chunks(level: Level, product: ProductType) -> Option<Unit> {
+    #[cfg(test)]
+    if let Some(product) = CHUNKS_OF.get() {
+        return Some(Unit::of(product, level));
+    }
+    let is_faster = level == Level::Amx && product == ProductType::Bf16;
+    is_faster.then(|| Unit::of(product, level))
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Chunks of products of this type for the ops that this thread starts, whatever the level.
+    pub static CHUNKS_OF: std::cell::Cell<Option<ProductType>> =
+        const { std::cell::Cell::new(None) };
+}
+
+/// What the sides of a block are multiples of.
+pub const SIDE: usize = WIDTH;
+const _: () = assert!(SIDE.is_multiple_of(HEIGHT), "kernels take whole blocks");
+
+/// Numbers `[rows, columns]`, row by row; both sides are multiples of [`SIDE`].
+#[derive(Clone)]
+pub struct Block {
+    numbers: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Block {
+    /// Zeros.
+    pub fn zero(rows: usize, columns: usize) -> Self {
+        assert!(rows.is_multiple_of(SIDE) && columns.is_multiple_of(SIDE));
+        Self {
+            // A kernel may be promised more rows than a product has.
+            numbers: vec![0.0; (rows + HEIGHT) * columns],
+            rows,
+            columns,
+        }
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&self, row: usize) -> &[f32] {
+        &self.numbers[row * self.columns..][..self.columns]
+    }
+
+    /// One row, to be written.
+    #[inline(always)]
+    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.numbers[row * self.columns..][..self.columns]
+    }
+
+    /// A row, and the next one to be written.
+    #[inline(always)]
+    pub fn row_and_next(&mut self, row: usize) -> (&[f32], &mut [f32]) {
+        let columns = self.columns;
+        let (before, rest) = self.numbers.split_at_mut((row + 1) * columns);
+        (&before[row * columns..], &mut rest[..columns])
+    }
+
+    /// How many columns.
+    #[inline(always)]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// How many rows.
+    #[inline(always)]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// A matrix `[size, size]`, with zeros below and beside it.
+    pub fn of_square(numbers: &[f32], size: usize) -> Self {
+        let wide = size.next_multiple_of(SIDE);
+        let mut block = Self::zero(wide, wide);
+        for (row, numbers) in numbers.chunks_exact(size).enumerate() {
+            block.row_mut(row)[..size].copy_from_slice(numbers);
+        }
+        block
+    }
+
+    /// The numbers of a matrix `[size, size]`.
+    pub fn square(&self, size: usize) -> Vec<f32> {
+        let rows = (0..size).flat_map(|row| &self.row(row)[..size]);
+        rows.copied().collect()
+    }
+}
+
+vectorised! {
+    /// Rows of a block, each times a number.
+    pub fn scale_rows<V: Vector>(level: Level, block: &mut Block, by: &[f32]) {
+        for (row, by) in by.iter().enumerate() {
+            for x in block.row_mut(row) {
+                *x *= by;
+            }
+        }
+    }
+}
