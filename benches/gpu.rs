@@ -176,7 +176,7 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
     let rkv = [&r, &k, &v];
 
     let forward = seconds(device, times, || {
-        op.forward(rkv, &state, &offsets)?;
+        op.forward(rkv, &state, &offsets, ProductType::Bf16)?;
         Ok(())
     })?;
     let backward = seconds(device, times, || {

@@ -22,6 +22,8 @@ mod cpu;
 mod cuda;
 #[doc(hidden)]
 pub mod reference;
+#[cfg(test)]
+mod tests;
 
 use candle_core::{Result, Tensor, bail};
 
@@ -66,18 +68,20 @@ pub(crate) struct Inputs<'a> {
 
 impl Wkv {
     /// r, k, v `[N, C]`, state `[H, K, K]` as \[key, value\] to (y `[N, C]`, the state after each
-    /// sequence `[sequences, H, K, K]`).
+    /// sequence `[sequences, H, K, K]`). Long sequences may be summed by such products.
     pub fn forward(
         &self,
         rkv: [&Tensor; 3],
         state: &Tensor,
         offsets: &Offsets,
+        product: ProductType,
     ) -> Result<(Tensor, Tensor)> {
         if state.device().is_cuda() {
             self.check(rkv, state, offsets)?;
             return cuda::forward(self, rkv, state, offsets);
         }
-        let (y, end) = self.with_inputs(rkv, state, offsets, cpu::forward)??;
+        let (y, end) =
+            self.with_inputs(rkv, state, offsets, |inputs| cpu::forward(inputs, product))??;
         let (n_head, head_size) = self.decay.dims2()?;
         let ends = (offsets.sequences(), n_head, head_size, head_size);
         Ok((y, tensor(end, ends)?))
@@ -155,124 +159,5 @@ impl Wkv {
             );
         }
         Ok((n_head, head_size))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::cpu::level::tests::at_each_level;
-    use super::super::testing::{F32_LONG, close, f32, offset_grid, rounded, stored, uniform, var};
-    use super::*;
-
-    #[test]
-    fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
-        at_each_level(|_| check())
-    }
-
-    #[test]
-    fn a_thousand_sequences_of_one_row() -> Result<()> {
-        at_each_level(|_| check_one(1, 8, Offsets::from_lengths([1; 1000])))
-    }
-
-    /// What is stored as bf16 is computed as the f32 that it stands for, and rounded once.
-    #[test]
-    fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
-        at_each_level(|_| {
-            let offsets = Offsets::from_lengths([33, 2, 18]);
-            let rows = [offsets.rows(), 60];
-            let wkv = Wkv {
-                decay: f32(&uniform(5, &[3, 20], 0.0, 1.0)?)?,
-                bonus: f32(&uniform(6, &[3, 20], -1.0, 2.0)?)?,
-            };
-            let state = f32(&uniform(4, &[3, 20, 20], -1.0, 1.0)?)?;
-            let [r, k, v, dy] =
-                [1, 2, 3, 7].map(|seed| stored(&uniform(seed, &rows, -1.0, 1.0).unwrap()).unwrap());
-            let [(y, end), (y32, end32)] = [0, 1].map(|i| {
-                wkv.forward([&r[i], &k[i], &v[i]], &state, &offsets)
-                    .unwrap()
-            });
-            rounded("y", &y, &y32);
-            close("end", &end, &end32, 0.0);
-            let product = ProductType::F32;
-            let [got, want] = [0, 1].map(|i| {
-                wkv.backward(&dy[i], [&r[i], &k[i], &v[i]], &state, &offsets, product)
-                    .unwrap()
-            });
-            close("dr", &got.dr.tensor()?, &want.dr.tensor()?, 0.0);
-            close("dk", &got.dk.tensor()?, &want.dk.tensor()?, 0.0);
-            close("dv", &got.dv.tensor()?, &want.dv.tensor()?, 0.0);
-            close("dstate", &got.dstate, &want.dstate, 0.0);
-            // Gradients go to products rounded, and numbers of a head begin and end within what is
-            // written at once.
-            let round =
-                |x: &Rows| -> Result<Tensor> { x.tensor()?.to_dtype(candle_core::DType::BF16) };
-            let product = ProductType::Bf16;
-            let got = wkv.backward(&dy[1], [&r[1], &k[1], &v[1]], &state, &offsets, product)?;
-            close("dr", &round(&got.dr)?, &round(&want.dr)?, 0.0);
-            close("dk", &round(&got.dk)?, &round(&want.dk)?, 0.0);
-            close("dv", &round(&got.dv)?, &round(&want.dv)?, 0.0);
-            Ok(())
-        })
-    }
-
-    /// Decays at both ends of their range, over lengths that fill the few tokens taken at once and
-    /// that do not.
-    #[test]
-    fn heads_that_forget_at_once_and_heads_that_never_do() -> Result<()> {
-        at_each_level(|_| {
-            for decay in [0.0, 1e-30, 1e-3, 1.0] {
-                for length in [3, 4, 5, 9, 200] {
-                    check_decay(decay, Offsets::from_lengths([length, 1]))?;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    fn check_decay(decay: f64, offsets: Offsets) -> Result<()> {
-        let decay = ((uniform(5, &[2, 8], 0.0, 1.0)? * 0.0)? + decay)?;
-        check_with(&decay, offsets)
-    }
-
-    fn check() -> Result<()> {
-        for (n_head, head_size) in [(1, 8), (3, 20), (2, 64), (1, 72), (1, 128)] {
-            for offsets in offset_grid() {
-                check_one(n_head, head_size, offsets)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_one(n_head: usize, head_size: usize, offsets: Offsets) -> Result<()> {
-        // From a decay that forgets at once to one that bf16 would round to 1.
-        check_with(&uniform(5, &[n_head, head_size], 0.001, 0.9999)?, offsets)
-    }
-
-    fn check_with(decay: &Tensor, offsets: Offsets) -> Result<()> {
-        let (n_head, head_size) = decay.dims2()?;
-        let rows = [offsets.rows(), n_head * head_size];
-        let (r, k, v) = (var(1, &rows)?, var(2, &rows)?, var(3, &rows)?);
-        let state = var(4, &[n_head, head_size, head_size])?;
-        let bonus = uniform(6, &[n_head, head_size], -1.0, 2.0)?;
-        let dy = uniform(7, &rows, -1.0, 1.0)?;
-        let (y, end) = reference::forward([&r, &k, &v], &state, decay, &bonus, &offsets)?;
-        let grads = (&y * &dy)?.sum_all()?.backward()?;
-
-        let wkv = Wkv {
-            decay: f32(decay)?,
-            bonus: f32(&bonus)?,
-        };
-        let (r32, k32, v32, state32) = (f32(&r)?, f32(&k)?, f32(&v)?, f32(&state)?);
-        let (got, got_end) = wkv.forward([&r32, &k32, &v32], &state32, &offsets)?;
-        close("y", &got, &y, F32_LONG);
-        close("end", &got_end, &end, F32_LONG);
-        let rkv = [&r32, &k32, &v32];
-        let got = wkv.backward(&f32(&dy)?, rkv, &state32, &offsets, ProductType::F32)?;
-        close("dr", &got.dr.tensor()?, grads.get(&r).unwrap(), F32_LONG);
-        close("dk", &got.dk.tensor()?, grads.get(&k).unwrap(), F32_LONG);
-        close("dv", &got.dv.tensor()?, grads.get(&v).unwrap(), F32_LONG);
-        close("dstate", &got.dstate, grads.get(&state).unwrap(), F32_LONG);
-
-        Ok(())
     }
 }

@@ -17,6 +17,7 @@
 //! overflows however fast a head forgets. What is summed over values takes S transposed, so that
 //! sums never run across lanes.
 
+mod chunked;
 mod keys;
 mod matrix;
 mod rows;
@@ -34,20 +35,26 @@ use self::values::values;
 use super::Inputs;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
+use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// (y `[N, C]` as r's type, end states `[sequences, H, K, K]`).
-pub fn forward(x: &Inputs) -> Result<(Tensor, Vec<f32>)> {
+pub fn forward(x: &Inputs, product: ProductType) -> Result<(Tensor, Vec<f32>)> {
     let (size, level) = (x.head_size, Level::current());
     let mut y = ActivationsOutput::new(x.r.dtype(), x.r.len())?;
     let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
     let out = Out::Tensor(y.parts());
+    let chunks = unit_of_chunks(level, product);
     end.par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each(|(end, task)| {
             end.copy_from_slice(task.state);
             let sweep = task.sweep(Order::Forwards, &out);
-            values(level, sweep, [x.r, x.k, x.v], end);
+            let rkv = [x.r, x.k, x.v];
+            match chunks.filter(|_| chunked::takes(&task)) {
+                Some(unit) => chunked::values(level, unit, sweep, rkv, end),
+                None => values(level, sweep, rkv, end),
+            }
         });
     let shape = Shape::from((x.offsets.rows(), x.n_head * size));
     // SAFETY: every head of every row belongs to a task, which writes it.
@@ -61,6 +68,7 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
     let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));
     let mut starts = vec![0.0; x.offsets.sequences() * x.state.len()];
     let [dr, dk, dv] = outs.each_mut().map(|out| Out::Packed(out.parts()));
+    let chunks = unit_of_chunks(level, product);
     starts
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
@@ -68,12 +76,21 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
             let turned: Vec<f32> = (0..size * size)
                 .map(|i| task.state[i % size * size + i / size])
                 .collect();
-            let forwards = task.sweep(Order::Forwards, &dr);
-            keys(level, forwards, [dy, x.v, x.k], &turned);
-            let backwards = task.sweep(Order::Backwards, &dk);
-            keys(level, backwards, [x.v, dy, x.r], start);
-            let backwards = task.sweep(Order::Backwards, &dv);
-            values(level, backwards, [x.k, x.r, dy], start);
+            let to_dr = task.sweep(Order::Forwards, &dr);
+            let to_dk = task.sweep(Order::Backwards, &dk);
+            let to_dv = task.sweep(Order::Backwards, &dv);
+            match chunks.filter(|_| chunked::takes(&task)) {
+                Some(unit) => {
+                    chunked::keys(level, unit, to_dr, [dy, x.v, x.k], &turned);
+                    chunked::keys(level, unit, to_dk, [x.v, dy, x.r], start);
+                    chunked::values(level, unit, to_dv, [x.k, x.r, dy], start);
+                }
+                None => {
+                    keys(level, to_dr, [dy, x.v, x.k], &turned);
+                    keys(level, to_dk, [x.v, dy, x.r], start);
+                    values(level, to_dv, [x.k, x.r, dy], start);
+                }
+            }
         });
     // In order, so that the same batch gives the same sum.
     let mut dstate = vec![0.0; x.state.len()];
