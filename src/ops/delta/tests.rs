@@ -251,12 +251,12 @@ fn gradients_of_two_thousand_tokens_are_within_their_tolerance() -> Result<()> {
     Ok(())
 }
 
-/// What is stored as bf16 is computed as the f32 that it stands for, and rounded once. With tiles bf16
-/// products go through chunks, which have tests of their own.
+/// What is stored as bf16 is computed as the f32 that it stands for, and rounded once.
 #[test]
 fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
-    at_each_level(|level| {
-        let case = Case::new(3, 20, Offsets::from_lengths([33, 2, 18]), Kind::Spread)?;
+    at_each_level(|_| {
+        // Too short for chunks, whose products round.
+        let case = Case::new(3, 20, Offsets::from_lengths([31, 2, 18]), Kind::Spread)?;
         let delta = case.delta()?;
         let [w, kk, alpha, state] =
             [&case.w, &case.kk, &case.alpha, &case.state].map(|x| f32(x).unwrap());
@@ -293,9 +293,6 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
             ("dstate", got.dstate, want.dstate),
         ] {
             close(name, &got, &want, 0.0);
-        }
-        if level == Level::Amx {
-            return Ok(());
         }
         // Gradients go to products rounded, and numbers of a head begin and end within what is
         // written at once.

@@ -29,6 +29,7 @@ use std::ops::Range;
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
+use self::chunked::Chunks;
 use self::keys::keys;
 use self::task::{Order, Out, Task};
 use self::values::values;
@@ -44,15 +45,15 @@ pub fn forward(x: &Inputs, product: ProductType) -> Result<(Tensor, Vec<f32>)> {
     let mut y = ActivationsOutput::new(x.r.dtype(), x.r.len())?;
     let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
     let out = Out::Tensor(y.parts());
-    let chunks = unit_of_chunks(level, product);
+    let chunks = || Some(Chunks::new(level, unit_of_chunks(level, product)?, size));
     end.par_chunks_exact_mut(size * size)
         .zip(tasks(x))
-        .for_each(|(end, task)| {
+        .for_each_init(chunks, |chunks, (end, task)| {
             end.copy_from_slice(task.state);
             let sweep = task.sweep(Order::Forwards, &out);
             let rkv = [x.r, x.k, x.v];
-            match chunks.filter(|_| chunked::takes(&task)) {
-                Some(unit) => chunked::values(level, unit, sweep, rkv, end),
+            match chunks.as_mut().filter(|_| chunked::takes(&task)) {
+                Some(chunks) => chunks.values(sweep, rkv, end),
                 None => values(level, sweep, rkv, end),
             }
         });
@@ -68,22 +69,20 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
     let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));
     let mut starts = vec![0.0; x.offsets.sequences() * x.state.len()];
     let [dr, dk, dv] = outs.each_mut().map(|out| Out::Packed(out.parts()));
-    let chunks = unit_of_chunks(level, product);
+    let chunks = || Some(Chunks::new(level, unit_of_chunks(level, product)?, size));
     starts
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
-        .for_each(|(start, task)| {
-            let turned: Vec<f32> = (0..size * size)
-                .map(|i| task.state[i % size * size + i / size])
-                .collect();
+        .for_each_init(chunks, |chunks, (start, task)| {
+            let turned = transposed(task.state, size);
             let to_dr = task.sweep(Order::Forwards, &dr);
             let to_dk = task.sweep(Order::Backwards, &dk);
             let to_dv = task.sweep(Order::Backwards, &dv);
-            match chunks.filter(|_| chunked::takes(&task)) {
-                Some(unit) => {
-                    chunked::keys(level, unit, to_dr, [dy, x.v, x.k], &turned);
-                    chunked::keys(level, unit, to_dk, [x.v, dy, x.r], start);
-                    chunked::values(level, unit, to_dv, [x.k, x.r, dy], start);
+            match chunks.as_mut().filter(|_| chunked::takes(&task)) {
+                Some(chunks) => {
+                    chunks.keys(to_dr, [dy, x.v, x.k], &turned);
+                    chunks.keys(to_dk, [x.v, dy, x.r], start);
+                    chunks.values(to_dv, [x.k, x.r, dy], start);
                 }
                 None => {
                     keys(level, to_dr, [dy, x.v, x.k], &turned);
@@ -101,6 +100,17 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
     }
     // SAFETY: as above.
     (outs.map(|out| unsafe { out.finish() }), dstate)
+}
+
+/// A square matrix's columns as rows.
+fn transposed(matrix: &[f32], size: usize) -> Vec<f32> {
+    let mut turned = vec![0.0; matrix.len()];
+    for (row, numbers) in matrix.chunks_exact(size).enumerate() {
+        for (turned, number) in turned[row..].iter_mut().step_by(size).zip(numbers) {
+            *turned = *number;
+        }
+    }
+    turned
 }
 
 /// All tasks, sequence by sequence, head by head.

@@ -79,7 +79,9 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         };
         finish(level, pass, task, tokens, &keys, &made, &mut token);
     }
-    l.square(size)
+    let mut start = vec![0.0; size * size];
+    l.write_square(size, &mut start);
+    start
 }
 
 /// What a chunk's products gave.

@@ -59,7 +59,7 @@ vectorised! {
                 &mut w,
                 &mut keys.slopes.row_mut(row)[..size],
             );
-            let (before, product) = keys.products.row_and_next(row);
+            let (before, product) = keys.products.row_and_row_mut(row, row + 1);
             for ((product, before), w) in product.iter_mut().zip(before).zip(&w) {
                 *product = before * w;
             }
@@ -86,7 +86,7 @@ vectorised! {
             }
         }
         for row in tokens.len()..CHUNK {
-            let (before, product) = keys.products.row_and_next(row);
+            let (before, product) = keys.products.row_and_row_mut(row, row + 1);
             product.copy_from_slice(before);
             for block in [&mut keys.readers, &mut keys.writers] {
                 block.row_mut(row).fill(0.0);

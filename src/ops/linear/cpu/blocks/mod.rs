@@ -67,12 +67,18 @@ impl Block {
         &mut self.numbers[row * self.columns..][..self.columns]
     }
 
-    /// A row, and the next one to be written.
+    /// A row, and another one to be written.
     #[inline(always)]
-    pub fn row_and_next(&mut self, row: usize) -> (&[f32], &mut [f32]) {
+    pub fn row_and_row_mut(&mut self, row: usize, written: usize) -> (&[f32], &mut [f32]) {
         let columns = self.columns;
-        let (before, rest) = self.numbers.split_at_mut((row + 1) * columns);
-        (&before[row * columns..], &mut rest[..columns])
+        let (before, from) = self.numbers.split_at_mut(row.max(written) * columns);
+        match row < written {
+            true => (&before[row * columns..][..columns], &mut from[..columns]),
+            false => (
+                &from[..columns],
+                &mut before[written * columns..][..columns],
+            ),
+        }
     }
 
     /// How many columns.
@@ -91,16 +97,22 @@ impl Block {
     pub fn of_square(numbers: &[f32], size: usize) -> Self {
         let wide = size.next_multiple_of(SIDE);
         let mut block = Self::zero(wide, wide);
-        for (row, numbers) in numbers.chunks_exact(size).enumerate() {
-            block.row_mut(row)[..size].copy_from_slice(numbers);
-        }
+        block.set_square(numbers, size);
         block
     }
 
-    /// The numbers of a matrix `[size, size]`.
-    pub fn square(&self, size: usize) -> Vec<f32> {
-        let rows = (0..size).flat_map(|row| &self.row(row)[..size]);
-        rows.copied().collect()
+    /// Replaces the numbers of such a matrix.
+    pub fn set_square(&mut self, numbers: &[f32], size: usize) {
+        for (row, numbers) in numbers.chunks_exact(size).enumerate() {
+            self.row_mut(row)[..size].copy_from_slice(numbers);
+        }
+    }
+
+    /// Writes the matrix `[size, size]` in it.
+    pub fn write_square(&self, size: usize, out: &mut [f32]) {
+        for (row, out) in out.chunks_exact_mut(size).enumerate() {
+            out.copy_from_slice(&self.row(row)[..size]);
+        }
     }
 }
 

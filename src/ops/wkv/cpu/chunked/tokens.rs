@@ -2,16 +2,14 @@
 
 use std::ops::Range;
 
-use super::super::task::{Out, Sweep, Task};
-use super::CHUNK;
-use super::powers::Powers;
+use super::super::task::{Out, Sweep};
+use super::{CHUNK, HALF, MIDDLE, power};
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::vectorised;
 use crate::ops::linear::blocks::Block;
 
 /// The numbers of a task's tokens in the order of a sweep, a chunk at a time.
-pub fn chunks(task: &Task) -> impl Iterator<Item = Range<usize>> + use<> {
-    let count = task.rows.len();
+pub fn chunks(count: usize) -> impl Iterator<Item = Range<usize>> {
     let starts = (0..count).step_by(CHUNK);
     starts.map(move |first| first..count.min(first + CHUNK))
 }
@@ -26,50 +24,59 @@ vectorised! {
         rows: &mut Block,
     ) {
         let task = sweep.task;
-        let at = |token: usize| {
-            let start = sweep.row(token) * task.channels + task.first;
-            start..start + task.size
-        };
+        let start = |token: usize| sweep.row(token) * task.channels + task.first;
         for row in 0..CHUNK {
             let to = &mut rows.row_mut(row)[..task.size];
-            if row < tokens.len() {
-                let ahead = (tokens.start + row + CHUNK).min(task.rows.len() - 1);
-                x.prefetch(at(ahead));
-                x.copy_inline(at(tokens.start + row), to);
-            } else {
+            if row >= tokens.len() {
                 to.fill(0.0);
+                continue;
             }
+            let ahead = start((tokens.start + row + CHUNK).min(task.rows.len() - 1));
+            x.prefetch(ahead..ahead + task.size);
+            let here = start(tokens.start + row);
+            x.copy_inline(here..here + task.size, to);
         }
     }
 }
 
-/// w to a power for the first of some rows, and to the next or the one before for each that follows.
-#[derive(Clone, Copy)]
-pub enum Decays<'a> {
-    Rising(&'a Powers, isize),
-    Falling(&'a Powers, isize),
+vectorised! {
+    /// K, and what T is made anew by.
+    pub fn part_keys<V: Vector>(
+        level: Level,
+        powers: &Block,
+        k: &Block,
+        count: usize,
+        parted: &mut Block,
+        kept: &mut Block,
+    ) {
+        for j in 0..CHUNK {
+            let in_half = MIDDLE - 1 - (j % HALF) as isize;
+            scale(k.row(j), power(powers, in_half), parted.row_mut(j));
+            // Rows after the last token are zero whatever the power.
+            let to_end = (count + HALF / 2).saturating_sub(1 + j);
+            scale(k.row(j), power(powers, to_end as isize), kept.row_mut(j));
+        }
+    }
 }
 
 vectorised! {
-    /// Some rows, each times its power of w, into rows from `first` on.
-    pub fn decay<V: Vector>(
-        level: Level,
-        from: &Block,
-        rows: Range<usize>,
-        by: Decays<'_>,
-        out: &mut Block,
-        first: usize,
-    ) {
-        for (number, row) in rows.enumerate() {
-            let power = match by {
-                Decays::Rising(powers, power) => powers.of(power + number as isize),
-                Decays::Falling(powers, power) => powers.of(power - number as isize),
-            };
-            let (from, to) = (from.row(row), out.row_mut(first + number));
-            for (out, (x, power)) in to.iter_mut().zip(from.iter().zip(power)) {
-                *out = x * power;
-            }
+    /// R_0 and, below it, R_1, whose rows in the first half are not read.
+    pub fn part_readers<V: Vector>(level: Level, powers: &Block, r: &Block, parted: &mut Block) {
+        for t in 0..CHUNK {
+            scale(r.row(t), power(powers, t as isize - MIDDLE), parted.row_mut(t));
         }
+        for t in HALF..CHUNK {
+            let in_half = (t - HALF) as isize - MIDDLE;
+            scale(r.row(t), power(powers, in_half), parted.row_mut(CHUNK + t));
+        }
+    }
+}
+
+/// x * by.
+#[inline(always)]
+fn scale(x: &[f32], by: &[f32], out: &mut [f32]) {
+    for (out, (x, by)) in out.iter_mut().zip(x.iter().zip(by)) {
+        *out = x * by;
     }
 }
 
