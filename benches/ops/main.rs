@@ -23,8 +23,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput};
 use rayon::prelude::*;
 use state_tune::ops::cpu::buffers;
 use state_tune::ops::cpu::threads::with_threads;
-use state_tune::ops::linear::ProductType;
-use state_tune::ops::{cross_entropy, roofs};
+use state_tune::ops::roofs;
 
 /// `ops::cpu::buffers` says why.
 #[global_allocator]
@@ -36,7 +35,7 @@ const N_FFN: usize = 2688;
 const N_HEAD: usize = 12;
 const HEAD_SIZE: usize = N_EMBD / N_HEAD;
 const VOCAB: usize = 65_536;
-/// Rows of logits, as many as the head has at one time.
+/// Rows that are scored.
 const SCORED: usize = 512;
 
 /// What a run of an op is counted in.
@@ -114,21 +113,6 @@ fn print_roofs() {
     }
 }
 
-/// Loss and gradient at once, in both.
-fn losses(c: &mut Criterion) -> Result<()> {
-    let logits = random(&[SCORED, VOCAB])?;
-    let logits_var = var(&logits)?;
-    let targets = vec![7; SCORED];
-    compare(
-        c,
-        "cross-entropy",
-        bytes(4 * SCORED * VOCAB, 2 * SCORED * VOCAB),
-        || cross_entropy::loss_and_gradient(&logits, &targets, 1.0, ProductType::Bf16),
-        || cross_entropy::reference::loss(&logits_var, &targets)?.backward(),
-    );
-    Ok(())
-}
-
 fn tensors(shape: &[usize]) -> Result<[Tensor; 4]> {
     Ok([
         random(shape)?,
@@ -151,7 +135,7 @@ fn all() -> Result<()> {
     recurrences::delta(&mut c)?;
     norms::norms(&mut c)?;
     norms::all_gates(&mut c)?;
-    losses(&mut c)?;
+    products::losses(&mut c)?;
     print_roofs();
     c.final_summary();
     Ok(())

@@ -4,10 +4,11 @@ use std::hint::black_box;
 
 use candle_core::{DType, Result, Tensor};
 use criterion::Criterion;
+use state_tune::ops::cross_entropy;
 use state_tune::ops::linear::{self, Matrix, ProductType, Rows, Weights};
 use state_tune::tensors::Element;
 
-use super::{N_EMBD, N_FFN, ROWS, SCORED, VOCAB, Work, bytes, compare, group, random};
+use super::{N_EMBD, N_FFN, ROWS, SCORED, VOCAB, Work, bytes, compare, group, random, var};
 
 /// One matrix of random bf16, as the program and as candle hold it.
 fn matrix(shape: [usize; 2], product: ProductType) -> Result<(Matrix, Tensor)> {
@@ -97,6 +98,28 @@ pub fn products(c: &mut Criterion) -> Result<()> {
             bytes(w.bytes(), 4 * VOCAB),
         )
         .bench_function("fast", |b| b.iter(|| black_box(w.forward(&row))));
+    }
+    Ok(())
+}
+
+/// The head, its loss and the gradient: two products, and what is between them.
+pub fn losses(c: &mut Criterion) -> Result<()> {
+    let x = random(&[SCORED, N_EMBD])?;
+    let x_var = var(&x)?;
+    let targets = vec![7; SCORED];
+    for product in [ProductType::F32, ProductType::Bf16] {
+        let (w, w_plain) = matrix([VOCAB, N_EMBD], product)?;
+        let rows = Rows::of(product, &x)?;
+        compare(
+            c,
+            &format!("cross-entropy {product:?}"),
+            Work::Arithmetic(4 * SCORED * VOCAB * N_EMBD),
+            || cross_entropy::loss_and_gradient(&w, &rows, &targets, 1.0),
+            || {
+                let logits = linear::reference::forward(&x_var, &w_plain)?;
+                cross_entropy::reference::loss(&logits, &targets)?.backward()
+            },
+        );
     }
     Ok(())
 }

@@ -6,23 +6,23 @@ use candle_core::Tensor;
 
 use super::Config;
 use super::weights::ModelFile;
-use crate::ops::linear::{Matrix, Weights};
+use crate::ops::cross_entropy::SLICE;
+use crate::ops::linear::{Matrix, Rows, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, cross_entropy, gates, rows};
 
-/// Logits that exist at one time: 128 MB of them, whatever the number of rows. Fewer would have the
-/// head's matrix packed more often than its products can pay for.
+/// Logits that exist at one time on a GPU: 128 MB of them, whatever the number of rows. Fewer would
+/// have the head's matrix read more often than its products can pay for.
 const LOGITS: usize = 1 << 25;
+/// Rows that are scored at once on the CPU, for the same reason. Their logits are of a slice of the
+/// vocabulary.
+const ROWS: usize = 1024;
 
 /// The frozen weights after the last block.
 pub struct Head {
     ln_out: Norm,
     projection: Matrix,
 }
-
-/// The most bytes of logits and of their gradient, packed, that there are at one time: four and at
-/// most six a number.
-pub const BYTES: usize = 10 * LOGITS;
 
 impl Head {
     pub fn load(file: &ModelFile, config: &Config, compute: &Compute) -> Result<Self> {
@@ -50,10 +50,29 @@ impl Head {
         self.projection.bytes()
     }
 
+    /// The most bytes that scoring takes: logits and their gradient, packed, which are four and at
+    /// most six a number.
+    pub fn bytes_of_logits(&self) -> usize {
+        let [vocab_size, _] = self.projection.dims();
+        let logits = match self.projection.on_gpu() {
+            Some(_) => LOGITS,
+            None => ROWS * vocab_size.min(SLICE),
+        };
+        10 * logits
+    }
+
     /// x `[R, C]` to logits `[R, V]`, in f32.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        let normal = gates::norm_silu(&self.ln_out, x, None, self.projection.product())?;
-        Ok(self.projection.forward_wide(&normal)?)
+        Ok(self.projection.forward_wide(&self.normal(x)?)?)
+    }
+
+    fn normal(&self, x: &Tensor) -> Result<Rows> {
+        Ok(gates::norm_silu(
+            &self.ln_out,
+            x,
+            None,
+            self.projection.product(),
+        )?)
     }
 
     /// Loss of the rows `scored` of x `[N, C]` against `targets`, summed, and how many of them a
@@ -63,16 +82,19 @@ impl Head {
         let chunk = self.chunk();
         for (scored, targets) in scored.chunks(chunk).zip(targets.chunks(chunk)) {
             let x = rows::take(x, scored)?;
-            let (part, some) = cross_entropy::score(&self.logits(&x)?, targets)?;
+            let (part, some) = cross_entropy::score(&self.projection, &self.normal(&x)?, targets)?;
             loss += part;
             hits += some;
         }
         Ok((loss, hits))
     }
 
-    /// Rows whose logits there may be at one time.
+    /// Rows that are scored at once.
     fn chunk(&self) -> usize {
-        (LOGITS / self.projection.dims()[0]).max(1)
+        match self.projection.on_gpu() {
+            Some(_) => (LOGITS / self.projection.dims()[0]).max(1),
+            None => ROWS,
+        }
     }
 
     /// (the losses of the rows `scored` of x `[N, C]` against `targets`, a tensor for each chunk of
@@ -93,16 +115,11 @@ impl Head {
             let times = if count == 1 { 2 } else { 1 };
             let (scored, targets) = (scored.repeat(times), targets.repeat(times));
             let x = rows::take(x, &scored)?;
-            let logits = self.logits(&x)?;
-            let (part, d_logits) = cross_entropy::loss_and_gradient(
-                &logits,
-                &targets,
-                scale as f32,
-                self.projection.product(),
-            )?;
+            let normal = self.normal(&x)?;
+            let head = &self.projection;
+            let (part, d_normal) =
+                cross_entropy::loss_and_gradient(head, &normal, &targets, scale as f32)?;
             losses.push(part.narrow(0, 0, count)?);
-            drop(logits);
-            let d_normal = self.projection.backward(&d_logits)?;
             let dx = self.ln_out.backward(&d_normal, &x)?;
             d_scored.push(dx.narrow(0, 0, count)?);
         }

@@ -1,6 +1,6 @@
 //! How many bytes a model needs, from which a run plans how much of a batch is computed at once.
 
-use super::{Block, Carried, Config, Intermediates, Remembered, Rwkv, Version, bytes, head};
+use super::{Block, Carried, Config, Intermediates, Remembered, Rwkv, Version, bytes};
 use crate::ops::linear::WIDENED;
 
 impl Rwkv {
@@ -12,9 +12,10 @@ impl Rwkv {
     /// Bytes that are needed whatever the size of a batch: the head's logits, and in main memory
     /// the weights, which should stay although they are only mapped. A GPU holds them already.
     pub fn bytes_aside(&self) -> usize {
+        let logits = self.head.bytes_of_logits();
         match self.compute.device.is_cpu() {
-            true => self.embedding.bytes() + self.bytes_multiplied() + head::BYTES,
-            false => head::BYTES + WIDENED,
+            true => self.embedding.bytes() + self.bytes_multiplied() + logits,
+            false => logits + WIDENED,
         }
     }
 

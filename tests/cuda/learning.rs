@@ -1,13 +1,17 @@
 //! What a step of training has beside the model: the loss, its gradient, Adam, and reductions.
 
-use candle_core::{Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor, Var};
 use state_tune::ops::adam::{Adam, Moments};
 use state_tune::ops::cross_entropy;
-use state_tune::ops::linear::ProductType;
+use state_tune::ops::linear::{Matrix, ProductType, Rows};
 use state_tune::ops::reduce::{max_abs, sum_of_squares};
+use state_tune::tensors::Element;
 
 use crate::common::close::close;
-use crate::sides::{STORES, Sides, gpu};
+use crate::sides::{STORES, Sides, gpu, stored};
+
+/// Of a head's rows.
+const CHANNELS: usize = 8;
 
 #[test]
 #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
@@ -16,25 +20,35 @@ fn losses_and_their_gradient() -> Result<()> {
     for store in STORES {
         for (count, vocab) in [(1, 2), (3, 77), (20, 1000), (2, 65536)] {
             let mut sides = Sides::new(&gpu, store);
-            let [logits, on_gpu] = sides.parameters(&[count, vocab], 85.0, 95.0)?;
+            let [w, _] = sides.parameters(&[vocab, CHANNELS], -9.0, 9.0)?;
+            let w = stored(&w, Element::Bf16)?.into();
+            let head = Matrix::new(w, Element::Bf16, [vocab, CHANNELS], store.product)?;
+            let head_on_gpu = head.clone().on(&gpu)?;
+            let x = sides.activations(&[count, CHANNELS])?;
+            let [x, x_on_gpu] = x.map(|x| Rows::of(store.product, &x).unwrap());
             let targets: Vec<u32> = (0..count).map(|row| (row * 31 % vocab) as u32).collect();
-            let (losses, gradient) =
-                cross_entropy::loss_and_gradient(&logits, &targets, 0.25, ProductType::F32)?;
-            let (losses_got, gradient_got) =
-                cross_entropy::loss_and_gradient(&on_gpu, &targets, 0.25, store.product)?;
+            let (losses, dx) = cross_entropy::loss_and_gradient(&head, &x, &targets, 0.25)?;
+            let (losses_got, dx_got) =
+                cross_entropy::loss_and_gradient(&head_on_gpu, &x_on_gpu, &targets, 0.25)?;
             close("losses", &losses_got, &losses, 1e-6);
-            sides.close_rows("gradient", &gradient, &gradient_got)?;
+            sides.close("gradient", &dx, &dx_got);
             let (want, got) = (
-                cross_entropy::score(&logits, &targets)?,
-                cross_entropy::score(&on_gpu, &targets)?,
+                cross_entropy::score(&head, &x, &targets)?,
+                cross_entropy::score(&head_on_gpu, &x_on_gpu, &targets)?,
             );
             assert!((want.0 - got.0).abs() <= 1e-6 * want.0, "{want:?} {got:?}");
             assert_eq!(want.1, got.1);
         }
     }
-    let ties = Tensor::new(&[[1f32, 3.0, 3.0], [1.0, 3.0, 3.0]], &gpu)?;
+    let w = stored(
+        &Tensor::new(&[1f32, 3.0, 3.0], &Device::Cpu)?,
+        Element::Bf16,
+    )?
+    .into();
+    let head = Matrix::new(w, Element::Bf16, [3, 1], ProductType::F32)?.on(&gpu)?;
+    let x = Rows::of(ProductType::F32, &Tensor::ones((2, 1), DType::F32, &gpu)?)?;
     assert_eq!(
-        cross_entropy::score(&ties, &[1, 2])?.1,
+        cross_entropy::score(&head, &x, &[1, 2])?.1,
         1,
         "the first is the choice"
     );

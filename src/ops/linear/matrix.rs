@@ -11,7 +11,7 @@ use super::quantised::{Form, Quantised};
 use super::row_part::RowPart;
 use super::{ProductType, Weights};
 use crate::files::Bytes;
-use crate::ops::cpu::vector::Plain;
+use crate::ops::cpu::vector::{Plain, Vector};
 use crate::tensors::Element;
 
 /// A frozen matrix W `[rows, columns]`.
@@ -138,6 +138,27 @@ impl Matrix {
         }
     }
 
+    /// Some of its rows, where it is in main memory.
+    pub(crate) fn some_rows(&self, rows: Range<usize>) -> Result<Self> {
+        let held = match &self.held {
+            Held::Stored(data) => {
+                let size = self.columns * self.element.size();
+                data.slice(rows.start * size..rows.end * size)
+                    .map(Held::Stored)
+            }
+            Held::Quantised(numbers) => numbers.some_rows(rows.clone()).map(Held::Quantised),
+            Held::Gpu(_) => bail!("some rows of a matrix on a GPU"),
+        };
+        let Some(held) = held else {
+            bail!("rows {rows:?} of a matrix of {} rows", self.rows);
+        };
+        Ok(Self {
+            held,
+            rows: rows.len(),
+            ..*self
+        })
+    }
+
     /// Bytes that its numbers take in memory.
     pub fn bytes(&self) -> usize {
         match &self.held {
@@ -169,9 +190,14 @@ impl Matrix {
         }
         let start = out.len();
         out.resize(start + self.columns, 0.0);
-        self.part(index, 0..self.columns)
-            .widen::<Plain>(&mut out[start..]);
+        self.read_row::<Plain>(index, &mut out[start..]);
         Ok(())
+    }
+
+    /// Row `index` widened to f32.
+    #[inline(always)]
+    pub(crate) fn read_row<V: Vector>(&self, index: usize, out: &mut [f32]) {
+        self.part(index, 0..self.columns).widen::<V>(out);
     }
 
     /// The numbers as a GPU has them.

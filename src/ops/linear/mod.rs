@@ -123,21 +123,53 @@ impl Matrix {
         each.map(|(matrix, dy)| matrix.backward_wide(dy)).collect()
     }
 
-    fn multiply(&self, left: &Rows, side: Side, to: To) -> Result<Tensor> {
-        let ([n, width], (inner, outer)) = (left.dims()?, side.dims(self));
-        if width != inner || matches!(to, To::Onto(to) if to.dims() != [n, outer]) {
+    /// The product of rows in main memory `[N, ..]` in f32, added to `onto` if there is one.
+    pub(crate) fn multiply_packed(
+        &self,
+        left: &Packed,
+        side: Side,
+        onto: Option<&[f32]>,
+    ) -> Result<Vec<f32>> {
+        let ([n, _], (_, outer)) = (left.dims(), side.dims(self));
+        self.check(left.dims(), side, None)?;
+        self.check_unit(left)?;
+        if let Some(onto) = onto.filter(|onto| onto.len() != n * outer) {
             bail!(
-                "{side:?}: a product of {:?} with a matrix of {} x {}",
-                left.dims()?,
+                "{} numbers to add a product of {n} x {outer} to",
+                onto.len()
+            );
+        }
+        Ok(cpu::multiply_wide(left, self, side, onto))
+    }
+
+    fn check(&self, left: [usize; 2], side: Side, onto: Option<&[usize]>) -> Result<()> {
+        let ([n, width], (inner, outer)) = (left, side.dims(self));
+        if width != inner || onto.is_some_and(|onto| onto != [n, outer]) {
+            bail!(
+                "{side:?}: a product of {left:?} with a matrix of {} x {}",
                 self.rows,
                 self.columns
             );
         }
+        Ok(())
+    }
+
+    fn check_unit(&self, left: &Packed) -> Result<()> {
+        if left.unit() != Unit::of(self.product, left.level()) {
+            bail!("{:?} rows for a {:?} product", left.unit(), self.product);
+        }
+        Ok(())
+    }
+
+    fn multiply(&self, left: &Rows, side: Side, to: To) -> Result<Tensor> {
+        let onto = match to {
+            To::New | To::Wide => None,
+            To::Onto(to) => Some(to.dims()),
+        };
+        self.check(left.dims()?, side, onto)?;
         match (left, &self.held) {
             (Rows::Packed(left), Held::Stored(_) | Held::Quantised(_)) => {
-                if left.unit() != Unit::of(self.product, left.level()) {
-                    bail!("{:?} rows for a {:?} product", left.unit(), self.product);
-                }
+                self.check_unit(left)?;
                 let onto = match to {
                     To::New | To::Wide => None,
                     To::Onto(to) => Some(borrow(to)?),

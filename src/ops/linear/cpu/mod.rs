@@ -13,6 +13,7 @@ mod single_row;
 pub mod unit;
 
 use candle_core::{DType, Device, Result, Tensor};
+use half::bf16;
 use rayon::prelude::*;
 
 use self::kernel::{Kernel, WIDTH};
@@ -21,7 +22,7 @@ use self::packed::Packed;
 use self::panels::{Panels, RightSide};
 use self::single_row::single;
 use super::{Matrix, Side};
-use crate::ops::cpu::output::Output;
+use crate::ops::cpu::output::{Output, OutputParts};
 use crate::ops::cpu::tensor::tensor;
 
 /// Units of which panels are packed at once, before the next are: a part of a panel of them is 128
@@ -48,32 +49,63 @@ pub struct Sums<'a> {
 /// left times W, or W transposed: `[rows, n]`.
 pub fn multiply(left: &Packed, w: &Matrix, side: Side, sums: Sums) -> Result<Tensor> {
     let [rows, _] = left.dims();
-    let (unit, level) = (left.unit(), left.level());
-    let right = RightSide { w, side, unit };
     let (_, columns) = side.dims(w);
-    if rows == 0 {
-        return Tensor::zeros((0, columns), sums.dtype, &Device::Cpu);
+    if sums.dtype == DType::F32 || rows < 2 {
+        let made = tensor(multiply_wide(left, w, side, sums.onto), (rows, columns))?;
+        return made.to_dtype(sums.dtype);
     }
-    if rows == 1 {
-        return tensor(single(left, w, side, sums.onto), (1, columns))?.to_dtype(sums.dtype);
-    }
-    let kernel = Kernel::of(level, unit);
-    // Up to a whole line: rows and panels are zero there.
-    let units = left.run();
-    let is_wide = sums.dtype == DType::F32;
-    let mut wide = Output::new(if is_wide || units > DEPTH {
+    // Sums that wait for further units, if they do.
+    let mut wide = Output::new(if left.run() > DEPTH {
         rows * columns
     } else {
         0
     });
-    let mut narrow = Output::new(if is_wide { 0 } else { rows * columns });
+    let mut narrow = Output::new(rows * columns);
+    let parts = (wide.parts(), Some(narrow.parts()));
+    multiply_into(left, w, side, sums.onto, parts);
+    // SAFETY: `multiply_into` writes all.
+    Tensor::from_vec(unsafe { narrow.finish() }, (rows, columns), &Device::Cpu)
+}
+
+/// The same in f32.
+pub fn multiply_wide(left: &Packed, w: &Matrix, side: Side, onto: Option<&[f32]>) -> Vec<f32> {
+    let [rows, _] = left.dims();
+    let (_, columns) = side.dims(w);
+    match rows {
+        0 => Vec::new(),
+        1 => single(left, w, side, onto),
+        _ => {
+            let mut wide = Output::new(rows * columns);
+            multiply_into(left, w, side, onto, (wide.parts(), None));
+            // SAFETY: as above.
+            unsafe { wide.finish() }
+        }
+    }
+}
+
+/// Writes every number of the product: into the second output, if there is one, else into the
+/// first.
+fn multiply_into<'a>(
+    left: &'a Packed,
+    w: &Matrix,
+    side: Side,
+    onto: Option<&'a [f32]>,
+    (wide, narrow): (OutputParts<'a, f32>, Option<OutputParts<'a, bf16>>),
+) {
+    let [rows, _] = left.dims();
+    let (unit, level) = (left.unit(), left.level());
+    let right = RightSide { w, side, unit };
+    let (_, columns) = side.dims(w);
+    let kernel = Kernel::of(level, unit);
+    // Up to a whole line: rows and panels are zero there.
+    let units = left.run();
     let product = Multiplication {
         left,
         kernel,
         columns,
-        onto: sums.onto,
-        wide: wide.parts(),
-        narrow: (!is_wide).then(|| narrow.parts()),
+        onto,
+        wide,
+        narrow,
         units,
     };
     let height = (BLOCK / units.min(DEPTH))
@@ -100,12 +132,5 @@ pub fn multiply(left: &Packed, w: &Matrix, side: Side, sums: Sums) -> Result<Ten
                 .into_par_iter()
                 .for_each(|(rows, panels)| product.run(&packed, rows, panels));
         }
-    }
-    if is_wide {
-        // SAFETY: the tasks' rows and panels are the whole.
-        Tensor::from_vec(unsafe { wide.finish() }, (rows, columns), &Device::Cpu)
-    } else {
-        // SAFETY: as above.
-        Tensor::from_vec(unsafe { narrow.finish() }, (rows, columns), &Device::Cpu)
     }
 }

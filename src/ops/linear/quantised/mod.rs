@@ -162,6 +162,19 @@ impl Quantised {
         self.codes.len() + self.scales.len()
     }
 
+    /// Some of its rows, if it has them.
+    pub fn some_rows(&self, rows: Range<usize>) -> Option<Self> {
+        let of = |bytes: &Bytes, size: usize| {
+            let size = self.blocks * size;
+            bytes.slice(rows.start * size..rows.end * size)
+        };
+        Some(Self {
+            codes: of(&self.codes, self.form.size())?,
+            scales: of(&self.scales, size_of::<bf16>())?,
+            ..*self
+        })
+    }
+
     /// Some neighbouring numbers of a row, from a multiple of sixteen on.
     #[inline(always)]
     pub fn part(&self, row: usize, columns: Range<usize>) -> QuantisedPart<'_> {
