@@ -45,8 +45,10 @@ fn losses_and_their_gradient() -> Result<()> {
         Element::Bf16,
     )?
     .into();
-    let head = Matrix::new(w, Element::Bf16, [3, 1], ProductType::F32)?.on(&gpu)?;
-    let x = Rows::of(ProductType::F32, &Tensor::ones((2, 1), DType::F32, &gpu)?)?;
+    let head = Matrix::new(w, Element::Bf16, [3, 1], ProductType::F32)?;
+    let head = head.padded([3, CHANNELS])?.on(&gpu)?;
+    let ones = Tensor::ones((2, CHANNELS), DType::F32, &gpu)?;
+    let x = Rows::of(ProductType::F32, &ones)?;
     assert_eq!(
         cross_entropy::score(&head, &x, &[1, 2])?.1,
         1,
