@@ -45,7 +45,8 @@ pub fn forward(x: &Inputs, product: ProductType) -> Result<(Tensor, Vec<f32>)> {
     let mut y = ActivationsOutput::new(x.r.dtype(), x.r.len())?;
     let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
     let out = Out::Tensor(y.parts());
-    let chunks = || Some(Chunks::new(level, unit_of_chunks(level, product)?, size));
+    let unit = unit_of_chunks(level, product);
+    let chunks = || unit.map(|unit| Chunks::new(level, unit, size));
     end.par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each_init(chunks, |chunks, (end, task)| {
@@ -69,7 +70,8 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
     let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));
     let mut starts = vec![0.0; x.offsets.sequences() * x.state.len()];
     let [dr, dk, dv] = outs.each_mut().map(|out| Out::Packed(out.parts()));
-    let chunks = || Some(Chunks::new(level, unit_of_chunks(level, product)?, size));
+    let unit = unit_of_chunks(level, product);
+    let chunks = || unit.map(|unit| Chunks::new(level, unit, size));
     starts
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
