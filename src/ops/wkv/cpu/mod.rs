@@ -36,6 +36,7 @@ use self::values::values;
 use super::Inputs;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
+use crate::ops::cpu::output::{Output, cleared};
 use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
@@ -43,14 +44,15 @@ use crate::ops::linear::{Packed, PackedOutput, ProductType};
 pub fn forward(x: &Inputs, product: ProductType) -> Result<(Tensor, Vec<f32>)> {
     let (size, level) = (x.head_size, Level::current());
     let mut y = ActivationsOutput::new(x.r.dtype(), x.r.len())?;
-    let mut end = vec![0.0; x.offsets.sequences() * x.state.len()];
+    let mut ends = Output::new(x.offsets.sequences() * x.state.len());
     let out = Out::Tensor(y.parts());
     let unit = unit_of_chunks(level, product);
     let chunks = || unit.map(|unit| Chunks::new(level, unit, size));
-    end.par_chunks_exact_mut(size * size)
+    ends.memory()
+        .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each_init(chunks, |chunks, (end, task)| {
-            end.copy_from_slice(task.state);
+            let end = end.write_copy_of_slice(task.state);
             let sweep = task.sweep(Order::Forwards, &out);
             let rkv = [x.r, x.k, x.v];
             match chunks.as_mut().filter(|_| chunked::takes(&task)) {
@@ -59,8 +61,8 @@ pub fn forward(x: &Inputs, product: ProductType) -> Result<(Tensor, Vec<f32>)> {
             }
         });
     let shape = Shape::from((x.offsets.rows(), x.n_head * size));
-    // SAFETY: every head of every row belongs to a task, which writes it.
-    Ok((unsafe { y.finish(&shape) }?, end))
+    // SAFETY: every head of every row belongs to a task, which writes it, and its end.
+    unsafe { Ok((y.finish(&shape)?, ends.finish())) }
 }
 
 /// dr, dk, dv `[N, C]` and the learned state's gradient `[H, K, K]`.
@@ -68,14 +70,16 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
     let (size, level) = (x.head_size, Level::current());
     let dims = [x.offsets.rows(), x.n_head * size];
     let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));
-    let mut starts = vec![0.0; x.offsets.sequences() * x.state.len()];
+    let mut starts = Output::new(x.offsets.sequences() * x.state.len());
     let [dr, dk, dv] = outs.each_mut().map(|out| Out::Packed(out.parts()));
     let unit = unit_of_chunks(level, product);
     let chunks = || unit.map(|unit| Chunks::new(level, unit, size));
     starts
+        .memory()
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
         .for_each_init(chunks, |chunks, (start, task)| {
+            let start = cleared(start, 0.0);
             let turned = transposed(task.state, size);
             let to_dr = task.sweep(Order::Forwards, &dr);
             let to_dk = task.sweep(Order::Backwards, &dk);
@@ -93,6 +97,8 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
                 }
             }
         });
+    // SAFETY: every sequence's heads are tasks, each of which clears its start.
+    let starts = unsafe { starts.finish() };
     // In order, so that the same batch gives the same sum.
     let mut dstate = vec![0.0; x.state.len()];
     for start in starts.chunks_exact(dstate.len()) {
