@@ -6,7 +6,6 @@ use candle_core::Tensor;
 
 use super::Config;
 use super::weights::ModelFile;
-use crate::ops::cross_entropy::SLICE;
 use crate::ops::linear::{Matrix, Rows, Weights};
 use crate::ops::norm::Norm;
 use crate::ops::{Compute, cross_entropy, gates, rows};
@@ -56,7 +55,7 @@ impl Head {
         let [vocab_size, _] = self.projection.dims();
         let logits = match self.projection.on_gpu() {
             Some(_) => LOGITS,
-            None => ROWS * vocab_size.min(SLICE),
+            None => ROWS * vocab_size.min(cross_entropy::SLICE),
         };
         10 * logits
     }
