@@ -131,12 +131,12 @@ pub fn backward(
             start
         })
         .collect();
-    // In order, so that the same batch gives the same sum.
+    // In f64, so that ranks that share the sequences give nearly the same sum.
     let mut dstate = vec![0.0; x.state.len()];
     for (head, start) in (0..x.n_head).cycle().zip(&starts) {
         let sums = dstate[head * size * size..].iter_mut();
         for (sum, l) in sums.zip(start) {
-            *sum += l;
+            *sum += f64::from(*l);
         }
     }
     // SAFETY: every head of every row belongs to a task, whose shares write it.
@@ -146,7 +146,7 @@ pub fn backward(
         dw,
         // SAFETY: as above.
         tensors: tensors.map(|out| unsafe { out.finish() }),
-        dstate,
+        dstate: dstate.into_iter().map(|sum| sum as f32).collect(),
     }
 }
 

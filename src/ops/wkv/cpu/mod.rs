@@ -99,13 +99,14 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
         });
     // SAFETY: every sequence's heads are tasks, each of which clears its start.
     let starts = unsafe { starts.finish() };
-    // In order, so that the same batch gives the same sum.
+    // In f64, so that ranks that share the sequences give nearly the same sum.
     let mut dstate = vec![0.0; x.state.len()];
     for start in starts.chunks_exact(dstate.len()) {
         for (sum, g) in dstate.iter_mut().zip(start) {
-            *sum += g;
+            *sum += f64::from(*g);
         }
     }
+    let dstate = dstate.into_iter().map(|sum| sum as f32).collect();
     // SAFETY: as above.
     (outs.map(|out| unsafe { out.finish() }), dstate)
 }
