@@ -13,8 +13,8 @@ use crate::ops::{Compute, cross_entropy, gates, rows};
 /// Logits that exist at one time on a GPU: 128 MB of them, whatever the number of rows. Fewer would
 /// have the head's matrix read more often than its products can pay for.
 const LOGITS: usize = 1 << 25;
-/// Rows that are scored at once on the CPU, for the same reason. Their logits are of a slice of the
-/// vocabulary.
+/// Rows that are scored at once on the CPU: the head's matrix is packed once for all of them. Their
+/// logits are of a slice of the vocabulary.
 const ROWS: usize = 1024;
 
 /// The frozen weights after the last block.
@@ -49,8 +49,8 @@ impl Head {
         self.projection.bytes()
     }
 
-    /// The most bytes that scoring takes: logits and their gradient, packed, which are four and at
-    /// most six a number.
+    /// Bytes of the logits that exist at one time, and of their gradient, packed: four and at most six
+    /// a number. What scoring has for each row is planned with the row.
     pub fn bytes_of_logits(&self) -> usize {
         let [vocab_size, _] = self.projection.dims();
         let logits = match self.projection.on_gpu() {

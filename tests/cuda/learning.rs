@@ -20,7 +20,7 @@ fn losses_and_their_gradient() -> Result<()> {
     for store in STORES {
         for (count, vocab) in [(1, 2), (3, 77), (20, 1000), (2, 65536)] {
             let mut sides = Sides::new(&gpu, store);
-            let [w, _] = sides.parameters(&[vocab, CHANNELS], -9.0, 9.0)?;
+            let [w, _] = sides.parameters(&[vocab, CHANNELS], -90.0, 90.0)?;
             let w = stored(&w, Element::Bf16)?.into();
             let head = Matrix::new(w, Element::Bf16, [vocab, CHANNELS], store.product)?;
             let head_on_gpu = head.clone().on(&gpu)?;

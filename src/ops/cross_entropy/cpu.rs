@@ -33,7 +33,7 @@ struct Seen {
 impl Seen {
     const NOTHING: Self = Self {
         max: f32::NEG_INFINITY,
-        choice: 0,
+        choice: usize::MAX,
         target: f32::NEG_INFINITY,
         others: 0.0,
     };
@@ -132,17 +132,19 @@ vectorised! {
         let target = target.checked_sub(first).filter(|&target| target < logits.len());
         if let Some(target) = target {
             seen.target = logits[target];
-            // Of which nothing is left.
+            // Its exponential is 0: the target is added last.
             logits[target] = f32::NEG_INFINITY;
         }
-        seen.others += exponentials::<V>(logits, seen.max);
+        // With no logit above -inf yet, all exponentials are 0.
+        let from = if seen.max == f32::NEG_INFINITY { 0.0 } else { seen.max };
+        seen.others += exponentials::<V>(logits, from);
         shrinks
     }
 }
 
 vectorised! {
     /// Makes a row's gradient of its sum of exp(z - m) W and the target's row of W, each times its
-    /// number.
+    /// number. That row is not rounded, whatever the product's type.
     fn add_target<V: Vector>(
         level: Level,
         head: &Matrix,

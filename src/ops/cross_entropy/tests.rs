@@ -108,10 +108,16 @@ fn loss_and_gradient_agree_with_the_reference() -> Result<()> {
     at_each_level(|level| {
         for kind in [Kind::Spread, Kind::Large, Kind::Growing, Kind::Sure] {
             // Of one slice and less, and of more whose last is short.
-            for sizes in [[2, 8, 3], [3, 33, 77], [20, 40, 2049], [9, 64, 6500]] {
+            for sizes in [
+                [2, 8, 3],
+                [1, 40, 4100],
+                [5, 16, 2048],
+                [20, 40, 2049],
+                [9, 64, 6500],
+            ] {
                 let case = Case::new(kind, sizes)?;
                 for product in [ProductType::F32, ProductType::Bf16] {
-                    for element in [Element::Bf16, Element::F32] {
+                    for element in [Element::Bf16, Element::F16, Element::F32] {
                         let head = case.head(element, product)?;
                         let what = format!("{kind:?} {sizes:?} {product:?} {element:?} {level}");
                         case.check(&what, &head, &case.w)?;
@@ -138,6 +144,41 @@ fn a_quantised_head_is_taken_by_slices() -> Result<()> {
         let w = tensor(numbers, (4200, 70))?.to_dtype(DType::F64)?;
         case.check(&format!("{weights}"), &head, &w)?;
     }
+    Ok(())
+}
+
+/// Logits of -inf count nothing, wherever they are; what is no number makes the loss none.
+#[test]
+fn logits_that_are_not_finite() -> Result<()> {
+    let of = |special: f32, at: std::ops::Range<usize>, target: u32| -> Result<(f64, usize)> {
+        let mut w = vec![0.0; 2 * SLICE];
+        w[at].fill(special);
+        let head = Element::F32.encode(&w);
+        let head = Matrix::new(head.into(), Element::F32, [w.len(), 1], ProductType::F32)?;
+        let x = Rows::of(ProductType::F32, &tensor(vec![2.0; 2], (2, 1))?)?;
+        let (losses, _) = loss_and_gradient(&head, &x, &[target; 2], 1.0)?;
+        let losses = losses.to_vec1::<f64>()?;
+        let (scored, hits) = score(&head, &x, &[target; 2])?;
+        assert_eq!(scored.to_bits(), (losses[0] + losses[1]).to_bits());
+        Ok((losses[0], hits))
+    };
+    // Twice that is infinite.
+    const LARGE: f32 = 3e38;
+    let half = SLICE as u32;
+    for (nothing, target) in [(0..SLICE, half), (SLICE..2 * SLICE, 0)] {
+        let (loss, hits) = of(-LARGE, nothing, target)?;
+        assert!((loss - f64::from(half).ln()).abs() < 1e-6, "{loss}");
+        assert_eq!(hits, 2);
+    }
+    let (loss, _) = of(-LARGE, 3..4, 3)?;
+    assert_eq!(loss, f64::INFINITY);
+    for special in [f32::NAN, LARGE] {
+        for at in [0, SLICE + 5] {
+            assert!(of(special, at..at + 1, 7)?.0.is_nan());
+        }
+    }
+    let (loss, hits) = of(f32::NAN, 0..2 * SLICE, 0)?;
+    assert!(loss.is_nan() && hits == 0);
     Ok(())
 }
 

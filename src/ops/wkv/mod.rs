@@ -68,7 +68,8 @@ pub(crate) struct Inputs<'a> {
 
 impl Wkv {
     /// r, k, v `[N, C]`, state `[H, K, K]` as \[key, value\] to (y `[N, C]`, the state after each
-    /// sequence `[sequences, H, K, K]`). Long sequences may be summed by such products.
+    /// sequence `[sequences, H, K, K]`). With bf16 products a processor with tiles takes long sequences
+    /// in chunks, which round to bf16; a GPU does not look at the type.
     pub fn forward(
         &self,
         rkv: [&Tensor; 3],

@@ -13,15 +13,16 @@ use super::unit::Unit;
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::linear::ProductType;
 
-/// The unit in which recurrences multiply chunks of tokens where that is faster than token by token:
-/// in bf16 by matrix tiles. With vectors alone it takes longer (docs/PERFORMANCE.md).
+/// The unit in which recurrences multiply chunks of tokens, where they do: in bf16 by matrix tiles. With
+/// vectors alone that takes longer than token by token; what it takes with tiles has not been measured
+/// (docs/PERFORMANCE.md).
 pub fn unit_of_chunks(level: Level, product: ProductType) -> Option<Unit> {
     #[cfg(test)]
     if let Some(product) = CHUNKS_OF.get() {
         return Some(Unit::of(product, level));
     }
-    let is_faster = level == Level::Amx && product == ProductType::Bf16;
-    is_faster.then(|| Unit::of(product, level))
+    let has_tiles = level == Level::Amx && product == ProductType::Bf16;
+    has_tiles.then(|| Unit::of(product, level))
 }
 
 #[cfg(test)]
@@ -101,8 +102,10 @@ impl Block {
         block
     }
 
-    /// Replaces the numbers of such a matrix.
+    /// Replaces the numbers of such a matrix. What is below and beside it becomes zero again: products
+    /// leave NaN there where its numbers were infinite.
     pub fn set_square(&mut self, numbers: &[f32], size: usize) {
+        self.numbers.fill(0.0);
         for (row, numbers) in numbers.chunks_exact(size).enumerate() {
             self.row_mut(row)[..size].copy_from_slice(numbers);
         }

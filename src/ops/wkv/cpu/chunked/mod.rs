@@ -18,8 +18,8 @@
 //! T   = w^n * T + (w^(n+7-j) * k_j)' V
 //! ```
 //!
-//! No power that counts is below w^-8. A head that forgets faster than [`LEAST_DECAY`] a token goes token by
-//! token.
+//! No power that counts is below w^-8. A head that forgets faster than [`LEAST_DECAY`] a token goes
+//! token by token: w^-8 would overflow, or T vanish below the smallest f32.
 //!
 //! What is carried and all sums are f32; what enters products is rounded to bf16, so that results
 //! are off by 2e-3 to 3.3e-3 of their norm. That is what activations lose that are stored as bf16,
@@ -40,8 +40,12 @@ const CHUNK: usize = SIDE;
 const HALF: usize = CHUNK / 2;
 /// The power of w that is in T.
 const MIDDLE: isize = HALF as isize / 2;
-/// To the power of -8 it is 3e26, which leaves room for the largest activations.
-const LEAST_DECAY: f32 = 5e-4;
+/// To the power of 8 it is 4e-19: gradients of 1e-11 times that are numbers still, and activations of
+/// 1e12 divided by it.
+const LEAST_DECAY: f32 = 5e-3;
+/// Powers below this are 0: what they take part in is below f32's last bit, and arithmetic with numbers
+/// that small is slow.
+const LEAST_POWER: f32 = 1e-35;
 
 /// Whether a task can go in chunks.
 pub fn takes(task: &Task) -> bool {
@@ -119,7 +123,8 @@ vectorised! {
         for row in one + 1..2 * one + CHUNK {
             let (power, next) = powers.row_and_row_mut(row - 1, row);
             for ((next, power), decay) in next.iter_mut().zip(power).zip(decay) {
-                *next = power * decay;
+                let power = power * decay;
+                *next = if power < LEAST_POWER { 0.0 } else { power };
             }
         }
         for exponent in 1..=one {
