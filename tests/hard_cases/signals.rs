@@ -108,7 +108,7 @@ fn memory_that_cannot_be_had_is_told_in_one_line() {
     ] {
         let dir = Dir::new();
         let shell = format!("ulimit -v {kilobytes}; exec \"$@\"");
-        let run = dir.command(&["--batchsize=64", "--max_epochs=1", "--threads=2"]);
+        let run = dir.command(&["--batchsize=512", "--max_epochs=1", "--threads=2"]);
         let run = common::under_shell(&shell, &run).output().unwrap();
         let error = String::from_utf8(run.stderr).unwrap();
         assert_eq!(run.status.code(), Some(1), "{kilobytes}: {error}");
