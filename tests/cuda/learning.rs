@@ -1,6 +1,6 @@
 //! What a step of training has beside the model: the loss, its gradient, Adam, and reductions.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{Device, Result, Tensor, Var};
 use state_tune::ops::adam::{Adam, Moments};
 use state_tune::ops::cross_entropy;
 use state_tune::ops::linear::{Matrix, ProductType, Rows};
@@ -20,7 +20,7 @@ fn losses_and_their_gradient() -> Result<()> {
     for store in STORES {
         for (count, vocab) in [(1, 2), (3, 77), (20, 1000), (2, 65536)] {
             let mut sides = Sides::new(&gpu, store);
-            let [w, _] = sides.parameters(&[vocab, CHANNELS], -90.0, 90.0)?;
+            let [w, _] = sides.parameters(&[vocab, CHANNELS], -9.0, 9.0)?;
             let w = stored(&w, Element::Bf16)?.into();
             let head = Matrix::new(w, Element::Bf16, [vocab, CHANNELS], store.product)?;
             let head_on_gpu = head.clone().on(&gpu)?;
@@ -47,13 +47,15 @@ fn losses_and_their_gradient() -> Result<()> {
     .into();
     let head = Matrix::new(w, Element::Bf16, [3, 1], ProductType::F32)?;
     let head = head.padded([3, CHANNELS])?.on(&gpu)?;
-    let ones = Tensor::ones((2, CHANNELS), DType::F32, &gpu)?;
-    let x = Rows::of(ProductType::F32, &ones)?;
-    assert_eq!(
-        cross_entropy::score(&head, &x, &[1, 2])?.1,
-        1,
-        "the first is the choice"
-    );
+    // Logits of 40 and twice 120, whose exponential is above what f32 holds.
+    let x = Tensor::full(40f32, (2, CHANNELS), &gpu)?;
+    let x = Rows::of(ProductType::F32, &x)?;
+    let (loss, hits) = cross_entropy::score(&head, &x, &[1, 2])?;
+    assert!((loss - 2.0 * std::f64::consts::LN_2).abs() < 1e-6, "{loss}");
+    assert_eq!(hits, 1, "the first is the choice");
+    let (losses, _) = cross_entropy::loss_and_gradient(&head, &x, &[1, 2], 1.0)?;
+    let loss = losses.to_vec1::<f64>()?.iter().sum::<f64>();
+    assert!((loss - 2.0 * std::f64::consts::LN_2).abs() < 1e-6, "{loss}");
     Ok(())
 }
 
