@@ -1,5 +1,5 @@
 //! The recurrence on the CPU: every head of every sequence is a task of its own, and goes through
-//! its tokens with a matrix in cache, or through chunks of them where those are faster. Where there
+//! its tokens with a matrix in cache, or through chunks of them where there are matrix tiles. Where there
 //! are fewer such tasks than threads, threads share a task by columns of its matrix: a column of
 //! values changes without the others, and what is summed over values needs no other key. Tasks in
 //! chunks are not shared.
