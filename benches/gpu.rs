@@ -20,7 +20,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use state_tune::model::{ModelFile, Reader, Rwkv, State};
-use state_tune::ops::delta::{Delta, DeltaInputs};
+use state_tune::ops::delta::{Delta, DeltaInputs, DeltaKeys};
 use state_tune::ops::device::{DeviceChoice, gpu_name};
 use state_tune::ops::linear::{ProductType, Weights};
 use state_tune::ops::wkv::Wkv;
@@ -212,21 +212,19 @@ fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Res
     let op = Delta {
         decay: random.uniform_f32(&rows[1..], -7.0, 3.0)?,
         bonus: random.uniform_f32(&[n_head, HEAD_SIZE], -0.5, 0.5)?,
+        keys: DeltaKeys {
+            removal: random.uniform_f32(&rows[1..], 0.4, 1.1)?,
+            share: random.uniform_f32(&rows[1..], 0.6, 1.2)?,
+            rate: random.uniform_f32(&rows[1..], -1.0, 1.0)?,
+        },
     };
     let state = random.uniform_f32(&[n_head, HEAD_SIZE, HEAD_SIZE], -1.0, 1.0)?;
-    // Keys of length 1.
-    let kk = random.uniform_f32(&[offsets.rows(), n_head, HEAD_SIZE], -1.0, 1.0)?;
-    let kk = kk.to_device(&Device::Cpu)?;
-    let kk = kk
-        .broadcast_div(&kk.sqr()?.sum_keepdim(2)?.sqrt()?)?
-        .reshape(&rows)?;
     let x = DeltaInputs {
         r: &random.uniform(&rows, -1.0, 1.0)?,
         w: &random.uniform_f32(&rows, -1.0, 1.0)?,
-        k: &random.uniform(&rows, -1.0, 1.0)?,
+        kappa: &random.uniform(&rows, -1.0, 1.0)?,
+        a: &random.uniform_f32(&rows, -4.0, 4.0)?,
         v: &random.uniform(&rows, -1.0, 1.0)?,
-        kk: &kk.to_device(device)?,
-        alpha: &random.uniform_f32(&rows, 0.0, 1.0)?,
     };
     let dy = random.uniform(&rows, -1.0, 1.0)?;
     let dq = random.uniform_f32(&[offsets.rows(), n_head], -1.0, 1.0)?;
@@ -244,13 +242,13 @@ fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Res
         dy.elem_count() * size_of::<bf16>(),
         dy.elem_count() * size_of::<f32>(),
     );
-    // r, k, v and y; w, kk, alpha and sa.
+    // r, kappa, v and y, and k twice; w, a and sa, and kk and alpha twice.
     report(
         "delta_forward",
         n_head,
         &offsets,
         forward,
-        4 * half + 4 * single,
+        6 * half + 7 * single,
         DELTA_FORWARD,
     );
     // r, k, v, dy, dr and dw; w, kk, alpha, sa, dk, dv, dkk and dalpha.

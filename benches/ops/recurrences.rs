@@ -4,7 +4,7 @@
 use candle_core::{Device, Result, Tensor};
 use criterion::Criterion;
 use state_tune::ops::Offsets;
-use state_tune::ops::delta::{self, Delta};
+use state_tune::ops::delta::{self, Delta, DeltaKeys};
 use state_tune::ops::linear::ProductType;
 use state_tune::ops::wkv::{self, Wkv};
 
@@ -56,28 +56,23 @@ pub fn wkv(c: &mut Criterion) -> Result<()> {
 pub fn delta(c: &mut Criterion) -> Result<()> {
     let offsets = Offsets::from_lengths(LENGTHS);
     let (rows, heads) = ([offsets.rows(), N_EMBD], [offsets.rows(), N_HEAD]);
-    let [r, w, k, v] = tensors(&rows)?;
-    // Of length about 1 over a head.
-    let kk = (random(&rows)? / (HEAD_SIZE as f64 / 3.0).sqrt())?;
-    let alpha = Tensor::rand(0f32, 1.0, &rows, &Device::Cpu)?;
+    let [r, w, kappa, v] = tensors(&rows)?;
+    let a = random(&rows)?;
     let (dy, dq) = (random(&rows)?, random(&heads)?);
     let state = random(&[N_HEAD, HEAD_SIZE, HEAD_SIZE])?;
     let op = Delta {
         decay: Tensor::rand(-7f32, 3.0, N_EMBD, &Device::Cpu)?,
         bonus: random(&[N_HEAD, HEAD_SIZE])?,
+        keys: DeltaKeys {
+            removal: Tensor::rand(0.4f32, 1.1, N_EMBD, &Device::Cpu)?,
+            share: Tensor::rand(0.6f32, 1.2, N_EMBD, &Device::Cpu)?,
+            rate: random(&[N_EMBD])?,
+        },
     };
-    let x = inputs([&r, &w, &k, &v, &kk, &alpha]);
-    let reference = |x: delta::DeltaInputs, state: &Tensor| {
-        delta::reference::forward(x, state, &op.decay, &op.bonus, &offsets)
-    };
-    let vars = [
-        var(&r)?,
-        var(&w)?,
-        var(&k)?,
-        var(&v)?,
-        var(&kk)?,
-        var(&alpha)?,
-    ];
+    let x = inputs([&r, &w, &kappa, &a, &v]);
+    let reference =
+        |x: delta::DeltaInputs, state: &Tensor| delta::reference::forward(&op, x, state, &offsets);
+    let vars = [var(&r)?, var(&w)?, var(&kappa)?, var(&a)?, var(&v)?];
     let state_var = var(&state)?;
     let (y, q, _) = reference(inputs(vars.each_ref().map(|x| x.as_tensor())), &state_var)?;
     let loss = (loss(&y, &dy)? + loss(&q, &dq)?)?;
@@ -105,13 +100,6 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
     Ok(())
 }
 
-fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> delta::DeltaInputs<'_> {
-    delta::DeltaInputs {
-        r,
-        w,
-        k,
-        v,
-        kk,
-        alpha,
-    }
+fn inputs([r, w, kappa, a, v]: [&Tensor; 5]) -> delta::DeltaInputs<'_> {
+    delta::DeltaInputs { r, w, kappa, a, v }
 }

@@ -22,7 +22,6 @@ pub mod cross_entropy;
 )]
 pub(crate) mod cuda;
 pub mod delta;
-pub mod delta_keys;
 pub mod delta_output;
 pub mod device;
 pub mod gates;

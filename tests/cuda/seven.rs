@@ -1,7 +1,6 @@
 //! The ops of RWKV-7 that go row by row.
 
-use candle_core::{DType, Device, Result, Tensor};
-use state_tune::ops::delta_keys::{DeltaKeys, KeyGradients};
+use candle_core::{DType, Device, Result};
 use state_tune::ops::delta_output::{self, DeltaOutputInputs};
 use state_tune::ops::linear::{Matrix, ProductType, Rows};
 use state_tune::ops::low_rank::{Activation, LowRank};
@@ -12,96 +11,6 @@ use crate::sides::{STORES, Sides, Store, gpu, stored};
 
 /// (rows, heads, head size).
 const SHAPES: [(usize, usize, usize); 4] = [(1, 1, 32), (7, 3, 32), (33, 2, 64), (5, 1, 128)];
-
-#[test]
-#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
-fn keys_of_rwkv_7() -> Result<()> {
-    let gpu = gpu();
-    for store in STORES {
-        for (rows, n_head, size) in SHAPES {
-            let mut sides = Sides::new(&gpu, store);
-            let shape = [rows, n_head * size];
-            let removal = sides.parameters(&shape[1..], 0.4, 1.1)?;
-            let share = sides.parameters(&shape[1..], 0.6, 1.2)?;
-            let rate = sides.parameters(&shape[1..], -1.0, 1.0)?;
-            let [keys, on_gpu] = [0, 1].map(|i| DeltaKeys {
-                removal: removal[i].clone(),
-                share: share[i].clone(),
-                rate: rate[i].clone(),
-                n_head,
-            });
-            let [kappa, kappa_gpu] = sides.activations(&shape)?;
-            // Wide enough that both ends of the logistic function are met.
-            let [a, a_gpu] = sides.parameters(&shape, -15.0, 15.0)?;
-            let what = format!("{store:?} {rows} x {n_head} x {size}");
-            let (want, got) = (
-                keys.forward(&kappa, &a)?,
-                on_gpu.forward(&kappa_gpu, &a_gpu)?,
-            );
-            sides.close(&what, &want.kk, &got.kk);
-            sides.close(&what, &want.alpha, &got.alpha);
-            sides.close(&what, &want.k, &got.k);
-
-            let dkk = sides.parameters(&shape, -1.0, 1.0)?;
-            let dalpha = sides.parameters(&shape, -1.0, 1.0)?;
-            let dk = sides.parameters(&shape, -1.0, 1.0)?;
-            let [d, d_gpu] = [0, 1].map(|i| KeyGradients {
-                dkk: &dkk[i],
-                dalpha: &dalpha[i],
-                dk: &dk[i],
-            });
-            let want = keys.backward(d, &kappa, &a, ProductType::F32)?;
-            let got = on_gpu.backward(d_gpu, &kappa_gpu, &a_gpu, store.product)?;
-            for (want, got) in want.iter().zip(&got) {
-                sides.close_rows(&what, want, got)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A head of zeros has no direction: it gets no gradient through its length.
-#[test]
-#[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]
-fn a_key_of_zeros_beside_one_that_is_none() -> Result<()> {
-    let gpu = gpu();
-    for store in STORES {
-        let mut sides = Sides::new(&gpu, store);
-        let [keys, on_gpu] = sides.parameters(&[64], 1.0, 1.1)?.map(|vector| DeltaKeys {
-            removal: vector.clone(),
-            share: vector.clone(),
-            rate: vector,
-            n_head: 2,
-        });
-        let [kappa, kappa_gpu] = sides.activations(&[3, 64])?;
-        let mask = Tensor::cat(
-            &[
-                Tensor::zeros(32, DType::F32, &Device::Cpu)?,
-                Tensor::ones(32, DType::F32, &Device::Cpu)?,
-            ],
-            0,
-        )?;
-        let kappa = kappa.broadcast_mul(&mask)?;
-        let kappa_gpu = kappa.to_dtype(kappa_gpu.dtype())?.to_device(&gpu)?;
-        let [d, d_gpu] = sides.parameters(&[3, 64], -1.0, 1.0)?;
-        let (want, got) = (
-            keys.forward(&kappa, &d)?,
-            on_gpu.forward(&kappa_gpu, &d_gpu)?,
-        );
-        sides.close("kk", &want.kk, &got.kk);
-        let given = |d| KeyGradients {
-            dkk: d,
-            dalpha: d,
-            dk: d,
-        };
-        let want = keys.backward(given(&d), &kappa, &d, ProductType::F32)?;
-        let got = on_gpu.backward(given(&d_gpu), &kappa_gpu, &d_gpu, store.product)?;
-        for (want, got) in want.iter().zip(&got) {
-            sides.close_rows("gradients", want, got)?;
-        }
-    }
-    Ok(())
-}
 
 #[test]
 #[ignore = "needs --features cuda and a GPU, which tools/cuda-emulator emulates"]

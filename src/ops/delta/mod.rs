@@ -1,8 +1,12 @@
 //! The recurrence of RWKV-7, a generalised delta rule: every head carries a matrix S `[key, value]`
 //! along its sequence, and every token decays it, replaces a part of what a key holds, and adds a
-//! new value.
+//! new value. Both keys are made of one product, kappa, and of the in-context learning rate:
 //!
 //! ```text
+//! u     = kappa * k_k,   n = max(|u|, 1e-12) over each head,   kk = u / n
+//! alpha = sigmoid(a0 + a)
+//! k     = kappa * (1 + (alpha - 1) * k_a)
+//!
 //! s_t  = sigmoid(w0 + w_t)              logw_t = -c s_t,  c = e^-0.5           decay exp(logw_t), between 0.5452 and 1
 //! sa_t = -kk_t S_{t-1}                  what the key kk_t (of length 1) holds, with its sign turned
 //! S_t  = diag(exp(logw_t)) S_{t-1} + (kk_t * alpha_t)^T sa_t + k_t^T v_t       S_0 is the learned state
@@ -11,7 +15,7 @@
 //! ```
 //!
 //! Backward, with dy and dq given; a = -kk, b = kk * alpha, and L_t is dL/dS_t without what token t
-//! itself asks of S_t, which is 0 at each sequence's end (w0 and r_k are frozen):
+//! itself asks of S_t, which is 0 at each sequence's end (the vectors are frozen):
 //!
 //! ```text
 //! G       = L_t + r_t^T dy_t            dv_t = k_t G      dk_t = G v_t + dq_t r_t * r_k
@@ -23,17 +27,23 @@
 //!
 //! dlogw_t = E_{t-1} - a_t * da_t        E_t = dlogw_t - r_t * (S_t dy_t) + b_t * db_t + k_t * (G v_t)
 //! dw_t    = -c s_t (1 - s_t) dlogw_t    E_t = sum over values of L_t * S_t, so that E_0 is known
+//!
+//! du     = (dkk - kk sum over a head of kk * dkk) / n          0 where |u| is 1e-12 or less
+//! dkappa = dk * (1 + (alpha - 1) * k_a) + du * k_k
+//! da     = (dalpha + dk * kappa * k_a) * alpha * (1 - alpha)
 //! ```
 //!
-//! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. (In
-//! chunks of tokens, on some processors, it goes otherwise: `cpu/chunked`, `chunked.cu`.) The last two lines follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a
-//! third product with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at
-//! most. (A GPU goes through them from the end, where E is 0.) All sums and S are f32, whatever is
-//! stored.
+//! PyTorch's gradient of a head of zeros is dkk * 1e12; 0 trains on.
 //!
-//! The op takes kk and alpha rather than a and b, since it needs both anyway to return their
-//! gradients. It takes w before its sigmoid, which costs less time here than another tensor.
-//! (Peng et al. 2025, "RWKV-7 Goose", for the forward.)
+//! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. (In
+//! chunks of tokens, on some processors, it goes otherwise: `cpu/chunked`, `chunked.cu`.) E and
+//! dlogw follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a third product
+//! with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at most. (A GPU goes
+//! through them from the end, where E is 0.) All sums and S are f32, whatever is stored.
+//!
+//! On the CPU a head's keys and decays are made in cache, for all that is done with them
+//! (`cpu/keys.rs`); on a GPU keys are tensors, and decays are made where they are read. (Peng et al.
+//! 2025, "RWKV-7 Goose", for the forward.)
 
 mod cpu;
 mod cuda;
@@ -56,23 +66,34 @@ pub struct Delta {
     pub decay: Tensor,
     /// r_k: `[H, K]`.
     pub bonus: Tensor,
+    /// What makes keys of kappa and a.
+    pub keys: DeltaKeys,
 }
 
-/// What tokens bring, `[N, C]` each. r, k and v are f32 or bf16, the others f32.
+/// The frozen parameters of a layer's keys, `[C]` each.
+#[derive(Clone, Debug)]
+pub struct DeltaKeys {
+    /// k_k: scale of the key whose value is replaced.
+    pub removal: Tensor,
+    /// k_a: how much of the learning rate the key that is added takes.
+    pub share: Tensor,
+    /// a0, which every row of a is added to.
+    pub rate: Tensor,
+}
+
+/// What tokens bring, `[N, C]` each. r, kappa and v are f32 or bf16, the others f32.
 #[derive(Clone, Copy)]
 pub struct DeltaInputs<'a> {
     /// What reads S.
     pub r: &'a Tensor,
     /// The decay before w0 and its sigmoid.
     pub w: &'a Tensor,
-    /// The key under which a value is added.
-    pub k: &'a Tensor,
+    /// What both keys are made of.
+    pub kappa: &'a Tensor,
+    /// The in-context learning rate before a0 and its sigmoid.
+    pub a: &'a Tensor,
     /// The value that is added.
     pub v: &'a Tensor,
-    /// The key whose value is replaced.
-    pub kk: &'a Tensor,
-    /// How much of that value is replaced.
-    pub alpha: &'a Tensor,
 }
 
 /// What [`Delta::forward`] returns.
@@ -87,21 +108,19 @@ pub struct DeltaForward {
     pub ends: Tensor,
 }
 
-/// Gradients of everything that is not frozen. r and w came from products, which take their
+/// Gradients of everything that is not frozen. All but v came from products, which take their
 /// gradients as [`Rows`].
 pub struct DeltaGradients {
     /// Of r, for the product that gave it.
     pub dr: Rows,
     /// Of w before w0 and its sigmoid, likewise.
     pub dw: Rows,
-    /// Of k: `[N, C]`, f32, as are the next three.
-    pub dk: Tensor,
-    /// Of v.
+    /// Of kappa, likewise.
+    pub d_kappa: Rows,
+    /// Of a before a0 and its sigmoid, likewise.
+    pub da: Rows,
+    /// Of v: `[N, C]`, f32.
     pub dv: Tensor,
-    /// Of kk.
-    pub dkk: Tensor,
-    /// Of alpha.
-    pub dalpha: Tensor,
     /// Of the learned state: `[H, K, K]` as \[key, value\].
     pub dstate: Tensor,
 }
@@ -110,12 +129,13 @@ pub struct DeltaGradients {
 pub(crate) struct DeltaViews<'a> {
     pub r: Activations<'a>,
     pub w: &'a [f32],
-    pub k: Activations<'a>,
+    pub kappa: Activations<'a>,
+    pub a: &'a [f32],
     pub v: Activations<'a>,
-    pub kk: &'a [f32],
-    pub alpha: &'a [f32],
     pub decay: &'a [f32],
     pub bonus: &'a [f32],
+    /// k_k, k_a and a0.
+    pub keys: [&'a [f32]; 3],
     pub state: &'a [f32],
     pub n_head: usize,
     pub head_size: usize,
@@ -175,14 +195,12 @@ impl Delta {
         let made = self.with_views(x, state, offsets, |views| {
             cpu::backward(dy.get(), dq, sa, views, product)
         })?;
-        let [dk, dv, dkk, dalpha] = made.tensors;
         Ok(DeltaGradients {
             dr: made.dr.into(),
             dw: made.dw.into(),
-            dk: tensor(dk, rows)?,
-            dv: tensor(dv, rows)?,
-            dkk: tensor(dkk, rows)?,
-            dalpha: tensor(dalpha, rows)?,
+            d_kappa: made.d_kappa.into(),
+            da: made.da.into(),
+            dv: tensor(made.dv, rows)?,
             dstate: tensor(made.dstate, state.shape())?,
         })
     }
@@ -196,15 +214,21 @@ impl Delta {
         kernel: impl FnOnce(&DeltaViews) -> R,
     ) -> Result<R> {
         let (n_head, head_size) = self.bonus.dims2()?;
+        let DeltaKeys {
+            removal,
+            share,
+            rate,
+        } = &self.keys;
+        let [removal, share, rate] = [borrow(removal)?, borrow(share)?, borrow(rate)?];
         Ok(kernel(&DeltaViews {
             r: borrow(x.r)?.get(),
             w: borrow(x.w)?.f32()?,
-            k: borrow(x.k)?.get(),
+            kappa: borrow(x.kappa)?.get(),
+            a: borrow(x.a)?.f32()?,
             v: borrow(x.v)?.get(),
-            kk: borrow(x.kk)?.f32()?,
-            alpha: borrow(x.alpha)?.f32()?,
             decay: borrow(&self.decay)?.f32()?,
             bonus: borrow(&self.bonus)?.f32()?,
+            keys: [removal.f32()?, share.f32()?, rate.f32()?],
             state: borrow(state)?.f32()?,
             n_head,
             head_size,
@@ -216,16 +240,18 @@ impl Delta {
     fn check(&self, x: DeltaInputs, state: &Tensor, offsets: &Offsets) -> Result<(usize, usize)> {
         let (n_head, head_size) = self.bonus.dims2()?;
         let channels = n_head * head_size;
-        let all = [x.r, x.w, x.k, x.v, x.kk, x.alpha];
-        if self.decay.dims() != [channels]
+        let all = [x.r, x.w, x.kappa, x.a, x.v];
+        let keys = &self.keys;
+        let vectors = [&self.decay, &keys.removal, &keys.share, &keys.rate];
+        if vectors.iter().any(|vector| vector.dims() != [channels])
             || state.dims() != [n_head, head_size, head_size]
             || all.iter().any(|t| t.dims() != [offsets.rows(), channels])
         {
             bail!(
-                "delta of {:?} with state {:?}, w0 {:?}, {n_head} heads of {head_size} and {} rows",
+                "delta of {:?} with state {:?}, vectors {:?}, {n_head} heads of {head_size} and {} rows",
                 all.map(|t| t.shape()),
                 state.shape(),
-                self.decay.shape(),
+                vectors.map(|vector| vector.shape()),
                 offsets.rows()
             );
         }

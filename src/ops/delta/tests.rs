@@ -20,13 +20,11 @@ use self::definition::by_definition;
 struct Case {
     r: Var,
     w: Var,
-    k: Var,
+    kappa: Var,
+    a: Var,
     v: Var,
-    kk: Var,
-    alpha: Var,
     state: Var,
-    decay: Tensor,
-    bonus: Tensor,
+    delta: Delta,
     dy: Tensor,
     dq: Tensor,
     offsets: Offsets,
@@ -58,17 +56,10 @@ impl Case {
                 _ => uniform(seed, &rows, low, high),
             }
         };
-        let k = of(3, -1.0, 1.0)?;
-        let kk = match kind {
-            // A model's two keys are the same up to their scale.
-            Kind::OneToken => k.broadcast_mul(&uniform(8, &rows[1..], 0.4, 1.1)?)?,
-            _ => of(8, -1.0, 1.0)?,
-        };
-        let kk = kk.reshape((rows[0], n_head, head_size))?;
-        let length = kk.sqr()?.sum_keepdim(2)?.sqrt()?;
-        let alpha = match kind {
-            Kind::OneToken => of(9, 0.98, 1.0)?,
-            _ => of(9, 0.0, 1.0)?,
+        let a = match kind {
+            Kind::OneToken => of(9, 4.0, 8.0)?,
+            // Wide enough that both ends of the logistic function are met.
+            _ => of(9, -15.0, 15.0)?,
         };
         // As the kernels take them: where one key is replaced again and again, their rounding
         // shows.
@@ -76,45 +67,56 @@ impl Case {
         Ok(Self {
             r: kept(of(1, -1.0, 1.0)?)?,
             w: kept(of(2, -1.0, 1.0)?)?,
-            k: kept(k)?,
+            kappa: kept(of(3, -1.0, 1.0)?)?,
+            a: kept(a)?,
             v: kept(of(4, -1.0, 1.0)?)?,
-            kk: kept(kk.broadcast_div(&length)?.reshape(&rows)?)?,
-            alpha: kept(alpha)?,
             state: var(7, &[n_head, head_size, head_size])?,
-            decay,
-            bonus: uniform(6, &heads, -1.0, 1.0)?,
+            delta: Delta {
+                decay,
+                bonus: uniform(6, &heads, -1.0, 1.0)?,
+                keys: DeltaKeys {
+                    removal: uniform(8, &rows[1..], 0.4, 1.1)?,
+                    share: uniform(12, &rows[1..], 0.6, 1.2)?,
+                    rate: uniform(13, &rows[1..], -1.0, 1.0)?,
+                },
+            },
             dy: uniform(10, &rows, -1.0, 1.0)?,
             dq: uniform(11, &[rows[0], n_head], -1.0, 1.0)?,
             offsets,
         })
     }
 
-    fn vars(&self) -> [&Var; 7] {
+    fn vars(&self) -> [&Var; 6] {
         let Self {
             r,
             w,
-            k,
+            kappa,
+            a,
             v,
-            kk,
-            alpha,
             state,
             ..
         } = self;
-        [r, w, k, v, kk, alpha, state]
+        [r, w, kappa, a, v, state]
     }
 
     fn delta(&self) -> Result<Delta> {
+        let Delta { decay, bonus, keys } = &self.delta;
         Ok(Delta {
-            decay: f32(&self.decay)?,
-            bonus: f32(&self.bonus)?,
+            decay: f32(decay)?,
+            bonus: f32(bonus)?,
+            keys: DeltaKeys {
+                removal: f32(&keys.removal)?,
+                share: f32(&keys.share)?,
+                rate: f32(&keys.rate)?,
+            },
         })
     }
 
-    /// \[y, q, ends\], and the gradients of the seven, in float64.
-    fn wanted(&self) -> Result<([Tensor; 3], [Tensor; 7])> {
-        let [r, w, k, v, kk, alpha, state] = self.vars().map(Var::as_tensor);
-        let x = inputs([r, w, k, v, kk, alpha]);
-        let (y, q, ends) = reference::forward(x, state, &self.decay, &self.bonus, &self.offsets)?;
+    /// \[y, q, ends\], and the gradients of the six, in float64.
+    fn wanted(&self) -> Result<([Tensor; 3], [Tensor; 6])> {
+        let [r, w, kappa, a, v, state] = self.vars().map(Var::as_tensor);
+        let x = inputs([r, w, kappa, a, v]);
+        let (y, q, ends) = reference::forward(&self.delta, x, state, &self.offsets)?;
         let loss = ((&y * &self.dy)?.sum_all()? + (&q * &self.dq)?.sum_all()?)?;
         let gradients = loss.backward()?;
         let gradients = self.vars().map(|var| gradients.get(var).unwrap().clone());
@@ -122,10 +124,10 @@ impl Case {
     }
 
     /// The same of the kernels.
-    fn got(&self) -> Result<([Tensor; 3], [Tensor; 7])> {
+    fn got(&self) -> Result<([Tensor; 3], [Tensor; 6])> {
         let all = self.vars().map(|var| f32(var).unwrap());
-        let [r, w, k, v, kk, alpha, state] = all.each_ref();
-        let (delta, x) = (self.delta()?, inputs([r, w, k, v, kk, alpha]));
+        let [r, w, kappa, a, v, state] = all.each_ref();
+        let (delta, x) = (self.delta()?, inputs([r, w, kappa, a, v]));
         let made = delta.forward(x, state, &self.offsets, ProductType::F32)?;
         let d = delta.backward(
             [&f32(&self.dy)?, &f32(&self.dq)?],
@@ -135,26 +137,23 @@ impl Case {
             &self.offsets,
             ProductType::F32,
         )?;
-        let rest = [d.dk, d.dv, d.dkk, d.dalpha, d.dstate];
-        let [dk, dv, dkk, dalpha, dstate] = rest;
-        let gradients = [d.dr.tensor()?, d.dw.tensor()?, dk, dv, dkk, dalpha, dstate];
+        let rows = [d.dr, d.dw, d.d_kappa, d.da].map(|rows| rows.tensor().unwrap());
+        let [dr, dw, d_kappa, da] = rows;
+        let gradients = [dr, dw, d_kappa, da, d.dv, d.dstate];
         Ok(([made.y, made.q, made.ends], gradients))
     }
 }
 
-fn inputs([r, w, k, v, kk, alpha]: [&Tensor; 6]) -> DeltaInputs<'_> {
-    DeltaInputs {
-        r,
-        w,
-        k,
-        v,
-        kk,
-        alpha,
-    }
+fn inputs([r, w, kappa, a, v]: [&Tensor; 5]) -> DeltaInputs<'_> {
+    DeltaInputs { r, w, kappa, a, v }
 }
 
+/// How far a run of one token may be off by norm: it magnifies the rounding of its key, whoever
+/// computes (candle's f32 is up to 6e-6 off).
+const ONE_TOKEN: f64 = 1e-5;
+
 const MADE: [&str; 3] = ["y", "q", "ends"];
-const GRADIENTS: [&str; 7] = ["dr", "dw", "dk", "dv", "dkk", "dalpha", "dstate"];
+const GRADIENTS: [&str; 6] = ["dr", "dw", "dkappa", "da", "dv", "dstate"];
 
 fn check(n_head: usize, head_size: usize, offsets: &Offsets, kind: Kind) -> Result<()> {
     let case = Case::new(n_head, head_size, offsets.clone(), kind)?;
@@ -165,7 +164,10 @@ fn check(n_head: usize, head_size: usize, offsets: &Offsets, kind: Kind) -> Resu
         let wanted = want.iter().chain(&want_gradients);
         for ((name, got), want) in names.zip(got.iter().chain(&got_gradients)).zip(wanted) {
             let what = format!("{name} of {n_head} x {head_size}, {kind:?}, {offsets:?}, {level}");
-            close(&what, got, want, F32_LONG);
+            match kind {
+                Kind::OneToken => close_by_norm(&what, got, want, ONE_TOKEN),
+                _ => close(&what, got, want, F32_LONG),
+            }
         }
         Ok(())
     })
@@ -258,16 +260,15 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         // Too short for chunks, whose products round.
         let case = Case::new(3, 20, Offsets::from_lengths([31, 2, 18]), Kind::Spread)?;
         let delta = case.delta()?;
-        let [w, kk, alpha, state] =
-            [&case.w, &case.kk, &case.alpha, &case.state].map(|x| f32(x).unwrap());
-        let [r, k, v, dy] = [
+        let [w, a, state] = [&case.w, &case.a, &case.state].map(|x| f32(x).unwrap());
+        let [r, kappa, v, dy] = [
             case.r.as_tensor(),
-            case.k.as_tensor(),
+            case.kappa.as_tensor(),
             case.v.as_tensor(),
             &case.dy,
         ]
         .map(|x| stored(x).unwrap());
-        let x = |i: usize| inputs([&r[i], &w, &k[i], &v[i], &kk, &alpha]);
+        let x = |i: usize| inputs([&r[i], &w, &kappa[i], &a, &v[i]]);
         let [got, want] = [0, 1].map(|i| {
             let made = delta.forward(x(i), &state, &case.offsets, ProductType::F32);
             made.unwrap()
@@ -286,10 +287,9 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         for (name, got, want) in [
             ("dr", got.dr.tensor()?, want.dr.tensor()?),
             ("dw", got.dw.tensor()?, want.dw.tensor()?),
-            ("dk", got.dk, want.dk),
+            ("dkappa", got.d_kappa.tensor()?, want.d_kappa.tensor()?),
+            ("da", got.da.tensor()?, want.da.tensor()?),
             ("dv", got.dv, want.dv),
-            ("dkk", got.dkk, want.dkk),
-            ("dalpha", got.dalpha, want.dalpha),
             ("dstate", got.dstate, want.dstate),
         ] {
             close(name, &got, &want, 0.0);
@@ -298,9 +298,42 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         // written at once.
         let wide = backward(0, ProductType::F32)?;
         let narrow = backward(0, ProductType::Bf16)?;
-        for (name, got, want) in [("dr", narrow.dr, wide.dr), ("dw", narrow.dw, wide.dw)] {
+        for (name, got, want) in [
+            ("dr", narrow.dr, wide.dr),
+            ("dw", narrow.dw, wide.dw),
+            ("dkappa", narrow.d_kappa, wide.d_kappa),
+            ("da", narrow.da, wide.da),
+        ] {
             let want = want.tensor()?.to_dtype(DType::BF16)?;
             close(name, &got.tensor()?, &want, 0.0);
+        }
+        Ok(())
+    })
+}
+
+/// A head of zeros has no direction: it gets no gradient through its length, and its neighbour's are
+/// as ever.
+#[test]
+fn a_head_of_zeros_gets_no_gradient_through_its_length() -> Result<()> {
+    at_each_level(|_| {
+        let both = Case::new(2, 8, Offsets::from_lengths([3]), Kind::Spread)?;
+        let zeros = Tensor::zeros((3, 8), DType::F64, both.r.device())?;
+        let kappa = Tensor::cat(&[&zeros, &both.kappa.narrow(1, 8, 8)?], 1)?;
+        let zero = Case {
+            kappa: Var::from_tensor(&kappa)?,
+            ..Case::new(2, 8, Offsets::from_lengths([3]), Kind::Spread)?
+        };
+        let (got, want) = (zero.got()?, both.got()?);
+        // Without keys only k = 0 is left, whose gradient goes by its scale alone.
+        let [dkappa, da] = [2, 3].map(|i| got.1[i].narrow(1, 0, 8).unwrap());
+        close("da", &da, &zeros, 0.0);
+        let largest = dkappa.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert!(largest > 0.0 && largest < 10.0, "{largest}");
+        for (name, got, want) in [
+            ("y", &got.0[0], &want.0[0]),
+            ("dkappa", &got.1[2], &want.1[2]),
+        ] {
+            close(name, &got.narrow(1, 8, 8)?, &want.narrow(1, 8, 8)?, 0.0);
         }
         Ok(())
     })
@@ -310,13 +343,13 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
 fn shapes_that_disagree_are_refused() -> Result<()> {
     let case = Case::new(2, 8, Offsets::from_lengths([3]), Kind::Spread)?;
     let all = case.vars().map(|var| f32(var).unwrap());
-    let [r, w, k, v, kk, alpha, state] = all.each_ref();
+    let [r, w, kappa, a, v, state] = all.each_ref();
     let delta = case.delta()?;
     let offsets = Offsets::from_lengths([4]);
-    let x = inputs([r, w, k, v, kk, alpha]);
+    let x = inputs([r, w, kappa, a, v]);
     assert!(delta.forward(x, state, &offsets, ProductType::F32).is_err());
     let narrow = w.narrow(1, 0, 8)?;
-    let x = inputs([r, &narrow, k, v, kk, alpha]);
+    let x = inputs([r, &narrow, kappa, a, v]);
     assert!(
         delta
             .forward(x, state, &case.offsets, ProductType::F32)

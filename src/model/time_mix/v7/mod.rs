@@ -12,8 +12,7 @@ use self::kept::{LayerValue, LowRankOutput};
 use super::{Ends, LN_X_EPS, StartGradients};
 use crate::model::weights::ModelFile;
 use crate::model::{Carried, Config, LayerState, layer_norm, shift_mix};
-use crate::ops::delta::{Delta, DeltaInputs};
-use crate::ops::delta_keys::{DeltaKeys, KeyGradients, Keys};
+use crate::ops::delta::{Delta, DeltaInputs, DeltaKeys};
 use crate::ops::delta_output::{self, DeltaOutputInputs};
 use crate::ops::linear::{Matrix, Rows, Weights};
 use crate::ops::low_rank::{Activation, LowRank};
@@ -34,7 +33,6 @@ pub struct TimeMix {
     gate: LowRank,
     /// The first layer has none.
     residual: Option<Residual>,
-    keys: DeltaKeys,
     delta: Delta,
     ln_x: Norm,
     output: Matrix,
@@ -94,15 +92,14 @@ impl TimeMix {
             rate: low_rank("a", Activation::None)?,
             gate: low_rank("g", Activation::Sigmoid)?,
             residual,
-            keys: DeltaKeys {
-                removal: vector("k_k")?,
-                share: vector("k_a")?,
-                rate: vector("a0")?,
-                n_head,
-            },
             delta: Delta {
                 decay: vector("w0")?,
                 bonus: file.tensor(&name("r_k"), &[n_head, config.head_size], compute)?,
+                keys: DeltaKeys {
+                    removal: vector("k_k")?,
+                    share: vector("k_a")?,
+                    rate: vector("a0")?,
+                },
             },
             ln_x: Norm {
                 weight: vector("ln_x.weight")?,
@@ -172,14 +169,12 @@ impl TimeMix {
             None => LayerValue::First(nu),
         };
         let v = self.value(&value, input)?;
-        let Keys { kk, alpha, k } = self.keys.forward(&kappa, &a.y)?;
         let x = DeltaInputs {
             r: &r,
             w: &w.y,
-            k: &k,
+            kappa: &kappa,
+            a: &a.y,
             v: &v,
-            kk: &kk,
-            alpha: &alpha,
         };
         let made = (self.delta).forward(x, &start.wkv, offsets, product)?;
         let (y, q, sa, wkv) = (made.y, made.q, made.sa, made.ends);
@@ -229,23 +224,15 @@ impl TimeMix {
         };
         let d_z = delta_output::backward(&self.ln_x, &dz, x, product)?;
         drop(dz);
-        let Keys { kk, alpha, k } = self.keys.forward(&kept.kappa, &kept.a.y)?;
         let x = DeltaInputs {
             r: &kept.r,
             w: &kept.w.y,
-            k: &k,
+            kappa: &kept.kappa,
+            a: &kept.a.y,
             v: &v,
-            kk: &kk,
-            alpha: &alpha,
         };
         let dy = [&d_z.dy, &d_z.dq];
         let d = (self.delta).backward(dy, x, &kept.sa, &start.wkv, offsets, product)?;
-        let d_keys = KeyGradients {
-            dkk: &d.dkk,
-            dalpha: &d.dalpha,
-            dk: &d.dk,
-        };
-        let [dkappa, da] = (self.keys).backward(d_keys, &kept.kappa, &kept.a.y, product)?;
 
         let Mixes { r, w, k, v, a, g } = &self.mixes;
         let mut mixes = vec![r, w, k, v, a, g];
@@ -273,9 +260,9 @@ impl TimeMix {
         let mut d_mixed = vec![
             self.receptance.backward(&d.dr)?,
             self.decay.backward(&d.dw, &kept.w.inner)?,
-            self.key.backward(&dkappa)?,
+            self.key.backward(&d.d_kappa)?,
             self.value.backward(&dnu)?,
-            self.rate.backward(&da, &kept.a.inner)?,
+            self.rate.backward(&d.da, &kept.a.inner)?,
             self.gate.backward(&d_z.dgate, &kept.gate.inner)?,
         ];
         d_mixed.extend(d_residual);

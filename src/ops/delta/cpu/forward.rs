@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::super::DeltaViews;
+use super::keys::TaskKeys;
 use super::matrix::{self, DeltaMatrix, ForwardKeys, StoredOrder};
-use super::task::{DeltaTask, Direction, decay, product, write, write_activations};
+use super::task::{DeltaTask, Direction, product, write, write_activations};
 use crate::ops::cpu::activations::ActivationsParts;
 use crate::ops::cpu::level::vectorised;
-use crate::ops::cpu::output::{OutputParts, prefetch, prefetch_for_writing};
+use crate::ops::cpu::output::{OutputParts, prefetch_for_writing};
 use crate::ops::cpu::vector::{LANES, Vector};
 
 /// What a forward pass writes.
@@ -23,14 +24,15 @@ vectorised! {
         level: Level,
         x: &DeltaViews<'_>,
         task: &DeltaTask<'_>,
+        keys: &TaskKeys,
         columns: Range<usize>,
         out: &ForwardParts<'_>,
         end: &OutputParts<'_>,
     ) {
         match matrix::vectors_at_once::<V>(columns.len()) {
-            4 => forward_by::<V, 4>(x, task, columns, out, end),
-            2 => forward_by::<V, 2>(x, task, columns, out, end),
-            _ => forward_by::<V, 1>(x, task, columns, out, end),
+            4 => forward_by::<V, 4>(x, task, keys, columns, out, end),
+            2 => forward_by::<V, 2>(x, task, keys, columns, out, end),
+            _ => forward_by::<V, 1>(x, task, keys, columns, out, end),
         }
     }
 }
@@ -39,54 +41,51 @@ vectorised! {
 fn forward_by<V: Vector, const N: usize>(
     x: &DeltaViews,
     task: &DeltaTask,
+    keys: &TaskKeys,
     columns: Range<usize>,
     out: &ForwardParts,
     end: &OutputParts,
 ) {
     let size = task.size;
     let mut s = DeltaMatrix::<V, N>::new(task.state, size, columns.clone(), StoredOrder::RowMajor);
-    let [mut w, mut b, mut sa, mut y] = [(); 4].map(|()| vec![0.0; size]);
-    let [mut r_scratch, mut k_scratch, mut v_scratch] = [(); 3].map(|()| vec![0.0; size]);
+    let [mut b, mut sa, mut y] = [(); 3].map(|()| vec![0.0; size]);
+    let [mut r_scratch, mut v_scratch] = [(); 2].map(|()| vec![0.0; size]);
     // A first step that leaves S as it is gives the first token's sa.
-    w.fill(1.0);
-    let keys = ForwardKeys {
-        w: &w,
+    let first = ForwardKeys {
+        w: &vec![1.0; size],
         b: &b,
         k: &b,
         r: &b,
-        kk: &x.kk[task.at(task.rows.start)],
+        kk: &keys.kk[..size],
     };
-    matrix::forward_step(&mut s, &keys, &b, &mut sa, &mut y);
+    matrix::forward_step(&mut s, &first, &b, &mut sa, &mut y);
     for t in task.rows.clone() {
-        let (here, ahead) = (task.at(t), task.ahead(Direction::Forwards, t));
-        for x in [x.r, x.k, x.v] {
+        let (here, own) = (task.at(t), task.own(t));
+        let ahead = task.ahead(Direction::Forwards, t);
+        for x in [x.r, x.v] {
             x.prefetch(ahead.clone());
-        }
-        for x in [x.w, x.kk, x.alpha] {
-            prefetch(&x[ahead.clone()]);
         }
         let ahead = ahead.start + columns.start;
         out.y.prefetch(ahead, columns.len());
         prefetch_for_writing(out.sa.pointer(ahead..ahead + columns.len()), columns.len());
         let r = x.r.part_inline(here.clone(), &mut r_scratch);
-        let k = x.k.part_inline(here.clone(), &mut k_scratch);
+        let k = &keys.k[own.clone()];
         let v = x.v.part_inline(here.clone(), &mut v_scratch);
-        decay::<V>(&x.w[here.clone()], task.decay, &mut w);
-        product(&x.kk[here.clone()], &x.alpha[here.clone()], &mut b);
+        product(&keys.kk[own.clone()], &keys.alpha[own.clone()], &mut b);
         // After the last token there is none: its own kk stands in, and the sa that it gives is
         // unused.
-        let next = task.at((t + 1).min(task.rows.end - 1));
-        let keys = ForwardKeys {
-            w: &w,
+        let next = task.own((t + 1).min(task.rows.end - 1));
+        let here_keys = ForwardKeys {
+            w: &keys.w[own],
             b: &b,
             k,
             r,
-            kk: &x.kk[next],
+            kk: &keys.kk[next],
         };
         let first = here.start + columns.start;
         // SAFETY: no other task has this head of this sequence, and no other share these columns.
         unsafe { write(&out.sa, first, &sa[columns.clone()]) };
-        matrix::forward_step(&mut s, &keys, v, &mut sa, &mut y);
+        matrix::forward_step(&mut s, &here_keys, v, &mut sa, &mut y);
         // SAFETY: as above.
         unsafe { write_activations(&out.y, first, &y[columns.clone()]) };
         if columns.start == 0 {

@@ -1,13 +1,14 @@
-//! The recurrence on the CPU: every head of every sequence is a task of its own, and goes through
-//! its tokens with a matrix in cache, or through chunks of them where there are matrix tiles. Where there
-//! are fewer such tasks than threads, threads share a task by columns of its matrix: a column of
-//! values changes without the others, and what is summed over values needs no other key. Tasks in
-//! chunks are not shared.
+//! The recurrence on the CPU: every head of every sequence is a task of its own, makes its keys and
+//! goes through its tokens with a matrix in cache, or through chunks of them where there are matrix
+//! tiles. Where there are fewer such tasks than threads, threads share a task, its keys by tokens and
+//! its matrix by columns: a column of values changes without the others, and what is summed over
+//! values needs no other key. Chunks are not shared.
 
 mod backward;
 mod chunked;
 mod forward;
 mod gradients;
+mod keys;
 mod matrix;
 mod task;
 
@@ -16,8 +17,9 @@ use std::ops::Range;
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use self::backward::{BackwardPass, FirstSweep, backwards, forwards};
+use self::backward::{BackwardPass, FirstSweep, SecondSweep, backward_keys, backwards, forwards};
 use self::chunked::CHUNK;
+use self::keys::TaskKeys;
 use self::task::DeltaTask;
 use super::DeltaViews;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
@@ -52,12 +54,13 @@ pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
     let chunks = unit_of_chunks(level, product);
     let ends: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
+            let keys = TaskKeys::new(level, x, &task, false);
             if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
-                return chunked::forward(level, unit, x, &task, &out);
+                return chunked::forward(level, unit, x, &task, &keys, &out);
             }
             let mut end = Output::new(x.head_size * x.head_size);
             let parts = end.parts();
-            task.shares(|columns| forward::forward(level, x, &task, columns, &out, &parts));
+            task.shares(|columns| forward::forward(level, x, &task, &keys, columns, &out, &parts));
             // SAFETY: the shares' columns are the whole.
             unsafe { end.finish() }
         })
@@ -77,8 +80,10 @@ pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
 pub struct PlainGradients {
     pub dr: Packed,
     pub dw: Packed,
-    /// dk, dv, dkk and dalpha, `[N, C]`.
-    pub tensors: [Vec<f32>; 4],
+    pub d_kappa: Packed,
+    pub da: Packed,
+    /// `[N, C]`.
+    pub dv: Vec<f32>,
     /// `[H, K, K]`.
     pub dstate: Vec<f32>,
 }
@@ -92,10 +97,9 @@ pub fn backward(
 ) -> PlainGradients {
     let (size, level) = (x.head_size, Level::current());
     let dims @ [rows, channels] = [x.offsets.rows(), x.n_head * size];
-    let mut packed = [(); 2].map(|()| PackedOutput::new(product, dims));
-    let mut tensors = [(); 4].map(|()| Output::new(rows * channels));
-    let [dr, dw] = packed.each_mut().map(PackedOutput::parts);
-    let [dk, dv, dkk, dalpha] = tensors.each_mut().map(Output::parts);
+    let mut packed = [(); 4].map(|()| PackedOutput::new(product, dims));
+    let mut dv = Output::new(rows * channels);
+    let [dr, dw, d_kappa, da] = packed.each_mut().map(PackedOutput::parts);
     let pass = BackwardPass {
         x,
         dy,
@@ -103,22 +107,29 @@ pub fn backward(
         sa,
         dr,
         dw,
-        dk,
-        dv,
-        dkk,
-        dalpha,
+        d_kappa,
+        da,
+        dv: dv.parts(),
     };
     let chunks = unit_of_chunks(level, product);
     let starts: Vec<Vec<f32>> = tasks(x)
         .map(|task| {
+            let keys = TaskKeys::new(level, x, &task, true);
             if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
-                return chunked::backward(level, unit, &pass, &task);
+                return chunked::backward(level, unit, &pass, &task, &keys);
             }
             let mut minus_dsa = Output::new(task.rows.len() * size);
             let mut start = Output::new(size * size);
             let (dsa_parts, start_parts) = (minus_dsa.parts(), start.parts());
             let sums = task.shares(|columns| {
-                backwards(level, &pass, &task, columns, [&dsa_parts, &start_parts])
+                backwards(
+                    level,
+                    &pass,
+                    &task,
+                    &keys,
+                    columns,
+                    [&dsa_parts, &start_parts],
+                )
             });
             // SAFETY: the shares' columns are the whole.
             let [minus_dsa, start] = unsafe { [minus_dsa.finish(), start.finish()] };
@@ -127,7 +138,14 @@ pub fn backward(
                 start: &start,
                 sums: &sums,
             };
-            task.shares(|columns| forwards(level, &pass, &task, columns, &first));
+            let mut left = [(); 3].map(|()| Output::new(task.rows.len() * size));
+            let [dkk, dalpha, dk] = left.each_mut().map(Output::parts);
+            let second = SecondSweep { dkk, dalpha, dk };
+            task.shares(|columns| forwards(level, &pass, &task, &keys, columns, &first, &second));
+            // SAFETY: as above.
+            let left = left.map(|d| unsafe { d.finish() });
+            let left = left.each_ref().map(|d| &d[..]);
+            task.pieces(|rows| backward_keys(level, &pass, &task, rows, left));
             start
         })
         .collect();
@@ -140,12 +158,14 @@ pub fn backward(
         }
     }
     // SAFETY: every head of every row belongs to a task, whose shares write it.
-    let [dr, dw] = packed.map(|out| unsafe { out.finish() });
+    let [dr, dw, d_kappa, da] = packed.map(|out| unsafe { out.finish() });
     PlainGradients {
         dr,
         dw,
+        d_kappa,
+        da,
         // SAFETY: as above.
-        tensors: tensors.map(|out| unsafe { out.finish() }),
+        dv: unsafe { dv.finish() },
         dstate: dstate.into_iter().map(|sum| sum as f32).collect(),
     }
 }
@@ -162,6 +182,7 @@ fn tasks<'a>(x: &'a DeltaViews) -> impl IndexedParallelIterator<Item = DeltaTask
             state: &x.state[head * size * size..][..size * size],
             decay: &x.decay[head * size..][..size],
             bonus: &x.bonus[head * size..][..size],
+            keys: x.keys.map(|vector| &vector[head * size..][..size]),
             head,
             n_head,
             size,

@@ -11,6 +11,8 @@ use crate::ops::cpu::vector::{LANES, Vector, exp_of_small, sigmoid, sigmoid_and_
 
 /// Columns of a share.
 const SHARE: usize = 32;
+/// Rows of a piece.
+const PIECE: usize = 32;
 
 /// Rows that the cache fetches ahead: a head's channels of the next row are far from those of this
 /// one, and processors do not see them coming.
@@ -24,6 +26,8 @@ pub struct DeltaTask<'a> {
     pub state: &'a [f32],
     pub decay: &'a [f32],
     pub bonus: &'a [f32],
+    /// k_k, k_a and a0.
+    pub keys: [&'a [f32]; 3],
     pub head: usize,
     pub n_head: usize,
     pub size: usize,
@@ -42,6 +46,18 @@ impl DeltaTask<'_> {
             .into_par_iter()
             .map(|share| work(share * SHARE..self.size.min((share + 1) * SHARE)))
             .collect()
+    }
+
+    /// Does `work` on its rows: all at once or, where threads would be idle, in pieces.
+    pub fn pieces(&self, work: impl Fn(Range<usize>) + Sync) {
+        if self.count >= rayon::current_num_threads() {
+            return work(self.rows.clone());
+        }
+        let (start, end) = (self.rows.start, self.rows.end);
+        (0..self.rows.len().div_ceil(PIECE))
+            .into_par_iter()
+            .map(|piece| start + piece * PIECE)
+            .for_each(|first| work(first..end.min(first + PIECE)));
     }
 }
 
@@ -70,6 +86,13 @@ impl DeltaTask<'_> {
     #[inline(always)]
     pub fn first(&self) -> usize {
         self.head * self.size
+    }
+
+    /// Where its numbers of a row are in a tensor `[T, K]` of its own.
+    #[inline(always)]
+    pub fn own(&self, row: usize) -> Range<usize> {
+        let start = (row - self.rows.start) * self.size;
+        start..start + self.size
     }
 
     /// Where its number of a row is in a tensor `[N, H]`.

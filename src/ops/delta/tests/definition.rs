@@ -3,19 +3,21 @@
 
 use candle_core::{Result, Tensor};
 
-use super::Case;
+use super::{Case, reference};
 
-/// Gradients of r, w, k, v, kk, alpha and the state of one head in float64, token by token as the
-/// definitions read: every S is kept, and dlogw is the sum over values of G and of what the decay left of S.
-pub fn by_definition(case: &Case) -> Result<[Tensor; 7]> {
+/// Gradients of r, w, kappa, a, v and the state of one head in float64, token by token as the
+/// definitions read, but for the keys', which are candle's: every S is kept, and dlogw is the sum over values of G and of what the decay left of S.
+pub fn by_definition(case: &Case) -> Result<[Tensor; 6]> {
     let numbers = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
-    let [r, w, k, v, kk, alpha, _] = case.vars().map(|x| numbers(x).unwrap());
+    let keys = reference::keys(&case.delta.keys, [&case.kappa, &case.a], 1)?;
+    let [kk, alpha, k] = keys.each_ref().map(|x| numbers(x).unwrap());
+    let [r, w, v] = [&case.r, &case.w, &case.v].map(|x| numbers(x).unwrap());
     let (dy, dq, w0) = (
         numbers(&case.dy)?,
         numbers(&case.dq)?,
-        numbers(&case.decay)?,
+        numbers(&case.delta.decay)?,
     );
-    let (bonus, start) = (numbers(&case.bonus)?, numbers(&case.state)?);
+    let (bonus, start) = (numbers(&case.delta.bonus)?, numbers(&case.state)?);
     let (rows, size) = case.r.dims2()?;
     let strongest = (-0.5f64).exp();
     let mut out = [(); 6].map(|()| vec![0.0; rows * size]);
@@ -78,5 +80,10 @@ pub fn by_definition(case: &Case) -> Result<[Tensor; 7]> {
     let tensor = |d, shape: &[usize]| Tensor::from_vec(d, shape, case.r.device());
     let [dr, dw, dk, dv, dkk, dalpha] = out.map(|d| tensor(d, &[rows, size]).unwrap());
     let dstate = tensor(dstate, case.state.dims())?;
-    Ok([dr, dw, dk, dv, dkk, dalpha, dstate])
+    let [mut loss, of_alpha, of_k] =
+        [(0, dkk), (1, dalpha), (2, dk)].map(|(i, d)| (&keys[i] * d).unwrap().sum_all().unwrap());
+    loss = ((loss + of_alpha)? + of_k)?;
+    let gradients = loss.backward()?;
+    let [d_kappa, da] = [&case.kappa, &case.a].map(|x| gradients.get(x).unwrap().clone());
+    Ok([dr, dw, d_kappa, da, dv, dstate])
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::super::backward::BackwardPass;
 use super::super::gradients::{KeyedGradients, TokenInputs};
+use super::super::keys::{self as task_keys, TaskKeys};
 use super::super::task::{DeltaTask, product, write};
 use super::keys::{ChunkKeys, load, load_rows};
 use super::work::{ByKeys, ByValues, Work};
@@ -16,7 +17,13 @@ use crate::ops::linear::blocks::{Block, SIDE, scale_rows};
 use crate::ops::linear::cpu::unit::Unit;
 
 /// Writes all gradients by tokens, and returns that of the state `[K, K]`.
-pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask) -> Vec<f32> {
+pub fn backward(
+    level: Level,
+    unit: Unit,
+    pass: &BackwardPass,
+    task: &DeltaTask,
+    all: &TaskKeys,
+) -> Vec<f32> {
     let (size, x) = (task.size, pass.x);
     let wide = size.next_multiple_of(SIDE);
     let mut work = Work::new(level, unit);
@@ -39,7 +46,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
     let starts: Vec<usize> = task.rows.clone().step_by(CHUNK).collect();
     for window in starts.windows(2) {
         let tokens = window[0]..window[1];
-        load(level, x, task, tokens.clone(), &mut keys);
+        load(level, x, task, all, tokens.clone(), &mut keys);
         load_values(&tokens, &mut values);
         let mut state = states[states.len() - 1].clone();
         work.renew(&keys, &values, &mut state);
@@ -51,7 +58,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
     let mut token = KeyedGradients::new(size);
     for (start, state) in starts.into_iter().zip(&states).rev() {
         let tokens = start..task.rows.end.min(start + CHUNK);
-        load(level, x, task, tokens.clone(), &mut keys);
+        load(level, x, task, all, tokens.clone(), &mut keys);
         load_values(&tokens, &mut values);
         load_rows(level, task, &tokens, pass.dy, (&mut gradients, 0));
         scale_rows(level, &mut l, keys.whole());
@@ -71,13 +78,14 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
         };
         work.by_keys(&keys, by_keys);
         let made = Made {
+            keys: &keys,
             l: &l,
             state,
             sums: &sums,
             of_state: &of_state,
             of_gradient: &of_gradient,
         };
-        finish(level, pass, task, tokens, &keys, &made, &mut token);
+        finish(level, pass, task, all, tokens, &made, &mut token);
     }
     let mut start = vec![0.0; size * size];
     l.write_square(size, &mut start);
@@ -86,6 +94,7 @@ pub fn backward(level: Level, unit: Unit, pass: &BackwardPass, task: &DeltaTask)
 
 /// What a chunk's products gave.
 struct Made<'a> {
+    keys: &'a ChunkKeys,
     /// L before the chunk.
     l: &'a Block,
     /// S before the chunk.
@@ -101,19 +110,19 @@ vectorised! {
         level: Level,
         pass: &BackwardPass<'_>,
         task: &DeltaTask<'_>,
+        all: &TaskKeys,
         tokens: Range<usize>,
-        keys: &ChunkKeys,
         made: &Made<'_>,
         token: &mut KeyedGradients,
     ) {
         let (size, x) = (task.size, pass.x);
-        let [mut b, mut r_scratch, mut k_scratch] = [(); 3].map(|()| vec![0.0; size]);
+        let [mut b, mut d_kappa, mut da, mut r_scratch, mut scratch] = [(); 5].map(|()| vec![0.0; size]);
         for (row, e) in token.e.iter_mut().enumerate() {
             *e = sum_of::<V, 2>([made.l.row(row), made.state.row(row)], |[l, s]| l.mul(s));
         }
         for (row, t) in tokens.enumerate() {
-            let here = task.at(t);
-            let (before, product_here) = (keys.products.row(row), keys.products.row(row + 1));
+            let (here, own) = (task.at(t), task.own(t));
+            let (before, product_here) = (made.keys.products.row(row), made.keys.products.row(row + 1));
             scaled(made.of_state.row(row), product_here, &mut token.dr);
             for ((out, x), p) in
                 token.dkk.iter_mut().zip(made.of_state.row(CHUNK + row)).zip(before)
@@ -122,12 +131,12 @@ vectorised! {
             }
             divided(made.of_gradient.row(row), product_here, &mut token.dk);
             divided(made.of_gradient.row(CHUNK + row), product_here, &mut token.dalpha);
-            token.dw.copy_from_slice(&keys.slopes.row(row)[..size]);
-            let (kk, alpha) = (&x.kk[here.clone()], &x.alpha[here.clone()]);
+            token.dw.copy_from_slice(&all.slopes[own.clone()]);
+            let (kk, alpha) = (&all.kk[own.clone()], &all.alpha[own.clone()]);
             product(kk, alpha, &mut b);
             let known = TokenInputs {
                 r: x.r.part_inline(here.clone(), &mut r_scratch),
-                k: x.k.part_inline(here.clone(), &mut k_scratch),
+                k: &all.k[own],
                 kk,
                 alpha,
                 b: &b,
@@ -135,14 +144,16 @@ vectorised! {
                 dq: pass.dq[task.number(t)],
             };
             token.finish::<V>(&known, 0..size);
+            let kappa = x.kappa.part_inline(here.clone(), &mut scratch);
+            let (inputs, left) = ([kappa, &x.a[here.clone()]], [&token.dkk[..], &token.dalpha, &token.dk]);
+            task_keys::backward::<V>(task, left, inputs, [&mut d_kappa, &mut da]);
             // SAFETY: no other task has this head of this sequence.
             unsafe {
                 write(&pass.dv, here.start, &made.sums.row(row)[..size]);
-                write(&pass.dk, here.start, &token.dk);
-                write(&pass.dkk, here.start, &token.dkk);
-                write(&pass.dalpha, here.start, &token.dalpha);
                 pass.dr.write_inline(t, task.first(), &token.dr);
                 pass.dw.write_inline(t, task.first(), &token.dw);
+                pass.d_kappa.write_inline(t, task.first(), &d_kappa);
+                pass.da.write_inline(t, task.first(), &da);
             }
         }
     }

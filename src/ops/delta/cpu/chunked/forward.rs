@@ -2,6 +2,7 @@
 
 use super::super::super::DeltaViews;
 use super::super::forward::{ForwardParts, score};
+use super::super::keys::TaskKeys;
 use super::super::task::{DeltaTask, write};
 use super::keys::{ChunkKeys, load, load_rows};
 use super::work::{ByValues, Work};
@@ -16,6 +17,7 @@ pub fn forward(
     unit: Unit,
     x: &DeltaViews,
     task: &DeltaTask,
+    all: &TaskKeys,
     out: &ForwardParts,
 ) -> Vec<f32> {
     let size = task.size;
@@ -26,7 +28,7 @@ pub fn forward(
     let [mut values, mut sums] = [(); 2].map(|()| Block::zero(2 * CHUNK, wide));
     for start in task.rows.clone().step_by(CHUNK) {
         let tokens = start..task.rows.end.min(start + CHUNK);
-        load(level, x, task, tokens.clone(), &mut keys);
+        load(level, x, task, all, tokens.clone(), &mut keys);
         load_rows(level, task, &tokens, x.v, (&mut values, 0));
         let values = ByValues {
             values: &mut values,
@@ -44,7 +46,7 @@ pub fn forward(
             }
         }
     }
-    scores(level, x, task, out);
+    scores(level, x, task, all, out);
     let mut end = vec![0.0; size * size];
     matrix.write_square(size, &mut end);
     end
@@ -56,13 +58,13 @@ vectorised! {
         level: Level,
         x: &DeltaViews<'_>,
         task: &DeltaTask<'_>,
+        all: &TaskKeys,
         out: &ForwardParts<'_>,
     ) {
-        let [mut r_scratch, mut k_scratch] = [(); 2].map(|()| vec![0.0; task.size]);
+        let mut r_scratch = vec![0.0; task.size];
         for t in task.rows.clone() {
             let r = x.r.part_inline(task.at(t), &mut r_scratch);
-            let k = x.k.part_inline(task.at(t), &mut k_scratch);
-            let q = score::<V>(r, k, task.bonus);
+            let q = score::<V>(r, &all.k[task.own(t)], task.bonus);
             // SAFETY: no other task has this head of this sequence.
             unsafe { write(&out.q, task.number(t), &[q]) };
         }

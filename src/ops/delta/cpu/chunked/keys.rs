@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::super::super::DeltaViews;
-use super::super::task::{DeltaTask, decay_and_slope};
+use super::super::keys::TaskKeys;
+use super::super::task::DeltaTask;
 use super::CHUNK;
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::{Level, vectorised};
@@ -17,8 +18,6 @@ pub struct ChunkKeys {
     pub writers: Block,
     /// 1, then P_t, row by row: what stands before row t is P_{t-1}.
     pub products: Block,
-    /// dlogw / dw.
-    pub slopes: Block,
 }
 
 impl ChunkKeys {
@@ -30,7 +29,6 @@ impl ChunkKeys {
             readers: Block::zero(2 * CHUNK, wide),
             writers: Block::zero(2 * CHUNK, wide),
             products,
-            slopes: Block::zero(CHUNK, wide),
         }
     }
 
@@ -46,33 +44,28 @@ vectorised! {
         level: Level,
         x: &DeltaViews<'_>,
         task: &DeltaTask<'_>,
+        all: &TaskKeys,
         tokens: Range<usize>,
         keys: &mut ChunkKeys,
     ) {
         let size = task.size;
-        let [mut w, mut inverses, mut r_scratch, mut k_scratch] = [(); 4].map(|()| vec![0.0; size]);
+        let [mut inverses, mut r_scratch] = [(); 2].map(|()| vec![0.0; size]);
         for (row, t) in tokens.clone().enumerate() {
-            let at = task.at(t);
-            decay_and_slope::<V>(
-                &x.w[at.clone()],
-                task.decay,
-                &mut w,
-                &mut keys.slopes.row_mut(row)[..size],
-            );
+            let own = task.own(t);
             let (before, product) = keys.products.row_and_row_mut(row, row + 1);
-            for ((product, before), w) in product.iter_mut().zip(before).zip(&w) {
+            for ((product, before), w) in product.iter_mut().zip(before).zip(&all.w[own.clone()]) {
                 *product = before * w;
             }
-            let r = x.r.part_inline(at.clone(), &mut r_scratch);
+            let r = x.r.part_inline(task.at(t), &mut r_scratch);
             for ((out, r), p) in keys.readers.row_mut(row).iter_mut().zip(r).zip(&*product) {
                 *out = r * p;
             }
-            let kk = &x.kk[at.clone()];
+            let kk = &all.kk[own.clone()];
             let reader = keys.readers.row_mut(CHUNK + row);
             for ((out, kk), before) in reader.iter_mut().zip(kk).zip(before) {
                 *out = -kk * before;
             }
-            let k = x.k.part_inline(at.clone(), &mut k_scratch);
+            let k = &all.k[own.clone()];
             for (inverse, p) in inverses.iter_mut().zip(&*product) {
                 *inverse = 1.0 / p;
             }
@@ -80,7 +73,7 @@ vectorised! {
                 *out = k * inverse;
             }
             let writer = keys.writers.row_mut(CHUNK + row);
-            let inputs = kk.iter().zip(&x.alpha[at]).zip(&inverses);
+            let inputs = kk.iter().zip(&all.alpha[own]).zip(&inverses);
             for (out, ((kk, alpha), inverse)) in writer.iter_mut().zip(inputs) {
                 *out = kk * alpha * inverse;
             }

@@ -1,8 +1,12 @@
 //! The recurrence on a GPU: its sweeps token by token (`recurrent.cu`), or in chunks on the tensor
-//! cores (`chunked.cu`, of `chunk.cuh` and `halves.cuh`), and what is made of them (`gradients.cu`).
+//! cores (`chunked.cu`, of `chunk.cuh` and `halves.cuh`), what is made of them (`gradients.cu`), and
+//! keys before and after.
+
+mod keys;
 
 use candle_core::{DType, Result, Tensor};
 
+use self::keys::Keys;
 use super::{Delta, DeltaForward, DeltaGradients, DeltaInputs};
 use crate::ops::cuda::{
     Arg, Grid, check_head_size, constant, gpu, int, launch, output, pointer, pointer_of, suffix,
@@ -11,13 +15,13 @@ use crate::ops::cuda::{
 use crate::ops::linear::Rows;
 use crate::ops::offsets::Offsets;
 
-const RECURRENT: &str = include_str!("recurrent.cu");
+const RECURRENT: &str = include_str!("../recurrent.cu");
 /// Threads that share a row or a column of the state.
 const PARTS: usize = constant(RECURRENT, "PARTS");
 /// Tokens that are brought to shared memory at a time.
 const STEP: usize = constant(RECURRENT, "STEP");
 
-const CHUNKED: &str = include_str!("chunked.cu");
+const CHUNKED: &str = include_str!("../chunked.cu");
 /// Bytes of shared memory for each channel of a head, and more, of the sweeps in chunks.
 const VALUES_SHARED: [usize; 2] = [
     constant(CHUNKED, "VALUES_SHARED_EACH"),
@@ -28,7 +32,7 @@ const KEYS_SHARED: [usize; 2] = [
     constant(CHUNKED, "KEYS_SHARED_MORE"),
 ];
 /// Threads that load a chunk's keys; as many load its values and multiply its rows.
-const ROLE: usize = constant(include_str!("chunk.cuh"), "ROLE");
+const ROLE: usize = constant(include_str!("../chunk.cuh"), "ROLE");
 /// The mean number of rows of a sequence from which chunks are used: below it, most of the time
 /// would go into filling the line of chunks that a block works on.
 const CHUNKED_FROM: usize = 32;
@@ -37,7 +41,7 @@ const CHUNKED_FROM: usize = 32;
 const LARGEST_CHUNKED_HEAD: usize = 64;
 const _: () = assert!(KEYS_SHARED[0] * LARGEST_CHUNKED_HEAD + KEYS_SHARED[1] <= 99 << 10);
 
-const GRADIENTS: &str = include_str!("gradients.cu");
+const GRADIENTS: &str = include_str!("../gradients.cu");
 /// Threads that share a head's score.
 const LANES: usize = constant(GRADIENTS, "LANES");
 /// Channels that a block of the last kernel takes, and threads for each.
@@ -50,7 +54,8 @@ pub fn forward(
     state: &Tensor,
     offsets: &Offsets,
 ) -> Result<DeltaForward> {
-    let run = Run::new(delta, x, offsets)?;
+    let keys = keys::forward(delta, x)?;
+    let run = Run::new(delta, x, &keys, offsets)?;
     let made = DeltaForward {
         y: output(x.r, x.r.shape(), x.r.dtype())?,
         q: output(x.r, (offsets.rows(), run.n_head), DType::F32)?,
@@ -64,7 +69,7 @@ pub fn forward(
         pointer(&made.ends)?,
     ];
     run.sweep(Sweep::Forward, &args)?;
-    run.scores(delta, x, &made.q)?;
+    run.scores(delta, [x.r, &keys.k], &made.q)?;
     Ok(made)
 }
 
@@ -76,7 +81,8 @@ pub fn backward(
     state: &Tensor,
     offsets: &Offsets,
 ) -> Result<DeltaGradients> {
-    let run = Run::new(delta, x, offsets)?;
+    let keys = keys::forward(delta, x)?;
+    let run = Run::new(delta, x, &keys, offsets)?;
     let (dv, dsa) = (run.wide()?, run.wide()?);
     let starts = output(x.r, run.starts_shape(), DType::F32)?;
     let dy = pointer_of(x.r.dtype(), dy)?;
@@ -116,13 +122,13 @@ pub fn backward(
         int(run.head_size)?,
     ];
     run.gradients(&args)?;
+    let [d_kappa, da] = keys::backward(delta, [&dkk, &dalpha, &dk], x)?;
     Ok(DeltaGradients {
         dr: Rows::Gpu(dr),
         dw: Rows::Gpu(dw),
-        dk,
+        d_kappa,
+        da,
         dv,
-        dkk,
-        dalpha,
         dstate: sum_over_sequences(&starts)?,
     })
 }
@@ -148,7 +154,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(delta: &Delta, x: DeltaInputs<'a>, offsets: &Offsets) -> Result<Self> {
+    fn new(delta: &Delta, x: DeltaInputs<'a>, keys: &Keys, offsets: &Offsets) -> Result<Self> {
         let (n_head, head_size) = delta.bonus.dims2()?;
         check_head_size(head_size)?;
         Ok(Self {
@@ -156,10 +162,10 @@ impl<'a> Run<'a> {
             inputs: [
                 pointer(x.r)?,
                 pointer_of(DType::F32, x.w)?,
-                pointer_of(x.r.dtype(), x.k)?,
+                pointer(&keys.k)?,
                 pointer_of(x.r.dtype(), x.v)?,
-                pointer_of(DType::F32, x.kk)?,
-                pointer_of(DType::F32, x.alpha)?,
+                pointer(&keys.kk)?,
+                pointer(&keys.alpha)?,
                 pointer(&delta.decay)?,
                 pointer(&offsets.on_gpu(x.r)?.offsets)?,
             ],
@@ -211,20 +217,20 @@ impl<'a> Run<'a> {
     }
 
     /// Runs the kernel that gives q.
-    fn scores(&self, delta: &Delta, x: DeltaInputs, q: &Tensor) -> Result<()> {
+    fn scores(&self, delta: &Delta, [r, k]: [&Tensor; 2], q: &Tensor) -> Result<()> {
         let args = [
-            pointer(x.r)?,
-            pointer(x.k)?,
+            pointer(r)?,
+            pointer(k)?,
             pointer(&delta.bonus)?,
             pointer(q)?,
             int(self.rows)?,
             int(self.n_head)?,
             int(self.head_size)?,
         ];
-        let kernel = format!("delta_scores_{}", suffix(x.r)?);
+        let kernel = format!("delta_scores_{}", suffix(r)?);
         let grid = Grid::each(self.rows * self.n_head * LANES);
         // SAFETY: the kernel's arguments; `mod.rs` checked that shapes agree.
-        unsafe { launch(gpu(x.r)?, &kernel, grid, &args) }
+        unsafe { launch(gpu(r)?, &kernel, grid, &args) }
     }
 
     /// Runs the kernel that goes through a sequence with some threads for each channel.

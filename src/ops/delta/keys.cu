@@ -1,5 +1,5 @@
-// RWKV-7's keys; mod.rs has the maths. Eight neighbouring threads share a head. T is the type of
-// kappa and k, and of what goes back to products.
+// The recurrence's keys, and the gradients that go back through them; mod.rs has the maths. Eight
+// neighbouring threads share a head. T is the type of kappa and k, and of what goes back to products.
 //
 // Grid: heads of all rows * 8 / 256 blocks of 256.
 #include "../norm/norm.cuh"
