@@ -251,13 +251,14 @@ fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Res
         6 * half + 7 * single,
         DELTA_FORWARD,
     );
-    // r, k, v, dy, dr and dw; w, kk, alpha, sa, dk, dv, dkk and dalpha.
+    // r, v, dy, dr, dw, dkappa and da, kappa and k twice; w, sa and dv, and a, kk, alpha, dk, dkk and
+    // dalpha twice.
     report(
         "delta_backward",
         n_head,
         &offsets,
         backward,
-        6 * half + 8 * single,
+        11 * half + 15 * single,
         DELTA_BACKWARD,
     );
     Ok(())

@@ -78,7 +78,7 @@ impl<'a> Sides<'a> {
     }
 
     /// The same numbers on both sides.
-    fn both(&self, numbers: &Tensor) -> Result<[Tensor; 2]> {
+    pub fn both(&self, numbers: &Tensor) -> Result<[Tensor; 2]> {
         Ok([numbers.clone(), numbers.to_device(self.gpu)?])
     }
 
