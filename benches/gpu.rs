@@ -287,7 +287,7 @@ fn decode(path: &std::path::Path, small: bool) -> Result<()> {
         let compute = Compute::exact(DeviceChoice::Cuda(0), product, weights)?.compute;
         let model = Rwkv::load(&checkpoint, &compute)?;
         let start = State::zeros(model.config())?.to_device(&compute.device)?;
-        let mut reader = Reader::new(&model, &start);
+        let mut reader = Reader::new(&model, &start)?;
         let mut token = 1;
         let seconds = seconds(&compute.device, times, || {
             // As in an answer, the next token hangs on the last one's logits, which are read here.

@@ -347,7 +347,7 @@ fn an_ended_answer_has_been_read_with_the_text_that_ended_it() {
         stop: Some(" be".into()),
         ..Settings::greedy(40)
     };
-    let mut talk = Talk::new(&model, &tuned, &settings);
+    let mut talk = Talk::new(&model, &tuned, &settings).unwrap();
     let mut said = Vec::new();
     let mut say = |text: &str| {
         said.push(text.to_string());

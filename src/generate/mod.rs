@@ -74,13 +74,13 @@ pub struct Talk<'a> {
 impl<'a> Talk<'a> {
     /// Begins at `state`, whose soft prompt is read before the first turn, with a new random
     /// generator.
-    pub fn new(model: &'a Rwkv, state: &State, settings: &'a Settings) -> Self {
-        Self {
+    pub fn new(model: &'a Rwkv, state: &State, settings: &'a Settings) -> Result<Self> {
+        Ok(Self {
             model,
             settings,
             sampler: Sampler::new(settings),
-            reader: Reader::new(model, state),
-        }
+            reader: Reader::new(model, state)?,
+        })
     }
 
     /// Reads `prompt` and writes an answer, whose text it gives to `each` as it comes. A token that
@@ -147,7 +147,7 @@ pub fn answer(
     settings: &Settings,
 ) -> Result<(String, FinishReason)> {
     let mut text = String::new();
-    let end = Talk::new(model, state, settings).answer(prompt, |piece| {
+    let end = Talk::new(model, state, settings)?.answer(prompt, |piece| {
         text.push_str(piece);
         Ok(())
     })?;

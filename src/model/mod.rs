@@ -236,7 +236,7 @@ impl Rwkv {
     /// The loss of a batch, summed over its scored rows, and in how many of them the target is the
     /// likeliest token.
     pub fn score(&self, batch: &Batch, state: &State) -> Result<(f64, usize)> {
-        let mut carried = self.embed(&batch.tokens, state)?;
+        let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         for (i, block) in self.blocks.iter().enumerate() {
             carried = block.forward(&carried, &state.layer(i)?, &batch.offsets)?.0;
         }
@@ -250,7 +250,7 @@ impl Rwkv {
         state: &State,
         intermediates: Intermediates,
     ) -> Result<(Carried, Vec<Remembered>)> {
-        let mut carried = self.embed(&batch.tokens, state)?;
+        let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         let mut remembered = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate() {
             let (out, kept) = block.forward(&carried, &state.layer(i)?, &batch.offsets)?;
@@ -271,8 +271,11 @@ impl Rwkv {
     /// The state after the soft prompt has been read, without a soft prompt: reading goes on from
     /// either alike. A state without a soft prompt stays as it is.
     pub fn fold(&self, state: &State) -> Result<State> {
-        match state.soft_prompt {
-            Some(_) => Ok(self.forward(&[], state)?.1),
+        match &state.soft_prompt {
+            Some(soft_prompt) => {
+                let (_, layers) = self.forward(&[], Some(soft_prompt), &state.layers()?)?;
+                Ok(State::from_layers(None, &layers)?)
+            }
             None => Ok(state.clone()),
         }
     }
@@ -280,22 +283,39 @@ impl Rwkv {
     /// Reads `tokens` from `state` on: (logits `[V]` that predict the next token, the state after
     /// them). A soft prompt is read first, and is used up by that.
     pub fn advance(&self, tokens: &[u32], state: &State) -> Result<(Vec<f32>, State)> {
-        let (x, state) = self.forward(tokens, state)?;
+        let (logits, layers) =
+            self.advance_layers(tokens, state.soft_prompt.as_ref(), &state.layers()?)?;
+        Ok((logits, State::from_layers(None, &layers)?))
+    }
+
+    /// As [`Self::advance`], from a state in parts to one in parts.
+    fn advance_layers(
+        &self,
+        tokens: &[u32],
+        soft_prompt: Option<&Tensor>,
+        layers: &[LayerState],
+    ) -> Result<(Vec<f32>, Vec<LayerState>)> {
+        let (x, layers) = self.forward(tokens, soft_prompt, layers)?;
         let last = x.narrow(0, x.dim(0)? - 1, 1)?.contiguous()?;
-        Ok((self.head.logits(&last)?.flatten_all()?.to_vec1()?, state))
+        Ok((self.head.logits(&last)?.flatten_all()?.to_vec1()?, layers))
     }
 
     /// As [`Self::advance`], with the logits of every row, soft prompt's included: `[rows, V]`. For
     /// tests and short texts.
     pub fn logits(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
-        let (x, state) = self.forward(tokens, state)?;
-        Ok((self.head.logits(&x)?, state))
+        let (x, layers) = self.forward(tokens, state.soft_prompt.as_ref(), &state.layers()?)?;
+        Ok((self.head.logits(&x)?, State::from_layers(None, &layers)?))
     }
 
-    /// The last block's output for one sequence, and the state after it.
-    fn forward(&self, tokens: &[u32], state: &State) -> Result<(Tensor, State)> {
-        let soft_prompt = state.soft_prompt.is_some().then_some(None);
-        let rows: Vec<Option<u32>> = soft_prompt
+    /// The last block's output for one sequence, and each layer's state after it.
+    fn forward(
+        &self,
+        tokens: &[u32],
+        soft_prompt: Option<&Tensor>,
+        layers: &[LayerState],
+    ) -> Result<(Tensor, Vec<LayerState>)> {
+        let first = soft_prompt.is_some().then_some(None);
+        let rows: Vec<Option<u32>> = first
             .into_iter()
             .chain(tokens.iter().copied().map(Some))
             .collect();
@@ -304,8 +324,9 @@ impl Rwkv {
             "there is nothing to read: no token and no soft prompt"
         );
         let offsets = Offsets::from_lengths([rows.len()]);
-        let (out, layers) = self.advance_blocks(self.embed(&rows, state)?, state, &offsets)?;
-        Ok((out.x, State::from_layers(None, &layers)?))
+        let embedded = self.embed(&rows, soft_prompt)?;
+        let (out, layers) = self.advance_blocks(embedded, layers, &offsets)?;
+        Ok((out.x, layers))
     }
 
     /// One token on a GPU, which holds its number `[1]`: (logits `[1, V]`, the state after it).
@@ -313,12 +334,12 @@ impl Rwkv {
     fn step_on_gpu(
         &self,
         token: &Tensor,
-        state: &State,
+        layers: &[LayerState],
         offsets: &Offsets,
     ) -> Result<(Tensor, Vec<LayerState>)> {
         let embedded = rows::embed_on_gpu(&self.embedding, token)?;
         let x = self.ln0.forward(&embedded)?;
-        let (out, ends) = self.advance_blocks(Carried::of(x), state, offsets)?;
+        let (out, ends) = self.advance_blocks(Carried::of(x), layers, offsets)?;
         Ok((self.head.logits(&out.x)?, ends))
     }
 
@@ -326,21 +347,21 @@ impl Rwkv {
     fn advance_blocks(
         &self,
         mut carried: Carried,
-        state: &State,
+        layers: &[LayerState],
         offsets: &Offsets,
     ) -> Result<(Carried, Vec<LayerState>)> {
-        let mut layers = Vec::with_capacity(self.blocks.len());
-        for (i, block) in self.blocks.iter().enumerate() {
-            let (out, end) = block.advance(&carried, &state.layer(i)?, offsets)?;
-            layers.push(end);
+        let mut ends = Vec::with_capacity(self.blocks.len());
+        for (block, start) in self.blocks.iter().zip(layers) {
+            let (out, end) = block.advance(&carried, start, offsets)?;
+            ends.push(end);
             carried = out;
         }
-        Ok((carried, layers))
+        Ok((carried, ends))
     }
 
     /// What the first block is given: the normal embedding of each row.
-    fn embed(&self, tokens: &[Option<u32>], state: &State) -> Result<Carried> {
-        let embedded = rows::embed(&self.embedding, tokens, state.soft_prompt.as_ref())?;
+    fn embed(&self, tokens: &[Option<u32>], soft_prompt: Option<&Tensor>) -> Result<Carried> {
+        let embedded = rows::embed(&self.embedding, tokens, soft_prompt)?;
         Ok(Carried::of(self.ln0.forward(&embedded)?))
     }
 }

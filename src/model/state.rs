@@ -161,6 +161,11 @@ impl State {
         })
     }
 
+    /// The parts of all layers, in order.
+    pub fn layers(&self) -> Result<Vec<LayerState>> {
+        (0..self.wkv.dim(0)?).map(|i| self.layer(i)).collect()
+    }
+
     /// A checksum of all its numbers.
     pub fn checksum(&self) -> Result<u32> {
         /// Numbers that are hashed at once, which is several times as fast as one by one.
@@ -203,6 +208,17 @@ pub struct LayerState {
     pub ffn_shift: Tensor,
     /// `[H, K, K]` as \[key, value\].
     pub wkv: Tensor,
+}
+
+impl LayerState {
+    /// The same in memory of its own.
+    pub fn copy(&self) -> Result<Self> {
+        Ok(Self {
+            att_shift: self.att_shift.copy()?,
+            ffn_shift: self.ffn_shift.copy()?,
+            wkv: self.wkv.copy()?,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub fn run(loaded: &Loaded, key: &str, options: &Options, console: &Console) -> 
     let beside = console.beside_output();
     let begin = |state| Talk::new(&loaded.model, state, settings);
     let mut state = &loaded.tuned;
-    let mut talk = begin(state);
+    let mut talk = begin(state)?;
     let mut between = Vec::new();
     console.prompt(&format!("The tuned state answers. Commands: {COMMANDS}\n"))?;
     for number in 1.. {
@@ -58,7 +58,7 @@ pub fn run(loaded: &Loaded, key: &str, options: &Options, console: &Console) -> 
                     "/tuned" => &loaded.tuned,
                     _ => state,
                 };
-                talk = begin(state);
+                talk = begin(state)?;
                 between.clear();
                 continue;
             }

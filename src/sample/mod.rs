@@ -264,7 +264,7 @@ fn show_both(
         ("\n== tuned state ==", &loaded.tuned),
     ] {
         console.line(heading);
-        let mut talk = Talk::new(&loaded.model, state, settings);
+        let mut talk = Talk::new(&loaded.model, state, settings)?;
         let end = talk.answer(&prompt, |piece| {
             console.stream(piece)?;
             match signals.caught() {

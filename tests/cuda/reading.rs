@@ -42,8 +42,8 @@ fn reads_on(file: &str) -> anyhow::Result<()> {
     };
     let (exact, on_gpu) = (model(&Device::Cpu)?, model(&gpu)?);
     let start = State::zeros(exact.config())?;
-    let mut want = Reader::new(&exact, &start);
-    let mut got = Reader::new(&on_gpu, &start.to_device(&gpu)?);
+    let mut want = Reader::new(&exact, &start)?;
+    let mut got = Reader::new(&on_gpu, &start.to_device(&gpu)?)?;
     for tokens in [
         &[3u32][..],
         &[5, 8, 13],

@@ -3,41 +3,48 @@
 mod recorded;
 
 use anyhow::Result;
+use candle_core::Tensor;
 
 use self::recorded::Recorded;
-use super::{Rwkv, State};
+use super::{LayerState, Rwkv, State};
 
 /// A text that is being read. Its state is carried, so that each token costs the same, however long
 /// the text is.
 pub struct Reader<'a> {
     model: &'a Rwkv,
-    /// After all that was read so far.
-    state: State,
-    /// The reading of one token on a GPU, once there was one. It knows the addresses of `state`.
+    /// What is read before the first token.
+    soft_prompt: Option<Tensor>,
+    /// The state after all that was read so far. In parts, so that no token costs more than its own
+    /// layers' copies.
+    layers: Vec<LayerState>,
+    /// The reading of one token on a GPU, once there was one. It knows the addresses of `layers`.
     recorded: Option<Recorded>,
 }
 
 impl<'a> Reader<'a> {
     /// Begins at `state`, whose soft prompt is read before the first token.
-    pub fn new(model: &'a Rwkv, state: &State) -> Self {
-        Self {
+    pub fn new(model: &'a Rwkv, state: &State) -> Result<Self> {
+        Ok(Self {
             model,
-            state: state.clone(),
+            soft_prompt: state.soft_prompt.clone(),
+            layers: state.layers()?,
             recorded: None,
-        }
+        })
     }
 
     /// Reads `tokens`; the logits `[V]` that predict the next one.
     pub fn read(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         if let (&[token], None, true) = (
             tokens,
-            &self.state.soft_prompt,
+            &self.soft_prompt,
             self.model.compute().device.is_cuda(),
         ) {
             return self.read_recorded(token);
         }
-        let (logits, state) = self.model.advance(tokens, &self.state)?;
-        self.state = state;
+        let soft_prompt = self.soft_prompt.as_ref();
+        let (logits, layers) = (self.model).advance_layers(tokens, soft_prompt, &self.layers)?;
+        self.soft_prompt = None;
+        self.layers = layers;
         self.recorded = None;
         Ok(logits)
     }
@@ -48,8 +55,9 @@ impl<'a> Reader<'a> {
             return recorded.read(self.model, token);
         }
         // A state of its own, since it is written over.
-        self.state = self.state.try_map(|_, tensor| tensor.copy())?;
-        let (recorded, logits) = Recorded::first(self.model, &self.state, token)?;
+        let copies = self.layers.iter().map(LayerState::copy);
+        self.layers = copies.collect::<candle_core::Result<_>>()?;
+        let (recorded, logits) = Recorded::first(self.model, &self.layers, token)?;
         self.recorded = Some(recorded);
         Ok(logits)
     }

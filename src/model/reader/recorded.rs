@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use candle_core::Tensor;
 
-use crate::model::{Rwkv, State};
+use crate::model::{LayerState, Rwkv};
 use crate::ops::Offsets;
 use crate::ops::cuda::driver::set;
 use crate::ops::cuda::graph::{Copies, Graph};
@@ -23,7 +23,7 @@ pub struct Recorded {
 impl Recorded {
     /// Reads a token from `state`, which becomes the state after it, and records how: the
     /// recording, and the logits `[V]`.
-    pub fn first(model: &Rwkv, state: &State, token: u32) -> Result<(Self, Vec<f32>)> {
+    pub fn first(model: &Rwkv, state: &[LayerState], token: u32) -> Result<(Self, Vec<f32>)> {
         let device = &model.compute().device;
         let token = Tensor::new(&[number(model, token)?], device)?;
         let offsets = Offsets::from_lengths([1]);
@@ -32,11 +32,10 @@ impl Recorded {
             || model.step_on_gpu(&token, state, &offsets),
             |(_, ends)| {
                 let mut pairs = Vec::new();
-                for (i, end) in ends.iter().enumerate() {
-                    let start = state.layer(i)?;
-                    pairs.push((end.att_shift.clone(), start.att_shift));
-                    pairs.push((end.ffn_shift.clone(), start.ffn_shift));
-                    pairs.push((end.wkv.clone(), start.wkv));
+                for (end, start) in ends.iter().zip(state) {
+                    pairs.push((end.att_shift.clone(), start.att_shift.clone()));
+                    pairs.push((end.ffn_shift.clone(), start.ffn_shift.clone()));
+                    pairs.push((end.wkv.clone(), start.wkv.clone()));
                 }
                 Ok(Copies::new(&pairs)?)
             },

@@ -9,6 +9,7 @@ pub mod buffers;
 pub mod level;
 pub(crate) mod output;
 pub mod processor;
+pub(crate) mod sequences;
 pub(crate) mod tensor;
 pub mod threads;
 pub(crate) mod vector;

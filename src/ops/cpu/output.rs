@@ -14,23 +14,6 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
-/// A vector of `len` elements, filled in chunks of `size` in parallel; `fill` gets each with its
-/// number, `zero` all over.
-pub fn chunks<T: Copy + Send + Sync>(
-    len: usize,
-    size: usize,
-    zero: T,
-    fill: impl Fn(usize, &mut [T]) + Sync,
-) -> Vec<T> {
-    let mut out = Output::new(len);
-    out.memory()
-        .par_chunks_mut(size)
-        .enumerate()
-        .for_each(|(i, chunk)| fill(i, cleared(chunk, zero)));
-    // SAFETY: the chunks are the whole, and each was cleared.
-    unsafe { out.finish() }
-}
-
 /// Rows of `width` numbers, `height` of them in parallel at a time: `piece` begins some of them and
 /// returns what fills the next one, which is handed out as zeros.
 pub fn rows<F: FnMut(usize, &mut [f32])>(
@@ -86,14 +69,20 @@ pub fn prefetch_for_writing<T>(start: *mut T, len: usize) {
 /// Has the cache fetch some numbers.
 #[inline(always)]
 pub fn prefetch<T>(numbers: &[T]) {
+    prefetch_bytes(numbers.as_ptr().cast(), size_of_val(numbers));
+}
+
+/// Has the cache fetch `len` bytes, wherever they are.
+#[inline(always)]
+pub fn prefetch_bytes(start: *const u8, len: usize) {
     #[cfg(target_arch = "x86_64")]
-    for start in (0..size_of_val(numbers)).step_by(LINE) {
+    for at in (0..len).step_by(LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a hint, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(numbers.as_ptr().cast::<i8>().wrapping_add(start)) }
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(at)) }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = numbers;
+    let _ = (start, len);
 }
 
 /// Numbers as memory that may be written.
@@ -129,12 +118,7 @@ impl<T> Output<T> {
 
     /// The same, for tasks whose parts are not chunks of it.
     pub fn parts(&mut self) -> OutputParts<'_, T> {
-        let memory = self.memory();
-        OutputParts {
-            start: memory.as_mut_ptr(),
-            len: memory.len(),
-            whole: PhantomData,
-        }
+        OutputParts::of(self.memory())
     }
 
     /// What was written.
@@ -161,7 +145,16 @@ unsafe impl<T: Send> Send for OutputParts<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for OutputParts<'_, T> {}
 
-impl<T> OutputParts<'_, T> {
+impl<'a, T> OutputParts<'a, T> {
+    /// Of memory that is to be written.
+    pub fn of(memory: &'a mut [MaybeUninit<T>]) -> Self {
+        Self {
+            start: memory.as_mut_ptr(),
+            len: memory.len(),
+            whole: PhantomData,
+        }
+    }
+
     /// Where a part begins.
     #[inline(always)]
     pub fn pointer(&self, range: Range<usize>) -> *mut T {
@@ -187,20 +180,6 @@ impl<T> OutputParts<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn chunks_come_cleared_and_in_order_the_last_one_short() {
-        for len in [0, 1, 7, 8, 1000] {
-            let got = chunks(len, 7, 0, |i, chunk| {
-                assert!(chunk.iter().all(|&x| x == 0));
-                assert_eq!(chunk.len(), (len - 7 * i).min(7));
-                for (at, x) in chunk.iter_mut().enumerate() {
-                    *x = 7 * i + at;
-                }
-            });
-            assert_eq!(got, (0..len).collect::<Vec<_>>());
-        }
-    }
 
     #[test]
     fn parts_out_of_order_make_a_whole() {

@@ -36,7 +36,7 @@ pub use self::matrix::Matrix;
 pub use self::product::ProductType;
 pub use self::rows::Rows;
 pub use self::weights::Weights;
-use super::cpu::tensor::{Borrowed, borrow};
+use super::cpu::tensor::{Borrowed, borrow, tensor};
 
 /// Which product a matrix is the right side of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +88,14 @@ impl Matrix {
         }
     }
 
-    /// [`Self::forward_sensitive`] of several matrices with rows of their own: a GPU multiplies single
-    /// rows with all of them at once.
+    /// [`Self::forward_sensitive`] of several matrices with rows of their own: single rows are
+    /// multiplied with all of them at once.
     pub fn forward_sensitive_each(products: Vec<(&Self, &Rows)>) -> Result<Vec<Tensor>> {
         if let Some(products) = on_gpu(&products, Side::Forward) {
             return single_rows::multiply_rows(&products);
+        }
+        if let Some(made) = single_rows_in_main_memory(&products, Side::Forward)? {
+            return Ok(made);
         }
         let each = products.into_iter();
         each.map(|(matrix, x)| matrix.forward_sensitive(x))
@@ -118,6 +121,9 @@ impl Matrix {
     pub fn backward_wide_each(products: Vec<(&Self, &Rows)>) -> Result<Vec<Tensor>> {
         if let Some(products) = on_gpu(&products, Side::Backward) {
             return single_rows::multiply_columns(&products);
+        }
+        if let Some(made) = single_rows_in_main_memory(&products, Side::Backward)? {
+            return Ok(made);
         }
         let each = products.into_iter();
         each.map(|(matrix, dy)| matrix.backward_wide(dy)).collect()
@@ -199,6 +205,36 @@ fn on_gpu<'a>(
         _ => None,
     };
     products.iter().map(of_gpu).collect()
+}
+
+/// Products in f32, if all are of single rows in main memory.
+fn single_rows_in_main_memory(
+    products: &[(&Matrix, &Rows)],
+    side: Side,
+) -> Result<Option<Vec<Tensor>>> {
+    let mut rows = Vec::with_capacity(products.len());
+    for &(w, x) in products {
+        let Rows::Packed(left) = x else {
+            return Ok(None);
+        };
+        if left.dims()[0] != 1 {
+            return Ok(None);
+        }
+        w.check(left.dims(), side, None)?;
+        w.check_unit(left)?;
+        rows.push(cpu::RowProduct {
+            left,
+            w,
+            side,
+            onto: None,
+        });
+    }
+    let made = cpu::multiply_rows(&rows).into_iter();
+    let tensors = made.map(|y| {
+        let dims = (1, y.len());
+        tensor(y, dims)
+    });
+    tensors.collect::<Result<_>>().map(Some)
 }
 
 /// Bytes of a matrix that are brought to the product's type at once, where a GPU holds it as

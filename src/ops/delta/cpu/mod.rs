@@ -24,7 +24,8 @@ use self::task::DeltaTask;
 use super::DeltaViews;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
-use crate::ops::cpu::output::Output;
+use crate::ops::cpu::output::{Output, OutputParts};
+use crate::ops::cpu::sequences::sum_over_sequences;
 use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
@@ -52,26 +53,25 @@ pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
         q: q.parts(),
     };
     let chunks = unit_of_chunks(level, product);
-    let ends: Vec<Vec<f32>> = tasks(x)
-        .map(|task| {
+    let mut ends = Output::new(x.offsets.sequences() * x.state.len());
+    ends.memory()
+        .par_chunks_exact_mut(x.head_size * x.head_size)
+        .zip(tasks(x))
+        .for_each(|(end, task)| {
             let keys = TaskKeys::new(level, x, &task, false);
             if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
-                return chunked::forward(level, unit, x, &task, &keys, &out);
+                return chunked::forward(level, unit, x, &task, &keys, &out, end);
             }
-            let mut end = Output::new(x.head_size * x.head_size);
-            let parts = end.parts();
-            task.shares(|columns| forward::forward(level, x, &task, &keys, columns, &out, &parts));
-            // SAFETY: the shares' columns are the whole.
-            unsafe { end.finish() }
-        })
-        .collect();
-    // SAFETY: every head of every row belongs to a task, whose shares write it.
+            let end = OutputParts::of(end);
+            task.shares(|columns| forward::forward(level, x, &task, &keys, columns, &out, &end));
+        });
+    // SAFETY: every head of every row belongs to a task, whose shares write it, and its end.
     unsafe {
         Ok(PlainForward {
             y: y.finish(&Shape::from((rows, channels)))?,
             q: q.finish(),
             sa: sa.finish(),
-            ends: ends.concat(),
+            ends: ends.finish(),
         })
     }
 }
@@ -112,15 +112,18 @@ pub fn backward(
         dv: dv.parts(),
     };
     let chunks = unit_of_chunks(level, product);
-    let starts: Vec<Vec<f32>> = tasks(x)
-        .map(|task| {
+    let mut starts = Output::new(x.offsets.sequences() * x.state.len());
+    starts
+        .memory()
+        .par_chunks_exact_mut(size * size)
+        .zip(tasks(x))
+        .for_each(|(start, task)| {
             let keys = TaskKeys::new(level, x, &task, true);
             if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
-                return chunked::backward(level, unit, &pass, &task, &keys);
+                return chunked::backward(level, unit, &pass, &task, &keys, start);
             }
             let mut minus_dsa = Output::new(task.rows.len() * size);
-            let mut start = Output::new(size * size);
-            let (dsa_parts, start_parts) = (minus_dsa.parts(), start.parts());
+            let (dsa_parts, start_parts) = (minus_dsa.parts(), OutputParts::of(start));
             let sums = task.shares(|columns| {
                 backwards(
                     level,
@@ -132,10 +135,10 @@ pub fn backward(
                 )
             });
             // SAFETY: the shares' columns are the whole.
-            let [minus_dsa, start] = unsafe { [minus_dsa.finish(), start.finish()] };
+            let (minus_dsa, start) = unsafe { (minus_dsa.finish(), start.assume_init_ref()) };
             let first = FirstSweep {
                 minus_dsa: &minus_dsa,
-                start: &start,
+                start,
                 sums: &sums,
             };
             let mut left = [(); 3].map(|()| Output::new(task.rows.len() * size));
@@ -146,19 +149,10 @@ pub fn backward(
             let left = left.map(|d| unsafe { d.finish() });
             let left = left.each_ref().map(|d| &d[..]);
             task.pieces(|rows| backward_keys(level, &pass, &task, rows, left));
-            start
-        })
-        .collect();
-    // In f64, so that ranks that share the sequences give nearly the same sum.
-    let mut dstate = vec![0.0; x.state.len()];
-    for (head, start) in (0..x.n_head).cycle().zip(&starts) {
-        let sums = dstate[head * size * size..].iter_mut();
-        for (sum, l) in sums.zip(start) {
-            *sum += f64::from(*l);
-        }
-    }
-    // SAFETY: every head of every row belongs to a task, whose shares write it.
-    let [dr, dw, d_kappa, da] = packed.map(|out| unsafe { out.finish() });
+        });
+    // SAFETY: every head of every row belongs to a task, whose shares write it, and its start.
+    let ([dr, dw, d_kappa, da], starts) =
+        unsafe { (packed.map(|out| out.finish()), starts.finish()) };
     PlainGradients {
         dr,
         dw,
@@ -166,7 +160,7 @@ pub fn backward(
         da,
         // SAFETY: as above.
         dv: unsafe { dv.finish() },
-        dstate: dstate.into_iter().map(|sum| sum as f32).collect(),
+        dstate: sum_over_sequences(&starts, x.state.len()),
     }
 }
 

@@ -20,7 +20,7 @@ use self::kernel::{Kernel, WIDTH};
 use self::multiplication::Multiplication;
 use self::packed::Packed;
 use self::panels::{Panels, RightSide};
-use self::single_row::single;
+pub use self::single_row::{RowProduct, multiply_rows};
 use super::{Matrix, Side};
 use crate::ops::cpu::output::{Output, OutputParts};
 use crate::ops::cpu::tensor::tensor;
@@ -73,7 +73,15 @@ pub fn multiply_wide(left: &Packed, w: &Matrix, side: Side, onto: Option<&[f32]>
     let (_, columns) = side.dims(w);
     match rows {
         0 => Vec::new(),
-        1 => single(left, w, side, onto),
+        1 => {
+            let product = RowProduct {
+                left,
+                w,
+                side,
+                onto,
+            };
+            multiply_rows(&[product]).swap_remove(0)
+        }
         _ => {
             let mut wide = Output::new(rows * columns);
             multiply_into(left, w, side, onto, (wide.parts(), None));

@@ -2,11 +2,13 @@
 //! straight down W's bytes. (RWKV-7's matrices of low rank are the right side of the backward
 //! product even in the forward pass.)
 
+use rayon::prelude::*;
+
 use super::packed::Packed;
 use super::unit::Unit;
 use crate::ops::cpu::bf16::round;
 use crate::ops::cpu::level::vectorised;
-use crate::ops::cpu::output::chunks;
+use crate::ops::cpu::output::{Output, cleared, prefetch_bytes};
 use crate::ops::cpu::vector::{LANES, Vector, dot};
 use crate::ops::linear::row_part::RowPart;
 use crate::ops::linear::{Matrix, Side};
@@ -16,23 +18,62 @@ use crate::tensors::Element;
 const STRIPE: usize = 4 * LANES;
 /// What is often left of them: ranks are multiples of 32.
 const HALF: usize = STRIPE / 2;
+/// Bytes of W that the cache fetches ahead: processors stop at the end of each page.
+const AHEAD: usize = 4096;
 /// Numbers of W widened at once for a single row; they stay in registers and L1.
 const STRIP: usize = 256;
 
-/// One row times W, or times W transposed, added to `to` if there is one.
-pub fn single(left: &Packed, w: &Matrix, side: Side, to: Option<&[f32]>) -> Vec<f32> {
-    let (x, level, unit) = (left.numbers(), left.level(), left.unit());
-    let (_, columns) = side.dims(w);
-    chunks(columns, STRIPE, 0.0, |stripe, out| {
-        let first = stripe * STRIPE;
-        if let Some(to) = to {
-            out.copy_from_slice(&to[first..][..out.len()]);
+/// One row times W, or times W transposed.
+pub struct RowProduct<'a> {
+    pub left: &'a Packed,
+    pub w: &'a Matrix,
+    pub side: Side,
+    /// What it is added to.
+    pub onto: Option<&'a [f32]>,
+}
+
+/// Some products of single rows. Threads share them all at once: for each by itself they would wait
+/// for each other about as long as a small one takes.
+pub fn multiply_rows(products: &[RowProduct]) -> Vec<Vec<f32>> {
+    let columns = products
+        .iter()
+        .map(|product| product.side.dims(product.w).1);
+    let mut outs: Vec<Output<f32>> = columns.map(Output::new).collect();
+    let rows: Vec<Vec<f32>> = products
+        .iter()
+        .map(|product| product.left.numbers())
+        .collect();
+    let mut stripes = Vec::new();
+    for ((product, x), out) in products.iter().zip(&rows).zip(&mut outs) {
+        let parts = out.memory().chunks_mut(STRIPE);
+        stripes.extend(
+            parts
+                .enumerate()
+                .map(|(i, part)| (product, x, i * STRIPE, part)),
+        );
+    }
+    // One at a time, so that no thread is left with several.
+    let stripes = stripes.into_par_iter().with_max_len(1);
+    stripes.for_each(|(product, x, first, part)| {
+        let &RowProduct {
+            left,
+            w,
+            side,
+            onto,
+        } = product;
+        let (level, unit, out) = (left.level(), left.unit(), cleared(part, 0.0));
+        if let Some(onto) = onto {
+            out.copy_from_slice(&onto[first..][..out.len()]);
         }
         match side {
-            Side::Forward => rows_times(level, w, first, &x, unit, out),
-            Side::Backward => sum_of_rows(level, w, first, &x, unit, out),
+            Side::Forward => rows_times(level, w, first, x, unit, out),
+            Side::Backward => sum_of_rows(level, w, first, x, unit, out),
         }
-    })
+    });
+    // SAFETY: the stripes are the whole, and each was cleared.
+    outs.into_iter()
+        .map(|out| unsafe { out.finish() })
+        .collect()
 }
 
 vectorised! {
@@ -151,6 +192,7 @@ fn dot_bf16<V: Vector>(bytes: &[u8], x: &[f32]) -> f32 {
     );
     let (rest, x_rest) = (wide.remainder(), x_wide.remainder());
     for (bytes, x) in wide.zip(x_wide) {
+        prefetch_bytes(bytes.as_ptr().wrapping_add(AHEAD), bytes.len());
         let lanes = bytes.as_chunks().0.iter().zip(x.as_chunks().0);
         for (sum, (bytes, x)) in sums.iter_mut().zip(lanes) {
             *sum = sum.add_product(V::load_bf16(bytes), V::load_whole(x));

@@ -38,6 +38,7 @@ use super::Inputs;
 use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::{Output, cleared};
+use crate::ops::cpu::sequences::sum_over_sequences;
 use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
@@ -100,14 +101,7 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
         });
     // SAFETY: every sequence's heads are tasks, each of which clears its start.
     let starts = unsafe { starts.finish() };
-    // In f64, so that ranks that share the sequences give nearly the same sum.
-    let mut dstate = vec![0.0; x.state.len()];
-    for start in starts.chunks_exact(dstate.len()) {
-        for (sum, g) in dstate.iter_mut().zip(start) {
-            *sum += f64::from(*g);
-        }
-    }
-    let dstate = dstate.into_iter().map(|sum| sum as f32).collect();
+    let dstate = sum_over_sequences(&starts, x.state.len());
     // SAFETY: as above.
     (outs.map(|out| unsafe { out.finish() }), dstate)
 }

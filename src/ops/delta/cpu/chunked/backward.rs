@@ -1,6 +1,7 @@
 //! The backward pass of one task in chunks: forwards for S before each of them, and backwards for all
 //! else.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::super::backward::BackwardPass;
@@ -12,18 +13,20 @@ use super::work::{ByKeys, ByValues, Work};
 use super::{CHUNK, Walk};
 use crate::ops::cpu::activations::Activations;
 use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::output::cleared;
 use crate::ops::cpu::vector::sum_of;
 use crate::ops::linear::blocks::{Block, SIDE, scale_rows};
 use crate::ops::linear::cpu::unit::Unit;
 
-/// Writes all gradients by tokens, and returns that of the state `[K, K]`.
+/// Writes all gradients by tokens, and that of the state `[K, K]`.
 pub fn backward(
     level: Level,
     unit: Unit,
     pass: &BackwardPass,
     task: &DeltaTask,
     all: &TaskKeys,
-) -> Vec<f32> {
+    state_gradient: &mut [MaybeUninit<f32>],
+) {
     let (size, x) = (task.size, pass.x);
     let wide = size.next_multiple_of(SIDE);
     let mut work = Work::new(level, unit);
@@ -87,9 +90,7 @@ pub fn backward(
         };
         finish(level, pass, task, all, tokens, &made, &mut token);
     }
-    let mut start = vec![0.0; size * size];
-    l.write_square(size, &mut start);
-    start
+    l.write_square(size, cleared(state_gradient, 0.0));
 }
 
 /// What a chunk's products gave.

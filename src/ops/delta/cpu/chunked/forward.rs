@@ -1,5 +1,7 @@
 //! The forward pass of one task in chunks.
 
+use std::mem::MaybeUninit;
+
 use super::super::super::DeltaViews;
 use super::super::forward::{ForwardParts, score};
 use super::super::keys::TaskKeys;
@@ -8,10 +10,11 @@ use super::keys::{ChunkKeys, load, load_rows};
 use super::work::{ByValues, Work};
 use super::{CHUNK, Walk};
 use crate::ops::cpu::level::{Level, vectorised};
+use crate::ops::cpu::output::cleared;
 use crate::ops::linear::blocks::{Block, SIDE, scale_rows};
 use crate::ops::linear::cpu::unit::Unit;
 
-/// y and sa, and S after the last token `[K, K]`.
+/// y and sa, and S after the last token, `[K, K]`, into `end`.
 pub fn forward(
     level: Level,
     unit: Unit,
@@ -19,7 +22,8 @@ pub fn forward(
     task: &DeltaTask,
     all: &TaskKeys,
     out: &ForwardParts,
-) -> Vec<f32> {
+    end: &mut [MaybeUninit<f32>],
+) {
     let size = task.size;
     let wide = size.next_multiple_of(SIDE);
     let mut work = Work::new(level, unit);
@@ -47,9 +51,7 @@ pub fn forward(
         }
     }
     scores(level, x, task, all, out);
-    let mut end = vec![0.0; size * size];
-    matrix.write_square(size, &mut end);
-    end
+    matrix.write_square(size, cleared(end, 0.0));
 }
 
 vectorised! {

@@ -39,9 +39,13 @@ impl PackedLayout {
         }
     }
 
-    /// Rows, and those beyond: a kernel may read a whole tile of them.
+    /// Rows, and those beyond: a kernel may read a whole tile of them, but of a single row, which goes
+    /// another way.
     pub fn height(&self) -> usize {
-        self.rows.next_multiple_of(HEIGHT)
+        match self.rows {
+            1 => 1,
+            rows => rows.next_multiple_of(HEIGHT),
+        }
     }
 
     /// Lines of the whole matrix.
