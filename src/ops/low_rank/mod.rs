@@ -138,6 +138,8 @@ mod tests {
         at_each_level(|level| {
             for [rows, channels, rank, out] in [
                 [1, 32, 12, 32],
+                // Each number of columns that a task takes of a single row's product, and a rest.
+                [1, 600, 224, 491],
                 [9, 64, 33, 48],
                 [70, 128, 96, 128],
                 [5, 40, 1, 7],
@@ -195,6 +197,33 @@ mod tests {
                 close(&format!("y, {what}"), &y, &want, BF16);
                 let dx = low_rank.backward(&Rows::of(ProductType::Bf16, &y)?, &kept)?;
                 assert_eq!(dx.dtype(), DType::BF16);
+            }
+            Ok(())
+        })
+    }
+
+    /// Single rows are multiplied at once.
+    #[test]
+    fn several_at_once_are_each_by_itself() -> Result<()> {
+        at_each_level(|_| {
+            for product in [ProductType::F32, ProductType::Bf16] {
+                let mut all = Vec::new();
+                for (seed, rank) in (0..).zip([32, 1, 96, 300]) {
+                    let low_rank = LowRank {
+                        down: matrix(seed, [70, rank], product)?.0,
+                        up: matrix(seed + 10, [rank, 70], product)?.0,
+                        activation: ALL[seed as usize % ALL.len()],
+                    };
+                    let x = f32(&uniform(seed + 20, &[1, 70], -1.0, 1.0)?)?;
+                    all.push((low_rank, Rows::of(product, &x)?));
+                }
+                let each = all.iter().map(|(low_rank, x)| (low_rank, x));
+                let got = LowRank::forward_each(each.collect())?;
+                for ((low_rank, x), (y, inner)) in all.iter().zip(&got) {
+                    let want = low_rank.forward(x)?;
+                    close("y", y, &want.0, 0.0);
+                    close("inner", inner, &want.1, 0.0);
+                }
             }
             Ok(())
         })

@@ -54,19 +54,16 @@ impl<V: Vector, const N: usize> DeltaMatrix<V, N> {
         let mut matrix = Self::zero(size, columns);
         for (columns, rows) in matrix.groups() {
             for (row, vectors) in rows.iter_mut().enumerate() {
-                let mut numbers = [[0.0; LANES]; N];
-                let part = numbers.as_flattened_mut();
                 match layout {
-                    StoredOrder::RowMajor => part[..columns.len()]
-                        .copy_from_slice(&values[row * size..][columns.clone()]),
+                    StoredOrder::RowMajor => *vectors = load(&values[row * size..], &columns),
                     StoredOrder::ColumnMajor => {
-                        for (number, column) in part.iter_mut().zip(columns.clone()) {
+                        let mut numbers = [[0.0; LANES]; N];
+                        let part = numbers.as_flattened_mut().iter_mut();
+                        for (number, column) in part.zip(columns.clone()) {
                             *number = values[column * size + row];
                         }
+                        *vectors = numbers.each_ref().map(V::load_whole);
                     }
-                }
-                for (vector, numbers) in vectors.iter_mut().zip(&numbers) {
-                    *vector = V::load_whole(numbers);
                 }
             }
         }

@@ -14,12 +14,15 @@ use crate::ops::linear::row_part::RowPart;
 use crate::ops::linear::{Matrix, Side};
 use crate::tensors::Element;
 
-/// Rows of W, or columns, that one task of a single row's product takes.
-const STRIPE: usize = 4 * LANES;
-/// What is often left of them: ranks are multiples of 32.
-const HALF: usize = STRIPE / 2;
+/// Rows of W that one task of a single row's product takes.
+const ROWS: usize = 64;
+/// Columns of W that one task takes where rows are summed: as many as are left of these. Their sums
+/// stay in registers, and the widest have a row's bytes read in one go.
+const COLUMNS: [usize; 4] = [16 * LANES, 8 * LANES, 4 * LANES, 2 * LANES];
 /// Bytes of W that the cache fetches ahead: processors stop at the end of each page.
 const AHEAD: usize = 4096;
+/// Rows of W that it fetches ahead at least where rows are summed.
+const ROWS_AHEAD: usize = 8;
 /// Numbers of W widened at once for a single row; they stay in registers and L1.
 const STRIP: usize = 256;
 
@@ -45,12 +48,13 @@ pub fn multiply_rows(products: &[RowProduct]) -> Vec<Vec<f32>> {
         .collect();
     let mut stripes = Vec::new();
     for ((product, x), out) in products.iter().zip(&rows).zip(&mut outs) {
-        let parts = out.memory().chunks_mut(STRIPE);
-        stripes.extend(
-            parts
-                .enumerate()
-                .map(|(i, part)| (product, x, i * STRIPE, part)),
-        );
+        let (mut left, mut first) = (out.memory(), 0);
+        while !left.is_empty() {
+            let (part, rest) = left.split_at_mut(width(product.side, left.len()));
+            let next = first + part.len();
+            stripes.push((product, x, first, part));
+            (left, first) = (rest, next);
+        }
     }
     // One at a time, so that no thread is left with several.
     let stripes = stripes.into_par_iter().with_max_len(1);
@@ -76,6 +80,17 @@ pub fn multiply_rows(products: &[RowProduct]) -> Vec<Vec<f32>> {
         .collect()
 }
 
+/// How many of the outputs that are left one task takes.
+fn width(side: Side, left: usize) -> usize {
+    match side {
+        Side::Forward => left.min(ROWS),
+        Side::Backward => {
+            let fitting = COLUMNS.into_iter().find(|&columns| columns <= left);
+            fitting.unwrap_or(left)
+        }
+    }
+}
+
 vectorised! {
     /// Some rows of W, from `first` on, times x, added to `out`.
     fn rows_times<V: Vector>(
@@ -94,7 +109,7 @@ vectorised! {
 
 vectorised! {
     /// The sum of W's rows, each times its number of x, added to `out`: the columns from `first`
-    /// on, at most a stripe.
+    /// on, so many as a task takes.
     fn sum_of_rows<V: Vector>(
         level: Level,
         w: &Matrix,
@@ -103,10 +118,13 @@ vectorised! {
         unit: Unit,
         out: &mut [f32],
     ) {
-        match (w.is_stored_as(Element::Bf16), out.len()) {
-            (true, STRIPE) => sum_of_bf16::<V, { STRIPE / LANES }>(w, first, x, out),
-            (true, HALF) => sum_of_bf16::<V, { HALF / LANES }>(w, first, x, out),
-            _ => sum_of_any::<V>(w, first, x, unit, out),
+        let of = COLUMNS.iter().position(|&columns| columns == out.len());
+        match of.filter(|_| w.is_stored_as(Element::Bf16)) {
+            Some(0) => sum_of_bf16::<V, { COLUMNS[0] / LANES }>(w, first, x, out),
+            Some(1) => sum_of_bf16::<V, { COLUMNS[1] / LANES }>(w, first, x, out),
+            Some(2) => sum_of_bf16::<V, { COLUMNS[2] / LANES }>(w, first, x, out),
+            Some(_) => sum_of_bf16::<V, { COLUMNS[3] / LANES }>(w, first, x, out),
+            None => sum_of_any::<V>(w, first, x, unit, out),
         }
     }
 }
@@ -116,10 +134,13 @@ vectorised! {
 #[inline(always)]
 fn sum_of_bf16<V: Vector, const N: usize>(w: &Matrix, first: usize, x: &[f32], out: &mut [f32]) {
     let mut sums = [V::zero(); N];
+    let row_bytes = w.columns * Element::Bf16.size();
+    let ahead = (AHEAD / row_bytes).max(ROWS_AHEAD) * row_bytes;
     for (row, x) in x.iter().enumerate() {
         let RowPart::Stored(_, bytes) = w.part(row, first..first + N * LANES) else {
             continue;
         };
+        prefetch_bytes(bytes.as_ptr().wrapping_add(ahead), bytes.len());
         let x = V::splat(*x);
         for (sum, bytes) in sums.iter_mut().zip(bytes.as_chunks().0) {
             *sum = sum.add_product(V::load_bf16(bytes), x);
@@ -130,9 +151,10 @@ fn sum_of_bf16<V: Vector, const N: usize>(w: &Matrix, first: usize, x: &[f32], o
 
 #[inline(always)]
 fn sum_of_any<V: Vector>(w: &Matrix, first: usize, x: &[f32], unit: Unit, out: &mut [f32]) {
-    let mut sums = [V::zero(); STRIPE / LANES];
+    const N: usize = COLUMNS[0] / LANES;
+    let mut sums = [V::zero(); N];
     // Zeros beyond the columns that are there.
-    let mut strip = [0.0; STRIPE];
+    let mut strip = [0.0; COLUMNS[0]];
     for (row, x) in x.iter().enumerate() {
         let part = w.part(row, first..first + out.len());
         widen_as::<V>(unit, part, &mut strip[..out.len()]);
