@@ -242,23 +242,22 @@ fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Res
         dy.elem_count() * size_of::<bf16>(),
         dy.elem_count() * size_of::<f32>(),
     );
-    // r, kappa, v and y, and k twice; w, a and sa, and kk and alpha twice.
+    // What goes in and out, not the keys between: r, kappa, v and y; w, a and sa.
     report(
         "delta_forward",
         n_head,
         &offsets,
         forward,
-        6 * half + 7 * single,
+        4 * half + 3 * single,
         DELTA_FORWARD,
     );
-    // r, v, dy, dr, dw, dkappa and da, kappa and k twice; w, sa and dv, and a, kk, alpha, dk, dkk and
-    // dalpha twice.
+    // r, kappa, v, dy, dr, dw, dkappa and da; w, a, sa and dv.
     report(
         "delta_backward",
         n_head,
         &offsets,
         backward,
-        11 * half + 15 * single,
+        8 * half + 4 * single,
         DELTA_BACKWARD,
     );
     Ok(())

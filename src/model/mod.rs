@@ -350,6 +350,12 @@ impl Rwkv {
         layers: &[LayerState],
         offsets: &Offsets,
     ) -> Result<(Carried, Vec<LayerState>)> {
+        ensure!(
+            layers.len() == self.blocks.len(),
+            "a state of {} layers for a model of {}",
+            layers.len(),
+            self.blocks.len()
+        );
         let mut ends = Vec::with_capacity(self.blocks.len());
         for (block, start) in self.blocks.iter().zip(layers) {
             let (out, end) = block.advance(&carried, start, offsets)?;

@@ -211,12 +211,12 @@ pub struct LayerState {
 }
 
 impl LayerState {
-    /// The same in memory of its own.
+    /// The same in memory of its own, without the state that it may be a part of.
     pub fn copy(&self) -> Result<Self> {
         Ok(Self {
-            att_shift: self.att_shift.copy()?,
-            ffn_shift: self.ffn_shift.copy()?,
-            wkv: self.wkv.copy()?,
+            att_shift: self.att_shift.force_contiguous()?,
+            ffn_shift: self.ffn_shift.force_contiguous()?,
+            wkv: self.wkv.force_contiguous()?,
         })
     }
 }

@@ -14,8 +14,7 @@ pub struct Reader<'a> {
     model: &'a Rwkv,
     /// What is read before the first token.
     soft_prompt: Option<Tensor>,
-    /// The state after all that was read so far. In parts, so that no token costs more than its own
-    /// layers' copies.
+    /// The state after all that was read so far, which is not put together for each token.
     layers: Vec<LayerState>,
     /// The reading of one token on a GPU, once there was one. It knows the addresses of `layers`.
     recorded: Option<Recorded>,

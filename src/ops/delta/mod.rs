@@ -41,8 +41,8 @@
 //! with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at most. (A GPU goes
 //! through them from the end, where E is 0.) All sums and S are f32, whatever is stored.
 //!
-//! On the CPU a head's keys and decays are made in cache, for all that is done with them
-//! (`cpu/keys.rs`); on a GPU keys are tensors, and decays are made where they are read. (Peng et al.
+//! On the CPU a head's keys and decays are made in buffers of its task, once for all that is done with
+//! them (`cpu/keys.rs`); on a GPU keys are tensors, and decays are made where they are read. (Peng et al.
 //! 2025, "RWKV-7 Goose", for the forward.)
 
 mod cpu;
@@ -134,12 +134,31 @@ pub(crate) struct DeltaViews<'a> {
     pub v: Activations<'a>,
     pub decay: &'a [f32],
     pub bonus: &'a [f32],
-    /// k_k, k_a and a0.
-    pub keys: [&'a [f32]; 3],
+    pub keys: KeyVectors<'a>,
     pub state: &'a [f32],
     pub n_head: usize,
     pub head_size: usize,
     pub offsets: &'a Offsets,
+}
+
+/// [`DeltaKeys`] as plain views, of all heads or of one.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyVectors<'a> {
+    pub removal: &'a [f32],
+    pub share: &'a [f32],
+    pub rate: &'a [f32],
+}
+
+impl<'a> KeyVectors<'a> {
+    /// A head's part.
+    fn of_head(self, head: usize, size: usize) -> Self {
+        let of_head = |vector: &'a [f32]| &vector[head * size..][..size];
+        Self {
+            removal: of_head(self.removal),
+            share: of_head(self.share),
+            rate: of_head(self.rate),
+        }
+    }
 }
 
 impl Delta {
@@ -228,7 +247,11 @@ impl Delta {
             v: borrow(x.v)?.get(),
             decay: borrow(&self.decay)?.f32()?,
             bonus: borrow(&self.bonus)?.f32()?,
-            keys: [removal.f32()?, share.f32()?, rate.f32()?],
+            keys: KeyVectors {
+                removal: removal.f32()?,
+                share: share.f32()?,
+                rate: rate.f32()?,
+            },
             state: borrow(state)?.f32()?,
             n_head,
             head_size,

@@ -214,7 +214,7 @@ fn single_rows_in_main_memory(
 ) -> Result<Option<Vec<Tensor>>> {
     let mut rows = Vec::with_capacity(products.len());
     for &(w, x) in products {
-        let Rows::Packed(left) = x else {
+        let (Rows::Packed(left), None) = (x, w.on_gpu()) else {
             return Ok(None);
         };
         if left.dims()[0] != 1 {
@@ -222,14 +222,14 @@ fn single_rows_in_main_memory(
         }
         w.check(left.dims(), side, None)?;
         w.check_unit(left)?;
-        rows.push(cpu::RowProduct {
+        rows.push(cpu::SingleRow {
             left,
             w,
             side,
             onto: None,
         });
     }
-    let made = cpu::multiply_rows(&rows).into_iter();
+    let made = cpu::multiply_single_rows(&rows).into_iter();
     let tensors = made.map(|y| {
         let dims = (1, y.len());
         tensor(y, dims)

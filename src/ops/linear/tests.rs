@@ -32,6 +32,8 @@ fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
                 for sizes in [
                     [1, 5, 3],
                     [1, 130, 257],
+                    // Each number of columns that a task takes, and a rest.
+                    [1, 40, 998],
                     [3, 64, 64],
                     [9, 1, 33],
                     [33, 31, 1100],
@@ -84,6 +86,7 @@ fn held_in_fewer_bits_a_matrix_is_what_its_codes_stand_for() -> Result<()> {
                 for [n, rows, columns] in [
                     [1, 5, 3],
                     [1, 130, 257],
+                    [1, 40, 998],
                     [1, 3, 2048],
                     [9, 1, 33],
                     [33, 31, 1100],

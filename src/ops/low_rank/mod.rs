@@ -64,7 +64,7 @@ impl LowRank {
         Ok(Self::forward_each(vec![(self, x)])?.remove(0))
     }
 
-    /// The same of several, each with rows of its own, so that a GPU multiplies single rows at once.
+    /// The same of several, each with rows of its own: single rows are multiplied at once.
     pub fn forward_each(all: Vec<(&Self, &Rows)>) -> Result<Vec<(Tensor, Tensor)>> {
         let down = all.iter().map(|&(low_rank, x)| (&low_rank.down, x));
         let inner = Matrix::backward_wide_each(down.collect())?;
@@ -139,7 +139,7 @@ mod tests {
             for [rows, channels, rank, out] in [
                 [1, 32, 12, 32],
                 // Each number of columns that a task takes of a single row's product, and a rest.
-                [1, 600, 224, 491],
+                [1, 600, 224, 998],
                 [9, 64, 33, 48],
                 [70, 128, 96, 128],
                 [5, 40, 1, 7],
@@ -204,7 +204,7 @@ mod tests {
 
     /// Single rows are multiplied at once.
     #[test]
-    fn several_at_once_are_each_by_itself() -> Result<()> {
+    fn several_at_once_give_what_each_gives_alone() -> Result<()> {
         at_each_level(|_| {
             for product in [ProductType::F32, ProductType::Bf16] {
                 let mut all = Vec::new();

@@ -1,7 +1,7 @@
-//! The backward pass of one task, in two sweeps: backwards through its tokens with G, then forwards
-//! again with S transposed. Sums over keys run down the columns of a matrix whose lanes are values,
-//! and sums over values down the columns of one whose lanes are keys; the sweep with G has both,
-//! and sums lanes.
+//! The backward pass of one task: a sweep backwards through its tokens with G, one forwards again
+//! with S transposed, and one that takes gradients back through the keys. Sums over keys run down the
+//! columns of a matrix whose lanes are values, and sums over values down the columns of one whose lanes
+//! are keys; the sweep with G has both, and sums lanes.
 
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ use crate::ops::cpu::output::{OutputParts, prefetch, prefetch_for_writing};
 use crate::ops::cpu::vector::{LANES, Vector, sum_of};
 use crate::ops::linear::PackedParts;
 
-/// What both sweeps of a backward pass read and write.
+/// What a backward pass reads and writes.
 pub struct BackwardPass<'a> {
     pub x: &'a DeltaViews<'a>,
     pub dy: Activations<'a>,
@@ -233,13 +233,13 @@ fn forwards_by<V: Vector, const N: usize>(
 }
 
 vectorised! {
-    /// Writes dkappa and da of some rows from what the second sweep left.
+    /// Writes dkappa and da of some rows from what the second sweep left: dkk, dalpha and dk.
     pub fn backward_keys<V: Vector>(
         level: Level,
         pass: &BackwardPass<'_>,
         task: &DeltaTask<'_>,
         rows: Range<usize>,
-        left: [&[f32]; 3],
+        of_keys: [&[f32]; 3],
     ) {
         let (size, x) = (task.size, pass.x);
         let [mut d_kappa, mut da, mut scratch] = [(); 3].map(|()| vec![0.0; size]);
@@ -252,8 +252,8 @@ vectorised! {
                 out.prefetch(task.row(ahead.start), task.first(), size);
             }
             let kappa = x.kappa.part_inline(here.clone(), &mut scratch);
-            let left = left.map(|d| &d[own.clone()]);
-            keys::backward::<V>(task, left, [kappa, &x.a[here]], [&mut d_kappa, &mut da]);
+            let of_keys = of_keys.map(|d| &d[own.clone()]);
+            keys::backward::<V>(task, of_keys, [kappa, &x.a[here]], [&mut d_kappa, &mut da]);
             // SAFETY: no other task has this head of this sequence, and no other piece these rows.
             unsafe {
                 pass.d_kappa.write_inline(t, task.first(), &d_kappa);

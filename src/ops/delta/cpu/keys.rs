@@ -1,9 +1,9 @@
-//! What a task's tokens bring by keys, made once for all its sweeps, and the gradients that go back
-//! through it.
+//! Keys and decays of a task's tokens, made once for all its sweeps, and the gradients that go back
+//! through the keys.
 
 use std::ops::Range;
 
-use super::super::DeltaViews;
+use super::super::{DeltaViews, KeyVectors};
 use super::task::{DeltaTask, Direction, decay, decay_and_slope, write};
 use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::{Output, OutputParts, prefetch};
@@ -67,7 +67,11 @@ vectorised! {
         rows: Range<usize>,
         out: &KeyParts<'_>,
     ) {
-        let [removal, share, rate] = task.keys;
+        let KeyVectors {
+            removal,
+            share,
+            rate,
+        } = task.keys;
         let [mut kk, mut alpha, mut k, mut w, mut slopes, mut scratch] =
             [(); 6].map(|()| vec![0.0; task.size]);
         for t in rows {
@@ -117,7 +121,11 @@ pub fn backward<V: Vector>(
     [kappa, a]: [&[f32]; 2],
     [d_kappa, da]: [&mut [f32]; 2],
 ) {
-    let [removal, share, rate] = task.keys;
+    let KeyVectors {
+        removal,
+        share,
+        rate,
+    } = task.keys;
     // u, then du * k_k.
     for ((u, kappa), scale) in d_kappa.iter_mut().zip(kappa).zip(removal) {
         *u = kappa * scale;

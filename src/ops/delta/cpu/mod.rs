@@ -65,7 +65,7 @@ pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
             let end = OutputParts::of(end);
             task.shares(|columns| forward::forward(level, x, &task, &keys, columns, &out, &end));
         });
-    // SAFETY: every head of every row belongs to a task, whose shares write it, and its end.
+    // SAFETY: every head of every row belongs to a task, which writes it, and its end.
     unsafe {
         Ok(PlainForward {
             y: y.finish(&Shape::from((rows, channels)))?,
@@ -150,7 +150,7 @@ pub fn backward(
             let left = left.each_ref().map(|d| &d[..]);
             task.pieces(|rows| backward_keys(level, &pass, &task, rows, left));
         });
-    // SAFETY: every head of every row belongs to a task, whose shares write it, and its start.
+    // SAFETY: every head of every row belongs to a task, which writes it, and its start.
     let ([dr, dw, d_kappa, da], starts) =
         unsafe { (packed.map(|out| out.finish()), starts.finish()) };
     PlainGradients {
@@ -176,7 +176,7 @@ fn tasks<'a>(x: &'a DeltaViews) -> impl IndexedParallelIterator<Item = DeltaTask
             state: &x.state[head * size * size..][..size * size],
             decay: &x.decay[head * size..][..size],
             bonus: &x.bonus[head * size..][..size],
-            keys: x.keys.map(|vector| &vector[head * size..][..size]),
+            keys: x.keys.of_head(head, size),
             head,
             n_head,
             size,

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::KeyVectors;
 use crate::ops::cpu::activations::ActivationsParts;
 use crate::ops::cpu::output::OutputParts;
 use crate::ops::cpu::vector::{LANES, Vector, exp_of_small, sigmoid, sigmoid_and_rest};
@@ -26,8 +27,7 @@ pub struct DeltaTask<'a> {
     pub state: &'a [f32],
     pub decay: &'a [f32],
     pub bonus: &'a [f32],
-    /// k_k, k_a and a0.
-    pub keys: [&'a [f32]; 3],
+    pub keys: KeyVectors<'a>,
     pub head: usize,
     pub n_head: usize,
     pub size: usize,

@@ -54,6 +54,7 @@ pub fn forward(
     state: &Tensor,
     offsets: &Offsets,
 ) -> Result<DeltaForward> {
+    check_head_size(delta.bonus.dims2()?.1)?;
     let keys = keys::forward(delta, x)?;
     let run = Run::new(delta, x, &keys, offsets)?;
     let made = DeltaForward {
@@ -81,6 +82,7 @@ pub fn backward(
     state: &Tensor,
     offsets: &Offsets,
 ) -> Result<DeltaGradients> {
+    check_head_size(delta.bonus.dims2()?.1)?;
     let keys = keys::forward(delta, x)?;
     let run = Run::new(delta, x, &keys, offsets)?;
     let (dv, dsa) = (run.wide()?, run.wide()?);
@@ -122,6 +124,7 @@ pub fn backward(
         int(run.head_size)?,
     ];
     run.gradients(&args)?;
+    drop((sdy, keys));
     let [d_kappa, da] = keys::backward(delta, [&dkk, &dalpha, &dk], x)?;
     Ok(DeltaGradients {
         dr: Rows::Gpu(dr),
@@ -156,7 +159,6 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(delta: &Delta, x: DeltaInputs<'a>, keys: &Keys, offsets: &Offsets) -> Result<Self> {
         let (n_head, head_size) = delta.bonus.dims2()?;
-        check_head_size(head_size)?;
         Ok(Self {
             like: x.r,
             inputs: [

@@ -6,7 +6,8 @@ use candle_core::{Result, Tensor};
 use super::{Case, reference};
 
 /// Gradients of r, w, kappa, a, v and the state of one head in float64, token by token as the
-/// definitions read, but for the keys', which are candle's: every S is kept, and dlogw is the sum over values of G and of what the decay left of S.
+/// definitions read: every S is kept, and dlogw is the sum over values of G and of what the decay
+/// left of S. Through the keys they are taken back by candle.
 pub fn by_definition(case: &Case) -> Result<[Tensor; 6]> {
     let numbers = |x: &Tensor| x.flatten_all()?.to_vec1::<f64>();
     let keys = reference::keys(&case.delta.keys, [&case.kappa, &case.a], 1)?;

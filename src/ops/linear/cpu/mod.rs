@@ -20,7 +20,7 @@ use self::kernel::{Kernel, WIDTH};
 use self::multiplication::Multiplication;
 use self::packed::Packed;
 use self::panels::{Panels, RightSide};
-pub use self::single_row::{RowProduct, multiply_rows};
+pub use self::single_row::{SingleRow, multiply_single_rows};
 use super::{Matrix, Side};
 use crate::ops::cpu::output::{Output, OutputParts};
 use crate::ops::cpu::tensor::tensor;
@@ -74,13 +74,13 @@ pub fn multiply_wide(left: &Packed, w: &Matrix, side: Side, onto: Option<&[f32]>
     match rows {
         0 => Vec::new(),
         1 => {
-            let product = RowProduct {
+            let product = SingleRow {
                 left,
                 w,
                 side,
                 onto,
             };
-            multiply_rows(&[product]).swap_remove(0)
+            multiply_single_rows(&[product]).swap_remove(0)
         }
         _ => {
             let mut wide = Output::new(rows * columns);

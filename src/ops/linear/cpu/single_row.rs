@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::packed::Packed;
 use super::unit::Unit;
 use crate::ops::cpu::bf16::round;
-use crate::ops::cpu::level::vectorised;
+use crate::ops::cpu::level::{Level, vectorised};
 use crate::ops::cpu::output::{Output, cleared, prefetch_bytes};
 use crate::ops::cpu::vector::{LANES, Vector, dot};
 use crate::ops::linear::row_part::RowPart;
@@ -16,10 +16,12 @@ use crate::tensors::Element;
 
 /// Rows of W that one task of a single row's product takes.
 const ROWS: usize = 64;
-/// Columns of W that one task takes where rows are summed: as many as are left of these. Their sums
-/// stay in registers, and the widest have a row's bytes read in one go.
+/// Columns of W that one task may take where rows are summed. Wide ones have more of a row's bytes
+/// read in one go.
 const COLUMNS: [usize; 4] = [16 * LANES, 8 * LANES, 4 * LANES, 2 * LANES];
-/// Bytes of W that the cache fetches ahead: processors stop at the end of each page.
+/// The most of them whose sums stay in sixteen registers.
+const FEW_COLUMNS: usize = COLUMNS[2];
+/// Bytes of W that the cache fetches ahead: a processor by itself fetches none beyond a page's end.
 const AHEAD: usize = 4096;
 /// Rows of W that it fetches ahead at least where rows are summed.
 const ROWS_AHEAD: usize = 8;
@@ -27,7 +29,7 @@ const ROWS_AHEAD: usize = 8;
 const STRIP: usize = 256;
 
 /// One row times W, or times W transposed.
-pub struct RowProduct<'a> {
+pub struct SingleRow<'a> {
     pub left: &'a Packed,
     pub w: &'a Matrix,
     pub side: Side,
@@ -35,9 +37,9 @@ pub struct RowProduct<'a> {
     pub onto: Option<&'a [f32]>,
 }
 
-/// Some products of single rows. Threads share them all at once: for each by itself they would wait
-/// for each other about as long as a small one takes.
-pub fn multiply_rows(products: &[RowProduct]) -> Vec<Vec<f32>> {
+/// Some products of single rows. Threads share all of them at once: waiting for each other after
+/// each product would take about as long as a small product does.
+pub fn multiply_single_rows(products: &[SingleRow]) -> Vec<Vec<f32>> {
     let columns = products
         .iter()
         .map(|product| product.side.dims(product.w).1);
@@ -48,18 +50,19 @@ pub fn multiply_rows(products: &[RowProduct]) -> Vec<Vec<f32>> {
         .collect();
     let mut stripes = Vec::new();
     for ((product, x), out) in products.iter().zip(&rows).zip(&mut outs) {
-        let (mut left, mut first) = (out.memory(), 0);
-        while !left.is_empty() {
-            let (part, rest) = left.split_at_mut(width(product.side, left.len()));
-            let next = first + part.len();
+        let widest = widest(product.side, product.left.level(), out.memory().len());
+        let (mut remaining, mut first) = (out.memory(), 0);
+        while !remaining.is_empty() {
+            let width = width(product.side, remaining.len().min(widest));
+            let (part, rest) = remaining.split_at_mut(width);
             stripes.push((product, x, first, part));
-            (left, first) = (rest, next);
+            (remaining, first) = (rest, first + width);
         }
     }
     // One at a time, so that no thread is left with several.
     let stripes = stripes.into_par_iter().with_max_len(1);
     stripes.for_each(|(product, x, first, part)| {
-        let &RowProduct {
+        let &SingleRow {
             left,
             w,
             side,
@@ -80,13 +83,26 @@ pub fn multiply_rows(products: &[RowProduct]) -> Vec<Vec<f32>> {
         .collect()
 }
 
-/// How many of the outputs that are left one task takes.
-fn width(side: Side, left: usize) -> usize {
+/// How many outputs of so many one task takes at most: each thread should get some.
+fn widest(side: Side, level: Level, columns: usize) -> usize {
+    let of_registers = match level {
+        Level::Plain | Level::Avx2 => FEW_COLUMNS,
+        Level::Avx512 | Level::Avx512Bf16 | Level::Amx => COLUMNS[0],
+    };
+    let of_threads = columns / rayon::current_num_threads();
     match side {
-        Side::Forward => left.min(ROWS),
+        Side::Forward => ROWS,
+        Side::Backward => of_registers.min(of_threads).max(COLUMNS[3]),
+    }
+}
+
+/// How many of `most` outputs a task takes: where rows are summed, the widest of [`COLUMNS`].
+fn width(side: Side, most: usize) -> usize {
+    match side {
+        Side::Forward => most,
         Side::Backward => {
-            let fitting = COLUMNS.into_iter().find(|&columns| columns <= left);
-            fitting.unwrap_or(left)
+            let fitting = COLUMNS.into_iter().find(|&columns| columns <= most);
+            fitting.unwrap_or(most)
         }
     }
 }
@@ -118,8 +134,8 @@ vectorised! {
         unit: Unit,
         out: &mut [f32],
     ) {
-        let of = COLUMNS.iter().position(|&columns| columns == out.len());
-        match of.filter(|_| w.is_stored_as(Element::Bf16)) {
+        let width = COLUMNS.iter().position(|&columns| columns == out.len());
+        match width.filter(|_| w.is_stored_as(Element::Bf16)) {
             Some(0) => sum_of_bf16::<V, { COLUMNS[0] / LANES }>(w, first, x, out),
             Some(1) => sum_of_bf16::<V, { COLUMNS[1] / LANES }>(w, first, x, out),
             Some(2) => sum_of_bf16::<V, { COLUMNS[2] / LANES }>(w, first, x, out),
@@ -159,7 +175,8 @@ fn sum_of_any<V: Vector>(w: &Matrix, first: usize, x: &[f32], unit: Unit, out: &
         let part = w.part(row, first..first + out.len());
         widen_as::<V>(unit, part, &mut strip[..out.len()]);
         let x = V::splat(*x);
-        for (sum, numbers) in sums.iter_mut().zip(strip.as_chunks().0) {
+        let strip = strip[..out.len().next_multiple_of(LANES)].as_chunks().0;
+        for (sum, numbers) in sums.iter_mut().zip(strip) {
             *sum = sum.add_product(V::load_whole(numbers), x);
         }
     }
