@@ -126,6 +126,17 @@ fn a_prompt_is_answered() {
     assert!(tuned.starts_with('\u{8}'), "{said:?}");
 }
 
+/// A state of fewer layers is no state of this model.
+#[test]
+fn a_state_of_fewer_layers_is_refused() {
+    let model = loaded();
+    let whole = State::zeros(model.config()).unwrap();
+    let layers = whole.layers().unwrap();
+    let short = State::from_layers(None, &layers[1..]).unwrap();
+    let error = model.advance(&[3], &short).unwrap_err().to_string();
+    assert!(error.contains("layers for a model of"), "{error}");
+}
+
 /// A state with numbers of its own in every place, that says which model it is of.
 fn of_this_model(dir: &Dir) -> State {
     let model = loaded();

@@ -42,7 +42,12 @@ fn is_rounded_alike(what: &str, want: &Tensor, got: &Tensor, off: Off) -> Result
     close(what, &got, &rounded, 1.0 / 128.0);
     let others = rounded.ne(&got)?.to_dtype(DType::F32)?.mean_all()?;
     let others = f64::from(others.to_scalar::<f32>()?);
-    eprintln!("ALIKE {others:.4} {} {what}", off.norm);
+    // What is off by 1e-4 has 2 to 3 % of its numbers rounded otherwise.
+    let most = (200.0 * off.norm).min(0.5);
+    assert!(
+        others <= most,
+        "{what}: {others:.4} of the numbers are rounded to another bf16, more than {most}"
+    );
     Ok(())
 }
 
