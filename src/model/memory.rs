@@ -50,7 +50,7 @@ impl Rwkv {
     /// values' share also makes up for what is short-lived: four mixed copies of the gradients, and
     /// on a GPU the WKV's states between chunks, which are about two more. What products take from
     /// the left is at most six bytes a number, and one block's widest of it lives at a time. RWKV-7
-    /// makes its keys (three tensors on a GPU, buffers of the tasks that run elsewhere) and its mixed
+    /// makes its keys (three tensors on a GPU, elsewhere buffers of the tasks that run) and its mixed
     /// value again.
     fn working_per_row(&self) -> usize {
         let config @ &Config { n_embd, n_ffn, .. } = &self.config;

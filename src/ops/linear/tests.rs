@@ -32,7 +32,7 @@ fn forward_and_gradient_agree_with_the_reference() -> Result<()> {
                 for sizes in [
                     [1, 5, 3],
                     [1, 130, 257],
-                    // Each number of columns that a task takes, and a rest.
+                    // Tasks of several widths, and a rest.
                     [1, 40, 998],
                     [3, 64, 64],
                     [9, 1, 33],

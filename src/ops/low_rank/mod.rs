@@ -138,7 +138,7 @@ mod tests {
         at_each_level(|level| {
             for [rows, channels, rank, out] in [
                 [1, 32, 12, 32],
-                // Each number of columns that a task takes of a single row's product, and a rest.
+                // Tasks of several widths, and a rest.
                 [1, 600, 224, 998],
                 [9, 64, 33, 48],
                 [70, 128, 96, 128],

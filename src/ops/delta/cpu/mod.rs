@@ -141,14 +141,14 @@ pub fn backward(
                 start,
                 sums: &sums,
             };
-            let mut left = [(); 3].map(|()| Output::new(task.rows.len() * size));
-            let [dkk, dalpha, dk] = left.each_mut().map(Output::parts);
+            let mut of_keys = [(); 3].map(|()| Output::new(task.rows.len() * size));
+            let [dkk, dalpha, dk] = of_keys.each_mut().map(Output::parts);
             let second = SecondSweep { dkk, dalpha, dk };
             task.shares(|columns| forwards(level, &pass, &task, &keys, columns, &first, &second));
             // SAFETY: as above.
-            let left = left.map(|d| unsafe { d.finish() });
-            let left = left.each_ref().map(|d| &d[..]);
-            task.pieces(|rows| backward_keys(level, &pass, &task, rows, left));
+            let of_keys = of_keys.map(|d| unsafe { d.finish() });
+            let of_keys = of_keys.each_ref().map(|d| &d[..]);
+            task.pieces(|rows| backward_keys(level, &pass, &task, rows, of_keys));
         });
     // SAFETY: every head of every row belongs to a task, which writes it, and its start.
     let ([dr, dw, d_kappa, da], starts) =

@@ -83,7 +83,8 @@ pub fn multiply_single_rows(products: &[SingleRow]) -> Vec<Vec<f32>> {
         .collect()
 }
 
-/// How many outputs of so many one task takes at most: each thread should get some.
+/// How many outputs of so many one task takes at most. Where rows are summed, each thread should get
+/// some.
 fn widest(side: Side, level: Level, columns: usize) -> usize {
     let of_registers = match level {
         Level::Plain | Level::Avx2 => FEW_COLUMNS,

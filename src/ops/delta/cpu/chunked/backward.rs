@@ -146,8 +146,8 @@ vectorised! {
             };
             token.finish::<V>(&known, 0..size);
             let kappa = x.kappa.part_inline(here.clone(), &mut scratch);
-            let (inputs, left) = ([kappa, &x.a[here.clone()]], [&token.dkk[..], &token.dalpha, &token.dk]);
-            task_keys::backward::<V>(task, left, inputs, [&mut d_kappa, &mut da]);
+            let (inputs, of_keys) = ([kappa, &x.a[here.clone()]], [&token.dkk[..], &token.dalpha, &token.dk]);
+            task_keys::backward::<V>(task, of_keys, inputs, [&mut d_kappa, &mut da]);
             // SAFETY: no other task has this head of this sequence.
             unsafe {
                 write(&pass.dv, here.start, &made.sums.row(row)[..size]);
