@@ -19,7 +19,7 @@ pub struct TaskKeys {
     pub kk: Vec<f32>,
     pub alpha: Vec<f32>,
     pub k: Vec<f32>,
-    /// dlogw / dw, if gradients are asked for.
+    /// dlogw / dw, or nothing.
     pub slopes: Vec<f32>,
 }
 
@@ -33,6 +33,7 @@ struct KeyParts<'a> {
 }
 
 impl TaskKeys {
+    /// Those of a task; the backward pass needs slopes, too.
     pub fn new(level: Level, x: &DeltaViews, task: &DeltaTask, has_slopes: bool) -> Self {
         let numbers = task.rows.len() * task.size;
         let mut outs = [(); 4].map(|()| Output::new(numbers));
@@ -60,6 +61,7 @@ impl TaskKeys {
 }
 
 vectorised! {
+    /// Writes those of some rows.
     fn make<V: Vector>(
         level: Level,
         x: &DeltaViews<'_>,
