@@ -2,6 +2,9 @@
 //! registers of a thread. In inline assembly, since Rust's own intrinsics for it are not stable.
 //! (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.)
 
+#[cfg(all(test, target_os = "linux"))]
+mod emulated;
+
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::marker::PhantomData;
@@ -12,7 +15,13 @@ use half::bf16;
 /// as they should: a wrong product would go unnoticed, and the next lower level is there to fall
 /// back on.
 pub fn is_usable() -> bool {
-    is_there() && multiplies()
+    let there = is_there();
+    #[cfg(all(test, target_os = "linux"))]
+    let there = there || {
+        emulated::start();
+        true
+    };
+    there && multiplies()
 }
 
 /// The system saves a thread's eight kilobytes of tile registers only if the process has asked for
@@ -151,6 +160,14 @@ impl Drop for Configured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::cpu::level::Level;
+
+    /// They are emulated where the processor has none, so that the tests of every op go through them.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn tests_have_tiles_wherever_there_is_all_below_them() {
+        assert_ne!(Level::best(), Level::Avx512Bf16);
+    }
 
     #[test]
     #[ignore = "needs AMX"]
