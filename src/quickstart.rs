@@ -39,9 +39,10 @@ pub struct Options {
 /// stopped. Errors when the folder holds other files by these names.
 pub fn run(options: &Options, console: &Console) -> Result<Stop> {
     let Options { folder, generation } = options;
-    let bytes: &[u8] = match generation {
-        Generation::Five => include_bytes!("../examples/tiny/model.pth"),
-        Generation::Seven => include_bytes!("../examples/tiny/model_7.pth"),
+    // The rates at which each learns best (docs/TUNING.md).
+    let (bytes, learning_rate): (&[u8], _) = match generation {
+        Generation::Five => (include_bytes!("../examples/tiny/model.pth"), 0.1),
+        Generation::Seven => (include_bytes!("../examples/tiny/model_7.pth"), 0.03),
     };
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let mut training = train::Options {
@@ -56,7 +57,7 @@ pub fn run(options: &Options, console: &Console) -> Result<Stop> {
         product: Some(ProductType::F32),
         ..Default::default()
     };
-    training.schedule.learning_rate = 0.1;
+    training.schedule.learning_rate = learning_rate;
     let unseen = provide(folder, "eval.jsonl", EVAL)?;
     console.line(&format!(
         "Teaching a small {generation} model to answer like a pirate, by its starting state \

@@ -31,7 +31,7 @@ fn quickstart(generation: &str, before: f64, after: f64) {
 
 #[test]
 fn rwkv_7_learns_what_pytorch_learns() {
-    quickstart("7", 0.2217, 0.0325);
+    quickstart("7", 0.2217, 0.0283);
 }
 
 #[test]
