@@ -66,19 +66,30 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             );
         }
     }
-    let first = open(&options.input, options, model.as_ref(), console)?;
+    let generation = generation(options, model.as_ref())?;
+    let open = |path: &Path| open(path, options, model.as_ref(), generation, console);
+    let first = open(&options.input)?;
     let (input, n_layer) = (options.input.display(), first.state.wkv.dim(0)?);
     console.line(&format!(
         "from   {input} ({}, {n_layer} layers)",
         first.format
     ));
-    let mut assumed = is_assumed(first.format, first.model(), model.as_ref());
+    if model.is_some() && first.model().is_none() {
+        console.line(&format!(
+            "note   {input} does not say which model it was tuned on; {} will say that of {MODEL}",
+            options.output.display()
+        ));
+    }
+    let is_assumed = |found: &StateFile| {
+        found.tag.is_none() && found.format.depends_on_generation() && generation.is_none()
+    };
+    let mut assumed = is_assumed(&first);
     let mut tuned_on = first.model().map(str::to_string);
     let mut texts = first.texts().cloned();
     let state = match &options.mix {
         Some((path, share)) => {
-            let other = open(path, options, model.as_ref(), console)?;
-            assumed |= is_assumed(other.format, other.model(), model.as_ref());
+            let other = open(path)?;
+            assumed |= is_assumed(&other);
             let what = || format!("cannot mix {input} with {}", path.display());
             let mixed = first.state.mixed(&other.state, *share).with_context(what)?;
             if let (Some(model), OtherModel::Refuse) = (&tuned_on, options.other_model) {
@@ -116,7 +127,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         .map(Rwkv::fingerprint)
         .or(tuned_on.as_deref());
     ensure!(
-        !is_assumed(options.to, fingerprint, None),
+        !options.to.depends_on_generation() || fingerprint.is_some(),
         "{TO} {}: its matrices stand as [key, value] for RWKV-5 and as [value, key] for RWKV-7, and \
          nothing says which model the state is of; name the model with {MODEL}",
         options.to
@@ -162,9 +173,25 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file's matrices could stand the other way round, for all that is known of its model.
-fn is_assumed(format: Format, tuned_on: Option<&str>, model: Option<&Rwkv>) -> bool {
-    format.depends_on_generation() && tuned_on.is_none() && model.is_none()
+/// What is mixed is of one generation: that of the model, or that which one of the tags tells.
+fn generation(options: &Options, model: Option<&Rwkv>) -> Result<Option<Generation>> {
+    if let Some(model) = model {
+        return Ok(Some(model.config().version.generation()));
+    }
+    let inputs = [&options.input]
+        .into_iter()
+        .chain(options.mix.as_ref().map(|(other, _)| other));
+    for path in inputs {
+        let tag = state_file::tag_of(path).with_context(|| cannot_use(path))?;
+        if let Some(tuned_on) = tag.and_then(|tag| tag.model) {
+            return Ok(Some(Generation::of_fingerprint(&tuned_on)));
+        }
+    }
+    Ok(None)
+}
+
+fn cannot_use(path: &Path) -> String {
+    format!("cannot use the state {}", path.display())
 }
 
 /// Where the output goes, links followed. Errors when it is an input, is there already, or cannot
@@ -216,13 +243,14 @@ fn open(
     path: &Path,
     options: &Options,
     model: Option<&Rwkv>,
+    generation: Option<Generation>,
     console: &Console,
 ) -> Result<StateFile> {
     let found = match model {
         Some(model) => state_file::open_for(model, path, options.from, options.other_model),
-        None => state_file::open(path, options.from),
+        None => state_file::open_of(path, options.from, generation),
     }
-    .with_context(|| format!("cannot use the state {}", path.display()))?;
+    .with_context(|| cannot_use(path))?;
     if let Some(unused) = found.unused() {
         console.line(&format!("note   {}: {unused}", path.display()));
     }

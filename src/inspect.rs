@@ -118,6 +118,7 @@ fn state(found: &StateFile, console: &Console) -> Result<()> {
         state,
         element,
         tag,
+        order: _,
         beside: _,
     } = found;
     let (n_layer, n_head, head_size, _) = state.wkv.dims4()?;

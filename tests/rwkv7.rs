@@ -202,6 +202,8 @@ fn a_running_state_stands_as_its_models_generation_has_it() {
     let to_state = ["convert", "bare", "right", "--to=state"];
     let said = tool(&dir, &[&to_state[..], &["--model", &path]].concat());
     assert!(!said.contains("are taken as"), "{said}");
+    let told = "bare does not say which model it was tuned on; right will say that of --model";
+    assert!(said.contains(told), "{said}");
     let right = state_file::read(&dir.path("right"), model.config()).unwrap();
     assert_eq!(flat(&right), flat(&state));
     let said = tool(&dir, &["convert", "bare", "wrong", "--to=state"]);
@@ -211,6 +213,62 @@ fn a_running_state_stands_as_its_models_generation_has_it() {
     );
     let wrong = state_file::read(&dir.path("wrong"), model.config()).unwrap();
     assert_ne!(flat(&wrong), flat(&state));
+    // What it is mixed with tells, too.
+    for (i, pair) in [["state.pth", "bare"], ["bare", "state.pth"]]
+        .iter()
+        .enumerate()
+    {
+        let mixed = format!("mixed{i}");
+        let said = tool(
+            &dir,
+            &[
+                "convert",
+                pair[0],
+                pair[1],
+                &mixed,
+                "--mix=0.5",
+                "--to=state",
+            ],
+        );
+        assert!(!said.contains("are taken as"), "{said}");
+        let mixed = state_file::read(&dir.path(&mixed), model.config()).unwrap();
+        assert_eq!(flat(&mixed), flat(&state));
+    }
+}
+
+/// A tag tells how a file's matrices stand, whatever model they are held against.
+#[test]
+fn a_running_state_of_the_other_generation_is_read_as_its_own_has_it() {
+    let dir = prepared();
+    let state = of_this_model(&dir);
+    let five = dir.path("five.pth");
+    state_file::write(&five, &state, Element::F32, Format::STATE, Some("f00d")).unwrap();
+    tool(
+        &dir,
+        &["convert", "five.pth", "five live", "--to=rwkv-live"],
+    );
+    let path = model();
+    let losses = |state: &str, orders: [&str; 2]| {
+        let held = ["--model", &path, "--data_path", "data.jsonl", "--force"];
+        let plain = [
+            "--prompt_formatter={input}",
+            "--response_formatter={output}",
+        ];
+        let said = tool(&dir, &[&["inspect", state], &held[..], &plain].concat());
+        let lines = said.lines().filter(|line| line.starts_with("loss"));
+        let [_, as_it_is, turned] = lines.collect::<Vec<_>>()[..] else {
+            panic!("three losses: {said}")
+        };
+        for (line, order) in [as_it_is, turned].into_iter().zip(orders) {
+            assert!(line.ends_with(&format!("taken as {order}")), "{said}");
+        }
+        [as_it_is, turned].map(|line| line.split_whitespace().nth(1).unwrap().to_string())
+    };
+    let stored = losses("five.pth", ["[value, key]", "[key, value]"]);
+    assert_eq!(
+        losses("five live", ["[key, value]", "[value, key]"]),
+        stored
+    );
 }
 
 #[test]

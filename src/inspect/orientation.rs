@@ -13,7 +13,7 @@ use crate::data::{Example, Formats, dataset};
 use crate::evaluate;
 use crate::model::{Rwkv, State, with_way_out};
 use crate::ops::linear::ProductType;
-use crate::setting::{DATA_PATH, FROM, MODEL, TO, TRANSPOSE};
+use crate::setting::{DATA_PATH, FORCE, FROM, MODEL, TO, TRANSPOSE};
 use crate::state_file::{self, Format, Order};
 
 /// Examples that are looked at, and about as many of their tokens.
@@ -65,9 +65,10 @@ pub fn tell(
         console.line(&format!("note         {note}"));
     }
     let read_as = format.unwrap_or(Format::TIME_STATE);
-    let state = state_file::open_for(&model, path, Some(read_as), against.other_model)
-        .with_context(|| format!("cannot use the state {}", path.display()))?
-        .state;
+    let found = state_file::open_for(&model, path, Some(read_as), against.other_model)
+        .with_context(|| format!("cannot use the state {}", path.display()))?;
+    let is_others = found.check_model(model.fingerprint()).is_err();
+    let (state, order) = (found.state, found.order);
     console.line(&format!(
         "fits         {} ({})",
         against.model.display(),
@@ -87,7 +88,6 @@ pub fn tell(
         }
     }
     let turned = state.transposed()?;
-    let order = read_as.order(Some(model.config().version.generation()));
     let loss = |of: String, state: &State| -> Result<f64> {
         let loss = evaluate::score(&model, &examples, state)?.loss();
         console.line(&format!("loss         {loss:.4} {of}"));
@@ -107,15 +107,20 @@ pub fn tell(
         true => SYMMETRIC,
         false => verdict(losses),
     };
-    let shown = path.display();
     let words = match (verdict, format) {
         (Verdict::Undecided(why), _) => why.to_string(),
         (Verdict::AsItIs, Some(format)) => format!("right: {order}, as {format} has them"),
         (Verdict::TurnedRound, Some(format)) => format!(
-            "wrong: {}, where {format} has {order}; `state-tune convert {shown} OUT {TO} {format} \
-             {TRANSPOSE} {MODEL} {}` turns them",
+            "wrong: {}, where {format} has {order}; `state-tune convert {} OUT {TO} {format} {TRANSPOSE} \
+             {MODEL} {}{}` turns them",
             order.other(),
-            against.model.display()
+            word(path),
+            word(&against.model),
+            if is_others {
+                format!(" {FORCE}")
+            } else {
+                String::new()
+            }
         ),
         (Verdict::AsItIs, None) => of_unclear(path, order, Format::TIME_STATE),
         (Verdict::TurnedRound, None) => of_unclear(path, order.other(), Format::WEB_RWKV),
@@ -129,8 +134,18 @@ fn of_unclear(path: &Path, order: Order, format: Format) -> String {
     format!(
         "{order}, as {format} has them; convert it by `state-tune convert {} OUT {TO} state \
          {FROM} {format}`",
-        path.display()
+        word(path)
     )
+}
+
+/// A path as a shell takes it for one word.
+fn word(path: &Path) -> String {
+    let shown = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !shown.is_empty() && shown.chars().all(is_plain) {
+        return shown;
+    }
+    format!("'{}'", shown.replace('\'', r"'\''"))
 }
 
 /// What the losses without a state, from the state as it is, and from the one turned round say.
@@ -156,7 +171,7 @@ fn is_equal(state: &State, turned: &State) -> Result<bool> {
 fn formats(state: &Path, against: &Against, console: &Console) -> Result<Formats> {
     let mut formats = against.formats.clone();
     let texts = || -> Result<Vec<String>, state_file::Error> {
-        match state_file::texts(state)? {
+        match state_file::tag_of(state)?.and_then(|tag| tag.texts) {
             Some(texts) => texts.put_into(&mut formats, &AROUND_DATA, &against.typed),
             None => Ok(Vec::new()),
         }
@@ -203,6 +218,19 @@ fn some_examples(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        for (path, wanted) in [
+            ("a/b-1.pth", "a/b-1.pth"),
+            ("состояние.pth", "состояние.pth"),
+            ("a b.pth", "'a b.pth'"),
+            ("it's $HOME", r"'it'\''s $HOME'"),
+            ("", "''"),
+        ] {
+            assert_eq!(word(Path::new(path)), wanted);
+        }
+    }
 
     #[test]
     fn losses_decide_only_where_they_are_clear() {

@@ -176,7 +176,8 @@ fn as_tuned(options: &Options, console: &Console) -> Result<Options> {
             options.state.display()
         )
     };
-    if let Some(texts) = state_file::texts(&options.state).with_context(cannot_use)? {
+    let tag = state_file::tag_of(&options.state).with_context(cannot_use)?;
+    if let Some(texts) = tag.and_then(|tag| tag.texts) {
         let (used, typed) = (options.ask.used(), &options.typed);
         let told = texts.put_into(&mut options.formats, used, typed);
         for line in told.with_context(cannot_use)? {

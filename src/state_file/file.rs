@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::candidate::Candidate;
 use super::error::Error;
-use super::format::{Format, Likeness};
+use super::format::{Format, Likeness, Order};
 use super::table::FORMATS;
 use super::tag::{self, Tag, Texts};
 use crate::model::{Config, Generation, Rwkv, State, also_holds, is_same_model};
@@ -20,6 +20,9 @@ pub struct StateFile {
     pub format: Format,
     /// Its numbers, with every matrix as \[key, value\], whichever way the file has them.
     pub state: State,
+    /// How the file has them, as far as is known: a format that has them one way for RWKV-5 and the
+    /// other for RWKV-7 is taken for RWKV-5's where nothing tells.
+    pub order: Order,
     /// The type of its shifts, or of its matrices where there are none.
     pub element: Element,
     /// What the program that wrote it says about it; other programs write none.
@@ -76,8 +79,9 @@ impl StateFile {
             return Err(Error::Depth { found, expected });
         }
         let shapes = State::shapes(config);
-        check("time_shifts", &self.state.shifts, &shapes.shift)?;
+        // First what every format has: shifts may be zeros in the place of what the file lacks.
         check("time_mix", &self.state.wkv, &shapes.wkv)?;
+        check("time_shifts", &self.state.shifts, &shapes.shift)?;
         match &self.state.soft_prompt {
             Some(soft_prompt) => check("softprompt", soft_prompt, &shapes.soft_prompt),
             None => Ok(()),
@@ -103,18 +107,12 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<StateFile, Error> {
 }
 
 /// As [`open`], for a state whose model is of this `generation`, unless its tag says another.
-fn open_of(
+pub fn open_of(
     path: &Path,
     format: Option<Format>,
     generation: Option<Generation>,
 ) -> Result<StateFile, Error> {
-    let file = match TensorFile::open_with_note(path, tag::NAME) {
-        Err(tensors::Error::Safetensors(error)) => {
-            let error = anyhow::Error::from(error);
-            return Err(Error::not_a_state(&format!("{error:#}")));
-        }
-        file => file?,
-    };
+    let file = with_note(path)?;
     let tag = file.note.map(|text| Tag::parse(&text)).transpose()?;
     let (candidate, beside) = Candidate::of(file.content)?;
     let possible: Vec<(Format, Likeness)> = FORMATS
@@ -145,6 +143,7 @@ fn open_of(
         None => generation,
     };
     let state = found.turned(&raw.state()?, generation)?;
+    let order = found.order(generation);
     match format {
         Some(wanted) if wanted != found => Err(Error::OtherFormat {
             found: found.name(),
@@ -153,6 +152,7 @@ fn open_of(
         _ => Ok(StateFile {
             format: found,
             state,
+            order,
             element,
             tag,
             beside,
@@ -200,11 +200,21 @@ pub fn open_for(
     Ok(found)
 }
 
-/// The texts that a state was tuned with, if its tag has them; nothing else of it is looked at.
-pub fn texts(path: &Path) -> Result<Option<Texts>, Error> {
-    let file = TensorFile::open_with_note(path, tag::NAME)?;
-    let tag = file.note.map(|text| Tag::parse(&text)).transpose()?;
-    Ok(tag.and_then(|tag| tag.texts))
+/// What the program that wrote a state says about it, if it says something; nothing else of the file
+/// is looked at.
+pub fn tag_of(path: &Path) -> Result<Option<Tag>, Error> {
+    let note = with_note(path)?.note;
+    note.map(|text| Tag::parse(&text)).transpose()
+}
+
+fn with_note(path: &Path) -> Result<TensorFile, Error> {
+    match TensorFile::open_with_note(path, tag::NAME) {
+        Err(tensors::Error::Safetensors(error)) => {
+            let error = anyhow::Error::from(error);
+            Err(Error::not_a_state(&format!("{error:#}")))
+        }
+        file => Ok(file?),
+    }
 }
 
 /// Reads a state of any format and holds it against the model's shapes.

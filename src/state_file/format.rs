@@ -144,7 +144,7 @@ impl Format {
 
     /// How its matrices stand in a state of this generation's models; an unknown one is taken for
     /// RWKV-5.
-    pub fn order(self, generation: Option<Generation>) -> Order {
+    pub(super) fn order(self, generation: Option<Generation>) -> Order {
         match (self.0.orientation, generation) {
             (Orientation::ValueKey, _) => Order::ValueKey,
             (Orientation::OfGeneration, Some(Generation::Seven)) => Order::ValueKey,

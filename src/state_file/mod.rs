@@ -26,7 +26,7 @@ mod tests;
 
 pub use self::check::check;
 pub use self::error::Error;
-pub use self::file::{OtherModel, StateFile, open, open_for, read, texts};
+pub use self::file::{OtherModel, StateFile, open, open_for, open_of, read, tag_of};
 pub use self::format::{Format, Order};
 pub use self::model::write_into_model;
 pub use self::table::FORMATS;

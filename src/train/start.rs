@@ -147,7 +147,7 @@ fn tell(found: &StateFile, path: &Path, tune: Tune, console: &Console) {
     let lacks = match lacks.is_empty() {
         true => String::new(),
         false => format!(
-            "; it has no {}, which start as zeros",
+            "; it has no {}: zeros take that place",
             lacks.join(" and no ")
         ),
     };

@@ -60,7 +60,8 @@ fn the_texts_that_a_state_was_tuned_with_are_part_of_its_tag() {
             write_with_origin(&path, &state(true), Element::Bf16, format, origin).unwrap();
         }
         assert_eq!(open(&path, None).unwrap().texts(), Some(&tuned), "{format}");
-        assert_eq!(texts(&path).unwrap().as_ref(), Some(&tuned), "{format}");
+        let tag = tag_of(&path).unwrap().unwrap();
+        assert_eq!(tag.texts.as_ref(), Some(&tuned), "{format}");
     }
     // As a version without them wrote it, and as a later one may.
     let old = r#"{"program":"state-tune 0.1.0","format":"state","model":"f00d"}"#;

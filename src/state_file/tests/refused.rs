@@ -20,16 +20,16 @@ fn a_state_of_another_model_is_refused_with_both_shapes() {
         ..CONFIG
     };
     let error = read(&path, &other).unwrap_err();
-    let is_shifts = matches!(
+    let is_wkv = matches!(
         &error,
         Error::Misfit {
-            part: "time_shifts",
+            part: "time_mix",
             ..
         }
     );
     let text = error.to_string();
     assert!(
-        is_shifts && text.contains("[4, 6]") && text.contains("[4, 12]"),
+        is_wkv && text.contains("[2, 2, 3, 3]") && text.contains("[2, 4, 3, 3]"),
         "{text}"
     );
 }
