@@ -74,22 +74,11 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
         "from   {input} ({}, {n_layer} layers)",
         first.format
     ));
-    if model.is_some() && first.model().is_none() {
-        console.line(&format!(
-            "note   {input} does not say which model it was tuned on; {} will say that of {MODEL}",
-            options.output.display()
-        ));
-    }
-    let is_assumed = |found: &StateFile| {
-        found.tag.is_none() && found.format.depends_on_generation() && generation.is_none()
-    };
-    let mut assumed = is_assumed(&first);
     let mut tuned_on = first.model().map(str::to_string);
     let mut texts = first.texts().cloned();
     let state = match &options.mix {
         Some((path, share)) => {
             let other = open(path)?;
-            assumed |= is_assumed(&other);
             let what = || format!("cannot mix {input} with {}", path.display());
             let mixed = first.state.mixed(&other.state, *share).with_context(what)?;
             if let (Some(model), OtherModel::Refuse) = (&tuned_on, options.other_model) {
@@ -132,13 +121,6 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
          nothing says which model the state is of; name the model with {MODEL}",
         options.to
     );
-    if assumed {
-        console.line(&format!(
-            "note   the matrices of {} are taken as RWKV-5's, [key, value]; RWKV-7's are [value, \
-             key]: name the model with {MODEL}",
-            Format::RWKV_LIVE
-        ));
-    }
     let is_computed = options.fold || options.mix.is_some() || options.scale != 1.0;
     // A run may have begun meanwhile.
     let _lock = lock(options, &target)?;
@@ -173,7 +155,7 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// What is mixed is of one generation: that of the model, or that which one of the tags tells.
+/// The generation of what has no tag: the model's, or that of the other state, by its tag.
 fn generation(options: &Options, model: Option<&Rwkv>) -> Result<Option<Generation>> {
     if let Some(model) = model {
         return Ok(Some(model.config().version.generation()));
@@ -251,8 +233,26 @@ fn open(
         None => state_file::open_of(path, options.from, generation),
     }
     .with_context(|| cannot_use(path))?;
+    let shown = path.display();
     if let Some(unused) = found.unused() {
-        console.line(&format!("note   {}: {unused}", path.display()));
+        console.line(&format!("note   {shown}: {unused}"));
+    }
+    let is_model = options.model.as_deref().map(files::resolved) == Some(files::resolved(path));
+    if model.is_some() && found.model().is_none() && !is_model {
+        console.line(&format!(
+            "note   {shown} does not name the model that it was tuned on; it is taken for {MODEL}'s"
+        ));
+    }
+    if model.is_none() && found.tag.is_none() && found.format.depends_on_generation() {
+        let taken_as = match generation {
+            Some(generation) => format!("{generation}'s, as the other state is by its tag"),
+            None => format!(
+                "RWKV-5's, [key, value]; RWKV-7's are [value, key]: name the model with {MODEL}"
+            ),
+        };
+        console.line(&format!(
+            "note   the matrices of {shown} are taken as {taken_as}"
+        ));
     }
     Ok(found)
 }

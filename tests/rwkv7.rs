@@ -202,7 +202,7 @@ fn a_running_state_stands_as_its_models_generation_has_it() {
     let to_state = ["convert", "bare", "right", "--to=state"];
     let said = tool(&dir, &[&to_state[..], &["--model", &path]].concat());
     assert!(!said.contains("are taken as"), "{said}");
-    let told = "bare does not say which model it was tuned on; right will say that of --model";
+    let told = "bare does not name the model that it was tuned on; it is taken for --model's";
     assert!(said.contains(told), "{said}");
     let right = state_file::read(&dir.path("right"), model.config()).unwrap();
     assert_eq!(flat(&right), flat(&state));
@@ -230,7 +230,8 @@ fn a_running_state_stands_as_its_models_generation_has_it() {
                 "--to=state",
             ],
         );
-        assert!(!said.contains("are taken as"), "{said}");
+        let told = "the matrices of bare are taken as RWKV-7's, as the other state is by its tag";
+        assert!(said.contains(told), "{said}");
         let mixed = state_file::read(&dir.path(&mixed), model.config()).unwrap();
         assert_eq!(flat(&mixed), flat(&state));
     }

@@ -141,10 +141,15 @@ fn of_unclear(path: &Path, order: Order, format: Format) -> String {
 /// A path as a shell takes it for one word.
 fn word(path: &Path) -> String {
     let shown = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:@%,".contains(c);
-    if !shown.is_empty() && shown.chars().all(is_plain) {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
+    if shown.starts_with(|c| c != '-') && shown.chars().all(is_plain) {
         return shown;
     }
+    // What begins as a flag does would be taken for one.
+    let shown = match shown.starts_with('-') {
+        true => format!("./{shown}"),
+        false => shown,
+    };
     format!("'{}'", shown.replace('\'', r"'\''"))
 }
 
@@ -227,6 +232,7 @@ mod tests {
             ("a b.pth", "'a b.pth'"),
             ("it's $HOME", r"'it'\''s $HOME'"),
             ("", "''"),
+            ("-x", "'./-x'"),
         ] {
             assert_eq!(word(Path::new(path)), wanted);
         }

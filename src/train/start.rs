@@ -147,7 +147,7 @@ fn tell(found: &StateFile, path: &Path, tune: Tune, console: &Console) {
     let lacks = match lacks.is_empty() {
         true => String::new(),
         false => format!(
-            "; it has no {}: zeros take that place",
+            "; it has no {}: zeros stand in for them",
             lacks.join(" and no ")
         ),
     };

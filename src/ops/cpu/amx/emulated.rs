@@ -1,15 +1,13 @@
-//! Tile instructions for the tests of machines that have none: there the processor refuses them with
-//! SIGILL, and the handler of that signal does what the instruction says. What goes before them and
-//! after is the program's own code, so that its order of tiles, panels and sums is tested anywhere
-//! where there is AVX-512; their speed is not. (Intel 64 and IA-32 Architectures Software Developer's
-//! Manual, volume 2: the encodings and what is computed.)
+//! Tile instructions for tests on machines that have none: there the processor refuses them with
+//! SIGILL, and the handler of that signal does what the instruction says. All that comes before and
+//! after them is the program's own code, whose order of tiles, panels and sums is so tested wherever
+//! there is AVX-512 BF16. Of speed it says nothing. Emulated are those instructions that the program
+//! has. (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2: the encodings, and
+//! what is computed.)
 
-use std::arch::asm;
 use std::cell::RefCell;
 use std::sync::Once;
 use std::{mem, ptr};
-
-use half::bf16;
 
 use super::{SIDE, WHOLE};
 
@@ -43,8 +41,7 @@ extern "C" fn handle(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
     // SAFETY: the system passes the registers of the thread that the signal stopped.
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let at = registers[libc::REG_RIP as usize] as *const u8;
-    // SAFETY: the instructions of this program are longer than two bytes, and an instruction that
-    // begins as these do has all the others.
+    // SAFETY: the thread stands at an instruction.
     let instruction = unsafe { Instruction::at(at, registers) };
     TILES.with_borrow_mut(|tiles| instruction.run(tiles));
     registers[libc::REG_RIP as usize] += instruction.len as i64;
@@ -56,7 +53,8 @@ struct Instruction {
     /// Which of the instructions of an opcode it is.
     prefix: u8,
     has_memory: bool,
-    /// Tile registers: the one that is changed or stored, and a product's left and right factor.
+    /// Tile registers by the fields reg, r/m and vvvv: the one that is changed or stored, and a
+    /// product's left and right factor.
     tiles: [usize; 3],
     /// The memory operand.
     address: usize,
@@ -74,19 +72,20 @@ impl Instruction {
     ///
     /// An instruction of this process, at which a thread with these registers stands.
     unsafe fn at(at: *const u8, registers: &[libc::greg_t]) -> Self {
-        // SAFETY: as the caller vouches.
+        // SAFETY: the caller vouches for an instruction. One that begins as tile instructions do has
+        // five bytes at least, and more as the fifth and sixth say.
         let byte = |i: usize| unsafe { at.add(i).read() };
-        let (high, low) = (!byte(1), byte(2));
         assert!(
             byte(0) == 0xc4 && byte(1) & 0x1f == 2,
-            "SIGILL at an instruction that is none of tiles"
+            "SIGILL at what is no tile instruction"
         );
-        let (mode, middle, last) = fields(byte(4));
+        let (inverted_rxb, w_vvvv_l_pp) = (byte(1), byte(2));
+        let [mode, reg, rm] = fields(byte(4));
         let mut made = Self {
             opcode: byte(3),
-            prefix: low & 3,
+            prefix: w_vvvv_l_pp & 3,
             has_memory: mode != 3,
-            tiles: [middle, last, usize::from(!low >> 3 & 15)],
+            tiles: [reg, rm, usize::from(!w_vvvv_l_pp >> 3 & 15)],
             address: 0,
             stride: 0,
             len: 5,
@@ -94,16 +93,19 @@ impl Instruction {
         if mode == 3 {
             return made;
         }
-        let register = |number: usize, extended: bool| {
-            registers[GENERAL[number + 8 * usize::from(extended)] as usize] as usize
+        let (is_high_index, is_high_base) = (inverted_rxb & 0x40 == 0, inverted_rxb & 0x20 == 0);
+        let register = |number: usize, is_high: bool| {
+            registers[GENERAL[number + 8 * usize::from(is_high)] as usize] as usize
         };
-        let mut base = last;
-        if last == 4 {
-            let (scale, index, of_both) = fields(byte(5));
-            base = of_both;
+        let mut base = rm;
+        // The place of a fourth register says that a byte with scale, index and base follows, and in
+        // that one's index that there is none.
+        if rm == 4 {
+            let [scale, index, its_base] = fields(byte(5));
+            base = its_base;
             made.len += 1;
-            if index != 4 || high & 0x40 != 0 {
-                made.stride = register(index, high & 0x40 != 0) << scale;
+            if index != 4 || is_high_index {
+                made.stride = register(index, is_high_index) << scale;
             }
         }
         assert!(base != 5 || mode != 0, "an address without a base");
@@ -113,7 +115,7 @@ impl Instruction {
             _ => i32::from_le_bytes([0, 1, 2, 3].map(|i| byte(made.len + i))),
         };
         made.len += [0, 1, 4][mode];
-        made.address = register(base, high & 0x20 != 0).wrapping_add(displacement as usize);
+        made.address = register(base, is_high_base).wrapping_add(displacement as usize);
         made
     }
 
@@ -184,23 +186,17 @@ const GENERAL: [libc::c_int; 16] = [
     libc::REG_R15,
 ];
 
-/// Two, three and three bits of a byte that says where operands are.
-fn fields(byte: u8) -> (usize, usize, usize) {
-    let [mode, middle, last] = [byte >> 6, byte >> 3 & 7, byte & 7].map(usize::from);
-    (mode, middle, last)
+/// The two, three and three bits of a byte that says where operands are: mod, reg and r/m, or scale,
+/// index and base.
+fn fields(byte: u8) -> [usize; 3] {
+    [byte >> 6, byte >> 3 & 7, byte & 7].map(usize::from)
 }
 
-/// TDPBF16PS: sums of the pairs' first products and of their second ones, both added to `sums`, with
-/// subnormal numbers taken and given as zeros.
+/// TDPBF16PS: sums of the pairs' first products and of their second ones, both added to `sums`.
 #[target_feature(enable = "avx512f,avx512bw,fma")]
 fn multiply(sums: &mut Tile, left: &Tile, right: &Tile) {
-    static ZEROS_FOR_SUBNORMALS: u32 = 0x1f80 | 0x8040;
-    // SAFETY: loads a control register, which the system sets back when the handler returns.
-    unsafe {
-        asm!("ldmxcsr [{}]", in(reg) &raw const ZEROS_FOR_SUBNORMALS, options(nostack, readonly));
-    }
     let halves = |pair: u32| {
-        [pair as u16, (pair >> 16) as u16].map(|bits| bf16::from_bits(bits).to_f32_const())
+        [pair << 16, pair & 0xffff_0000].map(|bits| zero_if_subnormal(f32::from_bits(bits)))
     };
     for (sums, left) in sums.iter_mut().zip(left) {
         let mut made = [[0.0f32; SIDE]; 2];
@@ -209,12 +205,25 @@ fn multiply(sums: &mut Tile, left: &Tile, right: &Tile) {
             for (column, pair) in row.iter().enumerate() {
                 let right = halves(*pair);
                 for half in [0, 1] {
-                    made[half][column] = left[half].mul_add(right[half], made[half][column]);
+                    let sum = left[half].mul_add(right[half], made[half][column]);
+                    made[half][column] = zero_if_subnormal(sum);
                 }
             }
         }
         for (column, sum) in sums.iter_mut().enumerate() {
-            *sum = (f32::from_bits(*sum) + (made[0][column] + made[1][column])).to_bits();
+            let made = zero_if_subnormal(made[0][column] + made[1][column]);
+            let before = zero_if_subnormal(f32::from_bits(*sum));
+            *sum = zero_if_subnormal(before + made).to_bits();
         }
+    }
+}
+
+/// The instruction takes and gives subnormal numbers as zeros.
+#[inline(always)]
+fn zero_if_subnormal(x: f32) -> f32 {
+    if x.abs() < f32::MIN_POSITIVE {
+        0.0f32.copysign(x)
+    } else {
+        x
     }
 }
