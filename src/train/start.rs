@@ -146,10 +146,7 @@ fn tell(found: &StateFile, path: &Path, tune: Tune, console: &Console) {
     }
     let lacks = match lacks.is_empty() {
         true => String::new(),
-        false => format!(
-            "; it has no {}: zeros stand in for them",
-            lacks.join(" and no ")
-        ),
+        false => format!("; it has no {}: zeros instead", lacks.join(" and no ")),
     };
     console.line(&format!("init   {shown} ({format}){lacks}"));
     if let Some(unused) = found.unused() {

@@ -80,7 +80,7 @@ fn goes_on_from_a_state(model: &str, [layers, heads, size]: [usize; 3]) {
         time_states(layers, heads, size),
     );
     let (_, said) = run(&dir, &["--init=time_state.pth", "--save_filename=t.pth"]);
-    let lacks = "init   time_state.pth (time_state); it has no soft prompt and no token shifts: zeros stand in for them";
+    let lacks = "init   time_state.pth (time_state); it has no soft prompt and no token shifts: zeros instead";
     assert!(said.contains(lacks), "{said}");
 }
 

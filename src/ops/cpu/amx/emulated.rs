@@ -120,44 +120,49 @@ impl Instruction {
     }
 
     fn run(&self, tiles: &mut Option<[Tile; 8]>) {
+        if (self.opcode, self.prefix) == (0x49, NONE) {
+            // LDTILECFG, or TILERELEASE.
+            *tiles = self.has_memory.then(|| self.configured());
+            return;
+        }
+        let tiles = tiles.as_mut();
+        let tiles = tiles.expect("tiles have a shape before they are used");
         let [first, left, right] = self.tiles;
         match (self.opcode, self.prefix, self.has_memory) {
-            (0x49, NONE, true) => {
-                // SAFETY: LDTILECFG reads so many bytes there.
-                let read = unsafe { (self.address as *const [u8; 64]).read_unaligned() };
-                // SAFETY: a configuration has 64 bytes, and none between its fields.
-                let whole = unsafe { (&raw const WHOLE).cast::<[u8; 64]>().read() };
-                assert_eq!(read, whole, "only whole tiles are emulated");
-                *tiles = Some([[[0; SIDE]; SIDE]; 8]);
-            }
-            (0x49, NONE, false) => *tiles = None,
-            _ => {
-                let tiles = tiles
-                    .as_mut()
-                    .expect("tiles have a shape before they are used");
-                match (self.opcode, self.prefix, self.has_memory) {
-                    (0x49, F2, false) => tiles[first] = [[0; SIDE]; SIDE],
-                    (0x4b, F2, true) => {
-                        for (row, numbers) in tiles[first].iter_mut().enumerate() {
-                            // SAFETY: TILELOADD reads a row there.
-                            *numbers = unsafe { self.row(row).read_unaligned() };
-                        }
-                    }
-                    (0x4b, F3, true) => {
-                        for (row, numbers) in tiles[first].iter().enumerate() {
-                            // SAFETY: TILESTORED writes a row there.
-                            unsafe { self.row(row).write_unaligned(*numbers) };
-                        }
-                    }
-                    (0x5c, F3, false) => {
-                        let (left, right) = (tiles[left], tiles[right]);
-                        // SAFETY: tests are given the level of tiles only where there is AVX-512.
-                        unsafe { multiply(&mut tiles[first], &left, &right) };
-                    }
-                    _ => panic!("SIGILL at an instruction of tiles that is not emulated"),
+            // TILEZERO
+            (0x49, F2, false) => tiles[first] = [[0; SIDE]; SIDE],
+            // TILELOADD
+            (0x4b, F2, true) => {
+                for (row, numbers) in tiles[first].iter_mut().enumerate() {
+                    // SAFETY: the instruction reads a row there.
+                    *numbers = unsafe { self.row(row).read_unaligned() };
                 }
             }
+            // TILESTORED
+            (0x4b, F3, true) => {
+                for (row, numbers) in tiles[first].iter().enumerate() {
+                    // SAFETY: the instruction writes a row there.
+                    unsafe { self.row(row).write_unaligned(*numbers) };
+                }
+            }
+            // TDPBF16PS
+            (0x5c, F3, false) => {
+                let (left, right) = (tiles[left], tiles[right]);
+                // SAFETY: tests are given the level of tiles only where there is AVX-512.
+                unsafe { multiply(&mut tiles[first], &left, &right) };
+            }
+            _ => panic!("SIGILL at a tile instruction that is not emulated"),
         }
+    }
+
+    /// The tiles after LDTILECFG.
+    fn configured(&self) -> [Tile; 8] {
+        // SAFETY: the instruction reads so many bytes there.
+        let read = unsafe { (self.address as *const [u8; 64]).read_unaligned() };
+        // SAFETY: a configuration has 64 bytes, and none between its fields.
+        let whole = unsafe { (&raw const WHOLE).cast::<[u8; 64]>().read() };
+        assert_eq!(read, whole, "only whole tiles are emulated");
+        [[[0; SIDE]; SIDE]; 8]
     }
 
     /// Where a row of the memory operand is.
