@@ -176,7 +176,7 @@ fn wkv(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Resul
     let rkv = [&r, &k, &v];
 
     let forward = seconds(device, times, || {
-        op.forward(rkv, &state, &offsets, ProductType::Bf16)?;
+        op.forward(rkv, &state, &offsets)?;
         Ok(())
     })?;
     let backward = seconds(device, times, || {
@@ -228,10 +228,10 @@ fn delta(device: &Device, n_head: usize, lengths: &[usize], times: Times) -> Res
     };
     let dy = random.uniform(&rows, -1.0, 1.0)?;
     let dq = random.uniform_f32(&[offsets.rows(), n_head], -1.0, 1.0)?;
-    let sa = op.forward(x, &state, &offsets, ProductType::Bf16)?.sa;
+    let sa = op.forward(x, &state, &offsets)?.sa;
 
     let forward = seconds(device, times, || {
-        op.forward(x, &state, &offsets, ProductType::Bf16)?;
+        op.forward(x, &state, &offsets)?;
         Ok(())
     })?;
     let backward = seconds(device, times, || {

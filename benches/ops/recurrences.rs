@@ -11,8 +11,6 @@ use state_tune::ops::wkv::{self, Wkv};
 use super::{HEAD_SIZE, N_EMBD, N_HEAD, Work, compare, loss, random, tensors, var};
 
 const LENGTHS: [usize; 2] = [128; 2];
-/// Those in bf16 have the chunks of a processor with tiles.
-const PRODUCTS: [(&str, ProductType); 2] = [("", ProductType::F32), (", bf16", ProductType::Bf16)];
 
 /// RWKV-5's.
 pub fn wkv(c: &mut Criterion) -> Result<()> {
@@ -33,22 +31,20 @@ pub fn wkv(c: &mut Criterion) -> Result<()> {
     // A number of S takes five operations a token: two in y, three in the next S. Backward S and G
     // take twelve.
     let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
-    for (name, product) in PRODUCTS {
-        compare(
-            c,
-            &format!("wkv{name}, forward"),
-            Work::Arithmetic(5 * numbers),
-            || op.forward([&r, &k, &v], &state, &offsets, product),
-            || reference([&r, &k, &v], &state),
-        );
-        compare(
-            c,
-            &format!("wkv{name}, backward"),
-            Work::Arithmetic(12 * numbers),
-            || op.backward(&dy, [&r, &k, &v], &state, &offsets, product),
-            || loss.backward(),
-        );
-    }
+    compare(
+        c,
+        "wkv, forward",
+        Work::Arithmetic(5 * numbers),
+        || op.forward([&r, &k, &v], &state, &offsets),
+        || reference([&r, &k, &v], &state),
+    );
+    compare(
+        c,
+        "wkv, backward",
+        Work::Arithmetic(12 * numbers),
+        || op.backward(&dy, [&r, &k, &v], &state, &offsets, ProductType::F32),
+        || loss.backward(),
+    );
     Ok(())
 }
 
@@ -76,27 +72,25 @@ pub fn delta(c: &mut Criterion) -> Result<()> {
     let state_var = var(&state)?;
     let (y, q, _) = reference(inputs(vars.each_ref().map(|x| x.as_tensor())), &state_var)?;
     let loss = (loss(&y, &dy)? + loss(&q, &dq)?)?;
-    let sa = op.forward(x, &state, &offsets, ProductType::F32)?.sa;
+    let sa = op.forward(x, &state, &offsets)?.sa;
 
     // A number of S takes nine operations a token: two each in y and sa, five in the next S. A
     // number of G takes thirteen backward, and one of S nine again.
     let numbers = offsets.rows() * N_HEAD * HEAD_SIZE * HEAD_SIZE;
-    for (name, product) in PRODUCTS {
-        compare(
-            c,
-            &format!("delta{name}, forward"),
-            Work::Arithmetic(9 * numbers),
-            || op.forward(x, &state, &offsets, product),
-            || reference(x, &state),
-        );
-        compare(
-            c,
-            &format!("delta{name}, backward"),
-            Work::Arithmetic(22 * numbers),
-            || op.backward([&dy, &dq], x, &sa, &state, &offsets, product),
-            || loss.backward(),
-        );
-    }
+    compare(
+        c,
+        "delta, forward",
+        Work::Arithmetic(9 * numbers),
+        || op.forward(x, &state, &offsets),
+        || reference(x, &state),
+    );
+    compare(
+        c,
+        "delta, backward",
+        Work::Arithmetic(22 * numbers),
+        || op.backward([&dy, &dq], x, &sa, &state, &offsets, ProductType::F32),
+        || loss.backward(),
+    );
     Ok(())
 }
 

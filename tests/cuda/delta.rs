@@ -167,12 +167,10 @@ fn sides_agree(
             exact.delta.bonus.dims()
         )
     };
-    let want = exact
-        .delta
-        .forward(exact.inputs(), &exact.state, offsets, ProductType::F32)?;
+    let want = exact.delta.forward(exact.inputs(), &exact.state, offsets)?;
     let got = on_gpu
         .delta
-        .forward(on_gpu.inputs(), &on_gpu.state, offsets, ProductType::F32)?;
+        .forward(on_gpu.inputs(), &on_gpu.state, offsets)?;
     sides.close(&what("y"), &want.y, &got.y);
     is_close(&what("q"), &want.q, &got.q, q_off);
     is_close(&what("sa"), &want.sa, &got.sa, off);

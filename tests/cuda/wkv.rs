@@ -50,13 +50,9 @@ fn wkv_by_tokens_and_in_chunks() -> Result<()> {
                     bonus: bonus_gpu,
                 };
                 let what = format!("{store:?} {offsets:?} {n_head} x {size}");
-                let (y, end) = wkv.forward([&r, &k, &v], &state, &offsets, ProductType::F32)?;
-                let (y_got, end_got) = on_gpu.forward(
-                    [&r_gpu, &k_gpu, &v_gpu],
-                    &state_gpu,
-                    &offsets,
-                    ProductType::F32,
-                )?;
+                let (y, end) = wkv.forward([&r, &k, &v], &state, &offsets)?;
+                let (y_got, end_got) =
+                    on_gpu.forward([&r_gpu, &k_gpu, &v_gpu], &state_gpu, &offsets)?;
                 wkv_close(&format!("y {what}"), &y, &y_got, store);
                 wkv_close(&format!("end {what}"), &end, &end_got, store);
                 let want = wkv.backward(&dy, [&r, &k, &v], &state, &offsets, ProductType::F32)?;

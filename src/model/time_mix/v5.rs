@@ -153,7 +153,7 @@ impl TimeMix {
         let mut next = || made.next().expect("a product for each mix");
         let (r, k, v) = (next(), next(), next());
         let gate = made.next();
-        let (y, wkv) = (self.wkv).forward([&r, &k, &v], state, offsets, product)?;
+        let (y, wkv) = (self.wkv).forward([&r, &k, &v], state, offsets)?;
         let z = gates::norm_silu(&self.ln_x, &y, gate.as_ref(), product)?;
         let out = self.output.forward_onto(x, &z)?;
         Ok((out, Kept { r, k, v, gate, y }, Ends { shift, wkv }))

@@ -75,52 +75,6 @@ unsafe fn narrowed_by_instruction(from: &[f32], to: &mut [MaybeUninit<bf16>]) {
     narrowed_inline(others, rest);
 }
 
-/// Two numbers of one place as bf16, the first in the low half; all three have as many.
-pub fn paired(level: Level, first: &[f32], second: &[f32], to: &mut [u32]) {
-    assert_eq!(first.len(), second.len());
-    let to = &mut to[..first.len()];
-    #[cfg(target_arch = "x86_64")]
-    if level.has_bf16() && to.len().is_multiple_of(16) {
-        // SAFETY: the level has the instructions.
-        return unsafe { paired_by_instruction(first, second, to) };
-    }
-    let _ = level;
-    for (to, (a, b)) in to.iter_mut().zip(first.iter().zip(second)) {
-        *to = round(*a) | round(*b) << 16;
-    }
-}
-
-/// # Safety
-///
-/// The processor must have the instructions.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn paired_by_instruction(first: &[f32], second: &[f32], to: &mut [u32]) {
-    use std::arch::x86_64::*;
-    use std::mem::transmute;
-    const WHOLE: usize = 16;
-    let numbers = first
-        .as_chunks::<WHOLE>()
-        .0
-        .iter()
-        .zip(second.as_chunks::<WHOLE>().0);
-    for (to, (first, second)) in to.as_chunks_mut::<WHOLE>().0.iter_mut().zip(numbers) {
-        // SAFETY: 16 numbers are read of each, and as many written.
-        unsafe {
-            // All the first numbers, then all the second ones.
-            let both = _mm512_cvtne2ps_pbh(
-                _mm512_loadu_ps(second.as_ptr()),
-                _mm512_loadu_ps(first.as_ptr()),
-            );
-            let both = transmute::<__m512bh, __m512i>(both);
-            let low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(both));
-            let high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64::<1>(both));
-            let pairs = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
-        }
-    }
-}
-
 /// The bits of the nearest bf16, ties to even; NaN stays NaN. Without branches, so that loops over
 /// it vectorise.
 #[inline(always)]

@@ -35,8 +35,8 @@
 //!
 //! PyTorch's gradient of a head of zeros is dkk * 1e12; 0 trains on.
 //!
-//! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. (In
-//! chunks of tokens, on some processors, it goes otherwise: `cpu/chunked`, `chunked.cu`.) E and
+//! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. (On a
+//! GPU it goes otherwise, in chunks of tokens: `chunked.cu`.) E and
 //! dlogw follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a third product
 //! with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at most. (A GPU goes
 //! through them from the end, where E is 0.) All sums and S are f32, whatever is stored.
@@ -162,20 +162,18 @@ impl<'a> KeyVectors<'a> {
 }
 
 impl Delta {
-    /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins. `product` is the
-    /// type of products of chunks, on processors that have those; on a GPU r's type decides.
+    /// From a state `[H, K, K]` as \[key, value\], with which every sequence begins.
     pub fn forward(
         &self,
         x: DeltaInputs,
         state: &Tensor,
         offsets: &Offsets,
-        product: ProductType,
     ) -> Result<DeltaForward> {
         let (n_head, head_size) = self.check(x, state, offsets)?;
         if state.device().is_cuda() {
             return cuda::forward(self, x, state, offsets);
         }
-        let made = self.with_views(x, state, offsets, |views| cpu::forward(views, product))??;
+        let made = self.with_views(x, state, offsets, cpu::forward)??;
         let end_dims = (offsets.sequences(), n_head, head_size, head_size);
         Ok(DeltaForward {
             y: made.y,
@@ -186,7 +184,7 @@ impl Delta {
     }
 
     /// Gradients from dy `[N, C]` and dq `[N, H]`, the forward's inputs and its sa; r and w came
-    /// from products of type `product`, which is that of chunks, too.
+    /// from products of type `product`.
     pub fn backward(
         &self,
         [dy, dq]: [&Tensor; 2],

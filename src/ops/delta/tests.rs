@@ -3,7 +3,6 @@
 
 use candle_core::{DType, Var};
 
-use super::super::cpu::level::Level;
 use super::super::cpu::level::tests::at_each_level;
 use super::super::cpu::threads::with_threads;
 use super::super::testing::{
@@ -12,7 +11,6 @@ use super::super::testing::{
 use super::*;
 
 mod case;
-mod chunked;
 mod definition;
 
 use self::case::{Case, Kind, inputs};
@@ -164,7 +162,6 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
 
 fn check_bf16() -> Result<()> {
     at_each_level(|_| {
-        // Too short for chunks, whose products round.
         let case = Case::new(3, 20, Offsets::from_lengths([31, 2, 18]), Kind::Spread)?;
         let delta = case.delta()?;
         let [w, a, state] = [&case.w, &case.a, &case.state].map(|x| f32(x).unwrap());
@@ -177,7 +174,7 @@ fn check_bf16() -> Result<()> {
         .map(|x| stored(x).unwrap());
         let x = |i: usize| inputs([&r[i], &w, &kappa[i], &a, &v[i]]);
         let [got, want] = [0, 1].map(|i| {
-            let made = delta.forward(x(i), &state, &case.offsets, ProductType::F32);
+            let made = delta.forward(x(i), &state, &case.offsets);
             made.unwrap()
         });
         rounded("y", &got.y, &want.y);
@@ -254,11 +251,11 @@ fn shapes_that_disagree_are_refused() -> Result<()> {
     let delta = case.delta()?;
     let offsets = Offsets::from_lengths([4]);
     let x = inputs([r, w, kappa, a, v]);
-    assert!(delta.forward(x, state, &offsets, ProductType::F32).is_err());
+    assert!(delta.forward(x, state, &offsets).is_err());
     let narrow = w.narrow(1, 0, 8)?;
     let x = inputs([r, &narrow, kappa, a, v]);
     let refused = |delta: &Delta, x| {
-        let made = delta.forward(x, state, &case.offsets, ProductType::F32);
+        let made = delta.forward(x, state, &case.offsets);
         assert!(made.is_err());
     };
     refused(&delta, x);

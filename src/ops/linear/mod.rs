@@ -27,7 +27,6 @@ mod weights;
 
 use candle_core::{DType, Result, Tensor, bail};
 
-pub(crate) use self::cpu::blocks;
 pub use self::cpu::packed::{Packed, PackedOutput, PackedParts, Writer};
 use self::cpu::unit::Unit;
 pub(crate) use self::gpu_numbers::NEIGHBOURS;

@@ -68,21 +68,18 @@ pub(crate) struct Inputs<'a> {
 
 impl Wkv {
     /// r, k, v `[N, C]`, state `[H, K, K]` as \[key, value\] to (y `[N, C]`, the state after each
-    /// sequence `[sequences, H, K, K]`). With bf16 products a processor with tiles takes long sequences
-    /// in chunks, which round to bf16; a GPU does not look at the type.
+    /// sequence `[sequences, H, K, K]`).
     pub fn forward(
         &self,
         rkv: [&Tensor; 3],
         state: &Tensor,
         offsets: &Offsets,
-        product: ProductType,
     ) -> Result<(Tensor, Tensor)> {
         if state.device().is_cuda() {
             self.check(rkv, state, offsets)?;
             return cuda::forward(self, rkv, state, offsets);
         }
-        let (y, end) =
-            self.with_inputs(rkv, state, offsets, |inputs| cpu::forward(inputs, product))??;
+        let (y, end) = self.with_inputs(rkv, state, offsets, cpu::forward)??;
         let (n_head, head_size) = self.decay.dims2()?;
         let ends = (offsets.sequences(), n_head, head_size, head_size);
         Ok((y, tensor(end, ends)?))

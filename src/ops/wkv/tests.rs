@@ -1,12 +1,8 @@
-mod chunked;
-
 use candle_core::Var;
 
 use super::*;
 use crate::ops::cpu::level::tests::at_each_level;
-use crate::ops::testing::{
-    F32_LONG, close, close_by_norm, f32, offset_grid, rounded, stored, uniform, var,
-};
+use crate::ops::testing::{F32_LONG, close, f32, offset_grid, rounded, stored, uniform, var};
 
 #[test]
 fn forward_and_gradients_agree_with_the_reference() -> Result<()> {
@@ -22,7 +18,6 @@ fn a_thousand_sequences_of_one_row() -> Result<()> {
 #[test]
 fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
     at_each_level(|_| {
-        // Too short for chunks, whose products round.
         let offsets = Offsets::from_lengths([31, 2, 18]);
         let rows = [offsets.rows(), 60];
         let wkv = Wkv {
@@ -33,7 +28,7 @@ fn what_is_stored_as_bf16_is_computed_in_f32() -> Result<()> {
         let [r, k, v, dy] =
             [1, 2, 3, 7].map(|seed| stored(&uniform(seed, &rows, -1.0, 1.0).unwrap()).unwrap());
         let [(y, end), (y32, end32)] = [0, 1].map(|i| {
-            wkv.forward([&r[i], &k[i], &v[i]], &state, &offsets, ProductType::F32)
+            wkv.forward([&r[i], &k[i], &v[i]], &state, &offsets)
                 .unwrap()
         });
         rounded("y", &y, &y32);
@@ -153,7 +148,7 @@ impl Case {
         };
         let [r, k, v] = self.rkv.each_ref().map(|x| f32(x).unwrap());
         let (state, dy, offsets) = (f32(&self.state)?, f32(&self.dy)?, &self.offsets);
-        let (y, end) = wkv.forward([&r, &k, &v], &state, offsets, product)?;
+        let (y, end) = wkv.forward([&r, &k, &v], &state, offsets)?;
         let made = wkv.backward(&dy, [&r, &k, &v], &state, offsets, product)?;
         let [dr, dk, dv] = [made.dr, made.dk, made.dv].map(|x| x.tensor().unwrap());
         Ok([y, end, dr, dk, dv, made.dstate])

@@ -176,7 +176,7 @@ impl TimeMix {
             a: &a.y,
             v: &v,
         };
-        let made = (self.delta).forward(x, &start.wkv, offsets, product)?;
+        let made = (self.delta).forward(x, &start.wkv, offsets)?;
         let (y, q, sa, wkv) = (made.y, made.q, made.sa, made.ends);
         let x = DeltaOutputInputs {
             y: &y,

@@ -1,11 +1,9 @@
 //! The recurrence on the CPU: every head of every sequence is a task of its own, makes its keys and
-//! goes through its tokens with a matrix in cache, or through chunks of them where there are matrix
-//! tiles. Where there are fewer such tasks than threads, threads share a task, its keys by tokens and
-//! its matrix by columns: a column of values changes without the others, and what is summed over
-//! values needs no other key. Chunks are not shared.
+//! goes through its tokens with a matrix in cache. Where there are fewer such tasks than threads,
+//! threads share a task, its keys by tokens and its matrix by columns: a column of values changes
+//! without the others, and what is summed over values needs no other key.
 
 mod backward;
-mod chunked;
 mod forward;
 mod gradients;
 mod keys;
@@ -18,7 +16,6 @@ use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use self::backward::{BackwardPass, FirstSweep, SecondSweep, backward_keys, backwards, forwards};
-use self::chunked::CHUNK;
 use self::keys::TaskKeys;
 use self::task::DeltaTask;
 use super::DeltaViews;
@@ -26,7 +23,6 @@ use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::{Output, OutputParts};
 use crate::ops::cpu::sequences::sum_over_sequences;
-use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// What a forward pass makes.
@@ -41,7 +37,7 @@ pub struct PlainForward {
     pub ends: Vec<f32>,
 }
 
-pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
+pub fn forward(x: &DeltaViews) -> Result<PlainForward> {
     let level = Level::current();
     let (rows, channels) = (x.offsets.rows(), x.n_head * x.head_size);
     let mut y = ActivationsOutput::new(x.r.dtype(), rows * channels)?;
@@ -52,16 +48,12 @@ pub fn forward(x: &DeltaViews, product: ProductType) -> Result<PlainForward> {
         sa: sa.parts(),
         q: q.parts(),
     };
-    let chunks = unit_of_chunks(level, product);
     let mut ends = Output::new(x.offsets.sequences() * x.state.len());
     ends.memory()
         .par_chunks_exact_mut(x.head_size * x.head_size)
         .zip(tasks(x))
         .for_each(|(end, task)| {
             let keys = TaskKeys::new(level, x, &task, false);
-            if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
-                return chunked::forward(level, unit, x, &task, &keys, &out, end);
-            }
             let end = OutputParts::of(end);
             task.shares(|columns| forward::forward(level, x, &task, &keys, columns, &out, &end));
         });
@@ -111,7 +103,6 @@ pub fn backward(
         da,
         dv: dv.parts(),
     };
-    let chunks = unit_of_chunks(level, product);
     let mut starts = Output::new(x.offsets.sequences() * x.state.len());
     starts
         .memory()
@@ -119,9 +110,6 @@ pub fn backward(
         .zip(tasks(x))
         .for_each(|(start, task)| {
             let keys = TaskKeys::new(level, x, &task, true);
-            if let Some(unit) = chunks.filter(|_| task.rows.len() >= CHUNK) {
-                return chunked::backward(level, unit, &pass, &task, &keys, start);
-            }
             let mut minus_dsa = Output::new(task.rows.len() * size);
             let (dsa_parts, start_parts) = (minus_dsa.parts(), OutputParts::of(start));
             let sums = task.shares(|columns| {

@@ -119,7 +119,7 @@ impl Case {
         let all = self.vars().map(|var| f32(var).unwrap());
         let [r, w, kappa, a, v, state] = all.each_ref();
         let (delta, x) = (self.delta()?, inputs([r, w, kappa, a, v]));
-        let made = delta.forward(x, state, &self.offsets, ProductType::F32)?;
+        let made = delta.forward(x, state, &self.offsets)?;
         let d = delta.backward(
             [&f32(&self.dy)?, &f32(&self.dq)?],
             x,

@@ -4,7 +4,6 @@
 //! threads then multiply with blocks of rows that stay in a core's cache (Goto and van de Geijn
 //! 2008, "Anatomy of High-Performance Matrix Multiplication").
 
-pub mod blocks;
 pub mod kernel;
 mod multiplication;
 pub mod packed;

@@ -15,10 +15,8 @@
 //! With time reversed, r and k in each other's place, and v and dy too, S is G, y is dv and dr is
 //! dk: two loops, `values` and `keys`, are all. No power of w is negative, so that nothing
 //! overflows however fast a head forgets. What is summed over values takes S transposed, so that
-//! sums never run across lanes. Where a processor has matrix tiles, [`chunked`] takes long sequences
-//! in bf16.
+//! sums never run across lanes.
 
-mod chunked;
 mod keys;
 mod matrix;
 mod rows;
@@ -30,7 +28,6 @@ use std::ops::Range;
 use candle_core::{Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use self::chunked::Chunks;
 use self::keys::keys;
 use self::task::{Order, Out, Task};
 use self::values::values;
@@ -39,28 +36,21 @@ use crate::ops::cpu::activations::{Activations, ActivationsOutput};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::{Output, cleared};
 use crate::ops::cpu::sequences::sum_over_sequences;
-use crate::ops::linear::blocks::unit_of_chunks;
 use crate::ops::linear::{Packed, PackedOutput, ProductType};
 
 /// (y `[N, C]` as r's type, end states `[sequences, H, K, K]`).
-pub fn forward(x: &Inputs, product: ProductType) -> Result<(Tensor, Vec<f32>)> {
+pub fn forward(x: &Inputs) -> Result<(Tensor, Vec<f32>)> {
     let (size, level) = (x.head_size, Level::current());
     let mut y = ActivationsOutput::new(x.r.dtype(), x.r.len())?;
     let mut ends = Output::new(x.offsets.sequences() * x.state.len());
     let out = Out::Tensor(y.parts());
-    let unit = unit_of_chunks(level, product);
-    let chunks = || unit.map(|unit| Chunks::new(level, unit, size));
     ends.memory()
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
-        .for_each_init(chunks, |chunks, (end, task)| {
+        .for_each(|(end, task)| {
             let end = end.write_copy_of_slice(task.state);
             let sweep = task.sweep(Order::Forwards, &out);
-            let rkv = [x.r, x.k, x.v];
-            match chunks.as_mut().filter(|_| chunked::takes(&task)) {
-                Some(chunks) => chunks.values(sweep, rkv, end),
-                None => values(level, sweep, rkv, end),
-            }
+            values(level, sweep, [x.r, x.k, x.v], end);
         });
     let shape = Shape::from((x.offsets.rows(), x.n_head * size));
     // SAFETY: every head of every row belongs to a task, which writes it, and its end.
@@ -74,30 +64,19 @@ pub fn backward(dy: Activations, x: &Inputs, product: ProductType) -> ([Packed; 
     let mut outs = [(); 3].map(|()| PackedOutput::new(product, dims));
     let mut starts = Output::new(x.offsets.sequences() * x.state.len());
     let [dr, dk, dv] = outs.each_mut().map(|out| Out::Packed(out.parts()));
-    let unit = unit_of_chunks(level, product);
-    let chunks = || unit.map(|unit| Chunks::new(level, unit, size));
     starts
         .memory()
         .par_chunks_exact_mut(size * size)
         .zip(tasks(x))
-        .for_each_init(chunks, |chunks, (start, task)| {
+        .for_each(|(start, task)| {
             let start = cleared(start, 0.0);
             let turned = transposed(task.state, size);
             let to_dr = task.sweep(Order::Forwards, &dr);
             let to_dk = task.sweep(Order::Backwards, &dk);
             let to_dv = task.sweep(Order::Backwards, &dv);
-            match chunks.as_mut().filter(|_| chunked::takes(&task)) {
-                Some(chunks) => {
-                    chunks.keys(to_dr, [dy, x.v, x.k], &turned);
-                    chunks.keys(to_dk, [x.v, dy, x.r], start);
-                    chunks.values(to_dv, [x.k, x.r, dy], start);
-                }
-                None => {
-                    keys(level, to_dr, [dy, x.v, x.k], &turned);
-                    keys(level, to_dk, [x.v, dy, x.r], start);
-                    values(level, to_dv, [x.k, x.r, dy], start);
-                }
-            }
+            keys(level, to_dr, [dy, x.v, x.k], &turned);
+            keys(level, to_dk, [x.v, dy, x.r], start);
+            values(level, to_dv, [x.k, x.r, dy], start);
         });
     // SAFETY: every sequence's heads are tasks, each of which clears its start.
     let starts = unsafe { starts.finish() };

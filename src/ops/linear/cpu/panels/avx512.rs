@@ -86,27 +86,6 @@ pub unsafe fn forward(
     }
 }
 
-/// Sixteen units of sixteen rows, each [`WIDTH`] from the one before, become their columns.
-///
-/// # Safety
-///
-/// Where the instructions are.
-#[target_feature(enable = "avx512f")]
-pub unsafe fn transpose_rows(from: &[u32], to: &mut [u32]) {
-    assert!(from.len().min(to.len()) >= (LINE - 1) * WIDTH + LINE);
-    let mut rows = [_mm512_setzero_si512(); LINE];
-    for (i, row) in rows.iter_mut().enumerate() {
-        // SAFETY: the assert holds every row inside.
-        unsafe { *row = _mm512_loadu_si512(from.as_ptr().add(i * WIDTH).cast()) };
-    }
-    // SAFETY: the instructions are there.
-    let columns = unsafe { transpose(rows) };
-    for (i, column) in columns.into_iter().enumerate() {
-        // SAFETY: as above.
-        unsafe { _mm512_storeu_si512(to.as_mut_ptr().add(i * WIDTH).cast(), column) };
-    }
-}
-
 /// Pairs of rows are interleaved by units, then by pairs of units, and the quarters that result are
 /// put in order twice. Plain loops: what `array::map` is given does not become part of this
 /// function.

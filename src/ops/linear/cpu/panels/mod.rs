@@ -13,8 +13,6 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-#[cfg(target_arch = "x86_64")]
-pub use self::avx512::transpose_rows;
 pub use self::fill::RightSide;
 use super::kernel::{Pass, WIDTH};
 use super::unit::{LINE, Line, PARTS, Unit};
