@@ -11,7 +11,7 @@ pub const DEPTH: usize = 384;
 /// 32 rows by 32 columns as two by two tiles. The left tile's row is 16 units (32 bf16) of a row;
 /// the right tile's is 16 units of a panel's row, which is the order that the instruction wants.
 /// Panels come from the second cache, which is too far for the tiles' loads to wait for: each step
-/// asks for the 2 KB of the panel that are 8 KB ahead, and has some of the rows that come after
+/// asks for the 2 KB of the panel that are 4 KB ahead, and has some of the rows that come after
 /// these brought to the second cache.
 ///
 /// The tiles are handed from one of these blocks of assembly to the next. They are no operands, so
@@ -65,21 +65,21 @@ pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
             asm!(
                 "2:",
                 "tileloadd tmm4, [{upper} + {left_stride}*1]",
-                ".irp at,8192,8256,8320,8384,8448,8512,8576,8640",
+                ".irp at,4096,4160,4224,4288,4352,4416,4480,4544",
                 "prefetcht0 [{panel} + \\at]",
                 ".endr",
                 "tileloadd tmm6, [{panel} + {stride}*1]",
-                ".irp at,8704,8768,8832,8896,8960,9024,9088,9152",
+                ".irp at,4608,4672,4736,4800,4864,4928,4992,5056",
                 "prefetcht0 [{panel} + \\at]",
                 ".endr",
                 "tileloadd tmm7, [{panel} + {stride}*1 + 64]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
-                ".irp at,9216,9280,9344,9408,9472,9536,9600,9664",
+                ".irp at,5120,5184,5248,5312,5376,5440,5504,5568",
                 "prefetcht0 [{panel} + \\at]",
                 ".endr",
                 "tileloadd tmm5, [{lower} + {left_stride}*1]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
-                ".irp at,9728,9792,9856,9920,9984,10048,10112,10176",
+                ".irp at,5632,5696,5760,5824,5888,5952,6016,6080",
                 "prefetcht0 [{panel} + \\at]",
                 ".endr",
                 "tdpbf16ps tmm2, tmm5, tmm6",
