@@ -99,7 +99,7 @@ fn forward_by<V: Vector, const N: usize>(
 
 /// The sum of r k r_k.
 #[inline(always)]
-pub fn score<V: Vector>(r: &[f32], k: &[f32], bonus: &[f32]) -> f32 {
+fn score<V: Vector>(r: &[f32], k: &[f32], bonus: &[f32]) -> f32 {
     let mut sum = V::zero();
     for ((r, k), bonus) in r
         .chunks(LANES)

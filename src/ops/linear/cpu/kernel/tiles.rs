@@ -2,7 +2,7 @@
 
 use std::arch::asm;
 
-use super::block::{Factors, NEXT, Place, WIDTH};
+use super::block::{Factors, NEXT, Pass, Place, WIDTH};
 
 /// Units that a block of rows and a panel are gone through at once: 48 KB of either, so that the
 /// rows are found in the innermost two caches again, panel after panel.
@@ -55,56 +55,15 @@ pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
             );
         },
     }
-    for pass in factors.passes {
-        // SAFETY: the loop reads k units of 32 rows and k rows of the panel, which are there by the
-        // assert above and those of `Running::run`. Asking ahead for what is not there does no
-        // harm.
+    for passes in factors.passes.chunk_by(|a, b| a.panel == b.panel) {
+        // SAFETY: the caller says so of all passes; each of these has the same part of the panel.
         unsafe {
-            let left = factors.left.as_ptr().add(pass.left);
-            let next = factors.next.as_ptr().wrapping_add(pass.left);
-            asm!(
-                "2:",
-                "tileloadd tmm4, [{upper} + {left_stride}*1]",
-                ".irp at,4096,4160,4224,4288,4352,4416,4480,4544",
-                "prefetcht0 [{panel} + \\at]",
-                ".endr",
-                "tileloadd tmm6, [{panel} + {stride}*1]",
-                ".irp at,4608,4672,4736,4800,4864,4928,4992,5056",
-                "prefetcht0 [{panel} + \\at]",
-                ".endr",
-                "tileloadd tmm7, [{panel} + {stride}*1 + 64]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                ".irp at,5120,5184,5248,5312,5376,5440,5504,5568",
-                "prefetcht0 [{panel} + \\at]",
-                ".endr",
-                "tileloadd tmm5, [{lower} + {left_stride}*1]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                ".irp at,5632,5696,5760,5824,5888,5952,6016,6080",
-                "prefetcht0 [{panel} + \\at]",
-                ".endr",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "prefetcht1 [{next}]",
-                "prefetcht1 [{next} + {left_stride}*1]",
-                "prefetcht1 [{next} + {left_stride}*2]",
-                "prefetcht1 [{last}]",
-                "add {next}, 64",
-                "add {last}, 64",
-                "add {upper}, 64",
-                "add {lower}, 64",
-                "add {panel}, 2048",
-                "dec {steps}",
-                "jnz 2b",
-                upper = inout(reg) left => _,
-                lower = inout(reg) left.add(16 * stride) => _,
-                left_stride = in(reg) stride * 4,
-                panel = inout(reg) factors.panel.as_ptr().add(pass.panel) => _,
-                stride = in(reg) WIDTH * 4,
-                next = inout(reg) next => _,
-                last = inout(reg) next.wrapping_add((NEXT - 1) * stride) => _,
-                steps = inout(reg) factors.k / 16 => _,
-                options(nostack, readonly),
-            );
+            match passes.len() {
+                1 => add::<1>(factors, passes),
+                2 => add::<2>(factors, passes),
+                3 => add::<3>(factors, passes),
+                _ => unreachable!("a number has three parts"),
+            }
         }
     }
     // SAFETY: the caller vouches for 32 floats of 32 rows.
@@ -118,6 +77,95 @@ pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
             lower = in(reg) to.start.add(16 * to.stride),
             stride = in(reg) to.stride * 4,
             options(nostack),
+        );
+    }
+}
+
+/// Adds the products of N passes that have the same part of a panel: it is loaded once for all.
+///
+/// # Safety
+///
+/// As [`tiles`], whose tiles have the sums; the units of all passes are there.
+unsafe fn add<const N: usize>(factors: &Factors, passes: &[Pass]) {
+    let stride = factors.stride;
+    // How far the units of one pass are from those of the next.
+    let part = match passes {
+        [one, next, ..] => one.left - next.left,
+        _ => 0,
+    };
+    assert!(
+        passes.len() == N
+            && passes
+                .windows(2)
+                .all(|two| two[0].left == two[1].left + part),
+        "passes are as far apart as each other"
+    );
+    // SAFETY: the loop reads k units of 32 rows for each pass and k rows of the panel, which are there
+    // as the caller says. Asking ahead for what is not there does no harm.
+    unsafe {
+        let left = factors.left.as_ptr().add(passes[0].left);
+        let next = factors.next.as_ptr().wrapping_add(passes[0].left);
+        asm!(
+            "2:",
+            "tileloadd tmm4, [{upper} + {left_stride}*1]",
+            ".irp at,4096,4160,4224,4288,4352,4416,4480,4544",
+            "prefetcht0 [{panel} + \\at]",
+            ".endr",
+            "tileloadd tmm6, [{panel} + {stride}*1]",
+            ".irp at,4608,4672,4736,4800,4864,4928,4992,5056",
+            "prefetcht0 [{panel} + \\at]",
+            ".endr",
+            "tileloadd tmm7, [{panel} + {stride}*1 + 64]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            ".irp at,5120,5184,5248,5312,5376,5440,5504,5568",
+            "prefetcht0 [{panel} + \\at]",
+            ".endr",
+            "tileloadd tmm5, [{lower} + {left_stride}*1]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            ".irp at,5632,5696,5760,5824,5888,5952,6016,6080",
+            "prefetcht0 [{panel} + \\at]",
+            ".endr",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "prefetcht1 [{next}]",
+            "prefetcht1 [{next} + {left_stride}*1]",
+            "prefetcht1 [{next} + {left_stride}*2]",
+            "prefetcht1 [{last}]",
+            ".rept {more}",
+            "sub {upper}, {part}",
+            "sub {lower}, {part}",
+            "sub {next}, {part}",
+            "sub {last}, {part}",
+            "tileloadd tmm4, [{upper} + {left_stride}*1]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm5, [{lower} + {left_stride}*1]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "prefetcht1 [{next}]",
+            "prefetcht1 [{next} + {left_stride}*1]",
+            "prefetcht1 [{next} + {left_stride}*2]",
+            "prefetcht1 [{last}]",
+            ".endr",
+            "add {upper}, {on}",
+            "add {lower}, {on}",
+            "add {next}, {on}",
+            "add {last}, {on}",
+            "add {panel}, 2048",
+            "dec {steps}",
+            "jnz 2b",
+            upper = inout(reg) left => _,
+            lower = inout(reg) left.add(16 * stride) => _,
+            left_stride = in(reg) stride * 4,
+            panel = inout(reg) factors.panel.as_ptr().add(passes[0].panel) => _,
+            stride = in(reg) WIDTH * 4,
+            next = inout(reg) next => _,
+            last = inout(reg) next.wrapping_add((NEXT - 1) * stride) => _,
+            part = in(reg) part * 4,
+            on = in(reg) part * 4 * (N - 1) + 64,
+            steps = inout(reg) factors.k / 16 => _,
+            more = const N - 1,
+            options(nostack, readonly),
         );
     }
 }

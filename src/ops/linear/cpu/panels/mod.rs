@@ -85,13 +85,14 @@ impl Panels {
     }
 
     /// For each block, which runs of a row, each of `run` units, meet which parts of its panels:
-    /// all whose product is not below f32's last bit, the smallest first.
+    /// all whose product is not below f32's last bit, those of a part behind one another and the
+    /// smallest first.
     pub fn passes(&self, unit: Unit, run: usize) -> Vec<Vec<Pass>> {
         let mut pairs: Vec<(usize, usize)> = (0..unit.runs())
             .flat_map(|left| (0..self.parts).map(move |right| (left, right)))
             .filter(|(left, right)| left + right < PARTS)
             .collect();
-        pairs.sort_by_key(|(left, right)| std::cmp::Reverse(left + right));
+        pairs.sort_by_key(|&(left, right)| std::cmp::Reverse((right, left)));
         let of_block = |block: Range<usize>| {
             let pass = |&(left, right): &(usize, usize)| Pass {
                 left: left * run,
