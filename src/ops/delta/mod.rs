@@ -36,7 +36,7 @@
 //! PyTorch's gradient of a head of zeros is dkk * 1e12; 0 trains on.
 //!
 //! Two sweeps, the first backwards with L, the second forwards with S; no S is ever stored. (On a
-//! GPU it goes otherwise, in chunks of tokens: `chunked.cu`.) E and
+//! GPU long sequences in bf16 go in chunks of tokens: `chunked.cu`.) E and
 //! dlogw follow from sum over values of G * S_t = E_t + r_t * (S_t dy_t); they save a third product
 //! with a matrix, and what rounding adds up to over 2,048 tokens is 1e-5 of dlogw at most. (A GPU goes
 //! through them from the end, where E is 0.) All sums and S are f32, whatever is stored.

@@ -85,7 +85,8 @@ impl Wkv {
         Ok((y, tensor(end, ends)?))
     }
 
-    /// Gradients from dy `[N, C]` and the forward's inputs; r, k and v came from such products.
+    /// Gradients from dy `[N, C]` and the forward's inputs; r, k and v came from products of type
+    /// `product`.
     pub fn backward(
         &self,
         dy: &Tensor,

@@ -14,7 +14,8 @@ pub const NO_CHAIN: usize = usize::MAX;
 /// Rows of [`Factors::next`].
 pub const NEXT: usize = 4;
 
-/// The factors of one block of sums, which run over every pass, in order.
+/// The factors of one block of sums, which run over every pass, in order; tiles take the passes of one
+/// part of the panel together.
 pub struct Factors<'a> {
     /// Rows of units, `stride` apart.
     pub left: &'a [u32],
@@ -24,6 +25,8 @@ pub struct Factors<'a> {
     pub k: usize,
     /// `[k, WIDTH]` units for each part of the panel.
     pub panel: &'a [u32],
+    /// Passes with the same part of the panel follow one another, each as far before the next one's
+    /// units of a row.
     pub passes: &'a [Pass],
     /// A few rows that will be needed next, as far apart as these: a kernel may have the cache
     /// fetch their units.

@@ -4,8 +4,8 @@ use std::arch::asm;
 
 use super::block::{Factors, NEXT, Pass, Place, WIDTH};
 
-/// Units that a block of rows and a panel are gone through at once: 48 KB of either, so that the
-/// rows are found in the innermost two caches again, panel after panel.
+/// Units that a block of rows and a panel are gone through at once: 48 KB of a panel and of each run
+/// of the rows, so that the rows are found in the innermost two caches again, panel after panel.
 pub const DEPTH: usize = 384;
 
 /// 32 rows by 32 columns as two by two tiles. The left tile's row is 16 units (32 bf16) of a row;
@@ -14,9 +14,9 @@ pub const DEPTH: usize = 384;
 /// asks for the 2 KB of the panel that are 4 KB ahead, and has some of the rows that come after
 /// these brought to the second cache.
 ///
-/// The tiles are handed from one of these blocks of assembly to the next. They are no operands, so
-/// that the compiler is not told; it has no values in tiles unless a program is compiled for them,
-/// which this function is not.
+/// The tiles are handed from one of these blocks of assembly to the next, those of [`add`] among
+/// them. They are no operands, so that the compiler is not told; it has no values in tiles unless a
+/// program is compiled for them, which these functions are not.
 ///
 /// # Safety
 ///
@@ -56,7 +56,8 @@ pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
         },
     }
     for passes in factors.passes.chunk_by(|a, b| a.panel == b.panel) {
-        // SAFETY: the caller says so of all passes; each of these has the same part of the panel.
+        // SAFETY: the assert above holds the units of 32 rows inside, for every pass, and
+        // `Running::run` those of the panel.
         unsafe {
             match passes.len() {
                 1 => add::<1>(factors, passes),
@@ -85,20 +86,21 @@ pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
 ///
 /// # Safety
 ///
-/// As [`tiles`], whose tiles have the sums; the units of all passes are there.
+/// As [`tiles`]: the first four tiles have the sums, before and after. The units of all passes must
+/// be there.
 unsafe fn add<const N: usize>(factors: &Factors, passes: &[Pass]) {
     let stride = factors.stride;
     // How far the units of one pass are from those of the next.
     let part = match passes {
-        [one, next, ..] => one.left - next.left,
+        [one, next, ..] => one.left.saturating_sub(next.left),
         _ => 0,
     };
     assert!(
         passes.len() == N
             && passes
                 .windows(2)
-                .all(|two| two[0].left == two[1].left + part),
-        "passes are as far apart as each other"
+                .all(|two| two[0].left.checked_sub(two[1].left) == Some(part)),
+        "each pass is as far before the next"
     );
     // SAFETY: the loop reads k units of 32 rows for each pass and k rows of the panel, which are there
     // as the caller says. Asking ahead for what is not there does no harm.

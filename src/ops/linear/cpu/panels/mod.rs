@@ -24,7 +24,8 @@ use crate::ops::cpu::output::Output;
 const GROUP: usize = 4;
 
 /// Some panels of a right side, over some of its units: block of units by block, in each of them
-/// panel by panel, and of each panel part by part. That is the order in which a task reads them.
+/// panel by panel, and of each panel part by part. A task reads them in that order, but a panel's last
+/// part first.
 pub struct Panels {
     lines: Vec<Line>,
     panels: Range<usize>,
@@ -85,8 +86,9 @@ impl Panels {
     }
 
     /// For each block, which runs of a row, each of `run` units, meet which parts of its panels:
-    /// all whose product is not below f32's last bit, those of a part behind one another and the
-    /// smallest first.
+    /// all whose product is not below f32's last bit. Passes with the same part of the panel follow one
+    /// another, since tiles load it once for all. The smallest part comes first, and so does the
+    /// smallest run.
     pub fn passes(&self, unit: Unit, run: usize) -> Vec<Vec<Pass>> {
         let mut pairs: Vec<(usize, usize)> = (0..unit.runs())
             .flat_map(|left| (0..self.parts).map(move |right| (left, right)))
