@@ -1,6 +1,6 @@
 //! What is summed over values: dr and dk, both backward.
 
-use super::matrix::{Decay, HeadMatrix, gather, renew};
+use super::matrix::{Decay, HeadMatrix, Step};
 use super::rows::{BLOCK, HeadRows, PAIR, Powers, lanes, lower};
 use super::task::{Sweep, TOKENS};
 use crate::ops::cpu::activations::Activations;
@@ -32,9 +32,13 @@ vectorised! {
             let p = dots::<V>(&d, &v);
             for (pair, m) in s.pairs.chunks_exact_mut(task.size).enumerate() {
                 let mut sums = [[V::zero(); PAIR]; TOKENS];
-                gather(m, &d, &mut sums);
-                let decay = Decay::OfLane(powers.pair(count, pair));
-                renew(m, &v, &k_decayed.pair(pair), decay);
+                let step = Step {
+                    a: &d,
+                    b: &v,
+                    c: k_decayed.pair(pair),
+                    decay: Decay::OfLane(powers.pair(count, pair)),
+                };
+                step.take(m, &mut sums);
                 let keys = k.pair::<V>(pair);
                 let (w, u) = (powers.pair::<V>(1, pair), powers.bonus_pair::<V>(pair));
                 for t in 0..TOKENS {

@@ -2,7 +2,7 @@
 
 use super::rows::{BLOCK, HeadRows, PAIR};
 use super::task::TOKENS;
-use crate::ops::cpu::vector::{LANES, Vector};
+use crate::ops::cpu::vector::{LANES, NORMAL, Vector};
 
 /// A square matrix in pairs of vectors of columns: all rows of the first pair, then of the next;
 /// zero past the last column.
@@ -52,104 +52,83 @@ pub enum Decay<'a, V> {
     OfLane([V; PAIR]),
 }
 
-/// To the sum of each token t, a_t M is added. M is some columns of a matrix, whose rows lie along
-/// the channels of a.
-#[inline(always)]
-pub fn gather<V: Vector>(m: &[[V; PAIR]], a: &HeadRows, sums: &mut [[V; PAIR]; TOKENS]) {
-    if V::HAS_MANY {
-        gather_columns::<V, PAIR>(m, 0, a, sums);
-    } else {
-        for column in 0..PAIR {
-            gather_columns::<V, 1>(m, column, a, sums);
-        }
-    }
+/// What a few tokens are to the rows and columns of a matrix M.
+pub struct Step<'a, V> {
+    /// What M is read by.
+    pub a: &'a HeadRows,
+    /// What is added to its rows.
+    pub b: &'a HeadRows,
+    /// What is added to its columns.
+    pub c: [[V; PAIR]; TOKENS],
+    pub decay: Decay<'a, V>,
 }
 
-#[inline(always)]
-fn gather_columns<V: Vector, const N: usize>(
-    m: &[[V; PAIR]],
-    first: usize,
-    a: &HeadRows,
-    sums: &mut [[V; PAIR]; TOKENS],
-) {
-    let mut all = [[V::zero(); N]; TOKENS];
-    for (m, a) in m.chunks(BLOCK).zip(&a.blocks) {
-        for (i, m) in m.iter().enumerate().take(BLOCK) {
-            for t in 0..TOKENS {
-                let factor = V::splat(a[t][i]);
-                for column in 0..N {
-                    all[t][column] = all[t][column].add_product(factor, m[first + column]);
-                }
+impl<V: Vector> Step<'_, V> {
+    /// To the sum of each token t, a_t M is added; then M becomes decay * M + sum over t of
+    /// b_t^T c_t. M is some columns of a matrix, whose rows lie along the channels of a and b.
+    #[inline(always)]
+    pub fn take(&self, m: &mut [[V; PAIR]], sums: &mut [[V; PAIR]; TOKENS]) {
+        if V::HAS_MANY {
+            self.take_columns::<PAIR>(m, 0, sums);
+        } else {
+            for column in 0..PAIR {
+                self.take_columns::<1>(m, column, sums);
             }
         }
     }
-    for t in 0..TOKENS {
+
+    #[inline(always)]
+    fn take_columns<const N: usize>(
+        &self,
+        m: &mut [[V; PAIR]],
+        first: usize,
+        sums: &mut [[V; PAIR]; TOKENS],
+    ) {
+        let mut all = [[V::zero(); N]; TOKENS];
+        for (number, m) in m.chunks_mut(BLOCK).enumerate() {
+            match self.decay {
+                Decay::OfRow(decay) => {
+                    let decay = &decay[number];
+                    for (i, m) in m.iter_mut().enumerate().take(BLOCK) {
+                        let decay = [V::splat(decay[i]); PAIR];
+                        self.take_row(m, first, (number, i), decay, &mut all);
+                    }
+                }
+                Decay::OfLane(decay) => {
+                    for (i, m) in m.iter_mut().enumerate().take(BLOCK) {
+                        self.take_row(m, first, (number, i), decay, &mut all);
+                    }
+                }
+            }
+        }
+        for t in 0..TOKENS {
+            for column in 0..N {
+                sums[t][first + column] = sums[t][first + column].add(all[t][column]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take_row<const N: usize>(
+        &self,
+        m: &mut [V; PAIR],
+        first: usize,
+        (number, i): (usize, usize),
+        decay: [V; PAIR],
+        sums: &mut [[V; N]; TOKENS],
+    ) {
+        let (a, b) = (&self.a.blocks[number], &self.b.blocks[number]);
+        let mut after = [V::splat(NORMAL); N];
         for column in 0..N {
-            sums[t][first + column] = sums[t][first + column].add(all[t][column]);
+            after[column] = after[column].add_product(m[first + column], decay[first + column]);
         }
-    }
-}
-
-/// M becomes decay * M + sum over t of b_t^T c_t.
-#[inline(always)]
-pub fn renew<V: Vector>(
-    m: &mut [[V; PAIR]],
-    b: &HeadRows,
-    c: &[[V; PAIR]; TOKENS],
-    decay: Decay<V>,
-) {
-    if V::HAS_MANY {
-        renew_columns::<V, PAIR>(m, 0, b, c, decay);
-    } else {
-        for column in 0..PAIR {
-            renew_columns::<V, 1>(m, column, b, c, decay);
-        }
-    }
-}
-
-#[inline(always)]
-fn renew_columns<V: Vector, const N: usize>(
-    m: &mut [[V; PAIR]],
-    first: usize,
-    b: &HeadRows,
-    c: &[[V; PAIR]; TOKENS],
-    decay: Decay<V>,
-) {
-    for (number, (m, b)) in m.chunks_mut(BLOCK).zip(&b.blocks).enumerate() {
-        match decay {
-            Decay::OfRow(decay) => {
-                let decay = &decay[number];
-                for (i, m) in m.iter_mut().enumerate().take(BLOCK) {
-                    renew_row::<V, N>(m, first, b, i, c, [V::splat(decay[i]); PAIR]);
-                }
-            }
-            Decay::OfLane(decay) => {
-                for (i, m) in m.iter_mut().enumerate().take(BLOCK) {
-                    renew_row::<V, N>(m, first, b, i, c, decay);
-                }
+        for t in 0..TOKENS {
+            let (read, added) = (V::splat(a[t][i]), V::splat(b[t][i]));
+            for column in 0..N {
+                sums[t][column] = sums[t][column].add_product(read, m[first + column]);
+                after[column] = after[column].add_product(added, self.c[t][first + column]);
             }
         }
+        m[first..first + N].copy_from_slice(&after);
     }
-}
-
-#[inline(always)]
-fn renew_row<V: Vector, const N: usize>(
-    m: &mut [V; PAIR],
-    first: usize,
-    b: &[[f32; BLOCK]; TOKENS],
-    i: usize,
-    c: &[[V; PAIR]; TOKENS],
-    decay: [V; PAIR],
-) {
-    let mut after = [V::zero(); N];
-    for column in 0..N {
-        after[column] = m[first + column].mul(decay[first + column]);
-    }
-    for t in 0..TOKENS {
-        let factor = V::splat(b[t][i]);
-        for column in 0..N {
-            after[column] = after[column].add_product(factor, c[t][first + column]);
-        }
-    }
-    m[first..first + N].copy_from_slice(&after);
 }

@@ -1,6 +1,6 @@
 //! What is summed over keys: y forward, and dv backward.
 
-use super::matrix::{Decay, HeadMatrix, gather, renew};
+use super::matrix::{Decay, HeadMatrix, Step};
 use super::rows::{BLOCK, HeadRows, PAIR, Powers, lanes, lower};
 use super::task::{Sweep, TOKENS};
 use crate::ops::cpu::activations::Activations;
@@ -43,8 +43,13 @@ vectorised! {
                         }
                     }
                 }
-                gather(m, &r_decayed, &mut sums);
-                renew(m, &k_decayed, &values, Decay::OfRow(&powers.all[count]));
+                let step = Step {
+                    a: &r_decayed,
+                    b: &k_decayed,
+                    c: values,
+                    decay: Decay::OfRow(&powers.all[count]),
+                };
+                step.take(m, &mut sums);
                 made.set_pair(pair, &sums);
             }
             made.write(sweep, tokens);
