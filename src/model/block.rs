@@ -5,8 +5,8 @@ use anyhow::Result;
 use super::channel_mix::{self, ChannelMix};
 use super::time_mix::{self, TimeMix};
 use super::weights::ModelFile;
-use super::{Carried, Config, LayerState};
-use crate::ops::{Compute, Offsets};
+use super::{Carried, Config, LayerState, Tail};
+use crate::ops::{Compute, Offsets, rows};
 
 /// The frozen weights of one layer.
 pub struct Block {
@@ -17,7 +17,7 @@ pub struct Block {
 /// What the backward pass needs of a forward pass.
 pub struct Kept {
     att: time_mix::Kept,
-    /// Between the halves.
+    /// What channel-mix was given.
     middle: Carried,
     ffn: channel_mix::Kept,
 }
@@ -52,14 +52,20 @@ impl Block {
     }
 
     /// The block's output, and what the backward pass needs; every sequence starts from `start`.
+    /// With a tail, which the last block is given, the output is of its rows alone.
     pub fn forward(
         &self,
         input: &Carried,
         start: &LayerState,
         offsets: &Offsets,
+        tail: Option<&Tail>,
     ) -> Result<(Carried, Kept)> {
-        let (middle, att, _) = self.att.forward(input, start, offsets)?;
-        let (x, ffn, _) = self.ffn.forward(&middle.x, &start.ffn_shift, offsets)?;
+        let (mut middle, att, _) = self.att.forward(input, start, offsets)?;
+        if let Some(tail) = tail {
+            middle.x = rows::take(&middle.x, &tail.rows)?;
+        }
+        let ffn_offsets = tail.map_or(offsets, |tail| &tail.offsets);
+        let (x, ffn, _) = self.ffn.forward(&middle.x, &start.ffn_shift, ffn_offsets)?;
         Ok((middle.with(x), Kept { att, middle, ffn }))
     }
 
@@ -89,10 +95,15 @@ impl Block {
         kept: &Kept,
         start: &LayerState,
         offsets: &Offsets,
+        tail: Option<&Tail>,
     ) -> Result<(Carried, LayerState)> {
-        let (x, ffn_shift) = self
-            .ffn
-            .backward(&d_out.x, &kept.middle.x, &kept.ffn, offsets)?;
+        let ffn_offsets = tail.map_or(offsets, |tail| &tail.offsets);
+        let (mut x, ffn_shift) =
+            self.ffn
+                .backward(&d_out.x, &kept.middle.x, &kept.ffn, ffn_offsets)?;
+        if let Some(tail) = tail {
+            x = rows::put(&x, &tail.rows, &input.x)?;
+        }
         let d_middle = d_out.with(x);
         let (d_in, att) = self
             .att

@@ -22,6 +22,7 @@ mod other_models;
 mod reader;
 mod start;
 mod state;
+mod tail;
 mod time_mix;
 mod watch;
 pub mod weights;
@@ -48,6 +49,7 @@ use self::carried::Carried;
 use self::head::Head;
 use self::memory::bytes_remembered;
 use self::norms::{layer_norm, shift_mix};
+use self::tail::Tail;
 use self::watch::Files;
 use crate::ops::cuda::HEAD_SIZES;
 use crate::ops::linear::{Matrix, Weights};
@@ -179,12 +181,12 @@ impl Rwkv {
         intermediates: Intermediates,
         scale: f64,
     ) -> Result<(f64, State)> {
-        let offsets = &batch.offsets;
-        let (out, mut remembered) = self.forward_blocks(batch, state, intermediates)?;
+        let (offsets, tail) = (&batch.offsets, Tail::of(batch));
+        let (out, mut remembered) = self.forward_blocks(batch, &tail, state, intermediates)?;
 
         let (losses, dx) =
             self.head
-                .loss_and_gradient(&out.x, &batch.scored, &batch.targets, scale)?;
+                .loss_and_gradient(&out.x, &tail.scored, &batch.targets, scale)?;
         drop(out);
 
         let mut d = Carried::of(dx);
@@ -194,11 +196,12 @@ impl Rwkv {
             else {
                 unreachable!("one input a block")
             };
+            let tail = self.is_last(i).then_some(&tail);
             let kept = match kept {
                 Some(kept) => kept,
-                None => block.forward(&input, &start, offsets)?.1,
+                None => block.forward(&input, &start, offsets, tail)?.1,
             };
-            let (d_in, d_start) = block.backward(&d, &input, &kept, &start, offsets)?;
+            let (d_in, d_start) = block.backward(&d, &input, &kept, &start, offsets, tail)?;
             d = d_in;
             layers.push(d_start);
         }
@@ -236,33 +239,41 @@ impl Rwkv {
     /// The loss of a batch, summed over its scored rows, and in how many of them the target is the
     /// likeliest token.
     pub fn score(&self, batch: &Batch, state: &State) -> Result<(f64, usize)> {
+        let tail = Tail::of(batch);
         let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         for (i, block) in self.blocks.iter().enumerate() {
-            carried = block.forward(&carried, &state.layer(i)?, &batch.offsets)?.0;
+            let (start, tail) = (state.layer(i)?, self.is_last(i).then_some(&tail));
+            carried = block.forward(&carried, &start, &batch.offsets, tail)?.0;
         }
-        self.head.score(&carried.x, &batch.scored, &batch.targets)
+        self.head.score(&carried.x, &tail.scored, &batch.targets)
     }
 
-    /// The last block's output, and of every block what its backward pass needs.
+    fn is_last(&self, block: usize) -> bool {
+        block + 1 == self.blocks.len()
+    }
+
+    /// The last block's output for the tail, and of every block what its backward pass needs.
     fn forward_blocks(
         &self,
         batch: &Batch,
+        tail: &Tail,
         state: &State,
         intermediates: Intermediates,
     ) -> Result<(Carried, Vec<Remembered>)> {
         let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         let mut remembered = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate() {
-            let (out, kept) = block.forward(&carried, &state.layer(i)?, &batch.offsets)?;
+            let (start, tail) = (state.layer(i)?, self.is_last(i).then_some(tail));
+            let (out, kept) = block.forward(&carried, &start, &batch.offsets, tail)?;
             remembered.push(Remembered {
                 input: carried,
                 kept: (intermediates == Intermediates::Keep).then_some(kept),
             });
             carried = out;
         }
-        debug_assert_eq!(
-            bytes_remembered(&remembered, &carried),
-            batch.tokens.len() * self.remembered_per_row(intermediates),
+        debug_assert!(
+            bytes_remembered(&remembered, &carried)
+                <= batch.tokens.len() * self.remembered_per_row(intermediates),
             "the memory plan counts what is remembered"
         );
         Ok((carried, remembered))
