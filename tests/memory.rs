@@ -1,7 +1,6 @@
 //! The memory plan against what a step of training really takes from the allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -78,17 +77,14 @@ impl Step {
         })
     }
 
-    /// Computes it with so many rows, of which one is scored: the head's logits are planned for
-    /// apart.
+    /// Computes it with so many rows, of which the first and the last are scored: what lies between
+    /// them goes through the whole of the last block, and the head's logits are planned for apart.
     fn run(&self, rows: usize) {
         // Tokens that the smallest vocabulary has.
         let tokens: Vec<u32> = (0..=rows as u32).map(|i| 1 + i % 150).collect();
         let sequence = Sequence {
             tokens: &tokens,
-            scored: &[Range {
-                start: rows,
-                end: rows + 1,
-            }],
+            scored: &[1..2, rows..rows + 1],
         };
         let batch = Batch::pack([sequence], FirstRow::Token);
         self.model

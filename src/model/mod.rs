@@ -239,6 +239,9 @@ impl Rwkv {
     /// The loss of a batch, summed over its scored rows, and in how many of them the target is the
     /// likeliest token.
     pub fn score(&self, batch: &Batch, state: &State) -> Result<(f64, usize)> {
+        if batch.scored.is_empty() {
+            return Ok((0.0, 0));
+        }
         let tail = Tail::of(batch);
         let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         for (i, block) in self.blocks.iter().enumerate() {
