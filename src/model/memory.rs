@@ -26,7 +26,8 @@ impl Rwkv {
     }
 
     /// Bytes a row of what the forward pass leaves to the backward pass: every block's input, its
-    /// intermediate values if they are kept, and the value that RWKV-7 carries through all layers.
+    /// intermediate values if they are kept, and the value that RWKV-7 carries through all layers. The
+    /// last block keeps less for rows before the first scored one.
     pub(super) fn remembered_per_row(&self, intermediates: Intermediates) -> usize {
         let Self {
             config, compute, ..

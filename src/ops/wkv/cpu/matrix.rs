@@ -65,7 +65,8 @@ pub struct Step<'a, V> {
 
 impl<V: Vector> Step<'_, V> {
     /// To the sum of each token t, a_t M is added; then M becomes decay * M + sum over t of
-    /// b_t^T c_t. M is some columns of a matrix, whose rows lie along the channels of a and b.
+    /// b_t^T c_t, and [`NORMAL`] more. M is some columns of a matrix, whose rows lie along the
+    /// channels of a and b.
     #[inline(always)]
     pub fn take(&self, m: &mut [[V; PAIR]], sums: &mut [[V; PAIR]; TOKENS]) {
         if V::HAS_MANY {
