@@ -11,9 +11,9 @@ use crate::ops::Offsets;
 pub struct Tail {
     /// Their numbers in the batch, ascending.
     pub rows: Vec<u32>,
-    /// Which of them belong to which sequence. A sequence's first row takes the starting shift for
-    /// the row before it, which is wrong unless it is the first in the batch as well; nothing
-    /// comes of that row then, as it is not scored.
+    /// Which of them belong to which sequence. The first of each takes the starting shift for the
+    /// row before it, which is wrong unless its sequence begins there in the batch, too; otherwise
+    /// that row is not scored, and nothing comes of it.
     pub offsets: Offsets,
     /// The scored rows' numbers among them.
     pub scored: Vec<u32>,

@@ -68,8 +68,8 @@ fn heads_that_forget_at_once_and_heads_that_never_do() -> Result<()> {
     })
 }
 
-/// What lies before the only scored tokens has gradients that shrink by every token. Processors take
-/// more than a hundred cycles for a subnormal number, and with a decay above 0.5 the smallest one
+/// What lies before the only scored tokens has gradients that shrink by every token. Some processors
+/// take more than a hundred cycles for a subnormal number, and with a decay near 1 such a number
 /// never becomes 0.
 #[test]
 fn gradients_that_only_decay_do_not_become_subnormal() -> Result<()> {

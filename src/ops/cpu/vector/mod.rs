@@ -9,9 +9,9 @@
 pub const LANES: usize = 16;
 
 /// Added to what decays step by step with nothing new to it, as the gradient of a state does along
-/// a prompt that is not scored: it would come to the smallest numbers of all and stay there, on
-/// each of which some processors take more than a hundred cycles. A number above 1e-22 is the same
-/// with it.
+/// a prompt that is not scored: it would come to subnormal numbers and stay there, on each of
+/// which some processors take more than a hundred cycles. Beside a number above 1e-22 it is lost in
+/// rounding.
 pub const NORMAL: f32 = 1e-30;
 
 /// Sixteen floats.

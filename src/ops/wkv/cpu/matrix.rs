@@ -4,8 +4,8 @@ use super::rows::{BLOCK, HeadRows, PAIR};
 use super::task::TOKENS;
 use crate::ops::cpu::vector::{LANES, NORMAL, Vector};
 
-/// A square matrix in pairs of vectors of columns: all rows of the first pair, then of the next;
-/// zero past the last column.
+/// A square matrix in pairs of vectors of columns: all rows of the first pair, then of the next.
+/// Past the last column is nothing of use.
 pub struct HeadMatrix<V> {
     pub pairs: Vec<[V; PAIR]>,
     size: usize,

@@ -14,7 +14,8 @@
 //!
 //! With time reversed, r and k in each other's place, and v and dy too, S is G, y is dv and dr is
 //! dk: two loops, `values` and `keys`, are all. No power of w is negative, so that nothing
-//! overflows however fast a head forgets. What is summed over values takes S transposed, so that
+//! overflows however fast a head forgets; S and G are given `NORMAL` each time, so that nothing
+//! becomes subnormal. What is summed over values takes S transposed, so that
 //! sums never run across lanes.
 
 mod keys;
