@@ -52,7 +52,7 @@ impl Block {
     }
 
     /// The block's output, and what the backward pass needs; every sequence starts from `start`.
-    /// With a tail, which the last block is given, the output is of its rows alone.
+    /// With a tail, which the last block may be given, the output is of its rows alone.
     pub fn forward(
         &self,
         input: &Carried,

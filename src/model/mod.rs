@@ -182,11 +182,13 @@ impl Rwkv {
         scale: f64,
     ) -> Result<(f64, State)> {
         let (offsets, tail) = (&batch.offsets, Tail::of(batch));
-        let (out, mut remembered) = self.forward_blocks(batch, &tail, state, intermediates)?;
+        let tail = tail.as_ref();
+        let (out, mut remembered) = self.forward_blocks(batch, tail, state, intermediates)?;
 
-        let (losses, dx) =
-            self.head
-                .loss_and_gradient(&out.x, &tail.scored, &batch.targets, scale)?;
+        let scored = tail.map_or(&batch.scored, |tail| &tail.scored);
+        let (losses, dx) = self
+            .head
+            .loss_and_gradient(&out.x, scored, &batch.targets, scale)?;
         drop(out);
 
         let mut d = Carried::of(dx);
@@ -196,7 +198,7 @@ impl Rwkv {
             else {
                 unreachable!("one input a block")
             };
-            let tail = self.is_last(i).then_some(&tail);
+            let tail = tail.filter(|_| self.is_last(i));
             let kept = match kept {
                 Some(kept) => kept,
                 None => block.forward(&input, &start, offsets, tail)?.1,
@@ -243,30 +245,32 @@ impl Rwkv {
             return Ok((0.0, 0));
         }
         let tail = Tail::of(batch);
+        let tail = tail.as_ref();
         let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         for (i, block) in self.blocks.iter().enumerate() {
-            let (start, tail) = (state.layer(i)?, self.is_last(i).then_some(&tail));
+            let (start, tail) = (state.layer(i)?, tail.filter(|_| self.is_last(i)));
             carried = block.forward(&carried, &start, &batch.offsets, tail)?.0;
         }
-        self.head.score(&carried.x, &tail.scored, &batch.targets)
+        let scored = tail.map_or(&batch.scored, |tail| &tail.scored);
+        self.head.score(&carried.x, scored, &batch.targets)
     }
 
     fn is_last(&self, block: usize) -> bool {
         block + 1 == self.blocks.len()
     }
 
-    /// The last block's output for the tail, and of every block what its backward pass needs.
+    /// The last block's output, for the tail if there is one, and of every block what its backward pass needs.
     fn forward_blocks(
         &self,
         batch: &Batch,
-        tail: &Tail,
+        tail: Option<&Tail>,
         state: &State,
         intermediates: Intermediates,
     ) -> Result<(Carried, Vec<Remembered>)> {
         let mut carried = self.embed(&batch.tokens, state.soft_prompt.as_ref())?;
         let mut remembered = Vec::with_capacity(self.blocks.len());
         for (i, block) in self.blocks.iter().enumerate() {
-            let (start, tail) = (state.layer(i)?, self.is_last(i).then_some(tail));
+            let (start, tail) = (state.layer(i)?, tail.filter(|_| self.is_last(i)));
             let (out, kept) = block.forward(&carried, &start, &batch.offsets, tail)?;
             remembered.push(Remembered {
                 input: carried,

@@ -1,4 +1,4 @@
-//! The rows of a batch that the last channel-mix is computed of.
+//! The rows of a batch that the last channel-mix is computed of, where they are not all.
 //!
 //! Behind the last time-mix nothing looks further back than one row, and only scored rows are
 //! asked for: what lies before them, as prompts do, needs neither that half of a block nor its
@@ -20,8 +20,8 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// That of a batch.
-    pub fn of(batch: &Batch) -> Self {
+    /// That of a batch; `None` where it would be the whole of it.
+    pub fn of(batch: &Batch) -> Option<Self> {
         let (mut rows, mut lengths, mut scored) = (Vec::new(), Vec::new(), Vec::new());
         let mut left = &batch.scored[..];
         for sequence in batch.offsets.ranges() {
@@ -35,11 +35,11 @@ impl Tail {
             rows.extend(from..end);
             lengths.push((end - from) as usize);
         }
-        Self {
+        (rows.len() < batch.tokens.len()).then(|| Self {
             rows,
             offsets: Offsets::from_lengths(lengths),
             scored,
-        }
+        })
     }
 }
 
@@ -63,9 +63,12 @@ mod tests {
             FirstRow::Token,
         );
         assert_eq!(batch.scored, [3, 4, 8, 10, 11]);
-        let tail = Tail::of(&batch);
+        let tail = Tail::of(&batch).unwrap();
         assert_eq!(tail.rows, [2, 3, 4, 7, 8, 9, 10, 11]);
         assert_eq!(tail.offsets, Offsets::from_lengths([3, 4, 1]));
         assert_eq!(tail.scored, [1, 2, 4, 6, 7]);
+
+        let whole = Batch::pack([sequence(&[1, 2, 3], &[1..2, 2..3])], FirstRow::Token);
+        assert!(Tail::of(&whole).is_none(), "nothing is left out");
     }
 }
