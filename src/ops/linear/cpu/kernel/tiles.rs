@@ -84,7 +84,7 @@ pub unsafe fn tiles(factors: &Factors, from: Option<Place>, to: Place) {
 
 /// Adds the products of N passes that have the same part of a panel: it is loaded once for all. The
 /// first pass loads it between its own products and asks for what is ahead there; loading it before
-/// them took up to 1.2 times as long (docs/PERFORMANCE.md).
+/// them took up to 1.2 times as long (docs/KERNELS.md).
 ///
 /// # Safety
 ///
