@@ -118,7 +118,8 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     ensure!(
         !options.to.depends_on_generation() || fingerprint.is_some(),
         "{TO} {}: its matrices stand as [key, value] for RWKV-5 and as [value, key] for RWKV-7, and \
-         nothing says which model the state is of; name the model with {MODEL}",
+         nothing says which model the result is of (a mixture's two states must name the same one); \
+         name the model with {MODEL}",
         options.to
     );
     let is_computed = options.fold || options.mix.is_some() || options.scale != 1.0;

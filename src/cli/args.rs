@@ -1,7 +1,7 @@
 //! Every flag, one struct a heading of `--help`, and what they come to together. The comments on
 //! fields are what `--help` shows and what the README's table is held to.
 
-mod data;
+pub mod data;
 mod evaluation;
 mod files;
 mod machine;
@@ -13,8 +13,7 @@ use std::sync::LazyLock;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Parser};
 
-use self::data::DataArgs;
-pub use self::data::Formatters;
+use self::data::{DataArgs, Formatters};
 use self::evaluation::{CheckpointArgs, EvaluationArgs};
 use self::files::{DatasetRole, FileArgs};
 use self::machine::MachineArgs;

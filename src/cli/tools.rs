@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Subcommand};
 use clap_complete::Shell;
 
-use super::args::Formatters;
+use super::args::data::Formatters;
 use super::values::{one_of, other_model, positive, rows_file, share};
 use super::{Command, Exit, command, usage};
 use crate::model::Generation;
