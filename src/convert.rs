@@ -13,7 +13,9 @@ use crate::evaluate;
 use crate::files::{self, Lock, Taken};
 use crate::model::{Generation, Rwkv, State, with_way_out};
 use crate::ops::linear::ProductType;
-use crate::setting::{DATA_PATH, FOLD, MODEL, RESPONSE_END, Setting, TO, TUNE};
+use crate::setting::{
+    DATA_PATH, FOLD, MODEL, RESPONSE_END, STATE_SCALE, Setting, TO, TRANSPOSE, TUNE,
+};
 use crate::state_file::{self, Format, Origin, OtherModel, StateFile, Texts};
 use crate::tensors::Element;
 
@@ -97,10 +99,25 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
             }
             mixed
         }
-        None if options.transpose => first.state.transposed()?,
+        None if options.transpose => {
+            if first.tag.is_some() {
+                console.line(&format!(
+                    "note   {input} was written by state-tune, which says in it how its matrices stand; \
+                     {TRANSPOSE} turns them away from that"
+                ));
+            }
+            first.state.transposed()?
+        }
         None => first.state.clone(),
     };
     let state = state.scaled(options.scale)?;
+    if options.scale != 1.0 && state.soft_prompt.is_some() && !options.fold {
+        console.line(&format!(
+            "note   {STATE_SCALE} {} has no effect on the soft prompt: the norm behind it would undo any \
+             factor",
+            options.scale
+        ));
+    }
     let state = match &model {
         Some(model) if options.fold => model.fold(&state)?,
         None if options.fold => {

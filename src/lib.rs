@@ -93,7 +93,8 @@
 //! ```
 //!
 //! clap only in `cli`, the network only in `fetch`, printing only in `console`, exit codes only in
-//! `main`, `unsafe` only in `ops`, `files` and `distributed`. `tests/layers` holds the source to it.
+//! `main`, `unsafe` only in `ops`, `files`, `distributed` and `system`. `tests/layers` holds the source to
+//! it.
 
 pub mod cli;
 pub mod console;

@@ -62,6 +62,9 @@ settings! {
     TUNE = "tune",
     INIT = "init",
     SEED = "seed",
+    LR_SCHEDULE = "lr_schedule",
+    LR_FINAL = "lr_final",
+    WARMUP_STEPS = "warmup_steps",
     DRY_RUN = "dry_run",
     EVAL_PATH = "eval_path",
     EVAL_SPLIT = "eval_split",
@@ -101,4 +104,5 @@ settings! {
     MODEL = "model",
     FOLD = "fold",
     TRANSPOSE = "transpose",
+    STATE_SCALE = "state_scale",
 }

@@ -186,7 +186,7 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
     fs::remove_file(dir.path("state.pth")).unwrap();
     let said = dir.succeeds(&flags);
     assert!(
-        said.contains("that run had finished: --max_epochs 2 done"),
+        said.contains("the run is at its end: --max_epochs 2 done; a higher --max_epochs would"),
         "{said}"
     );
     assert!(
@@ -203,6 +203,61 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
         &flags[..flags.len() - 1],
         1,
         &["state.pth.ckpt.old", "in the way"],
+    );
+}
+
+#[test]
+fn epochs_count_examples_whatever_the_batches_were() {
+    let (dir, model) = (prepared(), model());
+    // 16 examples to learn from.
+    let said = dir.succeeds(&flags(
+        &model,
+        &["--batchsize=2", "--max_epochs=1", "--threads=1"],
+    ));
+    assert!(said.contains("train  8 steps of 2 examples"), "{said}");
+    let more = ["--batchsize=8", "--max_epochs=3", "--threads=2", "--resume"];
+    let dry = [&more[..], &["--dry_run"]].concat();
+    for more in [&dry[..], &more[..]] {
+        let said = dir.succeeds(&flags(&model, more));
+        for words in [
+            "resume state.pth.ckpt, after step 8\n",
+            "train  12 steps of 8 examples\n",
+            "--batchsize is \"8\" now; it was \"2\"",
+            "the run is computed by CPU (",
+            "1 thread), in ",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
+    let said = dir.succeeds(&flags(
+        &model,
+        &["--batchsize=8", "--max_epochs=3", "--resume", "--dry_run"],
+    ));
+    assert!(
+        said.contains("the run is at its end: --max_epochs 3 done"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_run_that_its_loss_ended_goes_on_with_a_lower_limit() {
+    let (dir, model) = (prepared(), model());
+    dir.succeeds(&flags(&model, &["--max_epochs=2", "--exit_loss=100"]));
+    let said = dir.succeeds(&flags(
+        &model,
+        &["--max_epochs=2", "--exit_loss=100", "--resume"],
+    ));
+    assert!(
+        said.contains("is below --exit_loss 100; a lower --exit_loss (0: none) would let it go on"),
+        "{said}"
+    );
+    let said = dir.succeeds(&flags(
+        &model,
+        &["--max_epochs=2", "--exit_loss=0", "--resume"],
+    ));
+    assert!(
+        said.contains("--max_epochs 2 done") && !said.contains("at its end"),
+        "{said}"
     );
 }
 

@@ -20,7 +20,8 @@ use self::machine::MachineArgs;
 use self::testing::TestingArgs;
 use self::training::{OptimiserArgs, TrainingArgs};
 use super::tools::Tool;
-use super::{Command, Exit, usage};
+use super::{Command, Exit, command, usage};
+use crate::sample::Ask;
 use crate::train;
 
 /// The defaults of training are those of its options.
@@ -81,8 +82,13 @@ pub struct Args {
 }
 
 impl Args {
-    /// What the program is asked to do. `matches` tells a default from a value that was given.
-    pub fn understand(self, matches: &ArgMatches) -> Result<Command, Exit> {
+    /// What the program is asked to do. `matches` tells a default from a value that was given, `typed`
+    /// what was typed from what the environment says.
+    pub fn understand(
+        self,
+        matches: &ArgMatches,
+        typed: Option<&ArgMatches>,
+    ) -> Result<Command, Exit> {
         let Self {
             training,
             optimiser,
@@ -108,13 +114,16 @@ impl Args {
         let source = files.put_into(&mut options)?;
         let is_typed = |flag| matches.value_source(flag) != Some(ValueSource::DefaultValue);
         let typed_init = options.init.as_ref().map(ToString::to_string);
-        if let Some(options) = testing.options(&options, Formatters::typed(matches), typed_init)? {
+        let texts = Formatters::typed(matches);
+        if let Some(mut options) = testing.options(&options, texts, typed_init)? {
             if dry_run {
                 return Err(usage(
                     "--dry_run looks at a training run; leave out --prompt, --prompts and \
                      --interactive",
                 ));
             }
+            // A job's environment may be for training, too.
+            options.unused = typed.map_or(Vec::new(), |typed| unused(typed, &options.ask));
             let options = Box::new(options);
             return Ok(Command::Sample { options });
         }
@@ -133,4 +142,56 @@ impl Args {
             false => Command::Train { options },
         })
     }
+}
+
+/// The flags that have an effect on answers, beside those of the texts round what is asked.
+const OF_ANSWERS: [&str; 18] = [
+    "model_location",
+    "model_url",
+    "save_filename",
+    "init",
+    "seed",
+    "keep_cr",
+    "prompt",
+    "prompts",
+    "interactive",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "force",
+    "device",
+    "dtype",
+    "weights",
+    "cpu",
+    "threads",
+];
+
+/// And those that have one only on what rows of a file become.
+const OF_ROWS: [&str; 4] = [
+    "data_format",
+    "skip_bad",
+    "prompt_cutoff",
+    "completion_cutoff",
+];
+
+/// The flags that were typed and have no effect on answers.
+fn unused(typed: &ArgMatches, ask: &Ask) -> Vec<String> {
+    let of_rows = match ask {
+        Ask::Prompts(_) => &OF_ROWS[..],
+        Ask::Prompt(_) | Ask::Interactive => &[],
+    };
+    let texts = ask.used().iter().map(|setting| setting.name());
+    let used: Vec<&str> = OF_ANSWERS
+        .iter()
+        .chain(of_rows)
+        .copied()
+        .chain(texts)
+        .collect();
+    let command = command();
+    let flags = command.get_arguments().map(|flag| flag.get_id().as_str());
+    flags
+        .filter(|name| !used.contains(name))
+        .filter(|name| typed.value_source(name) == Some(ValueSource::CommandLine))
+        .map(|name| format!("--{name}"))
+        .collect()
 }

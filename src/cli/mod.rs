@@ -13,7 +13,7 @@ mod values;
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches};
 
 use self::args::Args;
@@ -79,6 +79,9 @@ pub fn parse(
     };
     let all = [&name].into_iter().chain(&variables).chain(&typed);
     let matches = command().try_get_matches_from(all).map_err(|error| {
+        if let Some(error) = misspelt_tool(&typed) {
+            return exit(&error, "");
+        }
         // If the same fails without what was typed, the environment is at fault, and should be
         // named.
         let culprit = command()
@@ -94,7 +97,18 @@ pub fn parse(
         )
     })?;
     let args = Args::from_arg_matches(&matches).map_err(|error| exit(&error, ""))?;
-    args.understand(&matches)
+    let own = command().try_get_matches_from([&name].into_iter().chain(&typed));
+    args.understand(&matches, own.as_ref().ok())
+}
+
+/// What is wrong with the first word that is typed where a tool's name stands, if it is none: beside
+/// flags, clap would take it for one.
+fn misspelt_tool(typed: &[OsString]) -> Option<clap::Error> {
+    let first = typed.first()?;
+    let error = command()
+        .try_get_matches_from([&"state-tune".into(), first])
+        .err()?;
+    (error.kind() == ErrorKind::InvalidSubcommand).then_some(error)
 }
 
 /// From here on, messages write settings as flags.
@@ -144,11 +158,45 @@ fn exit(error: &clap::Error, source: &str) -> Exit {
             message.push(line);
         }
     }
-    let message = message.join(" ");
+    let mut message = message.join(" ");
+    if let Some((typed, advice)) = elsewhere(error) {
+        message = format!("unexpected argument '{typed}'; {advice}");
+    }
     usage(&format!(
         "{source}{}",
         message.trim_start_matches("error: ")
     ))
+}
+
+/// What other programs' flags are called here.
+const ELSEWHERE: [(&str, &str); 16] = [
+    ("lr", "learningrate"),
+    ("lr_init", "learningrate"),
+    ("learning_rate", "learningrate"),
+    ("batch_size", "batchsize"),
+    ("micro_bsz", "batchsize"),
+    ("epochs", "max_epochs"),
+    ("epoch_count", "max_epochs"),
+    ("model", "model_location"),
+    ("load_model", "model_location"),
+    ("data", "data_path"),
+    ("data_file", "data_path"),
+    ("dataset", "huggingface_dataset"),
+    ("output", "save_filename"),
+    ("state", "save_filename"),
+    ("precision", "dtype"),
+    ("quant", "weights"),
+];
+
+/// For a flag of another program, the flag and what to type instead.
+fn elsewhere(error: &clap::Error) -> Option<(&str, String)> {
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let name = typed.trim_start_matches('-').replace('-', "_");
+    let (_, own) = ELSEWHERE.iter().find(|(other, _)| *other == name)?;
+    let is_unknown = error.kind() == ErrorKind::UnknownArgument;
+    is_unknown.then(|| (typed.as_str(), format!("here it is --{own}")))
 }
 
 fn usage(message: &str) -> Exit {

@@ -2,6 +2,7 @@
 //! runs on any cluster, and alone without MPI.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -45,6 +46,8 @@ pub fn join(launcher: &Launcher) -> Result<(Box<dyn Engine>, String)> {
             shortened(&version)
         )
     })?;
+    // Once it is initialised, MPI's threads and handlers run its code as long as the process lives.
+    let library = ManuallyDrop::new(library);
     let engine: Box<dyn Engine> = match family {
         Family::OpenMpi => {
             let Constants {
@@ -71,8 +74,6 @@ pub fn join(launcher: &Launcher) -> Result<(Box<dyn Engine>, String)> {
             Box::new(Mpi::begin(&library, abi::STANDARD, launcher).with_context(named)?)
         }
     };
-    // MPI's threads and handlers run its code as long as the process lives.
-    std::mem::forget(library);
     Ok((engine, shortened(&version)))
 }
 

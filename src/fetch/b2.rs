@@ -83,9 +83,8 @@ pub fn request(client: &Client, bucket: &str, key: &str) -> Result<Request, Fail
 
 fn authorize(client: &Client) -> Result<Authorized, Failure> {
     let (id, secret) = keys().map_err(Failure::Lasting)?;
-    let service = std::env::var(ENVIRONMENT).ok();
-    let service = service.filter(|service| service.starts_with("http"));
-    let mut url = at(service.as_deref().unwrap_or(SERVICE)).map_err(Failure::Lasting)?;
+    let service = service(std::env::var(ENVIRONMENT).ok()).map_err(Failure::Lasting)?;
+    let mut url = at(&service).map_err(Failure::Lasting)?;
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty()
             .extend(["b2api", "v3", "b2_authorize_account"]);
@@ -109,6 +108,15 @@ fn authorize(client: &Client) -> Result<Authorized, Failure> {
             failure::reasons(&error)
         ))
     })
+}
+
+/// The service's address, from what B2's own tools take for it.
+fn service(environment: Option<String>) -> Result<String> {
+    match environment.as_deref() {
+        None | Some("" | "production") => Ok(SERVICE.to_string()),
+        Some(address) if address.starts_with("http") => Ok(address.to_string()),
+        Some(_) => bail!("{ENVIRONMENT} is neither an http address nor production; unset it"),
+    }
 }
 
 /// A web address that a path can be put to.

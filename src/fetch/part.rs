@@ -273,8 +273,8 @@ fn lock(file: &File, target: &Path, console: &Console) -> io::Result<()> {
             ));
             file.lock()
         }
-        // Some network file systems have no locks; there the user must not start two processes.
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
+        // There the user must not start two processes.
+        Err(TryLockError::Error(error)) if files::has_no_locks(&error) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }

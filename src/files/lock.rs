@@ -49,11 +49,13 @@ impl Lock {
                     // Whoever holds it may not have written its number yet.
                     return Ok(Taken::ByAnother(owner(&mut file)));
                 }
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                Err(TryLockError::Error(error)) => {
                     let _ = fs::remove_file(&path);
-                    return Ok(Taken::Unsupported);
+                    return match has_no_locks(&error) {
+                        true => Ok(Taken::Unsupported),
+                        false => Err(error),
+                    };
                 }
-                Err(TryLockError::Error(error)) => return Err(error),
             }
             // Whoever held it before may have removed what was opened here.
             if leads_to(&path, &file)? {
@@ -85,6 +87,16 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.clean_up();
     }
+}
+
+/// Whether a file system has no locks: some network file systems say that they do not know them, others
+/// that nobody keeps them.
+pub fn has_no_locks(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(libc::ENOLCK) {
+        return true;
+    }
+    error.kind() == io::ErrorKind::Unsupported
 }
 
 /// The process that wrote its number into a lock's file.

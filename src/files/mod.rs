@@ -11,7 +11,7 @@ mod room;
 mod target;
 
 pub use self::bytes::Bytes;
-pub use self::lock::{Lock, Taken};
+pub use self::lock::{Lock, Taken, has_no_locks};
 pub use self::lost::Survival;
 pub use self::mapping::{Fate, Mapping};
 pub use self::paths::{directory_of, followed, is_same, leads_to, resolved};

@@ -160,6 +160,19 @@ pub fn give_back_memory(device: &Device) -> candle_core::Result<()> {
     }
 }
 
+/// What computes, in words: two runs that have it alike compute the same to the last bit.
+pub fn describe(compute: &Compute) -> candle_core::Result<String> {
+    let product = compute.product;
+    Ok(match gpu_name(&compute.device)? {
+        Some(gpu) => format!("{gpu}, in {product}"),
+        None => {
+            let (level, threads) = (Level::current(), rayon::current_num_threads());
+            let s = if threads == 1 { "" } else { "s" };
+            format!("CPU ({level}, {threads} thread{s}), in {product}")
+        }
+    })
+}
+
 /// The GPU's name, if the device is one.
 pub fn gpu_name(device: &Device) -> candle_core::Result<Option<String>> {
     match device {

@@ -13,6 +13,7 @@ use crate::console::{self, Console};
 use crate::data::Formats;
 use crate::data::template::Template;
 use crate::data::typed::{self, AROUND_DATA};
+use crate::data::words;
 use crate::distributed::{Ranks, Role};
 use crate::fetch::Remote;
 use crate::generate::{FinishReason, Settings, Talk};
@@ -46,6 +47,8 @@ pub struct Options {
     pub formats: Formats,
     /// Which of them were typed; the state says the others, if it knows with which it was tuned.
     pub typed: Vec<Setting>,
+    /// Flags that were typed and have no effect on answers.
+    pub unused: Vec<String>,
     /// How a token is drawn.
     pub settings: Settings,
     /// Whether the state may have been tuned on another model of the same shape.
@@ -75,7 +78,7 @@ pub enum Ask {
 
 impl Ask {
     /// Which of the texts round it are used.
-    fn used(&self) -> &'static [Setting] {
+    pub fn used(&self) -> &'static [Setting] {
         match self {
             Self::Prompt(_) => &[RESPONSE_END],
             Self::Prompts(_) => &AROUND_DATA,
@@ -122,6 +125,10 @@ fn run_rank(ranks: &Ranks, options: &Options, console: &Console) -> Result<Optio
         Ask::Prompts(_) => &console.beside_output(),
         Ask::Prompt(_) | Ask::Interactive => console,
     };
+    if !options.unused.is_empty() {
+        let unused = words::joined(&options.unused);
+        beside.line(&format!("note   not used for answers: {unused}"));
+    }
     for line in options.formats.told(options.ask.used()) {
         beside.line(&format!("note   {line}"));
     }

@@ -155,7 +155,7 @@ pub fn read(
 fn weight_map(text: &[u8]) -> Result<BTreeMap<String, String>, Error> {
     let no_list = |why: &str| {
         Error::Index(format!(
-            "it is JSON, but no list of a model's parts (*.index.json): {why}; name the model's file"
+            "it is JSON, but no list of a model's parts (*.index.json): {why}; name the file of a model or a state"
         ))
     };
     if text.len() > LONGEST_LIST {

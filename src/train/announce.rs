@@ -3,12 +3,14 @@
 use anyhow::Result;
 
 use super::outputs::Outputs;
-use super::{Options, limits};
+use super::schedule::{Schedule, Shape};
+use super::{Options, Stop};
 use crate::console::Console;
 use crate::distributed::Ranks;
 use crate::model::{Generation, Rwkv};
 use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
+use crate::setting::{LR_FINAL, LR_SCHEDULE, WARMUP_STEPS};
 use crate::system;
 
 /// Says who computes, if several do; and on each machine whether its ranks have fewer cores than they
@@ -38,14 +40,8 @@ pub fn model(options: &Options, model: &Rwkv, console: &Console) -> Result<()> {
         options.model.display(),
         model.config()
     ));
-    let Compute {
-        device,
-        product,
-        weights,
-    } = model.compute();
-    if let Some(gpu) = device::gpu_name(device)? {
-        console.line(&format!("device {gpu}, in {product}"));
-    }
+    console.line(&format!("device {}", device::describe(model.compute())?));
+    let Compute { weights, .. } = model.compute();
     if *weights != Weights::File {
         let rest = match model.config().version.generation() {
             Generation::Five => "the embedding stays as the file has it",
@@ -70,7 +66,14 @@ pub fn old_state(options: &Options, outputs: &Outputs, replaces: bool, console: 
         let save = options.save.display();
         let kept = match outputs.resumes(options) {
             true => String::new(),
-            false => format!("; it is kept as {}", outputs.old_state.named().display()),
+            false => {
+                let old = outputs.old_state.named();
+                let instead = match old.exists() {
+                    true => ", in place of the one there",
+                    false => "",
+                };
+                format!("; it is kept as {}{instead}", old.display())
+            }
         };
         console.line(&format!(
             "note   {save} is there already and will be replaced{kept}"
@@ -78,11 +81,39 @@ pub fn old_state(options: &Options, outputs: &Outputs, replaces: bool, console: 
     }
 }
 
-/// Says how many steps there will be, for so many examples.
-pub fn steps(options: &Options, examples: usize, console: &Console) {
+/// Says how many steps there will be, and what of the learning rate's settings has no effect in so
+/// many.
+pub fn steps(options: &Options, steps: usize, console: &Console) {
     console.line(&format!(
-        "train  {} steps of {} examples",
-        limits::steps(options.max_epochs, examples, options.batch_size),
+        "train  {steps} steps of {} examples",
         options.batch_size
     ));
+    let Schedule {
+        shape,
+        learning_rate,
+        last,
+        warmup,
+    } = options.schedule;
+    if let (Shape::Constant, Some(last)) = (shape, last) {
+        console.line(&format!(
+            "note   {LR_FINAL} {last} has no effect: the learning rate stays at {learning_rate}; \
+             {LR_SCHEDULE} cosine, linear or exponential leads there"
+        ));
+    }
+    if warmup >= steps && warmup > 1 {
+        console.line(&format!(
+            "note   {WARMUP_STEPS} {warmup} is longer than the run: the learning rate ends at {}",
+            options.schedule.at(steps, steps)
+        ));
+    }
+}
+
+/// Says it where a run that goes on has nothing left to do.
+pub fn end(stop: Option<Stop>, console: &Console) {
+    if let Some(stop) = stop {
+        console.line(&format!(
+            "note   the run is at its end: {stop}; {}",
+            stop.way_on()
+        ));
+    }
 }

@@ -93,6 +93,7 @@ fn write(path: &Path, run: &RunState, identity: &Identity, options: &Options) ->
         drawn: run.drawn,
         seconds: run.seconds(),
         plan: run.plan,
+        computed_by: run.computed_by.clone(),
         ranks: run.ranks,
         best: run.best.as_ref().map(|best| (best.step, best.loss)),
         history: run.history.clone(),
@@ -181,6 +182,11 @@ impl Checkpoint {
     /// Steps done.
     pub fn steps(&self) -> usize {
         self.record.steps
+    }
+
+    /// What computed it, in words; nothing where that was not written down.
+    pub fn computed_by(&self) -> &str {
+        &self.record.computed_by
     }
 
     /// How many ranks wrote it.
@@ -276,7 +282,9 @@ impl Checkpoint {
                 like.try_map(|group, like| named(&tensors, &format!("best.{group}"), like))?;
             run.best = Some(Best { step, loss, state });
         }
-        if record.settings.has_same_plan(settings) {
+        // Another machine or device has other memory.
+        let is_here = [run.computed_by.as_str(), ""].contains(&record.computed_by.as_str());
+        if is_here && record.settings.has_same_plan(settings) {
             run.plan = record.plan;
         }
         run.before = record.seconds;

@@ -94,11 +94,14 @@ impl<'a> Ended<'a> {
         let (run, evaluation) = (self.run, &self.context.options.evaluation);
         // Where nothing but the start was evaluated, the start is no best state to keep.
         let keeps_best = evaluation.keep == Keep::Best && run.history.evals.len() > 1;
-        Ok(match (&self.result, &run.best) {
+        Ok(match (&self.result, &run.best, run.backup.state()) {
             _ if run.learner.steps() == 0 => None,
-            (_, Some(best)) if keeps_best => Some(best.state.clone()),
-            (Ok(_), _) => Some(run.learner.snapshot()?),
-            (Err(_), _) => run.backup.state().cloned(),
+            (_, Some(best), _) if keeps_best => Some(best.state.clone()),
+            // In main memory, whatever became of a GPU.
+            (_, _, Some(state)) => Some(state.clone()),
+            // A run that was at its end when it was resumed.
+            (Ok(_), _, None) => Some(run.learner.snapshot()?),
+            (Err(_), _, None) => None,
         })
     }
 

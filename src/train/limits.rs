@@ -65,10 +65,23 @@ impl fmt::Display for Stop {
     }
 }
 
+impl Stop {
+    /// What would have a run go on that is resumed at this end.
+    pub fn way_on(&self) -> String {
+        match self {
+            Self::ExitLoss { .. } => format!("a lower {EXIT_LOSS} (0: none) would let it go on"),
+            Self::MaxEpochs { .. } => format!("a higher {MAX_EPOCHS} would let it go on"),
+            Self::MaxTime { .. } => format!("a higher {MAX_TIME} would let it go on"),
+            Self::Patience { .. } => format!("a higher {PATIENCE} (0: none) would let it go on"),
+            Self::Signal(_) => "it goes on when it is started again".to_string(),
+        }
+    }
+}
+
 /// The limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The last step: [`steps`] of the data and the batch size.
+    /// The last step: [`steps`] of the data, the batch size and what is done.
     pub steps: usize,
     /// A step whose loss is below this is the last one.
     pub exit_loss: f64,
@@ -105,11 +118,19 @@ impl Limits {
     }
 }
 
-/// max(1, floor(max_epochs * examples / batch_size)), where a fraction like 20 * 3 / 7 epochs,
-/// rounded as it was written, still gives the 20 steps that were meant.
-pub fn steps(max_epochs: f64, examples: usize, batch_size: usize) -> usize {
-    let steps = max_epochs * examples as f64 / batch_size as f64;
-    (steps * (1.0 + 1e-9)).floor().max(1.0) as usize
+/// The last step of a run over so many examples that has done `done` steps, for which `drawn` examples
+/// were drawn: floor(max_epochs * examples / batch_size), at least 1, if batches were always as large.
+/// A fraction like 20 * 3 / 7 epochs, rounded as it was written, still gives the 20 steps that were
+/// meant.
+pub fn steps(
+    max_epochs: f64,
+    examples: usize,
+    batch_size: usize,
+    (done, drawn): (usize, usize),
+) -> usize {
+    let left = max_epochs * examples as f64 * (1.0 + 1e-9) - drawn as f64;
+    let steps = (left / batch_size as f64).floor().max(0.0) as usize;
+    done.saturating_add(steps).max(1)
 }
 
 #[cfg(test)]
@@ -118,6 +139,18 @@ mod tests {
 
     #[test]
     fn steps_of_whole_and_broken_epochs() {
+        let steps = |max_epochs, examples, batch_size| {
+            let fresh = steps(max_epochs, examples, batch_size, (0, 0));
+            // A run that goes on has the same end.
+            for done in 1..=fresh {
+                let drawn = done * batch_size;
+                assert_eq!(
+                    steps(max_epochs, examples, batch_size, (done, drawn)),
+                    fresh
+                );
+            }
+            fresh
+        };
         assert_eq!(steps(10.0, 300, 8), 375);
         assert_eq!(steps(3.0, 300, 8), 112);
         assert_eq!(steps(0.5, 3, 8), 1);
@@ -125,6 +158,14 @@ mod tests {
             let max_epochs = (wanted * batch_size) as f64 / examples as f64;
             assert_eq!(steps(max_epochs, examples, batch_size), wanted);
         }
+    }
+
+    #[test]
+    fn epochs_count_examples_whatever_the_batches_were() {
+        assert_eq!(steps(4.0, 300, 8, (150, 300)), 150 + 900 / 8);
+        assert_eq!(steps(1.0, 300, 8, (4, 256)), 4 + 44 / 8);
+        assert_eq!(steps(1.0, 300, 8, (150, 300)), 150);
+        assert_eq!(steps(0.5, 300, 8, (150, 300)), 150);
     }
 
     #[test]

@@ -50,10 +50,7 @@ pub use schedule::Schedule;
 use self::checkpoint::Checkpoints;
 use self::context::{RunContext, Watch};
 use self::finish::Ended;
-use self::limits::Limits;
 use self::model_files::ModelFiles;
-use self::run_record::Identity;
-use self::run_state::RunState;
 use self::signals::Signals;
 use crate::console::{Console, Progress};
 use crate::distributed::{Failure, Ranks, Role};
@@ -96,18 +93,15 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
     let model = prepare::model(options, &compute)?;
     let data = prepare::checked(data, options, model.config(), console)?;
     let replaces = outputs.check(&model, options)?;
-    let options = &Options {
-        init: Some(options.init.clone().unwrap_or_else(|| Init::of(&model))),
-        ..options.clone()
-    };
+    let options = &options.starting_as(&model);
 
     // What is learnt, in which order, how long, and from where on.
-    let limits = Limits {
-        steps: limits::steps(options.max_epochs, data.examples.len(), options.batch_size),
-        exit_loss: options.exit_loss,
-        max_epochs: options.max_epochs,
-        max_time: options.max_time,
-    };
+    announce::model(options, &model, console)?;
+    announce::old_state(options, &outputs, replaces, console);
+    let (mut run, identity) = resume::begin(options, &model, &data, &outputs, ranks, console)?;
+    let limits = run.limits(options, data.examples.len());
+    announce::steps(options, limits.steps, console);
+    ranks::begin(ranks, all, nowhere, &identity, &mut run)?;
     let context = RunContext {
         options,
         model: &model,
@@ -115,29 +109,7 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
         steps: limits.steps,
         ranks,
     };
-    let plan = prepare::plan(options, &model, &data, ranks)?;
-    let identity = Identity::new(&context);
-    announce::model(options, &model, console)?;
-    announce::old_state(options, &outputs, replaces, console);
-    let start = match outputs.resumes(options) {
-        true => start::of_checkpoint(options, &model)?,
-        false => start::state(options, &model, console)?,
-    };
-    let mut run = RunState::new(options, &model, data.examples.len(), start, plan)?;
-    announce::steps(options, data.examples.len(), console);
-    run.ranks = ranks.count();
-    resume::resume(&mut run, &identity, &outputs, options, console)?;
-    ranks::begin(ranks, all, nowhere, &identity, &mut run)?;
-    // A run that is resumed may have come to its end.
-    let patience = options.evaluation.patience;
-    let finished = run
-        .reached(&limits)
-        .or_else(|| run.out_of_patience(patience));
-    if let Some(stop) = finished {
-        console.line(&format!(
-            "note   that run had finished: {stop}; a higher limit would let it go on"
-        ));
-    }
+    announce::end(run.end(&limits, options), console);
 
     let mut progress = Progress::new(console, limits.steps, run.learner.steps());
     let above = &progress.console();
@@ -188,7 +160,7 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
 
             // Stop?
             let stop = signals.agreed().or(reached);
-            if let Some(stop) = stop.or_else(|| run.out_of_patience(patience)) {
+            if let Some(stop) = stop.or_else(|| run.out_of_patience(options.evaluation.patience)) {
                 let verified = step::verify(&context, &mut run);
                 // A model that was changed explains what one rank finds, not what all know of.
                 if !verified.as_ref().is_err_and(Failure::is) {
@@ -241,28 +213,31 @@ pub fn dry_run(ranks: &Ranks, options: &Options, console: &Console) -> Result<()
     let compute = prepare::device(options, console)?;
     prepare::place_of_data(options, console)?;
     prepare::obtain(options, console)?;
-    let mut data = prepare::survey(options, console)?;
+    let data = prepare::survey(options, console)?;
     let outputs = places::outputs(options)?;
-    let model = options.model.display();
-    if !model::must_fetch(&options.model, options.model_remote.as_ref()) {
+    let shown = options.model.display();
+    if model::must_fetch(&options.model, options.model_remote.as_ref()) {
+        console.line(&match &options.model_remote {
+            Some(remote) => format!("model  {shown} is not there; it will come from {remote}"),
+            None => {
+                format!("model  {shown} is not there; training will need it, or a {MODEL_URL}")
+            }
+        });
+        let (examples, done) = (data.examples.len(), (0, 0));
+        let steps = limits::steps(options.max_epochs, examples, options.batch_size, done);
+        announce::steps(options, steps, console);
+    } else {
         let model = prepare::model(options, &compute)?;
-        data = prepare::checked(data, options, model.config(), console)?;
+        let data = prepare::checked(data, options, model.config(), console)?;
         let replaces = outputs.check(&model, options)?;
+        let options = &options.starting_as(&model);
         announce::model(options, &model, console)?;
         announce::old_state(options, &outputs, replaces, console);
-        if !outputs.resumes(options) {
-            start::state(options, &model, console)?;
-        }
-    } else if let Some(remote) = &options.model_remote {
-        console.line(&format!(
-            "model  {model} is not there; it will come from {remote}"
-        ));
-    } else {
-        console.line(&format!(
-            "model  {model} is not there; training will need it, or a {MODEL_URL}"
-        ));
+        let (run, _) = resume::begin(options, &model, &data, &outputs, ranks, console)?;
+        let limits = run.limits(options, data.examples.len());
+        announce::steps(options, limits.steps, console);
+        announce::end(run.end(&limits, options), console);
     }
-    announce::steps(options, data.examples.len(), console);
     console.line(&format!(
         "{DRY_RUN}: nothing was learnt, and no state written"
     ));

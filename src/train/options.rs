@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::schedule::{Schedule, Shape};
 use crate::data::{Formats, Walk};
 use crate::fetch::Remote;
-use crate::model::{FirstRow, PerGroup};
+use crate::model::{FirstRow, PerGroup, Rwkv};
 use crate::ops::adam::Adam;
 use crate::ops::cpu::Processor;
 use crate::ops::device::DeviceChoice;
@@ -141,6 +141,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// These options, with what a run on this model starts from.
+    pub fn starting_as(&self, model: &Rwkv) -> Self {
+        Self {
+            init: Some(self.init.clone().unwrap_or_else(|| Init::of(model))),
+            ..self.clone()
+        }
+    }
+
     /// What the first row of each sequence is.
     pub fn first_row(&self) -> FirstRow {
         match self.tune.soft_prompt {

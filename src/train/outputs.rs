@@ -260,11 +260,15 @@ impl Outputs {
             "{} is no checkpoint, and in the way of moving {path} aside; move it away, or give {RESUME}",
             old.display()
         );
+        let instead = match old.exists() {
+            true => ", in place of the one there",
+            false => "",
+        };
         // A link stays, and leads to the new one.
         fs::rename(files::followed(self.checkpoint.named()), &old)
             .with_context(|| format!("cannot move the checkpoint {path} aside"))?;
         console.line(&format!(
-            "note   {path} is of an earlier run and is now {}; {RESUME} would have gone on from it",
+            "note   {path} is of an earlier run and is now {}{instead}; {RESUME} would have gone on from it",
             old.display()
         ));
         Ok(())

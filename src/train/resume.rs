@@ -1,18 +1,44 @@
-//! Going on from a checkpoint.
+//! A run before its next step: at its start, or where its checkpoint is.
 
 use anyhow::{Context, Result};
 
-use super::Options;
 use super::checkpoint::Checkpoint;
 use super::outputs::Outputs;
+use super::prepare::TrainingData;
 use super::run_record::Identity;
 use super::run_state::RunState;
 use super::settings::{Change, RunSettings};
+use super::{Options, prepare, start};
 use crate::console::Console;
+use crate::distributed::Ranks;
+use crate::model::Rwkv;
+use crate::tensors::shown;
+
+/// A run that is about to learn, and what it learns: from its checkpoint on, if that is asked for and
+/// there is one, which is said on `console`.
+pub fn begin(
+    options: &Options,
+    model: &Rwkv,
+    data: &TrainingData,
+    outputs: &Outputs,
+    ranks: &Ranks,
+    console: &Console,
+) -> Result<(RunState, Identity)> {
+    let plan = prepare::plan(options, model, data, ranks)?;
+    let identity = Identity::new(model, data);
+    let start = match outputs.resumes(options) {
+        true => start::of_checkpoint(options, model)?,
+        false => start::state(options, model, console)?,
+    };
+    let mut run = RunState::new(options, model, data.examples.len(), start, plan)?;
+    run.ranks = ranks.count();
+    resume(&mut run, &identity, outputs, options, console)?;
+    Ok((run, identity))
+}
 
 /// Brings `run` to where its checkpoint is, if that is asked for and there is one, and says so on
 /// `console`.
-pub fn resume(
+fn resume(
     run: &mut RunState,
     identity: &Identity,
     outputs: &Outputs,
@@ -45,6 +71,13 @@ pub fn resume(
     for Change { setting, then, now } in checkpoint.changes(&settings) {
         let [now, then] = [now, then].map(|value| format!("{value:?}").replace("\\\\", "\\"));
         console.line(&format!("note   {setting} is {now} now; it was {then}"));
+    }
+    let (then, now) = (checkpoint.computed_by(), &run.computed_by);
+    if !then.is_empty() && then != now {
+        console.line(&format!(
+            "note   the run is computed by {now} now; it was by {}: the last digits may differ",
+            shown(then)
+        ));
     }
     let (then, now) = (checkpoint.ranks(), run.ranks);
     if then != now {

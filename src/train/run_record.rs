@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::context::RunContext;
 use super::memory_plan::Plan;
+use super::prepare::TrainingData;
 use super::settings::RunSettings;
 use crate::data::Example;
+use crate::model::Rwkv;
 use crate::report::History;
 use crate::setting::RESUME;
 use crate::tensors::shown;
@@ -44,6 +45,9 @@ pub struct RunRecord {
     pub drawn: usize,
     pub seconds: f64,
     pub plan: Plan,
+    /// What computed it, in words; earlier checkpoints do not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub computed_by: String,
     /// How many ranks computed it.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub ranks: usize,
@@ -64,11 +68,11 @@ fn is_one(ranks: &usize) -> bool {
 }
 
 impl Identity {
-    pub fn new(context: &RunContext) -> Self {
+    pub fn new(model: &Rwkv, data: &TrainingData) -> Self {
         Self {
-            model: context.model.fingerprint().to_string(),
-            examples: hash(&context.data.examples),
-            held_out: hash(&context.data.held_out),
+            model: model.fingerprint().to_string(),
+            examples: hash(&data.examples),
+            held_out: hash(&data.held_out),
         }
     }
 }

@@ -5,13 +5,14 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use super::context::{RunContext, Watch};
-use super::limits::Limits;
+use super::limits::{self, Limits};
 use super::memory_plan::Plan;
 use super::{Learner, Options, Stop};
 use crate::data::Walker;
 use crate::distributed::Stage;
 use crate::evaluate::{self, Score};
 use crate::model::{Rwkv, State};
+use crate::ops::device;
 use crate::report::{Eval, History};
 use crate::setting::LEARNING_RATE;
 
@@ -32,6 +33,8 @@ pub struct RunState {
     /// How much of a batch is computed at once. It shrinks where a GPU's memory is too small for
     /// it.
     pub plan: Plan,
+    /// What computes it, in words.
+    pub computed_by: String,
     /// How many ranks compute it.
     pub ranks: usize,
     pub history: History,
@@ -106,6 +109,7 @@ impl RunState {
             walker: Walker::new(options.walk, examples, options.seed),
             drawn: 0,
             plan,
+            computed_by: device::describe(model.compute())?,
             ranks: 1,
             history: History::default(),
             best: None,
@@ -208,6 +212,23 @@ impl RunState {
             .is_some_and(|eval| eval.step == step);
         let is_due = step == 0 || is_last || (every > 0 && step.is_multiple_of(every));
         is_due && !is_done
+    }
+
+    /// Its limits, over so many examples: batches may have been of another size before it was resumed.
+    pub fn limits(&self, options: &Options, examples: usize) -> Limits {
+        let done = (self.learner.steps(), self.drawn);
+        Limits {
+            steps: limits::steps(options.max_epochs, examples, options.batch_size, done),
+            exit_loss: options.exit_loss,
+            max_epochs: options.max_epochs,
+            max_time: options.max_time,
+        }
+    }
+
+    /// Why there is no further step, if so: a limit, or evaluations that were no better.
+    pub fn end(&self, limits: &Limits, options: &Options) -> Option<Stop> {
+        let reached = self.reached(limits);
+        reached.or_else(|| self.out_of_patience(options.evaluation.patience))
     }
 
     /// Why there is no further step, if so, whatever else may stop the run.

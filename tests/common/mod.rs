@@ -107,11 +107,11 @@ impl Dir {
             .current_dir(self.0.path())
             .arg("--model_location")
             .arg(tiny("model.pth"));
+        // Where answers do not use them, those that are typed are named.
         command
-            .arg("--data_path")
-            .arg(tiny("train.jsonl"))
-            .args(["--exit_loss", "0", "--device", "cpu"])
-            .args(flags);
+            .env("STATE_TUNE_DATA_PATH", tiny("train.jsonl"))
+            .env("STATE_TUNE_EXIT_LOSS", "0");
+        command.args(["--device", "cpu"]).args(flags);
         command
     }
 

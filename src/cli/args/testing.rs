@@ -100,6 +100,7 @@ impl TestingArgs {
             ask,
             formats: run.formats.clone(),
             typed,
+            unused: Vec::new(),
             settings: Settings {
                 max_tokens,
                 temperature,

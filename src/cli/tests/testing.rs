@@ -25,6 +25,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
         ask,
         formats,
         typed,
+        unused,
         settings,
         other_model,
         device,
@@ -38,7 +39,7 @@ fn a_prompt_is_answered_with_its_own_defaults() {
     assert_eq!(state, Path::new("state.pth"));
     assert_eq!(ask, Ask::Prompt("Hi".into()));
     assert_eq!(formats, Formats::default());
-    assert!(typed.is_empty());
+    assert!(typed.is_empty() && unused.is_empty());
     assert_eq!(init, None);
     let defaults = Settings {
         max_tokens: 50,
@@ -111,4 +112,38 @@ fn what_was_typed_is_known_from_defaults() {
     let options = sample(&[&typed[..], &["--prompts", "p"]].concat());
     let settings = [PROMPT_FORMATTER, RESPONSE_FORMATTER, RESPONSE_END];
     assert_eq!(options.typed, settings);
+}
+
+#[test]
+fn what_is_typed_for_training_is_named_as_unused() {
+    let unused = |typed: &[&str]| {
+        let mut named = sample(typed).unused;
+        named.sort();
+        named
+    };
+    assert_eq!(
+        unused(&[
+            "--prompt=x",
+            "--resume",
+            "--max-epochs=2",
+            "--prompt_formatter=x",
+            "--seed=2"
+        ]),
+        ["--max_epochs", "--prompt_formatter", "--resume"]
+    );
+    let rows = [
+        "--data_format=alpaca",
+        "--prompt_formatter={input}",
+        "--learningrate=1",
+    ];
+    let all = [&["--prompts=p"][..], &rows].concat();
+    assert_eq!(unused(&all), ["--learningrate"]);
+    let all = [&["--interactive"][..], &rows].concat();
+    assert_eq!(unused(&all), ["--data_format", "--learningrate"]);
+    // An environment may be one for training as well.
+    let variables = [("STATE_TUNE_LEARNINGRATE", "1"), ("--batchsize", "2")];
+    let Ok(Command::Sample { options }) = parsed(&["--prompt=x"], &variables) else {
+        panic!("with --prompt it answers");
+    };
+    assert!(options.unused.is_empty());
 }

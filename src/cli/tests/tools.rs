@@ -96,3 +96,31 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
         assert!(message.contains(words), "{typed:?}: {message}");
     }
 }
+
+#[test]
+fn a_misspelt_tool_is_named_whatever_the_environment_says() {
+    for variables in [&[][..], &[("STATE_TUNE_THREADS", "1")]] {
+        let message = misuse(&["quickstrat"], variables);
+        assert!(
+            message.contains("'quickstrat'") && message.contains("'quickstart'"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn other_programs_flags_lead_to_its_own() {
+    for (typed, own) in [
+        ("--lr=0.1", "--learningrate"),
+        ("--model", "--model_location"),
+        ("--micro-bsz=2", "--batchsize"),
+    ] {
+        let message = misuse(&[typed], &[]);
+        assert!(message.contains(&format!("here it is {own} ")), "{message}");
+    }
+    let known = command();
+    for (other, own) in ELSEWHERE {
+        let has = |name: &str| known.get_arguments().any(|arg| arg.get_id() == name);
+        assert!(has(own) && !has(other), "{other} {own}");
+    }
+}

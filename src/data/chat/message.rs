@@ -126,8 +126,8 @@ impl Speaker {
     fn of(word: &str) -> Option<Self> {
         match word {
             "system" | "developer" => Some(Self::System),
-            "user" | "human" => Some(Self::User),
-            "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "bing" | "bard" => {
+            "user" | "human" | "prompter" => Some(Self::User),
+            "assistant" | "gpt" | "chatgpt" | "model" | "bot" | "ai" | "bing" | "bard" => {
                 Some(Self::Assistant)
             }
             _ => None,

@@ -104,6 +104,7 @@ fn speakers_have_the_names_that_data_sets_give_them() {
     let sharegpt = [
         ("system", "human", "gpt"),
         ("developer", "user", "chatgpt"),
+        ("system", "prompter", "ai"),
         ("System", "USER", "Assistant"),
     ];
     for (system, user, assistant) in sharegpt {

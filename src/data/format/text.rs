@@ -51,7 +51,10 @@ impl Script {
         match (found, first, purpose) {
             (Some(script), ..) => Ok(script),
             (None, Some((answer, _)), Purpose::Answer) => Ok(Self {
-                open: Some(asked(text, answer)),
+                open: Some(asked(
+                    text,
+                    &format!("{}{answer}", heading(text.trim_start())),
+                )),
                 ..Self::default()
             }),
             _ => Err(DataError::NoMarkedAnswer { line }),
@@ -126,11 +129,23 @@ fn paragraphs(text: &str) -> impl Iterator<Item = usize> {
     std::iter::once(0).chain(breaks.filter(begins))
 }
 
-/// The name at the start of a paragraph, as it stands there, if it is one of `names`.
+/// What makes a heading of a paragraph's first line, as `### ` does.
+fn heading(paragraph: &str) -> &str {
+    let bare = paragraph.trim_start_matches('#');
+    match bare.len() < paragraph.len() {
+        true => &paragraph[..paragraph.len() - bare.trim_start_matches(' ').len()],
+        false => "",
+    }
+}
+
+/// The name at the start of a paragraph, as it stands there, if it is one of `names`: also as a heading,
+/// `### Response:`.
 fn speaker<'a>(paragraph: &'a str, names: &[&str]) -> Option<&'a str> {
+    let bare = &paragraph[heading(paragraph).len()..];
     names.iter().find_map(|name| {
-        let (start, rest) = paragraph.split_at_checked(name.len())?;
+        let (start, rest) = bare.split_at_checked(name.len())?;
         let is_named = start.eq_ignore_ascii_case(name) && rest.starts_with(':');
-        is_named.then_some(start)
+        let end = paragraph.len() - rest.len();
+        is_named.then(|| &paragraph[..end])
     })
 }

@@ -173,6 +173,10 @@ fn rwkvs_text_stands_as_it_is_and_its_answers_are_learnt() {
             "Instruction: a\n\nInput: b\n\nResponse: c",
             "[[Instruction: a\n\nInput: b\n\nResponse:]] c",
         ),
+        (
+            "Below is a task.\n\n### Instruction:\na\n\n### Input:\nb\n\n### Response:\nc",
+            "[[Below is a task.\n\n### Instruction:\na\n\n### Input:\nb\n\n### Response:]]\nc",
+        ),
         // Names count at the start of a paragraph only, and those of the pair.
         (
             "User: a\nUser: b\n\nAssistant: c User: d\nUser: e\n\nQ: f\n\nA: g",
