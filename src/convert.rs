@@ -163,6 +163,9 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     }
     .with_context(|| format!("cannot write {output}"))?;
     console.line(&format!("to     {output} ({})", options.to));
+    if let Some(belied) = options.to.belied_by(&options.output) {
+        console.line(&format!("note   {belied}"));
+    }
     let generation = fingerprint.map(Generation::of_fingerprint);
     if options.to == Format::MODEL && generation == Some(Generation::Seven) {
         console.line(&format!(

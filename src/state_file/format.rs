@@ -2,6 +2,7 @@
 //! written. Each format is a constant in a file of its own.
 
 use std::fmt;
+use std::path::Path;
 
 use super::candidate::Candidate;
 use super::error::Error;
@@ -20,6 +21,8 @@ pub struct Layout {
     /// What of a state it has a place for.
     pub keeps: &'static [Group],
     pub orientation: Orientation,
+    /// Whether it is a safetensors file; a `.pth` otherwise.
+    pub is_safetensors: bool,
     /// Whether a file may be of this format.
     pub recognise: fn(&Candidate) -> Likeness,
     /// The tensors of a file that was recognised.
@@ -111,6 +114,22 @@ impl Format {
             kept.shifts = state.shifts.zeros_like()?;
         }
         Ok(kept)
+    }
+
+    /// What to tell where a file of this format has a name that ends as those of the other kind do.
+    pub fn belied_by(self, path: &Path) -> Option<String> {
+        let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+        let (kind, others) = match self.0.is_safetensors {
+            true => ("a safetensors file", ["pth", "pt", "bin"]),
+            false => ("a .pth file", ["safetensors", "st", "sft"]),
+        };
+        others.contains(&ending.as_str()).then(|| {
+            format!(
+                "{} is {kind}, as the format {self} is, whatever its name: programs that go by the name \
+                 will not read it",
+                path.display()
+            )
+        })
     }
 
     /// Whether its matrices stand one way for one generation of models and the other for another,

@@ -19,6 +19,7 @@ impl Format {
         name: "model",
         keeps: &[Group::Wkv],
         orientation: Orientation::ValueKey,
+        is_safetensors: false,
         recognise,
         read,
         write: |_, _| Err(Error::NoModel),

@@ -23,6 +23,7 @@ impl Format {
         name: "original",
         keeps: &[Group::Shift, Group::Wkv],
         orientation: Orientation::KeyValue,
+        is_safetensors: false,
         recognise,
         read,
         write,

@@ -18,6 +18,7 @@ impl Format {
         name: "rwkv-live",
         keeps: &[Group::Shift, Group::Wkv],
         orientation: Orientation::OfGeneration,
+        is_safetensors: false,
         recognise,
         read,
         write,

@@ -24,6 +24,7 @@ impl Format {
         name: "state",
         keeps: &[Group::SoftPrompt, Group::Shift, Group::Wkv],
         orientation: Orientation::ValueKey,
+        is_safetensors: false,
         recognise,
         read,
         write,

@@ -24,6 +24,7 @@ impl Format {
         name: "time_state",
         keeps: &[Group::Wkv],
         orientation: Orientation::ValueKey,
+        is_safetensors: false,
         recognise,
         read,
         write,

@@ -18,6 +18,7 @@ impl Format {
         name: "web-rwkv",
         keeps: &[Group::Wkv],
         orientation: Orientation::KeyValue,
+        is_safetensors: true,
         recognise,
         read: time_state::read,
         write,

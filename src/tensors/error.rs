@@ -76,6 +76,17 @@ pub enum Error {
         /// What RWKV's own files call it.
         name: String,
     },
+    /// Tensors are views of the same memory, over and over.
+    #[error(
+        "its tensors have {bytes} bytes together, and share {held}; save a copy of each \
+         (tensor.clone())"
+    )]
+    Shared {
+        /// Their sizes, added.
+        bytes: usize,
+        /// What they take.
+        held: usize,
+    },
     /// A tensor that web-rwkv's converter changes, in a file that may be its or not.
     #[error(
         "{name} {what}: web-rwkv's converter (convert_safetensors) changes it so, and nothing in \

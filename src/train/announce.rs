@@ -11,6 +11,7 @@ use crate::model::{Generation, Rwkv};
 use crate::ops::linear::Weights;
 use crate::ops::{Compute, device};
 use crate::setting::{LR_FINAL, LR_SCHEDULE, WARMUP_STEPS};
+use crate::state_file::Format;
 use crate::system;
 
 /// Says who computes, if several do; and on each machine whether its ranks have fewer cores than they
@@ -60,8 +61,11 @@ pub fn model(options: &Options, model: &Rwkv, console: &Console) -> Result<()> {
     Ok(())
 }
 
-/// Says what becomes of a state that is there already.
-pub fn old_state(options: &Options, outputs: &Outputs, replaces: bool, console: &Console) {
+/// Says what becomes of a state that is there already, and whether the new one's name fits it.
+pub fn save(options: &Options, outputs: &Outputs, replaces: bool, console: &Console) {
+    if let Some(belied) = Format::STATE.belied_by(&options.save) {
+        console.line(&format!("note   {belied}"));
+    }
     if replaces {
         let save = options.save.display();
         let kept = match outputs.resumes(options) {

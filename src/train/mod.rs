@@ -97,7 +97,7 @@ fn run_rank(ranks: &Ranks, all: &Options, console: &Console) -> Result<Stop> {
 
     // What is learnt, in which order, how long, and from where on.
     announce::model(options, &model, console)?;
-    announce::old_state(options, &outputs, replaces, console);
+    announce::save(options, &outputs, replaces, console);
     let (mut run, identity) = resume::begin(options, &model, &data, &outputs, ranks, console)?;
     let limits = run.limits(options, data.examples.len());
     announce::steps(options, limits.steps, console);
@@ -232,7 +232,7 @@ pub fn dry_run(ranks: &Ranks, options: &Options, console: &Console) -> Result<()
         let replaces = outputs.check(&model, options)?;
         let options = &options.starting_as(&model);
         announce::model(options, &model, console)?;
-        announce::old_state(options, &outputs, replaces, console);
+        announce::save(options, &outputs, replaces, console);
         let (run, _) = resume::begin(options, &model, &data, &outputs, ranks, console)?;
         let limits = run.limits(options, data.examples.len());
         announce::steps(options, limits.steps, console);

@@ -134,3 +134,26 @@ fn python_loads_every_format_of(generation: Generation) {
     println!("{said}");
     fs::remove_file(dir.path("tokens.json")).unwrap();
 }
+
+#[test]
+fn a_name_of_the_other_kind_of_file_is_told() {
+    let dir = Dir::new();
+    let [tuned, _] = files_of(GENERATIONS[0]);
+    for (out, format, kind) in [
+        ("a.st", "time_state", "a .pth file"),
+        ("b.Safetensors", "state", "a .pth file"),
+        ("c.pth", "web-rwkv", "a safetensors file"),
+    ] {
+        let said = does(&dir, &["convert", &tuned, out, "--to", format]);
+        let told = format!("note   {out} is {kind}, as the format {format} is, whatever its name");
+        assert!(said.contains(&told), "{said}");
+    }
+    for (out, format) in [
+        ("d.st", "web-rwkv"),
+        ("e.pth", "state"),
+        ("f", "time_state"),
+    ] {
+        let said = does(&dir, &["convert", &tuned, out, "--to", format]);
+        assert!(!said.contains("whatever its name"), "{said}");
+    }
+}

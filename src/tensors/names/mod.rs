@@ -20,6 +20,9 @@ const WRAPPERS: [&str; 3] = [
     "_checkpoint_wrapped_module.",
 ];
 
+/// Bytes that tensors may come to however much of them they share, as those of a state of zeros may.
+const SHARED: usize = 1 << 28;
+
 /// The kind of file that names come from: some programs write one alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Container {
@@ -42,6 +45,7 @@ pub struct Plain {
 /// to no such checkpoint stay. Errors when two tensors would have one name, or when nothing shows
 /// which way a file is to be understood.
 pub fn plain(tensors: Vec<(String, Stored)>, container: Container) -> Result<Plain, Error> {
+    check_shared(&tensors)?;
     let unwrapped: Vec<String> = tensors.iter().map(|(name, _)| unwrapped(name)).collect();
     let prefix = prefix(&unwrapped)?;
     let mut named = Vec::with_capacity(tensors.len());
@@ -86,6 +90,28 @@ pub fn is_embedding(name: &str) -> bool {
 fn unwrapped(name: &str) -> String {
     let without = |name: String, wrapper: &&str| name.replace(wrapper, "");
     WRAPPERS.iter().fold(name.to_string(), without)
+}
+
+/// Errors when tensors share so much memory that a copy of each would take far more than all have: a
+/// small file could ask for any amount.
+fn check_shared(tensors: &[(String, Stored)]) -> Result<(), Error> {
+    let windows = tensors
+        .iter()
+        .map(|(_, tensor)| tensor.bytes.as_ptr_range());
+    let mut windows: Vec<_> = windows
+        .map(|of| (of.start as usize, of.end as usize))
+        .collect();
+    windows.sort_unstable();
+    let (mut bytes, mut held, mut end) = (0usize, 0usize, 0);
+    for (start, stop) in windows {
+        bytes = bytes.saturating_add(stop - start);
+        held += stop.saturating_sub(start.max(end));
+        end = end.max(stop);
+    }
+    match bytes > SHARED.max(held.saturating_mul(4)) {
+        true => Err(Error::Shared { bytes, held }),
+        false => Ok(()),
+    }
 }
 
 /// What stands before the names of a model or a state: `module.` of DataParallel, `rwkv.` of

@@ -176,3 +176,34 @@ fn models_of_others_keep_their_names() {
     ];
     assert_eq!(names(&llama).unwrap(), llama);
 }
+
+#[test]
+fn tensors_that_are_many_views_of_one_memory_are_refused() {
+    let whole = Stored::new(Element::F32, vec![1 << 12, 1 << 12], &vec![0.0; 1 << 24]);
+    let views = |count: usize| {
+        let view = |i: usize| {
+            let bytes = whole.bytes.slice(4 * i..4 * i + (1 << 25)).unwrap();
+            let shape = vec![1 << 11, 1 << 12];
+            let name = format!("model.layers.{i}.attn.w_lora.lora.0.weight");
+            (
+                name,
+                Stored {
+                    bytes,
+                    shape,
+                    ..whole.clone()
+                },
+            )
+        };
+        plain((0..count).map(view).collect(), Container::Pth)
+    };
+    match views(1000) {
+        Err(Error::Shared { bytes, held }) => {
+            assert_eq!((bytes, held), (1000 << 25, (1 << 25) + 4 * 999));
+        }
+        other => panic!("it would be copied a thousand times: {other:?}"),
+    }
+    // As a state of zeros may be made, and a head that is the embedding.
+    let zeros = Stored::new(Element::F32, vec![2, 4, 4], &[0.0; 32]);
+    let layer = |i: usize| (format!("blocks.{i}.att.time_state"), zeros.clone());
+    assert!(plain((0..60).map(layer).collect(), Container::Pth).is_ok());
+}
