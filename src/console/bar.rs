@@ -11,6 +11,14 @@ use super::aside::{self, Stream};
 
 /// How often a bar is drawn at most, in times a second.
 const HERTZ: u8 = 20;
+/// Characters that stand beside a bar.
+const BESIDE: usize = 72;
+
+/// How many characters wide a bar is, so that what stands beside it has room in its line.
+pub fn width() -> usize {
+    let (_, columns) = Term::stderr().size();
+    usize::from(columns).saturating_sub(BESIDE).clamp(4, 24)
+}
 
 /// A bar of so many steps, if that is known.
 pub fn new(steps: Option<u64>) -> ProgressBar {

@@ -32,7 +32,11 @@ impl Progress {
             let bar = bar::new(Some(steps as u64));
             // A template that indicatif refuses would leave its default style, which is still a
             // bar.
-            if let Ok(style) = ProgressStyle::with_template("{bar:24.cyan} {pos}/{len}  {msg}") {
+            let template = format!(
+                "{{bar:{}.cyan}} {{pos}}/{{len}}  {{wide_msg}}",
+                bar::width()
+            );
+            if let Ok(style) = ProgressStyle::with_template(&template) {
                 bar.set_style(style.progress_chars("━╸ "));
             }
             bar.set_position(done as u64);

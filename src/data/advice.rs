@@ -79,6 +79,9 @@ const ANSWERS: [&str; 10] = [
 /// Names of what a question may be about.
 const CONTEXTS: [&str; 2] = ["input", "context"];
 
+/// Names of what stands before a question.
+const SYSTEMS: [&str; 2] = ["system_prompt", "system"];
+
 /// The formatters of prompts and of answers for a row with these keys, as they can be typed, if it is
 /// clear what is asked and what answered. `renamed` gives both with texts in place of their keys.
 pub fn formatters(
@@ -97,8 +100,11 @@ pub fn formatters(
     let question = format!("{{{}}}{context}", question.name);
     let texts = renamed(&question, &format!("{{{}}}", answer.name))?;
     let [prompt, response] = texts.map(|text| text.replace('\n', "\\n"));
+    let system = named(&SYSTEMS).map_or(String::new(), |system| {
+        format!("{{?system: {{{}}}\\n\\n}}", system.name)
+    });
     Some(format!(
-        "name its own: {PROMPT_FORMATTER} \"{prompt}\" {RESPONSE_FORMATTER} \"{response}\""
+        "name its own: {PROMPT_FORMATTER} \"{system}{prompt}\" {RESPONSE_FORMATTER} \"{response}\""
     ))
 }
 
@@ -234,6 +240,11 @@ mod tests {
             let found = missing(line, &g1);
             assert!(found.ends_with(&wanted), "{found}");
         }
+        let orca = r#"{"system_prompt": "s", "question": "q", "response": "r"}"#;
+        let found = missing(orca, &Formats::default());
+        let wanted = "prompt_formatter \"{?system: {system_prompt}\\n\\n}user: {question}\\n\\nassistant:\" \
+                      response_formatter \" {response}\"";
+        assert!(found.ends_with(wanted), "{found}");
         for (line, wanted) in [
             (
                 r#"{"dialog": [{"role": "user", "content": "a"}]}"#,

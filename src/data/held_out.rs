@@ -51,7 +51,8 @@ mod tests {
         let (kept, held_out) = (lines(&kept), lines(&held_out));
         assert_eq!((kept.len(), held_out.len()), (45, 5));
         assert!(kept.is_sorted() && held_out.is_sorted());
-        assert_ne!(held_out, [1, 2, 3, 4, 5], "not simply the first");
+        // Those of earlier versions, too: rand does not promise that.
+        assert_eq!(held_out, [4, 19, 22, 31, 44]);
         let mut all = [kept, held_out.clone()].concat();
         all.sort_unstable();
         assert_eq!(all, (1..=50).collect::<Vec<_>>());

@@ -54,7 +54,7 @@ mod linux {
             let start = bytes.as_ptr() as usize;
             let name = path.to_string_lossy();
             let message = format!(
-                "error: another program has cut this file short while it was read: {}\n",
+                "error: this file was cut short while it was read, or its disk or network failed: {}\n",
                 name.escape_debug()
             );
             let mut message = message.into_bytes().into_boxed_slice();

@@ -29,6 +29,8 @@ pub enum Fate {
     Same,
     /// It was written to, or cut short.
     Changed,
+    /// Its disk or network gave an error in place of some of it.
+    Unreadable,
     /// It has no name any more. Its bytes are as they were.
     Removed,
 }
@@ -64,10 +66,13 @@ impl Mapping {
     /// What became of the file so far. Takes a microsecond.
     pub fn fate(&self) -> Fate {
         let Ok(found) = self.file.metadata() else {
-            return Fate::Changed; // a network file system has lost it
+            return Fate::Unreadable; // a network file system has lost it
         };
-        if self.region.is_lost() || written(&found) != self.written {
+        if written(&found) != self.written {
             return Fate::Changed;
+        }
+        if self.region.is_lost() {
+            return Fate::Unreadable;
         }
         match is_removed(&found) {
             true => Fate::Removed,

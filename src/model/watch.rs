@@ -31,17 +31,24 @@ impl Files {
 }
 
 impl Rwkv {
-    /// Errors when a file that weights are read from was written to or cut short since the model
+    /// Errors when a file that weights are read from was written to, cut short or lost since the model
     /// was loaded: what was computed meanwhile may be wrong. Takes microseconds.
     pub fn check_files(&self) -> Result<()> {
-        match self.files.used().find(|file| file.fate() == Fate::Changed) {
-            None => Ok(()),
-            Some(file) => bail!(
-                "the model's file {} was written to by another program while it was used; give \
-                 the model a file that nothing writes to",
-                file.path().display()
-            ),
+        for file in self.files.used() {
+            let path = file.path().display();
+            match file.fate() {
+                Fate::Same | Fate::Removed => {}
+                Fate::Changed => bail!(
+                    "the model's file {path} was written to by another program while it was used; give \
+                     the model a file that nothing writes to"
+                ),
+                Fate::Unreadable => bail!(
+                    "the model's file {path} can no longer be read: its disk or network failed; put it \
+                     on a disk that does not"
+                ),
+            }
         }
+        Ok(())
     }
 
     /// A file that weights are read from and that has no name any more. They are as they were, and

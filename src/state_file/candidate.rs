@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::Error;
-use crate::setting::RESUME;
+use crate::setting::{MAX_EPOCHS, RESUME};
 use crate::tensors::pth::Value;
 use crate::tensors::{self, Content, Named, Stored, shown};
 
@@ -55,7 +55,8 @@ impl Candidate {
         let found = match self {
             Self::Safetensors(tensors) if is_checkpoint(tensors) => {
                 return Error::not_a_state(&format!(
-                    "the checkpoint of a run, from which {RESUME} goes on; give the state beside it"
+                    "the checkpoint of a run, from which {RESUME} goes on; give the state beside it (where \
+                     there is none, {RESUME} with a {MAX_EPOCHS} that is over writes it)"
                 ));
             }
             Self::Dictionary(tensors) | Self::Safetensors(tensors) if is_model(tensors) => {

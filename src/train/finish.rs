@@ -112,6 +112,8 @@ impl<'a> Ended<'a> {
             history: &run.history,
             best: run.best.as_ref().map(|best| (best.step, best.loss)),
             why: match &self.result {
+                // The limit that ends runs earlier than was meant.
+                Ok(stop @ Stop::ExitLoss { .. }) => format!("{stop}; {}", stop.way_on()),
                 Ok(stop) => stop.to_string(),
                 Err(error) => error.to_string(),
             },

@@ -123,7 +123,7 @@ fn an_answer_from_a_model_that_is_cut_short_ends_in_one_line() {
     assert_eq!(run.status.code(), Some(1), "{error}");
     assert_eq!(
         error,
-        "error: another program has cut this file short while it was read: m.pth\n"
+        "error: this file was cut short while it was read, or its disk or network failed: m.pth\n"
     );
 }
 
