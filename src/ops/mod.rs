@@ -3,7 +3,8 @@
 //! Every op is a folder: `mod.rs` says the maths, checks shapes and dispatches; `cpu.rs` is the
 //! kernel, and `cuda.rs` with a `.cu`, where there is one, the same for NVIDIA GPUs; `reference.rs` is the same thing
 //! slow and obvious, in candle's differentiable tensor operations, so that a test can run it in
-//! float64 and let candle find the gradient, and a bench can time it beside the kernel. All of them
+//! float64 and let candle find the gradient, and a bench can time it beside the kernel. [`adam`] and
+//! [`rows`] have neither: on the processor they are candle's operations themselves. All of them
 //! see *flat* activations `[N, C]`: the rows of all sequences one after another, no batch axis and
 //! no padding. Where sequences begin and end matters to three ops only ([`token_shift`], [`wkv`] and
 //! [`delta`]), which take [`Offsets`].

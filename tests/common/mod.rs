@@ -103,15 +103,16 @@ impl Dir {
                 command.env_remove(&name);
             }
         }
-        command
-            .current_dir(self.0.path())
-            .arg("--model_location")
-            .arg(tiny("model.pth"));
-        // Where answers do not use them, those that are typed are named.
+        // Flags that answers do not use would be named if they were typed.
         command
             .env("STATE_TUNE_DATA_PATH", tiny("train.jsonl"))
             .env("STATE_TUNE_EXIT_LOSS", "0");
-        command.args(["--device", "cpu"]).args(flags);
+        command
+            .current_dir(self.0.path())
+            .arg("--model_location")
+            .arg(tiny("model.pth"))
+            .args(["--device", "cpu"])
+            .args(flags);
         command
     }
 
@@ -189,8 +190,19 @@ pub fn under_shell(script: &str, run: &Command) -> Command {
         .arg(run.get_program())
         .args(run.get_args())
         .current_dir(run.get_current_dir().unwrap());
+    take_environment(&mut command, run);
     heed_signals(&mut command);
     command
+}
+
+/// Gives a command the variables of another.
+pub fn take_environment(command: &mut Command, of: &Command) {
+    for (name, value) in of.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
 }
 
 /// Sends a signal to a run.

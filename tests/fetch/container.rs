@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Dir, tiny};
+use crate::common::{Dir, take_environment, tiny};
 use crate::hub::{Shelf, command, run};
 
 #[test]
@@ -20,12 +20,9 @@ fn it_fetches_trains_and_writes() {
     let job = || {
         let mut job = command(&dir, &server, &[]);
         let mut bare = std::process::Command::new(job.get_program());
-        for (name, value) in job.get_envs() {
-            match value {
-                Some(value) => bare.env(name, value),
-                None => bare.env_remove(name),
-            };
-        }
+        take_environment(&mut bare, &job);
+        bare.env_remove("STATE_TUNE_DATA_PATH");
+        bare.env_remove("STATE_TUNE_EXIT_LOSS");
         bare.current_dir(dir.path(""));
         bare.env(
             "STATE_TUNE_MODEL_URL",

@@ -112,7 +112,7 @@ fn a_directory_is_no_data() {
         "a directory",
         "name a file of rows in it",
     ];
-    dir.refuses(&with(&["--prompts=folder"]), 1, &words);
+    dir.refuses(&["--prompts=folder"], 1, &words);
 }
 
 #[test]

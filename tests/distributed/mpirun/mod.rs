@@ -50,6 +50,7 @@ pub fn job_of(program: &Command, dir: &Dir, launcher: &str, ranks: usize, shell:
         .arg(program.get_program())
         .args(program.get_args())
         .current_dir(dir.path(""));
+    common::take_environment(&mut command, program);
     // As many ranks as are asked for, wherever they have room, and as whoever the tests run as.
     for (name, value) in [
         ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
