@@ -112,7 +112,12 @@ fn a_directory_is_no_data() {
         "a directory",
         "name a file of rows in it",
     ];
-    dir.refuses(&["--prompts=folder"], 1, &words);
+    let formatters = [
+        "--prompt_formatter={input}",
+        "--response_formatter={output}",
+    ];
+    let prompts = [&formatters[..], &["--prompts=folder"]].concat();
+    dir.refuses(&prompts, 1, &words);
 }
 
 #[test]
