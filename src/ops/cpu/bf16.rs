@@ -27,9 +27,35 @@ pub fn narrowed(level: Level, from: &[f32], to: &mut [MaybeUninit<bf16>]) {
     #[cfg(target_arch = "x86_64")]
     if level.has_bf16() {
         // SAFETY: the level has the instructions.
-        return unsafe { narrowed_by_instruction(from, to) };
+        return unsafe { narrowed_by_instruction::<false>(from, to) };
     }
     vector_narrowed(level, from, to);
+}
+
+/// As [`narrowed`], past the caches if the processor has the instruction: the lines that are written
+/// are not read first, and take the place of none that is in use. For outputs that are read again
+/// only after much else. `to` is whole cache lines.
+///
+/// # Safety
+///
+/// The thread must [`fence`] before another may read them.
+pub unsafe fn narrowed_past_caches(level: Level, from: &[f32], to: &mut [MaybeUninit<bf16>]) {
+    #[cfg(target_arch = "x86_64")]
+    if level.has_bf16() {
+        assert!(to.as_ptr().addr().is_multiple_of(LINE) && to.len().is_multiple_of(WHOLE));
+        // SAFETY: the level has the instructions, and `to` is whole lines.
+        return unsafe { narrowed_by_instruction::<true>(from, to) };
+    }
+    narrowed(level, from, to);
+}
+
+/// Has all that was written past the caches seen by other threads before what is written later.
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every processor of this architecture has it.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
 }
 
 vectorised! {
@@ -47,18 +73,26 @@ pub fn narrowed_inline(from: &[f32], to: &mut [MaybeUninit<bf16>]) {
     }
 }
 
+/// Numbers that the instruction makes at once, and bytes that they are.
+#[cfg(target_arch = "x86_64")]
+const WHOLE: usize = 32;
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
+
 /// By the processor's own instruction, which makes zeros of numbers below f32's normal ones; the
 /// last few, which fill no vector, by arithmetic.
 ///
 /// # Safety
 ///
-/// The processor must have the instructions.
+/// The processor must have the instructions; what is written past the caches must begin a line.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn narrowed_by_instruction(from: &[f32], to: &mut [MaybeUninit<bf16>]) {
+unsafe fn narrowed_by_instruction<const PAST_CACHES: bool>(
+    from: &[f32],
+    to: &mut [MaybeUninit<bf16>],
+) {
     use std::arch::x86_64::*;
     use std::mem::transmute;
-    const WHOLE: usize = 32;
     assert_eq!(from.len(), to.len());
     let (whole, rest) = to.as_chunks_mut::<WHOLE>();
     let (numbers, others) = from.as_chunks::<WHOLE>();
@@ -69,7 +103,10 @@ unsafe fn narrowed_by_instruction(from: &[f32], to: &mut [MaybeUninit<bf16>]) {
             let low = _mm512_loadu_ps(from.as_ptr());
             let high = _mm512_loadu_ps(from.as_ptr().add(WHOLE / 2));
             let rounded = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), rounded);
+            match PAST_CACHES {
+                true => _mm512_stream_si512(to.as_mut_ptr().cast(), rounded),
+                false => _mm512_storeu_si512(to.as_mut_ptr().cast(), rounded),
+            }
         }
     }
     narrowed_inline(others, rest);
@@ -91,6 +128,25 @@ pub fn round(value: f32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn past_the_caches_it_is_the_same() {
+        let level = Level::current();
+        let from: Vec<f32> = (0..96).map(|i| 1.0 + i as f32 / 1000.0).collect();
+        let mut numbers = vec![MaybeUninit::new(bf16::ZERO); 96 + WHOLE];
+        let start = numbers.as_ptr().align_offset(LINE);
+        let mut wanted = vec![MaybeUninit::new(bf16::ZERO); 96];
+        narrowed(level, &from, &mut wanted);
+        // SAFETY: this thread reads them.
+        unsafe { narrowed_past_caches(level, &from, &mut numbers[start..start + 96]) };
+        fence();
+        // SAFETY: all were written when they were made.
+        let read = |number: &MaybeUninit<bf16>| unsafe { number.assume_init() };
+        let got: Vec<bf16> = numbers[start..start + 96].iter().map(read).collect();
+        let wanted: Vec<bf16> = wanted.iter().map(read).collect();
+        assert_eq!(got, wanted);
+    }
 
     #[test]
     fn rounding_is_that_of_half() {

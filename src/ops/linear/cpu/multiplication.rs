@@ -7,7 +7,8 @@ use half::bf16;
 use super::kernel::{Factors, Kernel, NEXT, Place, SumBlock, WIDTH};
 use super::packed::Packed;
 use super::panels::Panels;
-use crate::ops::cpu::bf16::narrowed;
+use crate::ops::cpu::bf16::{fence, narrowed, narrowed_past_caches};
+use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::{OutputParts, prefetch_for_writing};
 
 /// What all tasks of a product share.
@@ -76,6 +77,7 @@ impl Multiplication<'_> {
                 }
             }
         }
+        fence();
     }
 
     /// The units of the rows from `row` on, from unit `unit` of that row; past the last row, those
@@ -125,6 +127,7 @@ impl Multiplication<'_> {
         for row in 0..spot.height {
             let range = self.at(spot, row);
             match narrow {
+                Some(narrow) if self.passes_caches(narrow) => {}
                 Some(narrow) => prefetch_for_writing(narrow.pointer(range), spot.width),
                 None => prefetch_for_writing(self.wide.pointer(range), spot.width),
             }
@@ -145,8 +148,14 @@ impl Multiplication<'_> {
             let (range, sums) = (self.at(spot, row), &sums[..spot.width]);
             match narrow {
                 Some(narrow) => {
+                    let level = self.left.level();
                     // SAFETY: no other task has this spot.
-                    narrowed(self.left.level(), sums, unsafe { narrow.part(range) });
+                    let part = unsafe { narrow.part(range) };
+                    match self.passes_caches(narrow) {
+                        // SAFETY: `run` ends with a fence.
+                        true => unsafe { narrowed_past_caches(level, sums, part) },
+                        false => narrowed(level, sums, part),
+                    }
                 }
                 None => {
                     // SAFETY: as above.
@@ -154,6 +163,17 @@ impl Multiplication<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the output is written past the caches: if its rows are whole lines, on the processors
+    /// where it was measured.
+    fn passes_caches(&self, narrow: &OutputParts<bf16>) -> bool {
+        let is_in_lines = self.columns.is_multiple_of(WIDTH)
+            && narrow
+                .pointer(0..0)
+                .addr()
+                .is_multiple_of(WIDTH * size_of::<bf16>());
+        self.left.level() == Level::Amx && is_in_lines
     }
 
     fn is_whole(&self, spot: &Spot) -> bool {
