@@ -161,7 +161,10 @@ pub fn run(options: &Options, console: &Console) -> Result<()> {
     } else {
         state_file::write_with_origin(&target, &state, element, options.to, origin)
     }
-    .with_context(|| format!("cannot write {output}"))?;
+    .with_context(|| match options.scale {
+        1.0 => format!("cannot write {output}"),
+        scale => format!("cannot write {output}, scaled by {STATE_SCALE} {scale}"),
+    })?;
     console.line(&format!("to     {output} ({})", options.to));
     if let Some(belied) = options.to.belied_by(&options.output) {
         console.line(&format!("note   {belied}"));

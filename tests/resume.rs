@@ -186,7 +186,7 @@ fn without_a_checkpoint_it_begins_and_with_a_finished_one_it_says_so() {
     fs::remove_file(dir.path("state.pth")).unwrap();
     let said = dir.succeeds(&flags);
     assert!(
-        said.contains("the run is at its end: --max_epochs 2 done; a higher --max_epochs would"),
+        said.contains("the run is at its end: --max_epochs 2 done; --resume goes on with a higher --max_epochs"),
         "{said}"
     );
     assert!(
@@ -248,7 +248,10 @@ fn a_run_that_its_loss_ended_goes_on_with_a_lower_limit() {
         &["--max_epochs=2", "--exit_loss=100", "--resume"],
     ));
     assert!(
-        said.contains("is below --exit_loss 100; a lower --exit_loss (0: none) would let it go on"),
+        said.contains("the run is at its end: the loss ")
+            && said.contains(
+                "is below --exit_loss 100; --resume goes on with a lower --exit_loss (0: none)"
+            ),
         "{said}"
     );
     let said = dir.succeeds(&flags(

@@ -145,7 +145,8 @@ impl Args {
 }
 
 /// The flags that have an effect on answers, beside those of the texts round what is asked.
-const OF_ANSWERS: [&str; 18] = [
+const OF_ANSWERS: [&str; 19] = [
+    "dry_run",
     "model_location",
     "model_url",
     "save_filename",

@@ -72,7 +72,8 @@ pub fn parse(
     let name = typed.next().unwrap_or_else(|| "state-tune".into());
     let typed: Vec<OsString> = typed.collect();
     let is_tool = |first: &OsString| command().find_subcommand(first).is_some();
-    let variables = match typed.first().is_some_and(is_tool) {
+    let is_of_tool = typed.first().is_some_and(is_tool);
+    let variables = match is_of_tool {
         // A tool takes nothing from the environment: what is converted is said.
         true => Vec::new(),
         false => environment::as_arguments(variables),
@@ -81,6 +82,9 @@ pub fn parse(
     let matches = command().try_get_matches_from(all).map_err(|error| {
         if let Some(error) = misspelt_tool(&typed) {
             return exit(&error, "");
+        }
+        if let Some(advice) = elsewhere(&error).filter(|_| !is_of_tool) {
+            return usage(&advice);
         }
         // If the same fails without what was typed, the environment is at fault, and should be
         // named.
@@ -158,10 +162,7 @@ fn exit(error: &clap::Error, source: &str) -> Exit {
             message.push(line);
         }
     }
-    let mut message = message.join(" ");
-    if let Some((typed, advice)) = elsewhere(error) {
-        message = format!("unexpected argument '{typed}'; {advice}");
-    }
+    let message = message.join(" ");
     usage(&format!(
         "{source}{}",
         message.trim_start_matches("error: ")
@@ -188,15 +189,15 @@ const ELSEWHERE: [(&str, &str); 16] = [
     ("quant", "weights"),
 ];
 
-/// For a flag of another program, the flag and what to type instead.
-fn elsewhere(error: &clap::Error) -> Option<(&str, String)> {
+/// What to type instead of a flag of another program.
+fn elsewhere(error: &clap::Error) -> Option<String> {
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
     let name = typed.trim_start_matches('-').replace('-', "_");
     let (_, own) = ELSEWHERE.iter().find(|(other, _)| *other == name)?;
     let is_unknown = error.kind() == ErrorKind::UnknownArgument;
-    is_unknown.then(|| (typed.as_str(), format!("here it is --{own}")))
+    is_unknown.then(|| format!("unexpected argument '{typed}'; here it is --{own}"))
 }
 
 fn usage(message: &str) -> Exit {

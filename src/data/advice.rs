@@ -83,9 +83,11 @@ const CONTEXTS: [&str; 2] = ["input", "context"];
 const SYSTEMS: [&str; 2] = ["system_prompt", "system"];
 
 /// The formatters of prompts and of answers for a row with these keys, as they can be typed, if it is
-/// clear what is asked and what answered. `renamed` gives both with texts in place of their keys.
+/// clear what is asked and what answered. `renamed` gives both, and
+/// `renamed_system` a system message's text, with texts in place of their keys.
 pub fn formatters(
     keys: &[KnownKey],
+    renamed_system: impl Fn(&str) -> Option<String>,
     renamed: impl Fn(&str, &str) -> Option<[String; 2]>,
 ) -> Option<String> {
     let named = |names: &[&str]| {
@@ -100,9 +102,11 @@ pub fn formatters(
     let question = format!("{{{}}}{context}", question.name);
     let texts = renamed(&question, &format!("{{{}}}", answer.name))?;
     let [prompt, response] = texts.map(|text| text.replace('\n', "\\n"));
-    let system = named(&SYSTEMS).map_or(String::new(), |system| {
-        format!("{{?system: {{{}}}\\n\\n}}", system.name)
+    let system = named(&SYSTEMS).and_then(|system| {
+        let text = renamed_system(&format!("{{{}}}", system.name))?;
+        Some(format!("{{?{}}}", text.replace('\n', "\\n")))
     });
+    let system = system.unwrap_or_default();
     Some(format!(
         "name its own: {PROMPT_FORMATTER} \"{system}{prompt}\" {RESPONSE_FORMATTER} \"{response}\""
     ))

@@ -91,7 +91,8 @@ impl Formats {
                 ));
                 return error;
             }
-            *renamed = advice::formatters(keys, |question, answer| {
+            let renamed_system = |system: &str| self.system.with_only_key(system);
+            *renamed = advice::formatters(keys, renamed_system, |question, answer| {
                 let prompt = self.prompt.with_only_key(question)?;
                 Some([prompt, self.response.with_only_key(answer)?])
             });

@@ -161,14 +161,14 @@ pub fn fetch(
         part.seal()?;
     }
     shards_dir.clear(shards.iter().map(|(_, shard)| shard.as_path()));
+    ensure!(rows > 0, "the split {split} of {dataset} has no rows");
+    console.line(&format!("fetch  {}: {rows} rows", target.display()));
     if shards_dir.0.exists() {
         console.line(&format!(
-            "note   {} holds files that were not used: an earlier fetch's, unless they are yours",
+            "note   {} still holds files: an earlier fetch's, unless they are yours",
             shards_dir.0.display()
         ));
     }
-    ensure!(rows > 0, "the split {split} of {dataset} has no rows");
-    console.line(&format!("fetch  {}: {rows} rows", target.display()));
     Ok(())
 }
 

@@ -49,13 +49,14 @@ impl Lock {
                     // Whoever holds it may not have written its number yet.
                     return Ok(Taken::ByAnother(owner(&mut file)));
                 }
-                Err(TryLockError::Error(error)) => {
-                    let _ = fs::remove_file(&path);
-                    return match has_no_locks(&error) {
-                        true => Ok(Taken::Unsupported),
-                        false => Err(error),
-                    };
+                Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                    // Where there are none, nobody has one on it.
+                    if error.kind() == io::ErrorKind::Unsupported {
+                        let _ = fs::remove_file(&path);
+                    }
+                    return Ok(Taken::Unsupported);
                 }
+                Err(TryLockError::Error(error)) => return Err(error),
             }
             // Whoever held it before may have removed what was opened here.
             if leads_to(&path, &file)? {

@@ -43,8 +43,8 @@ impl Rwkv {
                      the model a file that nothing writes to"
                 ),
                 Fate::Unreadable => bail!(
-                    "the model's file {path} can no longer be read: its disk or network failed; put it \
-                     on a disk that does not"
+                    "the model's file {path} was cut short, or its disk or network failed; copy it to a disk \
+                     of this machine"
                 ),
             }
         }

@@ -160,7 +160,7 @@ pub fn give_back_memory(device: &Device) -> candle_core::Result<()> {
     }
 }
 
-/// What computes, in words: two runs that have it alike compute the same to the last bit.
+/// What computes, in words: where it differs, so may numbers.
 pub fn describe(compute: &Compute) -> candle_core::Result<String> {
     let product = compute.product;
     Ok(match gpu_name(&compute.device)? {

@@ -55,8 +55,8 @@ impl Candidate {
         let found = match self {
             Self::Safetensors(tensors) if is_checkpoint(tensors) => {
                 return Error::not_a_state(&format!(
-                    "the checkpoint of a run, from which {RESUME} goes on; give the state beside it (where \
-                     there is none, {RESUME} with a {MAX_EPOCHS} that is over writes it)"
+                    "the checkpoint of a run, from which {RESUME} goes on; give the state beside it; where \
+                     there is none, the same command with {RESUME} and a low {MAX_EPOCHS} writes it"
                 ));
             }
             Self::Dictionary(tensors) | Self::Safetensors(tensors) if is_model(tensors) => {

@@ -160,9 +160,8 @@ pub enum Error {
     /// Training has diverged, or a number is beyond what the type of the file can hold.
     #[error(
         "its {part} holds a number that is not finite, or too large for the file's type; tune it \
-         with a lower {LEARNING_RATE}, or convert it with a smaller {STATE_SCALE}",
-        LEARNING_RATE = setting::LEARNING_RATE,
-        STATE_SCALE = setting::STATE_SCALE
+         with a lower {LEARNING_RATE}",
+        LEARNING_RATE = setting::LEARNING_RATE
     )]
     NotFinite {
         /// Which tensor, as the original format calls it.

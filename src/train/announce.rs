@@ -104,7 +104,7 @@ pub fn steps(options: &Options, steps: usize, console: &Console) {
              {LR_SCHEDULE} cosine, linear or exponential leads there"
         ));
     }
-    if warmup >= steps && warmup > 1 {
+    if warmup > steps {
         console.line(&format!(
             "note   {WARMUP_STEPS} {warmup} is longer than the run: the learning rate ends at {}",
             options.schedule.at(steps, steps)

@@ -282,7 +282,7 @@ impl Checkpoint {
                 like.try_map(|group, like| named(&tensors, &format!("best.{group}"), like))?;
             run.best = Some(Best { step, loss, state });
         }
-        // Another machine or device has other memory.
+        // Another device has other memory.
         let is_here = [run.computed_by.as_str(), ""].contains(&record.computed_by.as_str());
         if is_here && record.settings.has_same_plan(settings) {
             run.plan = record.plan;

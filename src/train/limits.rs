@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::setting::{EXIT_LOSS, MAX_EPOCHS, MAX_TIME, PATIENCE};
+use crate::setting::{EXIT_LOSS, MAX_EPOCHS, MAX_TIME, PATIENCE, RESUME};
 use crate::system::signals::POWER;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
 
@@ -66,14 +66,16 @@ impl fmt::Display for Stop {
 }
 
 impl Stop {
-    /// What would have a run go on that is resumed at this end.
+    /// How to go on from this end, unless another limit is reached as well.
     pub fn way_on(&self) -> String {
         match self {
-            Self::ExitLoss { .. } => format!("a lower {EXIT_LOSS} (0: none) would let it go on"),
-            Self::MaxEpochs { .. } => format!("a higher {MAX_EPOCHS} would let it go on"),
-            Self::MaxTime { .. } => format!("a higher {MAX_TIME} would let it go on"),
-            Self::Patience { .. } => format!("a higher {PATIENCE} (0: none) would let it go on"),
-            Self::Signal(_) => "it goes on when it is started again".to_string(),
+            Self::ExitLoss { .. } => format!("{RESUME} goes on with a lower {EXIT_LOSS} (0: none)"),
+            Self::MaxEpochs { .. } => format!("{RESUME} goes on with a higher {MAX_EPOCHS}"),
+            Self::MaxTime { .. } => format!("{RESUME} goes on with a higher {MAX_TIME}"),
+            Self::Patience { .. } => {
+                format!("{RESUME} goes on with a higher {PATIENCE} (0: none)")
+            }
+            Self::Signal(_) => format!("{RESUME} goes on"),
         }
     }
 }

@@ -226,6 +226,10 @@ pub fn dry_run(ranks: &Ranks, options: &Options, console: &Console) -> Result<()
         let (examples, done) = (data.examples.len(), (0, 0));
         let steps = limits::steps(options.max_epochs, examples, options.batch_size, done);
         announce::steps(options, steps, console);
+        if outputs.resumes(options) {
+            console
+                .line("note   without the model the checkpoint is not read: these are a new run's");
+        }
     } else {
         let model = prepare::model(options, &compute)?;
         let data = prepare::checked(data, options, model.config(), console)?;

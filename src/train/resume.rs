@@ -75,7 +75,7 @@ fn resume(
     let (then, now) = (checkpoint.computed_by(), &run.computed_by);
     if !then.is_empty() && then != now {
         console.line(&format!(
-            "note   the run is computed by {now} now; it was by {}: the last digits may differ",
+            "note   the run is computed by {now} now; it was by {}: what follows is not the same to the last bit",
             shown(then)
         ));
     }

@@ -118,6 +118,13 @@ fn other_programs_flags_lead_to_its_own() {
         let message = misuse(&[typed], &[]);
         assert!(message.contains(&format!("here it is {own} ")), "{message}");
     }
+    for tool in [
+        &["quickstart", "--model=m"][..],
+        &["inspect", "x", "--state=y"],
+    ] {
+        let message = misuse(tool, &[]);
+        assert!(!message.contains("here it is"), "{message}");
+    }
     let known = command();
     for (other, own) in ELSEWHERE {
         let has = |name: &str| known.get_arguments().any(|arg| arg.get_id() == name);

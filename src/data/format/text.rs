@@ -41,7 +41,9 @@ impl Script {
         let text = row.text("text")?;
         let line = row.line();
         // The pair whose question opens the text, before one that merely occurs in it.
-        let opens = |(_, others): &&(&str, &[&str])| speaker(text.trim_start(), others).is_some();
+        let start = text.trim_start();
+        let opens =
+            |(_, others): &&(&str, &[&str])| speaker(start, others, heading(start)).is_some();
         let mut opening = SPEAKERS.iter().filter(opens);
         let first = opening.clone().next();
         let found = opening
@@ -63,18 +65,28 @@ impl Script {
 
     /// `None` if nobody of the name `answer` speaks.
     fn of(text: &str, answer: &str, others: &[&str]) -> Option<Self> {
+        // Marked as its beginning is, or its first answer: what an answer has under headings of its own is
+        // its text.
+        let opening = text.trim_start();
+        let mut starts = paragraphs(text).map(|at| &text[at..]);
+        let marked = match speaker(opening, others, heading(opening)) {
+            Some(_) => heading(opening),
+            None => {
+                heading(starts.find(|start| speaker(start, &[answer], heading(start)).is_some())?)
+            }
+        };
         let mut script = Self::default();
         let mut mark = None;
         // Where what is read now began, and where an answer did, if one is being read.
         let (mut start, mut answer_start) = (0, None);
         for at in paragraphs(text) {
-            if let Some(name) = speaker(&text[at..], &[answer]) {
+            if let Some(name) = speaker(&text[at..], &[answer], marked) {
                 // A second answer in a row is one more paragraph of the first.
                 if answer_start.is_none() {
                     answer_start = Some(at + name.len() + 1);
                     mark = Some(name);
                 }
-            } else if speaker(&text[at..], others).is_some()
+            } else if speaker(&text[at..], others, marked).is_some()
                 && let Some(from) = answer_start.take()
             {
                 let answer = text[from..at].trim_end_matches(['\n', '\r']);
@@ -83,10 +95,10 @@ impl Script {
             }
         }
         let mark = mark?;
-        script.begins_with_answer = speaker(text.trim_start(), &[answer]).is_some();
+        script.begins_with_answer = speaker(text.trim_start(), &[answer], marked).is_some();
         let begins_as_another = |line: &str| {
-            let pair = speaker(line, others).or_else(|| speaker(line, &[answer]));
-            pair.or_else(|| speaker(line, &OTHERS)).is_some()
+            let pair = speaker(line, others, marked).or_else(|| speaker(line, &[answer], marked));
+            pair.or_else(|| speaker(line, &OTHERS, marked)).is_some()
         };
         match answer_start {
             Some(from) => {
@@ -102,7 +114,7 @@ impl Script {
                 .iter()
                 .map(|(name, _)| *name)
                 .filter(|name| *name != answer);
-            names.any(|name| speaker(&text[at..], &[name]).is_some())
+            names.any(|name| speaker(&text[at..], &[name], marked).is_some())
         };
         script.has_other_answer = paragraphs(text).any(is_answer);
         let answers = script.turns.iter().map(|(_, answer)| answer);
@@ -138,14 +150,13 @@ fn heading(paragraph: &str) -> &str {
     }
 }
 
-/// The name at the start of a paragraph, as it stands there, if it is one of `names`: also as a heading,
-/// `### Response:`.
-fn speaker<'a>(paragraph: &'a str, names: &[&str]) -> Option<&'a str> {
-    let bare = &paragraph[heading(paragraph).len()..];
+/// The name at the start of a paragraph, as it stands there with what it is marked by, if it is one of
+/// `names`.
+fn speaker<'a>(paragraph: &'a str, names: &[&str], marked: &str) -> Option<&'a str> {
+    let bare = paragraph.strip_prefix(marked)?;
     names.iter().find_map(|name| {
         let (start, rest) = bare.split_at_checked(name.len())?;
         let is_named = start.eq_ignore_ascii_case(name) && rest.starts_with(':');
-        let end = paragraph.len() - rest.len();
-        is_named.then(|| &paragraph[..end])
+        is_named.then(|| &paragraph[..marked.len() + name.len()])
     })
 }

@@ -177,6 +177,11 @@ fn rwkvs_text_stands_as_it_is_and_its_answers_are_learnt() {
             "Below is a task.\n\n### Instruction:\na\n\n### Input:\nb\n\n### Response:\nc",
             "[[Below is a task.\n\n### Instruction:\na\n\n### Input:\nb\n\n### Response:]]\nc",
         ),
+        // But not those of headings inside an answer that has none.
+        (
+            "User: a\n\nAssistant: b\n\n## System:\n\nc\n\n### User:\n\nd",
+            "[[User: a\n\nAssistant:]] b\n\n## System:\n\nc\n\n### User:\n\nd",
+        ),
         // Names count at the start of a paragraph only, and those of the pair.
         (
             "User: a\nUser: b\n\nAssistant: c User: d\nUser: e\n\nQ: f\n\nA: g",

@@ -11,6 +11,9 @@ use crate::ops::cpu::bf16::{fence, narrowed, narrowed_past_caches};
 use crate::ops::cpu::level::Level;
 use crate::ops::cpu::output::{OutputParts, prefetch_for_writing};
 
+/// Numbers of an output that the second cache of a core, of 2 MB, does not hold.
+const LARGE: usize = 1 << 20;
+
 /// What all tasks of a product share.
 pub struct Multiplication<'a> {
     pub left: &'a Packed,
@@ -165,15 +168,16 @@ impl Multiplication<'_> {
         }
     }
 
-    /// Whether the output is written past the caches: if its rows are whole lines, on the processors
-    /// where it was measured.
+    /// Whether the output is written past the caches: if it is too large for them and its rows are whole
+    /// lines, on the processors where it was measured.
     fn passes_caches(&self, narrow: &OutputParts<bf16>) -> bool {
         let is_in_lines = self.columns.is_multiple_of(WIDTH)
             && narrow
                 .pointer(0..0)
                 .addr()
                 .is_multiple_of(WIDTH * size_of::<bf16>());
-        self.left.level() == Level::Amx && is_in_lines
+        let is_large = self.left.dims()[0] * self.columns >= LARGE;
+        self.left.level() == Level::Amx && is_large && is_in_lines
     }
 
     fn is_whole(&self, spot: &Spot) -> bool {
