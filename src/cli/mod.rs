@@ -80,7 +80,7 @@ pub fn parse(
     };
     let all = [&name].into_iter().chain(&variables).chain(&typed);
     let matches = command().try_get_matches_from(all).map_err(|error| {
-        if let Some(error) = misspelt_tool(&typed) {
+        if let Some(error) = misspelt_tool(&typed, &error) {
             return exit(&error, "");
         }
         if let Some(advice) = elsewhere(&error).filter(|_| !is_of_tool) {
@@ -105,14 +105,15 @@ pub fn parse(
     args.understand(&matches, own.as_ref().ok())
 }
 
-/// What is wrong with the first word that is typed where a tool's name stands, if it is none: beside
-/// flags, clap would take it for one.
-fn misspelt_tool(typed: &[OsString]) -> Option<clap::Error> {
-    let first = typed.first()?;
-    let error = command()
-        .try_get_matches_from([&"state-tune".into(), first])
-        .err()?;
-    (error.kind() == ErrorKind::InvalidSubcommand).then_some(error)
+/// What is wrong with a word that stands for a tool and is none: beside flags, clap takes it for one
+/// that cannot be used with them.
+fn misspelt_tool(typed: &[OsString], error: &clap::Error) -> Option<clap::Error> {
+    let text = error.to_string();
+    let is_named = |word: &&OsString| text.contains(&format!("subcommand '{}'", word.display()));
+    let word = typed.iter().find(is_named)?;
+    let alone = command().try_get_matches_from([&"state-tune".into(), word]);
+    let is_none = |error: &clap::Error| error.kind() == ErrorKind::InvalidSubcommand;
+    alone.err().filter(is_none)
 }
 
 /// From here on, messages write settings as flags.

@@ -28,14 +28,18 @@ impl Transfer {
     pub fn new(console: &Console, name: &str, total: Option<u64>, have: u64) -> Self {
         let bar = console.has_bars().then(|| {
             let bar = bar::new(total);
-            let template = if total.is_some() {
-                "{msg}  {bar:24.cyan} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
-            } else {
-                "{msg}  {spinner} {decimal_bytes}  {decimal_bytes_per_sec}"
+            let shape = match total {
+                Some(_) => format!("{{bar:{}.cyan}}", bar::width()),
+                None => "{spinner}".to_string(),
             };
+            let rest = match total {
+                Some(_) => "/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left",
+                None => "  {decimal_bytes_per_sec}",
+            };
+            let template = format!("{{msg}}  {shape} {{decimal_bytes}}{rest}");
             // A template that indicatif refuses would leave its default style, which is still a
             // bar.
-            if let Ok(style) = ProgressStyle::with_template(template) {
+            if let Ok(style) = ProgressStyle::with_template(&template) {
                 bar.set_style(style.progress_chars("━╸ "));
             }
             bar.set_message(harmless(name));

@@ -100,11 +100,18 @@ fn tools_are_words_and_take_nothing_from_the_environment() {
 #[test]
 fn a_misspelt_tool_is_named_whatever_the_environment_says() {
     for variables in [&[][..], &[("STATE_TUNE_THREADS", "1")]] {
-        let message = misuse(&["quickstrat"], variables);
-        assert!(
-            message.contains("'quickstrat'") && message.contains("'quickstart'"),
-            "{message}"
-        );
+        for typed in [
+            &["quickstrat"][..],
+            &["--threads", "1", "quickstrat"],
+            &["--resume=true", "quickstrat", "DIR"],
+        ] {
+            let message = misuse(typed, variables);
+            assert!(
+                message.contains("unrecognized subcommand 'quickstrat'")
+                    && message.contains("'quickstart'"),
+                "{message}"
+            );
+        }
     }
 }
 

@@ -53,10 +53,7 @@ impl Script {
         match (found, first, purpose) {
             (Some(script), ..) => Ok(script),
             (None, Some((answer, _)), Purpose::Answer) => Ok(Self {
-                open: Some(asked(
-                    text,
-                    &format!("{}{answer}", heading(text.trim_start())),
-                )),
+                open: Some(asked(text, &format!("{}{answer}", heading(start)))),
                 ..Self::default()
             }),
             _ => Err(DataError::NoMarkedAnswer { line }),

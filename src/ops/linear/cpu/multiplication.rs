@@ -127,10 +127,10 @@ impl Multiplication<'_> {
     /// whole rows of f32.
     fn end(&self, spot: &Spot, unit: usize, waiting: Place) -> Place {
         let narrow = self.narrow.as_ref().filter(|_| unit == self.units);
-        for row in 0..spot.height {
+        let passes_caches = narrow.is_some_and(|narrow| self.passes_caches(narrow));
+        for row in (0..spot.height).filter(|_| !passes_caches) {
             let range = self.at(spot, row);
             match narrow {
-                Some(narrow) if self.passes_caches(narrow) => {}
                 Some(narrow) => prefetch_for_writing(narrow.pointer(range), spot.width),
                 None => prefetch_for_writing(self.wide.pointer(range), spot.width),
             }
@@ -147,6 +147,7 @@ impl Multiplication<'_> {
         if narrow.is_none() && self.is_whole(spot) {
             return;
         }
+        let passes_caches = narrow.is_some_and(|narrow| self.passes_caches(narrow));
         for (row, sums) in kept.0[..spot.height].iter().enumerate() {
             let (range, sums) = (self.at(spot, row), &sums[..spot.width]);
             match narrow {
@@ -154,7 +155,7 @@ impl Multiplication<'_> {
                     let level = self.left.level();
                     // SAFETY: no other task has this spot.
                     let part = unsafe { narrow.part(range) };
-                    match self.passes_caches(narrow) {
+                    match passes_caches {
                         // SAFETY: `run` ends with a fence.
                         true => unsafe { narrowed_past_caches(level, sums, part) },
                         false => narrowed(level, sums, part),
